@@ -1,0 +1,114 @@
+"""Build torchvision's classifiers, load pretrained weights into them, and tell head from backbone."""
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torchvision import models
+
+from classifier.errors import UserError
+from classifier.preprocessing import Preprocessing
+
+# These two carry extra outputs for training from scratch, and their published weights expect the input rescaled.
+_ARGUMENTS: dict[str, dict[str, Any]] = {
+    "googlenet": {"aux_logits": False, "init_weights": False, "transform_input": True},
+    "inception_v3": {"aux_logits": False, "init_weights": False, "transform_input": True},
+}
+_AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
+
+
+class WeightsError(UserError):
+    """The pretrained weights cannot be used."""
+
+
+def architectures() -> list[str]:
+    """Return the names of torchvision's image classifiers."""
+    return models.list_models(module=models)
+
+
+def build(arch: str, classes: int) -> nn.Module:
+    """Return the network `arch`, freshly initialised, for `classes` classes: [N, 3, H, W] -> logits [N, classes]."""
+    return models.get_model(arch, weights=None, num_classes=classes, **_ARGUMENTS.get(arch, {}))
+
+
+def head_name(network: nn.Module) -> str:
+    """Return the name of the layer that makes the logits: the last linear layer or convolution there is."""
+    return [name for name, layer in network.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)][-1]
+
+
+def published_weights(arch: str, file: Path | None = None) -> models.WeightsEnum:
+    """Return torchvision's own weights for `arch`: those that `file` is named after, or else its best."""
+    weights = models.get_model_weights(arch)
+    if file is not None:
+        for member in weights:
+            if Path(member.url).stem == file.stem:
+                return member
+    return weights.DEFAULT
+
+
+def preset(arch: str, file: Path | None = None) -> Preprocessing:
+    """Return the preprocessing that pretrained weights of `arch` (from `file`, or torchvision's best) expect."""
+    return Preprocessing.of(published_weights(arch, file))
+
+
+def load_backbone(network: nn.Module, arch: str, file: Path | None = None) -> None:
+    """Load pretrained weights of `arch` into all of `network` but its head, which stays as it is.
+
+    They come from `file` (`.safetensors`, or `.pth` read without unpickling code), or from torchvision's download
+    when there is none. Raises `WeightsError` when they cannot be read, or are of another architecture.
+    """
+    source = file.name if file else f"torchvision's weights for {arch}"
+    state = _read(file) if file else _download(arch)
+    head = head_name(network) + "."
+    wanted = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(head)}
+    given = {
+        name: tensor
+        for name, tensor in state.items()
+        if not name.startswith(head) and not (arch in _ARGUMENTS and name.startswith(_AUXILIARY))
+    }
+    for problem, names in (
+        ("lacks", wanted.keys() - given.keys()),
+        ("has besides", given.keys() - wanted.keys()),
+        ("has in another shape", {name for name in wanted if name in given and wanted[name].shape != given[name].shape}),
+    ):
+        if names:
+            raise WeightsError(
+                f"{source} does not fit {arch}: it {problem} {len(names)} tensors, for example {min(names)!r}; "
+                "give the weights of that architecture, or set arch to theirs"
+            )
+    network.load_state_dict(given, strict=False)
+
+
+def _read(file: Path) -> Mapping[str, Tensor]:
+    try:
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"{file.name} holds more than tensors, so reading it could run code; save it as a plain state_dict"
+        ) from error
+    except (OSError, SafetensorError, RuntimeError, EOFError, ValueError) as error:
+        raise WeightsError(f"{file.name} cannot be read as weights ({str(error)[:100]}); save it again") from error
+    # Training scripts wrap the state_dict under one of these names, DataParallel prefixes each tensor's.
+    for wrapper in ("state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise WeightsError(f"{file.name} is not a state_dict (names to tensors); save it with model.state_dict()")
+    return {name.removeprefix("module."): tensor for name, tensor in content.items()}
+
+
+def _download(arch: str) -> Mapping[str, Tensor]:
+    try:
+        return published_weights(arch).get_state_dict(progress=False, check_hash=True)
+    except (OSError, RuntimeError) as error:
+        raise WeightsError(
+            f"torchvision's weights for {arch} cannot be downloaded ({error}); give them in the weights channel, "
+            "or set pretrained to false"
+        ) from error

@@ -1,0 +1,67 @@
+"""From an RGB picture to the tensor a network takes, the same in training, evaluation and serving."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision import models
+
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Shorter side to `resize_size`, centre crop of `crop_size` pixels, (value / 255 - mean) / std per channel."""
+
+    resize_size: int
+    crop_size: int
+    mean: Triple
+    std: Triple
+    interpolation: str = "bilinear"
+
+    @classmethod
+    def of(cls, weights: models.WeightsEnum) -> Self:
+        """Return what the pretrained `weights` were made with, as torchvision publishes it beside them."""
+        preset = weights.transforms()
+        return cls(
+            resize_size=preset.resize_size[0],
+            crop_size=preset.crop_size[0],
+            mean=tuple(preset.mean),
+            std=tuple(preset.std),
+            interpolation=preset.interpolation.value,
+        )
+
+    def resized(self, crop_size: int) -> Self:
+        """Return the same preprocessing for another crop size; the resize size keeps its proportion to it."""
+        resize_size = round(self.resize_size * crop_size / self.crop_size)
+        return type(self)(resize_size, crop_size, self.mean, self.std, self.interpolation)
+
+    def pixels(self, image: Image.Image) -> Tensor:
+        """Return the resized centre of an RGB `image` as uint8 [3, crop_size, crop_size].
+
+        Only the part that the crop keeps is resampled, in one step: same result as resize then crop (up to the rounding
+        of the resized side to whole pixels), and a 1x5000 picture costs no more memory than any other.
+        """
+        width, height = image.size
+        side = min(width, height) * self.crop_size / self.resize_size
+        left, top = (width - side) / 2, (height - side) / 2
+        crop = image.resize(
+            (self.crop_size, self.crop_size),
+            Image.Resampling[self.interpolation.upper()],
+            box=(left, top, left + side, top + side),
+        )
+        return as_tensor(crop)
+
+    def normalize(self, pixels: Tensor) -> Tensor:
+        """Return uint8 [N, 3, H, W] `pixels` as the network's float32 input of the same shape, on the same device."""
+        mean = torch.tensor(self.mean, device=pixels.device).view(3, 1, 1) * 255
+        std = torch.tensor(self.std, device=pixels.device).view(3, 1, 1) * 255
+        return (pixels - mean) / std
+
+
+def as_tensor(image: Image.Image) -> Tensor:
+    """Return an RGB `image` as uint8 [3, height, width]."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
