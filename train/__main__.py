@@ -1,0 +1,52 @@
+"""Train on any machine with torch, without SageMaker.
+
+    python -m train --data PICTURES --out RESULT [--weights FILE] [--lr 0.01 --epochs 10 …]
+
+PICTURES holds train/, validation/ and perhaps test/, each with one folder per class, or the class folders alone. RESULT gets
+model/ (the artifact), output/ (metrics and predictions) and, after an interruption, checkpoints/ to continue from.
+"""
+
+import argparse
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+from classifier.errors import UserError
+from train.config import Settings, kebab, parse
+from train.run import Run
+from train.stopping import Stopped
+
+
+def main() -> int:
+    """Run the command line; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m train", description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="labelled pictures")
+    parser.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="where the results go (default: out)")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="pretrained weights, .safetensors or .pth")
+    for f in fields(Settings):
+        parser.add_argument(f"--{kebab(f.name)}", metavar="VALUE", help=f"{f.metadata['help']} (default: {f.default})")
+    given = vars(parser.parse_args())
+    out: Path = given["out"]
+    try:
+        run = Run(
+            settings=parse({kebab(f.name): given[f.name] for f in fields(Settings) if given[f.name] is not None}),
+            channels={"training": given["data"]},
+            weights=given["weights"],
+            model=out / "model",
+            output=out / "output",
+            checkpoints=out / "checkpoints",
+        )
+        run.stop.listen()
+        run()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except Stopped:
+        print(f"stopped; the same command continues from {out / 'checkpoints'}")
+        return 130
+    print(f"the model is in {out / 'model'}, its figures in {out / 'output' / 'metrics.json'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,147 @@
+"""The hyperparameters, defined once: name, type, range, default and meaning.
+
+The command line, the SageMaker job, the launchers' checks and the README's table (`python -m train.config` prints it) are
+all made from `Settings`. Imports nothing but the standard library, so that the host can read it too.
+"""
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import Field, dataclass, field, fields
+from typing import Any, get_type_hints
+
+from classifier.errors import UserError
+
+
+class SettingsError(UserError):
+    """A hyperparameter is unknown or has a value that cannot be used."""
+
+
+def _setting(
+    default: Any, meaning: str, low: float | None = None, high: float | None = None, choices: Iterable[str] = ()
+) -> Any:
+    return field(default=default, metadata={"help": meaning, "low": low, "high": high, "choices": tuple(choices)})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One training run's hyperparameters; `low` and `high` are the least and the greatest value allowed."""
+
+    arch: str = _setting("resnet50", "architecture: any torchvision classifier, by its name there")
+    pretrained: bool = _setting(True, "start from pretrained weights (the `weights` channel, else torchvision's download)")
+    train_layers: str = _setting("head", "what is trained: the new head on a frozen backbone, or all", choices=("head", "all"))
+    epochs: int = _setting(30, "passes over the training pictures, at most", 1, 10_000)
+    batch_size: int = _setting(64, "pictures in a training batch", 1, 65_536)
+    test_batch_size: int = _setting(128, "pictures in a batch that is only evaluated", 1, 65_536)
+    lr: float = _setting(0.001, "learning rate at the start", 1e-8, 100)
+    schedule: str = _setting("cosine", "learning rate over the run: down to 0 on a cosine, or kept", choices=("cosine", "constant"))
+    optimizer: str = _setting("adamw", "how weights are updated", choices=("adamw", "adam", "sgd"))
+    weight_decay: float = _setting(0.01, "weight decay", 0, 10)
+    momentum: float = _setting(0.9, "momentum, of sgd only", 0, 0.9999)
+    label_smoothing: float = _setting(0.0, "share of the target given to all classes alike", 0, 0.9)
+    patience: int = _setting(10, "epochs without a better validation accuracy before training stops (0: never)", 0, 10_000)
+    image_size: int | None = _setting(None, "side of the square the network sees, in pixels (preset: the weights' own)", 16, 2048)
+    augment: str = _setting(
+        "none", "training pictures are shown as they are, randomly cropped and mirrored, or by TrivialAugment too",
+        choices=("none", "basic", "trivial"),
+    )  # fmt: skip
+    normalization: str = _setting(
+        "preset", "mean and standard deviation: the weights' own, or measured on the training pictures",
+        choices=("preset", "data"),
+    )  # fmt: skip
+    validation_share: float = _setting(0.15, "share of each class drawn for validation where no validation split is given", 0.01, 0.5)
+    test_share: float = _setting(0.15, "share of each class drawn for the test where the data has no splits at all", 0, 0.5)
+    max_unreadable: float = _setting(0.01, "share of unreadable pictures that is skipped; more of them end the job", 0, 1)
+    precision: str = _setting("float32", "number format of the network's arithmetic", choices=("float32", "bfloat16"))
+    workers: int | None = _setting(None, "processes that decode pictures (preset: one a core)", 0, 512)
+    seed: int = _setting(0, "start of every random choice: the same seed on the same machine gives the same model", 0, 2**31 - 1)
+
+
+#: The text that stands for "not set" where the weights or the machine decide.
+PRESET = "preset"
+
+_TYPES = get_type_hints(Settings)
+
+
+def kebab(name: str) -> str:
+    """Return a field's name as it is written in requests and on the command line."""
+    return name.replace("_", "-")
+
+
+def parse(values: Mapping[str, Any]) -> Settings:
+    """Return the settings that `values` (kebab-case name -> value or text, quoted or not) describe.
+
+    Raises `SettingsError` for a name that does not exist and for a value of the wrong type or out of range.
+    """
+    known = {kebab(f.name): f for f in fields(Settings)}
+    for name in values:
+        if name not in known:
+            near = difflib.get_close_matches(name.replace("_", "-"), known, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}?" if near else f"the names are {', '.join(known)}"
+            raise SettingsError(f"there is no hyperparameter {name!r}; {hint}")
+    settings = Settings(**{known[name].name: _value(known[name], value) for name, value in values.items()})
+    if not settings.pretrained and settings.train_layers == "head":
+        raise SettingsError("pretrained is false, so a frozen backbone would stay random; set train-layers to all")
+    return settings
+
+
+def from_sagemaker(raw: Mapping[str, Any]) -> Settings:
+    """Return the settings of a SageMaker job's `hyperparameters.json`, less the names SageMaker itself adds."""
+    return parse({name: value for name, value in raw.items() if not name.startswith(("sagemaker_", "_tuning_"))})
+
+
+def unquote(value: Any) -> Any:
+    """Undo SageMaker's JSON quoting of strings, however often it was applied: '"32"' -> '32'."""
+    while isinstance(value, str) and len(value) > 1 and value[0] == value[-1] == '"':
+        try:
+            value = json.loads(value)
+        except ValueError:
+            break
+    return value
+
+
+def as_text(settings: Settings) -> dict[str, str]:
+    """Return `settings` as a request's hyperparameters: kebab-case names and plain strings."""
+    return {kebab(f.name): _shown(getattr(settings, f.name)) for f in fields(Settings)}
+
+
+def _value(setting: Field[Any], value: Any) -> Any:
+    text = str(unquote(value)).strip()
+    name, kind, limits = kebab(setting.name), _TYPES[setting.name], setting.metadata
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise SettingsError(f"{name} is {text!r}; give true or false")
+        return text.lower() == "true"
+    if kind is str:
+        if limits["choices"] and text not in limits["choices"]:
+            raise SettingsError(f"{name} is {text!r}; give one of {', '.join(limits['choices'])}")
+        return text
+    if setting.default is None and text == PRESET:
+        return None
+    try:
+        number: float = float(text) if kind is float else int(text)
+    except ValueError:
+        wanted = "a number" if kind is float else "a whole number"
+        raise SettingsError(f"{name} is {text!r}; give {wanted}") from None
+    if not limits["low"] <= number <= limits["high"]:
+        raise SettingsError(f"{name} is {text}; give a value from {limits['low']:g} to {limits['high']:g}")
+    return number
+
+
+def _shown(value: Any) -> str:
+    return PRESET if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def table() -> str:
+    """Return the README's table of hyperparameters (Markdown)."""
+    rows = ["| name | default | values | meaning |", "|---|---|---|---|"]
+    for f in fields(Settings):
+        low, high, choices = f.metadata["low"], f.metadata["high"], f.metadata["choices"]
+        values = ", ".join(choices) or (f"{low:g} … {high:g}" if low is not None else "")
+        values = values or ("true, false" if _TYPES[f.name] is bool else "a name")
+        rows.append(f"| `{kebab(f.name)}` | {_shown(f.default)} | {values} | {f.metadata['help']} |")
+    return "\n".join(rows)
+
+
+if __name__ == "__main__":
+    print(table())

@@ -1,0 +1,209 @@
+"""Find the labelled pictures of a job: channels -> splits -> files with their classes.
+
+A split is a folder with one folder per class. The training split alone decides which classes there are and in what order.
+Every picture is decoded once before training begins, so that a damaged one is known, named and counted at the start.
+"""
+
+import os
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from classifier import pictures
+from classifier.errors import UserError
+from train.progress import progress
+from train.stopping import StopSignal
+
+#: Names by which a split's folder is known inside a single `training` channel.
+FOLDER_NAMES = {
+    "train": ("train", "training"),
+    "validation": ("valid", "validation", "val"),
+    "test": ("test",),
+}
+
+
+class DataError(UserError):
+    """The pictures given cannot be trained on."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Pictures of one split: `files[i]` shows class `targets[i]`; `names[i]` is how reports call it."""
+
+    files: tuple[Path, ...] = ()
+    targets: tuple[int, ...] = ()
+    names: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def take(self, keep: Sequence[int]) -> "Split":
+        """Return the split of only the pictures at the positions `keep`."""
+        return Split(*(tuple(column[i] for i in keep) for column in (self.files, self.targets, self.names)))
+
+
+@dataclass(frozen=True)
+class Data:
+    """The splits and the class names; `test` may be empty."""
+
+    labels: tuple[str, ...]
+    train: Split
+    validation: Split
+    test: Split
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The splits by name, in the order they are used."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+    def counts(self) -> str:
+        """Return a table: one line per class with its number of pictures in each split, and a total."""
+        columns = {name: Counter(split.targets) for name, split in self.splits.items()}
+        width = max(len(label) for label in (*self.labels, "all classes"))
+        lines = [f"{'class':<{width}}" + "".join(f"{name:>12}" for name in columns)]
+        for target, label in enumerate(self.labels):
+            lines.append(f"{label:<{width}}" + "".join(f"{column[target]:>12}" for column in columns.values()))
+        lines.append(f"{'all classes':<{width}}" + "".join(f"{len(split):>12}" for split in self.splits.values()))
+        return "\n".join(lines)
+
+
+def find(channels: Mapping[str, Path], validation_share: float, test_share: float, seed: int) -> Data:
+    """Return the labelled pictures in the `channels` (name -> folder) of a job.
+
+    The channels are either `train`, `validation` and perhaps `test`, or one `training` channel with a folder per split
+    (`FOLDER_NAMES`) or with class folders only. A validation split that is missing is drawn from the training pictures,
+    and a test split too where the data has no splits at all: by class, with the `seed`.
+    """
+    folders = _split_folders(channels)
+    trained = _classes(folders["train"])
+    labels = tuple(trained)
+    for label, files in trained.items():
+        if not files:
+            raise DataError(
+                f"the class folder {folders['train'] / label} holds no picture; put pictures into it or remove it"
+            )
+    if len(labels) < 2:
+        raise DataError(
+            f"{folders['train']} has {len(labels)} class folder(s); put the pictures into one folder per class, "
+            "of two classes or more"
+        )
+    root = Path(os.path.commonpath(channels[name] for name in channels if name in ("training", *FOLDER_NAMES)))
+    splits = {}
+    for name in FOLDER_NAMES:
+        found = _classes(folders[name]) if name in folders else {}
+        strangers = [label for label, files in found.items() if files and label not in trained]
+        if strangers:
+            raise DataError(
+                f"the {name} split has the class {strangers[0]!r}, which the training split has not; "
+                "add training pictures of it or remove it"
+            )
+        entries = [(file, labels.index(label)) for label, files in found.items() for file in files]
+        splits[name] = Split(
+            files=tuple(file for file, _ in entries),
+            targets=tuple(target for _, target in entries),
+            names=tuple(file.relative_to(root).as_posix() for file, _ in entries),
+        )
+    if not splits["validation"]:
+        splits["train"], splits["validation"] = _draw(splits["train"], validation_share, seed)
+    if len(folders) == 1 and test_share:
+        splits["train"], splits["test"] = _draw(splits["train"], test_share, seed + 1)
+    if not splits["validation"]:
+        raise DataError("every class has a single picture, so none is left to validate with; add pictures")
+    return Data(labels, **splits)
+
+
+def without_unreadable(data: Data, limit: float, workers: int, stop: StopSignal) -> tuple[Data, dict[str, str]]:
+    """Decode every picture and return the data without those that fail, and these: name -> reason.
+
+    Raises `DataError` when more than the share `limit` of all pictures fails, or a class loses its last training picture.
+    """
+    files = [(name, i, file) for name, split in data.splits.items() for i, file in enumerate(split.files)]
+
+    def reason(file: Path) -> str | None:
+        stop.check()
+        try:
+            pictures.decode(file, at_least=1)
+        except pictures.PictureError as error:
+            return str(error)
+        return None
+
+    with ThreadPoolExecutor(max(1, workers)) as pool:  # Pillow's decoders release the interpreter lock.
+        found = progress(pool.map(reason, [file for _, _, file in files]), len(files), "checking pictures")
+        bad = {(name, i): why for (name, i, _), why in zip(files, found, strict=True) if why}
+    named = {data.splits[name].names[i]: why for (name, i), why in bad.items()}
+    if len(bad) > limit * len(files):
+        listed = "; ".join(f"{name}: {why}" for name, why in list(named.items())[:3])
+        raise DataError(
+            f"{len(bad)} of {len(files)} pictures cannot be read, more than max-unreadable allows ({limit:g} of them): "
+            f"{listed}; repair or remove them, or raise max-unreadable"
+        )
+    splits = {
+        name: split.take([i for i in range(len(split)) if (name, i) not in bad]) for name, split in data.splits.items()
+    }
+    lost = set(range(len(data.labels))) - set(splits["train"].targets)
+    if lost:
+        raise DataError(
+            f"no training picture of class {data.labels[min(lost)]!r} can be read; add readable ones or remove the class"
+        )
+    if not splits["validation"]:
+        raise DataError("no validation picture can be read; repair them or remove the validation split")
+    return replace(data, **splits), named
+
+
+def _split_folders(channels: Mapping[str, Path]) -> dict[str, Path]:
+    """Return each split's folder; the training split's is always among them."""
+    given = {split: channels[split] for split in FOLDER_NAMES if split in channels}
+    if "train" in given and len(given) > 1:
+        return given
+    root = channels.get("training", channels.get("train"))
+    if root is None:
+        has = ", ".join(sorted(channels)) or "none"
+        raise DataError(
+            f"the job has no training pictures; give it the channels train and validation, or one channel training (it has {has})"
+        )
+    inside = _folders(root)
+    # Archives often hold one outer folder (dogImages/train, …); look through it.
+    if len(inside) == 1 and any(folder.name in FOLDER_NAMES["train"] for folder in _folders(inside[0])):
+        inside = _folders(inside[0])
+    splits = {
+        split: folder for split, names in FOLDER_NAMES.items() for folder in inside if folder.name in names
+    }
+    return splits if "train" in splits else {"train": root}
+
+
+def _folders(root: Path) -> list[Path]:
+    if not root.is_dir():
+        raise DataError(f"{root} is not a folder; give the folder that holds the pictures")
+    return sorted(entry for entry in root.iterdir() if entry.is_dir() and _counts(entry))
+
+
+def _classes(split: Path) -> dict[str, list[Path]]:
+    """Return each class folder's files at any depth; anything not hidden counts as a picture until decoding says no."""
+    return {
+        folder.name: sorted(
+            file for file in folder.rglob("*")
+            if file.is_file() and all(map(_counts, file.relative_to(folder).parents)) and _counts(file)
+        )
+        for folder in _folders(split)
+    }  # fmt: skip
+
+
+def _counts(entry: Path) -> bool:
+    """Whether `entry` is more than the litter desktops leave (.DS_Store, ._picture.jpg, __MACOSX)."""
+    return not (entry.name.startswith(".") or entry.name == "__MACOSX")
+
+
+def _draw(split: Split, share: float, seed: int) -> tuple[Split, Split]:
+    """Divide `split` in two, `share` of each class (at least one picture, never the last) going to the second."""
+    by_class: dict[int, list[int]] = {}
+    for position, target in enumerate(split.targets):
+        by_class.setdefault(target, []).append(position)
+    generator = random.Random(seed)
+    drawn: set[int] = set()
+    for positions in by_class.values():
+        count = min(len(positions) - 1, max(1, round(share * len(positions))))
+        drawn.update(generator.sample(positions, count))
+    return split.take([i for i in range(len(split)) if i not in drawn]), split.take(sorted(drawn))

@@ -1,0 +1,219 @@
+"""The loop: fit a network to batches, keep the best epoch, survive interruption. Knows no pictures and no SageMaker."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from classifier.errors import UserError
+from train import metrics
+from train.batches import Batches
+from train.checkpoint import Checkpoint
+from train.config import Settings
+from train.progress import progress
+from train.stopping import Stopped, StopSignal
+
+#: Seconds of training after which a checkpoint is written at the next batch; SIGTERM writes one at once.
+SAVE_EVERY = 60.0
+
+Weights = dict[str, Tensor]
+Figures = dict[str, float]
+
+
+class DivergedError(UserError):
+    """The loss is no longer a number."""
+
+
+@dataclass
+class Progress:
+    """How far a run has come: `batch` batches of `epoch` (from 1) are done and their losses add up to `loss_sum`."""
+
+    epoch: int = 1
+    batch: int = 0
+    samples: int = 0
+    loss_sum: float = 0.0
+    seconds: float = 0.0
+    best_epoch: int = 0
+    history: list[Figures] = field(default_factory=list)
+
+    def better(self, figures: Figures) -> bool:
+        """Whether `figures` beat the best epoch's: a higher validation accuracy, or as high with a lower loss."""
+
+        def rank(row: Figures) -> tuple[float, float]:
+            return row["validation_accuracy"], -row["validation_loss"]
+
+        return not self.best_epoch or rank(figures) > rank(self.history[self.best_epoch - 1])
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Means over all samples, and each sample's predicted class [N] with its probability [N], on the CPU."""
+
+    loss: float
+    accuracy: float
+    predicted: Tensor
+    probability: Tensor
+
+
+class Fit:
+    """Fits the trainable parameters of `network` to `train`; afterwards `network` has the weights of the best epoch.
+
+    `train` and `validation` are on the network's device. Training mode, where there is dropout and batch normalisation
+    learns, is for networks that are trained in all layers: frozen means frozen.
+    """
+
+    def __init__(self, network: nn.Module, settings: Settings, train: Batches, validation: Batches) -> None:
+        self.network, self.settings, self.train, self.validation = network, settings, train, validation
+        self.progress = Progress()
+        self.best: Weights = {}
+        self.optimizer = _optimizer(network, settings)
+        self.precision = precision(settings)
+        self._saved = time.monotonic()
+
+    def run(self, checkpoint: Checkpoint, stop: StopSignal, report: Callable[[str], None]) -> Progress:
+        """Train until the epochs or the patience are used up; `report` gets one line an epoch.
+
+        Continues from `checkpoint` where there is one. Raises `Stopped` after saving when `stop` asks for it, and
+        `DivergedError` when the loss becomes NaN or infinite.
+        """
+        state = checkpoint.load()
+        if state:
+            self._restore(state)
+            report(f"continuing at epoch {self.progress.epoch}, batch {self.progress.batch + 1}, from a checkpoint")
+        try:
+            while self.progress.epoch <= self.settings.epochs and not self._out_of_patience():
+                self._train_epoch(checkpoint, stop)
+                self._finish_epoch(stop, report)
+        except Stopped:
+            checkpoint.save(self._state())
+            raise
+        checkpoint.save(self._state())  # Whatever goes wrong from here on (a full disk, say), the training is not lost.
+        self.network.load_state_dict(self.best)
+        return self.progress
+
+    def _train_epoch(self, checkpoint: Checkpoint, stop: StopSignal) -> None:
+        now = self.progress
+        self.network.train(self.settings.train_layers == "all")
+        total = len(self.train)
+        loss_sum = torch.tensor(now.loss_sum, dtype=torch.float64)
+        begun = time.monotonic()
+        batches = self.train.epoch(now.epoch, skip=now.batch)
+        for inputs, targets in progress(batches, total - now.batch, f"epoch {now.epoch}"):
+            rate = self._rate((now.epoch - 1) * total + now.batch)
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            self.optimizer.zero_grad(set_to_none=True)
+            loss = self._loss(self._logits(inputs), targets)
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.optimizer.step()
+            # Added up on the device: reading a loss here would make a GPU wait for every batch.
+            loss_sum = loss_sum.to(loss.device) + loss.detach().double() * len(targets)
+            now.batch += 1
+            now.samples += len(targets)
+            due = time.monotonic() - self._saved > SAVE_EVERY
+            if due or stop.requested or now.batch == total:
+                now.loss_sum = loss_sum.item()
+                if not math.isfinite(now.loss_sum):
+                    raise DivergedError(
+                        f"the training loss became {now.loss_sum} in epoch {now.epoch}; lower lr (it is {self.settings.lr:g})"
+                    )
+            if due or stop.requested:
+                now.seconds += time.monotonic() - begun
+                begun = self._saved = time.monotonic()
+                if due:
+                    checkpoint.save(self._state())
+                stop.check()
+        now.seconds += time.monotonic() - begun
+
+    def _finish_epoch(self, stop: StopSignal, report: Callable[[str], None]) -> None:
+        now = self.progress
+        validated = evaluate(self.network, self.validation, self.settings, stop)
+        figures = {
+            "train_loss": now.loss_sum / now.samples,
+            "validation_loss": validated.loss,
+            "validation_accuracy": validated.accuracy,
+        }
+        if not metrics.finite(figures):
+            raise DivergedError(
+                f"the validation loss became {validated.loss} in epoch {now.epoch}; lower lr (it is {self.settings.lr:g})"
+            )
+        report(metrics.line({"epoch": now.epoch, **figures, "seconds": now.seconds}))
+        better = now.better(figures)
+        now.history.append(figures)
+        if better:
+            now.best_epoch = now.epoch
+            self.best = {name: tensor.detach().cpu().clone() for name, tensor in self.network.state_dict().items()}
+        now.epoch, now.batch, now.samples, now.loss_sum, now.seconds = now.epoch + 1, 0, 0, 0.0, 0.0
+
+    def _out_of_patience(self) -> bool:
+        done = self.progress.epoch - 1
+        return bool(self.settings.patience) and done - self.progress.best_epoch >= self.settings.patience
+
+    def _rate(self, step: int) -> float:
+        """The learning rate of a step, a function of the step alone: there is no scheduler state to lose."""
+        if self.settings.schedule == "constant":
+            return self.settings.lr
+        return self.settings.lr * (1 + math.cos(math.pi * step / (self.settings.epochs * len(self.train)))) / 2
+
+    def _logits(self, inputs: Tensor) -> Tensor:
+        with torch.autocast(inputs.device.type, self.precision, enabled=self.precision is not torch.float32):
+            return self.network(inputs).float()
+
+    def _loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return functional.cross_entropy(logits, targets, label_smoothing=self.settings.label_smoothing)
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "progress": asdict(self.progress),
+            "network": self.network.state_dict(),
+            "best": self.best,
+            "optimizer": self.optimizer.state_dict(),
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state_all(),
+        }
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.progress = Progress(**state["progress"])
+        self.network.load_state_dict(state["network"])
+        self.best = state["best"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["random"])
+        torch.cuda.set_rng_state_all(state["random_cuda"])
+
+
+@torch.inference_mode()
+def evaluate(network: nn.Module, batches: Batches, settings: Settings, stop: StopSignal) -> Evaluation:
+    """Return how `network` does on one epoch of `batches`; figures do not depend on the batch size."""
+    network.eval()
+    kind = precision(settings)
+    losses, predicted, probability, right = 0.0, [], [], 0
+    for inputs, targets in batches.epoch(0):
+        stop.check()
+        with torch.autocast(inputs.device.type, kind, enabled=kind is not torch.float32):
+            logits = network(inputs).float()
+        loss = functional.cross_entropy(logits, targets, label_smoothing=settings.label_smoothing, reduction="sum")
+        top = logits.softmax(dim=1).max(dim=1)
+        losses += loss.item()
+        right += int((top.indices == targets).sum())
+        predicted.append(top.indices.cpu())
+        probability.append(top.values.cpu())
+    classes = torch.cat(predicted)
+    return Evaluation(losses / len(classes), right / len(classes), classes, torch.cat(probability))
+
+
+def precision(settings: Settings) -> torch.dtype:
+    """Return the number format that `settings` name."""
+    return torch.bfloat16 if settings.precision == "bfloat16" else torch.float32
+
+
+def _optimizer(network: nn.Module, settings: Settings) -> torch.optim.Optimizer:
+    trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(trainable, settings.lr, settings.momentum, weight_decay=settings.weight_decay)
+    kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
+    return kind(trainable, settings.lr, weight_decay=settings.weight_decay)

@@ -1,0 +1,23 @@
+"""The lines a job reports its figures in, and the expressions that find them there: defined once, side by side.
+
+Imports nothing but the standard library: the launchers put `DEFINITIONS` into their requests.
+"""
+
+import math
+from collections.abc import Mapping
+
+#: The figures a tuning job or CloudWatch can follow.
+NAMES = ("train_loss", "validation_loss", "validation_accuracy", "test_loss", "test_accuracy")
+
+#: CreateTrainingJob's AlgorithmSpecification.MetricDefinitions. The space keeps one name from matching inside another.
+DEFINITIONS = [{"Name": name, "Regex": rf"(?:^|\s){name}=([0-9.eE+-]+)"} for name in NAMES]
+
+
+def line(figures: Mapping[str, float | int]) -> str:
+    """Return `figures` as one log line of `name=value` pairs, fit for `DEFINITIONS`."""
+    return " ".join(f"{name}={value if isinstance(value, int) else f'{value:.5g}'}" for name, value in figures.items())
+
+
+def finite(figures: Mapping[str, float]) -> bool:
+    """Whether no figure is NaN or infinite."""
+    return all(math.isfinite(value) for value in figures.values())

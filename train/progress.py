@@ -1,0 +1,30 @@
+"""Show how far long work has come: a bar on a terminal, a plain line now and then in a log."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def progress(items: Iterable[T], total: int, what: str, every: float = 10.0) -> Iterator[T]:
+    """Yield `items`; on a terminal redraw one line, elsewhere print a line each `every` seconds of work."""
+    terminal = sys.stdout.isatty()
+    begun = shown = time.monotonic()
+    done = 0
+    for item in items:
+        yield item
+        done += 1
+        now = time.monotonic()
+        if now - shown < (0.1 if terminal else every):
+            continue
+        shown = now
+        left = (now - begun) / done * (total - done)
+        if terminal:
+            bar = "█" * (20 * done // total)
+            print(f"\r{what} {bar:░<20} {done}/{total}, {left:.0f} s left \033[K", end="", flush=True)
+        else:
+            print(f"{what}: {done} of {total}, about {left:.0f} s left", flush=True)
+    if terminal:
+        print("\r\033[K", end="", flush=True)

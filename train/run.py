@@ -1,0 +1,179 @@
+"""One training run, from pictures to artifact: find and check the data, build the network, fit, test, write it all down."""
+
+import csv
+import difflib
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from classifier import artifact, network
+from classifier.artifact import Classifier, write_whole
+from classifier.preprocessing import Preprocessing
+from train import data, metrics
+from train.batches import Batches, FeatureBatches, Order, PictureBatches
+from train.checkpoint import Checkpoint
+from train.config import Settings, SettingsError
+from train.data import Data, Split
+from train.features import extract, separable
+from train.fit import Evaluation, Fit, Progress, evaluate, precision
+from train.normalization import measured
+from train.stopping import Stopped, StopSignal
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What to train on and where everything is; calling it trains.
+
+    `channels` are folders of labelled pictures by name (see `train.data.find`), `weights` a file of pretrained weights.
+    The model's files go to `model`, all else the run leaves to `output`, its checkpoint to `checkpoints`.
+    """
+
+    settings: Settings
+    channels: dict[str, Path]
+    weights: Path | None
+    model: Path
+    output: Path
+    checkpoints: Path
+    stop: StopSignal = field(default_factory=StopSignal)
+    report: Report = print
+
+    def __call__(self) -> None:
+        """Train, test, and write the artifact, `metrics.json` and `predictions.csv`.
+
+        Raises `UserError` for what the user can put right, and `Stopped` when asked to stop: the checkpoint is then
+        written, and the artifact of the best epoch so far, if there is one.
+        """
+        begun = time.monotonic()
+        settings = self.settings
+        _check_arch(settings.arch)
+        torch.manual_seed(settings.seed)
+        found = data.find(self.channels, settings.validation_share, settings.test_share, settings.seed)
+        found, unreadable = data.without_unreadable(found, settings.max_unreadable, self._workers, self.stop)
+        for name, reason in unreadable.items():
+            self.report(f"skipped {name}: {reason}")
+        self.report(found.counts())
+
+        net = self._network(len(found.labels))
+        preprocessing = self._preprocessing(found.train)
+        trained = net.get_submodule(network.head_name(net)) if self._on_features(net) else net
+        fit = Fit(
+            trained,
+            settings,
+            self._batches(net, preprocessing, found.train, "training"),
+            self._batches(net, preprocessing, found.validation, "validation"),
+        )
+        classifier = Classifier(net, settings.arch, found.labels, preprocessing, settings=asdict(settings))
+        checkpoint = Checkpoint(self.checkpoints, self._identity(found))
+        try:
+            progress = fit.run(checkpoint, self.stop, self.report)
+        except Stopped:
+            if fit.best:
+                trained.load_state_dict(fit.best)
+                artifact.save(replace(classifier, metrics=_best(fit.progress)), self.model)
+            raise
+        figures = _best(progress)
+        if found.test:
+            tested = evaluate(trained, self._batches(net, preprocessing, found.test, "test"), settings, self.stop)
+            figures |= {"test_loss": tested.loss, "test_accuracy": tested.accuracy}
+            self.report(metrics.line({"test_loss": tested.loss, "test_accuracy": tested.accuracy}))
+            self._write_predictions(found, tested)
+        artifact.save(replace(classifier, metrics=figures), self.model)
+        self._write_metrics(found, progress, figures, unreadable, time.monotonic() - begun)
+        checkpoint.remove()
+
+    @property
+    def _device(self) -> torch.device:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    @property
+    def _workers(self) -> int:
+        return len(os.sched_getaffinity(0)) if self.settings.workers is None else self.settings.workers
+
+    def _network(self, classes: int) -> nn.Module:
+        net = network.build(self.settings.arch, classes)
+        if self.settings.pretrained:
+            network.load_backbone(net, self.settings.arch, self.weights)
+        if self.settings.train_layers == "head":
+            net.requires_grad_(False)
+            net.get_submodule(network.head_name(net)).requires_grad_(True)
+        return net.to(self._device)
+
+    def _on_features(self, net: nn.Module) -> bool:
+        """Whether the head alone is trained and sees the same features in every epoch, so that they are computed once."""
+        return self.settings.train_layers == "head" and self.settings.augment == "none" and separable(net)
+
+    def _preprocessing(self, split: Split) -> Preprocessing:
+        preset = network.preset(self.settings.arch, self.weights)
+        if self.settings.image_size is not None:
+            preset = preset.resized(self.settings.image_size)
+        if self.settings.normalization == "data":
+            preset = measured(self._pictures(preset, split), preset)
+            self.report(f"measured on the training pictures: mean {preset.mean}, standard deviation {preset.std}")
+        return preset
+
+    def _pictures(self, preprocessing: Preprocessing, split: Split) -> PictureBatches:
+        order = Order(len(split), self.settings.test_batch_size)
+        return PictureBatches(split, preprocessing, order, self._workers, self._device)
+
+    def _batches(self, net: nn.Module, preprocessing: Preprocessing, split: Split, what: str) -> Batches:
+        settings, training = self.settings, what == "training"
+        order = Order(len(split), settings.test_batch_size)
+        if training:
+            order = Order(len(split), settings.batch_size, settings.seed, whole=settings.train_layers == "all")
+        if self._on_features(net):
+            pictures = self._pictures(preprocessing, split)
+            return FeatureBatches(*extract(net, pictures, precision(settings), what, self.stop), order)
+        augment = settings.augment if training else "none"
+        return PictureBatches(split, preprocessing, order, self._workers, self._device, augment)
+
+    def _identity(self, found: Data) -> dict[str, object]:
+        """What must be the same for a checkpoint to be continued: all that changes the result."""
+        settings = {name: value for name, value in asdict(self.settings).items() if name != "workers"}
+        sizes = {name: len(split) for name, split in found.splits.items()}
+        return settings | {"labels": list(found.labels), "pictures": sizes, "device": self._device.type}
+
+    def _write_predictions(self, found: Data, tested: Evaluation) -> None:
+        def write(path: Path) -> None:
+            with path.open("w", newline="", encoding="utf-8") as file:
+                rows = csv.writer(file)
+                rows.writerow(["file", "label", "predicted", "probability"])
+                for name, target, predicted, probability in zip(
+                    found.test.names, found.test.targets, tested.predicted.tolist(), tested.probability.tolist(), strict=True
+                ):
+                    rows.writerow([name, found.labels[target], found.labels[predicted], f"{probability:.6f}"])
+
+        self.output.mkdir(parents=True, exist_ok=True)
+        write_whole(self.output / "predictions.csv", write)
+
+    def _write_metrics(
+        self, found: Data, progress: Progress, figures: dict[str, float], unreadable: dict[str, str], seconds: float
+    ) -> None:
+        content = figures | {
+            "seconds": round(seconds, 3),
+            "history": progress.history,
+            "pictures": {name: len(split) for name, split in found.splits.items()},
+            "unreadable": unreadable,
+        }
+        self.output.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(content, indent=2, ensure_ascii=False)
+        write_whole(self.output / "metrics.json", lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def _best(progress: Progress) -> dict[str, float]:
+    return {"best_epoch": progress.best_epoch, "epochs": len(progress.history), **progress.history[progress.best_epoch - 1]}
+
+
+def _check_arch(arch: str) -> None:
+    known = network.architectures()
+    if arch not in known:
+        near = difflib.get_close_matches(arch, known, n=3)
+        hint = f"did you mean {', '.join(near)}?" if near else "the names are those of torchvision.models"
+        raise SettingsError(f"there is no architecture {arch!r}; {hint}")
