@@ -68,7 +68,7 @@ def load(folder: Path) -> Classifier:
     """
     for name in (DESCRIPTION, TENSORS):
         if not (folder / name).is_file():
-            raise ArtifactError(f"the model has no {name}; use the model.tar.gz that a training job of this project left")
+            raise ArtifactError(f"the model has no {name}; use the model.tar.gz that a training job left")
     try:
         description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
         if description["format_version"] != FORMAT_VERSION:
@@ -77,14 +77,12 @@ def load(folder: Path) -> Classifier:
                 "serve it with the image version that trained it"
             )
         labels = tuple(description["labels"])
-        preprocessing = Preprocessing(
-            **{key: tuple(v) if isinstance(v, list) else v for key, v in description["preprocessing"].items()}
-        )
+        preprocessing = Preprocessing.from_json(description["preprocessing"])
         net = network.build(description["arch"], len(labels))
         net.load_state_dict(load_file(folder / TENSORS))
     except (KeyError, TypeError, ValueError, SafetensorError, RuntimeError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise ArtifactError(f"the model's files are damaged or do not fit together ({reason}); train it again") from error
+        raise ArtifactError(f"the model's files are damaged or do not match ({reason}); train it again") from error
     return Classifier(
         net.eval(), description["arch"], labels, preprocessing, description["metrics"], description["settings"]
     )

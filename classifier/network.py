@@ -28,17 +28,19 @@ class WeightsError(UserError):
 
 def architectures() -> list[str]:
     """Return the names of torchvision's image classifiers."""
-    return models.list_models(module=models)
+    return list(models.list_models(module=models))
 
 
 def build(arch: str, classes: int) -> nn.Module:
     """Return the network `arch`, freshly initialised, for `classes` classes: [N, 3, H, W] -> logits [N, classes]."""
-    return models.get_model(arch, weights=None, num_classes=classes, **_ARGUMENTS.get(arch, {}))
+    network: nn.Module = models.get_model(arch, weights=None, num_classes=classes, **_ARGUMENTS.get(arch, {}))
+    return network
 
 
 def head_name(network: nn.Module) -> str:
     """Return the name of the layer that makes the logits: the last linear layer or convolution there is."""
-    return [name for name, layer in network.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)][-1]
+    layers = [name for name, layer in network.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+    return str(layers[-1])
 
 
 def published_weights(arch: str, file: Path | None = None) -> models.WeightsEnum:
@@ -74,7 +76,10 @@ def load_backbone(network: nn.Module, arch: str, file: Path | None = None) -> No
     for problem, names in (
         ("lacks", wanted.keys() - given.keys()),
         ("has besides", given.keys() - wanted.keys()),
-        ("has in another shape", {name for name in wanted if name in given and wanted[name].shape != given[name].shape}),
+        (
+            "has in another shape",
+            {name for name in wanted.keys() & given.keys() if wanted[name].shape != given[name].shape},
+        ),
     ):
         if names:
             raise WeightsError(
@@ -106,9 +111,10 @@ def _read(file: Path) -> Mapping[str, Tensor]:
 
 def _download(arch: str) -> Mapping[str, Tensor]:
     try:
-        return published_weights(arch).get_state_dict(progress=False, check_hash=True)
+        state: Mapping[str, Tensor] = published_weights(arch).get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError) as error:
         raise WeightsError(
             f"torchvision's weights for {arch} cannot be downloaded ({error}); give them in the weights channel, "
             "or set pretrained to false"
         ) from error
+    return state

@@ -1,7 +1,8 @@
 """From an RGB picture to the tensor a network takes, the same in training, evaluation and serving."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -33,6 +34,11 @@ class Preprocessing:
             std=tuple(preset.std),
             interpolation=preset.interpolation.value,
         )
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Return the preprocessing that `dataclasses.asdict` turned into the plain `value`."""
+        return cls(**{**value, "mean": tuple(value["mean"]), "std": tuple(value["std"])})
 
     def resized(self, crop_size: int) -> Self:
         """Return the same preprocessing for another crop size; the resize size keeps its proportion to it."""

@@ -2,8 +2,9 @@
 
     python -m train --data PICTURES --out RESULT [--weights FILE] [--lr 0.01 --epochs 10 …]
 
-PICTURES holds train/, validation/ and perhaps test/, each with one folder per class, or the class folders alone. RESULT gets
-model/ (the artifact), output/ (metrics and predictions) and, after an interruption, checkpoints/ to continue from.
+PICTURES holds train/, validation/ and perhaps test/, each with one folder per class, or the class folders alone.
+RESULT gets model/ (the artifact), output/ (metrics and predictions) and, after an interruption, checkpoints/ to
+continue from.
 """
 
 import argparse
@@ -21,7 +22,7 @@ def main() -> int:
     """Run the command line; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m train", description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="labelled pictures")
-    parser.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="where the results go (default: out)")
+    parser.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="for the results (default: out)")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="pretrained weights, .safetensors or .pth")
     for f in fields(Settings):
         parser.add_argument(f"--{kebab(f.name)}", metavar="VALUE", help=f"{f.metadata['help']} (default: {f.default})")

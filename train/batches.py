@@ -1,7 +1,7 @@
 """Batches for the fit loop: of pictures, decoded by worker processes, or of features that are already tensors.
 
-Both give the same samples in the same order for the same seed and epoch, whatever the number of workers, and can begin in
-the middle of an epoch: that is what makes a resumed run equal to one that was never interrupted.
+Both give the same samples in the same order for the same seed and epoch, whatever the number of workers, and can
+begin in the middle of an epoch: that is what makes a resumed run equal to one that was never interrupted.
 """
 
 import shutil
@@ -73,7 +73,9 @@ class FeatureBatches:
 
     def epoch(self, number: int, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         positions = self._order.positions(number).to(self._features.device)
-        for chosen in positions.split(self._order.batch_size)[skip:]:
+        size = self._order.batch_size
+        for begin in range(skip * size, len(positions), size):
+            chosen = positions[begin : begin + size]
             yield self._features[chosen], self._targets[chosen]
 
 
@@ -81,8 +83,14 @@ class PictureBatches:
     """Batches of the pictures of a split, normalised, [N, 3, S, S] float32, on `device`."""
 
     def __init__(
-        self, split: Split, preprocessing: Preprocessing, order: Order, workers: int, device: torch.device, augment: str = "none"
-    ) -> None:  # fmt: skip
+        self,
+        split: Split,
+        preprocessing: Preprocessing,
+        order: Order,
+        workers: int,
+        device: torch.device,
+        augment: str = "none",
+    ) -> None:
         self._preprocessing, self._order, self._device = preprocessing, order, device
         self._places = _Places(order)
         workers = min(workers, len(order))
@@ -115,7 +123,7 @@ class PictureBatches:
 
 
 class _Places(Sampler[tuple[int, int]]):
-    """Yields (epoch, position): a worker process learns the epoch with each sample, so it can live through all of them."""
+    """Yields (epoch, position): a worker process learns the epoch with each sample, so it can live through all."""
 
     def __init__(self, order: Order) -> None:
         self.order, self.epoch, self.skip = order, 0, 0
@@ -163,8 +171,11 @@ def _augmentation(name: str, preprocessing: Preprocessing) -> v2.Transform | Non
     if name == "none":
         return None
     interpolation = InterpolationMode(preprocessing.interpolation)
-    steps = [v2.RandomResizedCrop(preprocessing.crop_size, (0.25, 1.0), interpolation=interpolation), v2.RandomHorizontalFlip()]
-    return v2.Compose([*steps, v2.TrivialAugmentWide(interpolation=interpolation)] if name == "trivial" else steps)
+    crop = v2.RandomResizedCrop(preprocessing.crop_size, scale=(0.25, 1.0), interpolation=interpolation)
+    steps = [crop, v2.RandomHorizontalFlip()]
+    if name == "trivial":
+        steps.append(v2.TrivialAugmentWide(interpolation=interpolation))
+    return v2.Compose(steps)
 
 
 def _mix(*numbers: int) -> int:

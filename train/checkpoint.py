@@ -27,7 +27,7 @@ class Checkpoint:
         self._identity = dict(identity)
 
     def save(self, state: State) -> None:
-        """Replace the checkpoint by `state` (tensors and plain values); killed at any moment, one of the two is left."""
+        """Replace the checkpoint by `state` (tensors, plain values); killed at any moment, one of the two is left."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         content = {"identity": self._identity, "state": state}
         write_whole(self._path, lambda path: torch.save(content, path))

@@ -1,7 +1,7 @@
 """The hyperparameters, defined once: name, type, range, default and meaning.
 
-The command line, the SageMaker job, the launchers' checks and the README's table (`python -m train.config` prints it) are
-all made from `Settings`. Imports nothing but the standard library, so that the host can read it too.
+The command line, the SageMaker job, the launchers' checks and the README's table (`python -m train.config` prints it)
+are all made from `Settings`. Imports nothing but the standard library, so that the host can read it too.
 """
 
 import difflib
@@ -28,33 +28,35 @@ class Settings:
     """One training run's hyperparameters; `low` and `high` are the least and the greatest value allowed."""
 
     arch: str = _setting("resnet50", "architecture: any torchvision classifier, by its name there")
-    pretrained: bool = _setting(True, "start from pretrained weights (the `weights` channel, else torchvision's download)")
-    train_layers: str = _setting("head", "what is trained: the new head on a frozen backbone, or all", choices=("head", "all"))
+    pretrained: bool = _setting(True, "start from pretrained weights: the `weights` channel's, else torchvision's")
+    train_layers: str = _setting("head", "train the new head on a frozen backbone, or all", choices=("head", "all"))
     epochs: int = _setting(30, "passes over the training pictures, at most", 1, 10_000)
     batch_size: int = _setting(64, "pictures in a training batch", 1, 65_536)
     test_batch_size: int = _setting(128, "pictures in a batch that is only evaluated", 1, 65_536)
     lr: float = _setting(0.001, "learning rate at the start", 1e-8, 100)
-    schedule: str = _setting("cosine", "learning rate over the run: down to 0 on a cosine, or kept", choices=("cosine", "constant"))
+    schedule: str = _setting("cosine", "learning rate goes down to 0, or stays", choices=("cosine", "constant"))
     optimizer: str = _setting("adamw", "how weights are updated", choices=("adamw", "adam", "sgd"))
     weight_decay: float = _setting(0.01, "weight decay", 0, 10)
     momentum: float = _setting(0.9, "momentum, of sgd only", 0, 0.9999)
     label_smoothing: float = _setting(0.0, "share of the target given to all classes alike", 0, 0.9)
-    patience: int = _setting(10, "epochs without a better validation accuracy before training stops (0: never)", 0, 10_000)
-    image_size: int | None = _setting(None, "side of the square the network sees, in pixels (preset: the weights' own)", 16, 2048)
+    patience: int = _setting(10, "epochs without a better validation accuracy before it stops (0: never)", 0, 10_000)
+    image_size: int | None = _setting(
+        None, "pixels of the square's side the network sees (preset: the weights')", 16, 2048
+    )
     augment: str = _setting(
-        "none", "training pictures are shown as they are, randomly cropped and mirrored, or by TrivialAugment too",
+        "none",
+        "training pictures: as they are, cropped and mirrored, or TrivialAugment too",
         choices=("none", "basic", "trivial"),
-    )  # fmt: skip
+    )
     normalization: str = _setting(
-        "preset", "mean and standard deviation: the weights' own, or measured on the training pictures",
-        choices=("preset", "data"),
-    )  # fmt: skip
-    validation_share: float = _setting(0.15, "share of each class drawn for validation where no validation split is given", 0.01, 0.5)
-    test_share: float = _setting(0.15, "share of each class drawn for the test where the data has no splits at all", 0, 0.5)
-    max_unreadable: float = _setting(0.01, "share of unreadable pictures that is skipped; more of them end the job", 0, 1)
+        "preset", "mean and standard deviation: the weights', or measured on the data", choices=("preset", "data")
+    )
+    validation_share: float = _setting(0.15, "share of each class that validates where no split does", 0.01, 0.5)
+    test_share: float = _setting(0.15, "share of each class that tests where the data has no splits", 0, 0.5)
+    max_unreadable: float = _setting(0.01, "share of unreadable pictures that is skipped, not fatal", 0, 1)
     precision: str = _setting("float32", "number format of the network's arithmetic", choices=("float32", "bfloat16"))
     workers: int | None = _setting(None, "processes that decode pictures (preset: one a core)", 0, 512)
-    seed: int = _setting(0, "start of every random choice: the same seed on the same machine gives the same model", 0, 2**31 - 1)
+    seed: int = _setting(0, "start of every random choice", 0, 2**31 - 1)
 
 
 #: The text that stands for "not set" where the weights or the machine decide.

@@ -1,7 +1,7 @@
 """Find the labelled pictures of a job: channels -> splits -> files with their classes.
 
-A split is a folder with one folder per class. The training split alone decides which classes there are and in what order.
-Every picture is decoded once before training begins, so that a damaged one is known, named and counted at the start.
+A split is a folder with one folder per class. The training split alone decides which classes there are and in what
+order. Every picture is decoded once before training begins, so that a damaged one is known and named at the start.
 """
 
 import os
@@ -9,7 +9,7 @@ import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from classifier import pictures
@@ -42,7 +42,11 @@ class Split:
 
     def take(self, keep: Sequence[int]) -> "Split":
         """Return the split of only the pictures at the positions `keep`."""
-        return Split(*(tuple(column[i] for i in keep) for column in (self.files, self.targets, self.names)))
+        return Split(
+            files=tuple(self.files[i] for i in keep),
+            targets=tuple(self.targets[i] for i in keep),
+            names=tuple(self.names[i] for i in keep),
+        )
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,8 @@ def find(channels: Mapping[str, Path], validation_share: float, test_share: floa
 def without_unreadable(data: Data, limit: float, workers: int, stop: StopSignal) -> tuple[Data, dict[str, str]]:
     """Decode every picture and return the data without those that fail, and these: name -> reason.
 
-    Raises `DataError` when more than the share `limit` of all pictures fails, or a class loses its last training picture.
+    Raises `DataError` when more than the share `limit` of all pictures fails, or a class loses its last training
+    picture.
     """
     files = [(name, i, file) for name, split in data.splits.items() for i, file in enumerate(split.files)]
 
@@ -146,11 +151,11 @@ def without_unreadable(data: Data, limit: float, workers: int, stop: StopSignal)
     lost = set(range(len(data.labels))) - set(splits["train"].targets)
     if lost:
         raise DataError(
-            f"no training picture of class {data.labels[min(lost)]!r} can be read; add readable ones or remove the class"
+            f"no training picture of class {data.labels[min(lost)]!r} can be read; repair them or remove the class"
         )
     if not splits["validation"]:
         raise DataError("no validation picture can be read; repair them or remove the validation split")
-    return replace(data, **splits), named
+    return Data(data.labels, **splits), named
 
 
 def _split_folders(channels: Mapping[str, Path]) -> dict[str, Path]:
@@ -162,15 +167,14 @@ def _split_folders(channels: Mapping[str, Path]) -> dict[str, Path]:
     if root is None:
         has = ", ".join(sorted(channels)) or "none"
         raise DataError(
-            f"the job has no training pictures; give it the channels train and validation, or one channel training (it has {has})"
+            "the job has no training pictures; give it the channels train and validation, or one channel training "
+            f"(it has {has})"
         )
     inside = _folders(root)
     # Archives often hold one outer folder (dogImages/train, …); look through it.
     if len(inside) == 1 and any(folder.name in FOLDER_NAMES["train"] for folder in _folders(inside[0])):
         inside = _folders(inside[0])
-    splits = {
-        split: folder for split, names in FOLDER_NAMES.items() for folder in inside if folder.name in names
-    }
+    splits = {split: folder for split, names in FOLDER_NAMES.items() for folder in inside if folder.name in names}
     return splits if "train" in splits else {"train": root}
 
 

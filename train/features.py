@@ -1,4 +1,4 @@
-"""A frozen backbone gives the same features for the same picture every time: compute them once, train the head on them."""
+"""A frozen backbone gives the same features for the same picture every time: compute them once for all epochs."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from train.stopping import StopSignal
 
 
 def separable(network: nn.Module) -> bool:
-    """Whether `network` ends in its head, so that features of the backbone are all the head needs (squeezenet does not)."""
+    """Whether `network` ends in its head, so that the head needs nothing but features (squeezenet does not)."""
     return isinstance(network.get_submodule(head_name(network)), nn.Linear)
 
 

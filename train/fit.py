@@ -119,9 +119,7 @@ class Fit:
             if due or stop.requested or now.batch == total:
                 now.loss_sum = loss_sum.item()
                 if not math.isfinite(now.loss_sum):
-                    raise DivergedError(
-                        f"the training loss became {now.loss_sum} in epoch {now.epoch}; lower lr (it is {self.settings.lr:g})"
-                    )
+                    raise self._diverged("training", now.loss_sum)
             if due or stop.requested:
                 now.seconds += time.monotonic() - begun
                 begun = self._saved = time.monotonic()
@@ -139,9 +137,7 @@ class Fit:
             "validation_accuracy": validated.accuracy,
         }
         if not metrics.finite(figures):
-            raise DivergedError(
-                f"the validation loss became {validated.loss} in epoch {now.epoch}; lower lr (it is {self.settings.lr:g})"
-            )
+            raise self._diverged("validation", validated.loss)
         report(metrics.line({"epoch": now.epoch, **figures, "seconds": now.seconds}))
         better = now.better(figures)
         now.history.append(figures)
@@ -149,6 +145,10 @@ class Fit:
             now.best_epoch = now.epoch
             self.best = {name: tensor.detach().cpu().clone() for name, tensor in self.network.state_dict().items()}
         now.epoch, now.batch, now.samples, now.loss_sum, now.seconds = now.epoch + 1, 0, 0, 0.0, 0.0
+
+    def _diverged(self, what: str, loss: float) -> DivergedError:
+        lr, epoch = self.settings.lr, self.progress.epoch
+        return DivergedError(f"the {what} loss became {loss} in epoch {epoch}; set lr below the {lr:g} it was")
 
     def _out_of_patience(self) -> bool:
         done = self.progress.epoch - 1
@@ -162,7 +162,8 @@ class Fit:
 
     def _logits(self, inputs: Tensor) -> Tensor:
         with torch.autocast(inputs.device.type, self.precision, enabled=self.precision is not torch.float32):
-            return self.network(inputs).float()
+            logits: Tensor = self.network(inputs)
+        return logits.float()
 
     def _loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         return functional.cross_entropy(logits, targets, label_smoothing=self.settings.label_smoothing)

@@ -1,4 +1,4 @@
-"""One training run, from pictures to artifact: find and check the data, build the network, fit, test, write it all down."""
+"""One training run, from pictures to artifact: find and check the data, build the network, fit, test, write it down."""
 
 import csv
 import difflib
@@ -107,7 +107,7 @@ class Run:
         return net.to(self._device)
 
     def _on_features(self, net: nn.Module) -> bool:
-        """Whether the head alone is trained and sees the same features in every epoch, so that they are computed once."""
+        """Whether the head alone is trained and sees the same features in every epoch: they are computed once."""
         return self.settings.train_layers == "head" and self.settings.augment == "none" and separable(net)
 
     def _preprocessing(self, split: Split) -> Preprocessing:
@@ -145,10 +145,10 @@ class Run:
             with path.open("w", newline="", encoding="utf-8") as file:
                 rows = csv.writer(file)
                 rows.writerow(["file", "label", "predicted", "probability"])
-                for name, target, predicted, probability in zip(
-                    found.test.names, found.test.targets, tested.predicted.tolist(), tested.probability.tolist(), strict=True
-                ):
-                    rows.writerow([name, found.labels[target], found.labels[predicted], f"{probability:.6f}"])
+                predicted, probability = tested.predicted.tolist(), tested.probability.tolist()
+                for i, name in enumerate(found.test.names):
+                    label = found.labels[found.test.targets[i]]
+                    rows.writerow([name, label, found.labels[predicted[i]], f"{probability[i]:.6f}"])
 
         self.output.mkdir(parents=True, exist_ok=True)
         write_whole(self.output / "predictions.csv", write)
@@ -168,7 +168,8 @@ class Run:
 
 
 def _best(progress: Progress) -> dict[str, float]:
-    return {"best_epoch": progress.best_epoch, "epochs": len(progress.history), **progress.history[progress.best_epoch - 1]}
+    best = progress.history[progress.best_epoch - 1]
+    return {"best_epoch": progress.best_epoch, "epochs": len(progress.history), **best}
 
 
 def _check_arch(arch: str) -> None:

@@ -43,7 +43,7 @@ def main() -> None:
     except Exception as error:
         log.exception("the run broke off")
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ClientError(f"training broke off unexpectedly, see the log for where ({reason})"[:FAILURE_LENGTH]) from error
+        raise ClientError(f"training broke off, see the log for where ({reason})"[:FAILURE_LENGTH]) from error
 
 
 def job(root: Path) -> Run:

@@ -4,7 +4,7 @@ import signal
 from types import FrameType
 
 
-class Stopped(Exception):
+class Stopped(Exception):  # noqa: N818 (no error: it was asked for)
     """The run was asked to stop and has saved what it had."""
 
 

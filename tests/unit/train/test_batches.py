@@ -1,0 +1,94 @@
+"""The same samples in the same order, from any number of workers and from the middle of an epoch."""
+
+import pytest
+import torch
+
+from classifier.preprocessing import Preprocessing
+from train import batches, data
+from train.batches import FeatureBatches, Order, PictureBatches
+
+CPU = torch.device("cpu")
+SMALL = Preprocessing(40, 32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+
+
+@pytest.fixture
+def split(draw_classes):
+    return data.find({"training": draw_classes("plain", count=6)}, 0.2, 0.2, seed=0).train
+
+
+def collect(source, epoch=1, skip=0):
+    inputs, targets = zip(*source.epoch(epoch, skip), strict=True)
+    return torch.cat(inputs), torch.cat(targets)
+
+
+@pytest.mark.parametrize("augment", ["none", "basic", "trivial"])
+def test_workers_do_not_change_what_is_seen(split, augment):
+    order = Order(len(split), 5, seed=3)
+    alone = PictureBatches(split, SMALL, order, 0, CPU, augment)
+    helped = PictureBatches(split, SMALL, order, 2, CPU, augment)
+    for epoch in (1, 2):
+        for one, other in zip(collect(alone, epoch), collect(helped, epoch), strict=True):
+            assert torch.equal(one, other)
+
+
+def test_epochs_differ_in_order_and_augmentation(split):
+    source = PictureBatches(split, SMALL, Order(len(split), 4, seed=0), 0, CPU, "basic")
+    first, second = collect(source, 1), collect(source, 2)
+    assert not torch.equal(first[1], second[1])
+    assert sorted(first[1].tolist()) == sorted(second[1].tolist())
+    unshuffled = PictureBatches(split, SMALL, Order(len(split), 4), 0, CPU, "basic")
+    assert not torch.equal(collect(unshuffled, 1)[0], collect(unshuffled, 2)[0])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_epoch_can_begin_in_the_middle(split, workers):
+    source = PictureBatches(split, SMALL, Order(len(split), 4, seed=0), workers, CPU, "basic")
+    whole, rest = collect(source), collect(source, skip=2)
+    assert torch.equal(whole[0][8:], rest[0])
+    assert torch.equal(whole[1][8:], rest[1])
+
+
+def test_the_random_stream_of_the_network_is_left_alone(split):
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    collect(PictureBatches(split, SMALL, Order(len(split), 4, seed=0), 0, CPU, "trivial"))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_little_shared_memory_changes_nothing(split, monkeypatch):
+    order = Order(len(split), 4, seed=0)
+    usual = collect(PictureBatches(split, SMALL, order, 2, CPU))
+    monkeypatch.setattr(batches, "_fits_shared_memory", lambda size: False)
+    through_pipes = collect(PictureBatches(split, SMALL, order, 2, CPU))
+    assert torch.equal(usual[0], through_pipes[0])
+    assert torch.equal(usual[1], through_pipes[1])
+
+
+def test_inputs_are_normalised(split):
+    inputs, _ = collect(PictureBatches(split, SMALL, Order(len(split), 4), 0, CPU))
+    assert inputs.shape == (len(split), 3, 32, 32)
+    assert inputs.dtype == torch.float32
+    assert -2.01 <= inputs.min() <= inputs.max() <= 2.01
+
+
+def test_feature_batches_cover_each_sample_once_and_skip():
+    features = torch.arange(10.0).reshape(10, 1)
+    source = FeatureBatches(features, torch.arange(10), Order(10, 4, seed=1))
+    inputs, targets = collect(source)
+    assert len(source) == 3
+    assert torch.equal(inputs[:, 0].long(), targets)
+    assert sorted(targets.tolist()) == list(range(10))
+    assert torch.equal(collect(source, skip=1)[1], targets[4:])
+
+
+@pytest.mark.parametrize(("samples", "batch", "expected"), [(9, 4, 8), (10, 4, 10), (8, 4, 8), (1, 4, 1), (3, 8, 3)])
+def test_no_last_batch_of_one_where_batch_normalisation_learns(samples, batch, expected):
+    order = Order(samples, batch, seed=0, whole=True)
+    assert len(order.positions(1)) == expected
+    assert len(order) == -(-expected // batch)
+
+
+def test_a_batch_size_beyond_the_data_is_one_batch(split):
+    source = PictureBatches(split, SMALL, Order(len(split), 1000, seed=0), 2, CPU)
+    assert len(source) == 1
+    assert collect(source)[0].shape[0] == len(split)

@@ -1,0 +1,64 @@
+"""Hyperparameters: one definition, every wrong value named in a sentence."""
+
+import dataclasses
+
+import pytest
+
+from train import config
+from train.config import Settings, SettingsError, parse
+
+
+def test_defaults_and_kebab_case():
+    assert parse({}) == Settings()
+    assert parse({"batch-size": "32", "lr": "0.01", "train-layers": "all"}) == Settings(
+        batch_size=32, lr=0.01, train_layers="all"
+    )
+
+
+@pytest.mark.parametrize("quoted", [32, "32", '"32"', '"\\"32\\""', " 32 "])
+def test_sagemakers_quoting_is_undone(quoted):
+    assert parse({"batch-size": quoted}).batch_size == 32
+
+
+def test_names_that_sagemaker_adds_are_left_out():
+    raw = {"epochs": "3", "sagemaker_program": '"x"', "sagemaker_region": "eu", "_tuning_objective_metric": "loss"}
+    assert config.from_sagemaker(raw) == Settings(epochs=3)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"batchsize": "3"}, "no hyperparameter 'batchsize'; did you mean 'batch-size'"),
+        ({"batch_size": "3"}, "did you mean 'batch-size'"),
+        ({"zzz": "3"}, "the names are arch, "),
+        ({"epochs": "0"}, "epochs is 0; give a value from 1 to"),
+        ({"epochs": "2.5"}, "give a whole number"),
+        ({"lr": "-1"}, "lr is -1; give a value from"),
+        ({"lr": "nan"}, "lr is nan; give a value from"),
+        ({"lr": "fast"}, "lr is 'fast'; give a number"),
+        ({"optimizer": "lion"}, "give one of adamw, adam, sgd"),
+        ({"pretrained": "maybe"}, "give true or false"),
+        ({"image-size": "big"}, "give a whole number"),
+        ({"pretrained": "false"}, "set train-layers to all"),
+    ],
+)
+def test_wrong_values_are_named(values, message):
+    with pytest.raises(SettingsError, match=message) as raised:
+        parse(values)
+    assert "\n" not in str(raised.value)
+
+
+def test_preset_means_unset():
+    assert parse({"image-size": "preset", "workers": "preset"}) == Settings()
+
+
+def test_settings_survive_a_request():
+    settings = Settings(lr=3e-5, pretrained=False, train_layers="all", image_size=64)
+    assert parse(config.as_text(settings)) == settings
+    assert all(isinstance(value, str) for value in config.as_text(settings).values())
+
+
+def test_every_default_is_allowed_and_in_the_table():
+    assert parse(config.as_text(Settings())) == Settings()
+    for field in dataclasses.fields(Settings):
+        assert f"| `{config.kebab(field.name)}` |" in config.table()

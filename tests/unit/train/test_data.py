@@ -1,0 +1,177 @@
+"""Channels in every layout users have, and every way the pictures can be wrong."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from train import data
+from train.data import Data, DataError
+from train.stopping import Stopped, StopSignal
+
+
+def find(**channels: Path) -> Data:
+    return data.find(channels, validation_share=0.25, test_share=0.25, seed=0)
+
+
+def readable(found: Data, limit: float = 1.0) -> tuple[Data, dict[str, str]]:
+    return data.without_unreadable(found, limit, workers=2, stop=StopSignal())
+
+
+def test_a_channel_for_each_split(draw_classes, tmp_path):
+    for split in ("train", "validation", "test"):
+        draw_classes(split, count=3)
+    found = find(**{split: tmp_path / split for split in ("train", "validation", "test")})
+    assert found.labels == ("blue", "green", "red")
+    assert [len(split) for split in found.splits.values()] == [9, 9, 9]
+    assert found.test.names[0] == "test/blue/blue0.png"
+    assert found.test.targets == (0, 0, 0, 1, 1, 1, 2, 2, 2)
+
+
+@pytest.mark.parametrize(("training", "validation"), [("train", "valid"), ("training", "validation"), ("train", "val")])
+def test_one_channel_with_the_splits_inside(draw_classes, tmp_path, training, validation):
+    for split in (training, validation, "test"):
+        draw_classes(f"all/{split}", count=2)
+    found = find(training=tmp_path / "all")
+    assert [len(split) for split in found.splits.values()] == [6, 6, 6]
+    assert found.validation.names[0] == f"{validation}/blue/blue0.png"
+
+
+def test_one_channel_called_train_with_the_splits_inside(draw_classes, tmp_path):
+    draw_classes("all/train")
+    draw_classes("all/valid")
+    assert find(train=tmp_path / "all").labels == ("blue", "green", "red")
+
+
+def test_an_outer_folder_is_looked_through(draw_classes, tmp_path):
+    draw_classes("archive/dogImages/train")
+    draw_classes("archive/dogImages/valid")
+    (tmp_path / "archive" / "__MACOSX").mkdir()
+    assert find(training=tmp_path / "archive").validation.names[0] == "dogImages/valid/blue/blue0.png"
+
+
+def test_class_folders_alone_are_divided_by_class_and_seed(draw_classes):
+    root = draw_classes("plain", count=8)
+    found = find(training=root)
+    assert [len(split) for split in found.splits.values()] == [12, 6, 6]
+    for split in found.splits.values():
+        assert set(split.targets) == {0, 1, 2}
+    names = [set(split.names) for split in found.splits.values()]
+    assert len(set.union(*names)) == 24
+    assert found == find(training=root)
+    assert found != data.find({"training": root}, 0.25, 0.25, seed=5)
+
+
+def test_a_missing_validation_split_is_drawn_from_training_and_the_test_left_alone(draw_classes, tmp_path):
+    draw_classes("train", count=8)
+    draw_classes("test", count=2)
+    found = find(train=tmp_path / "train", test=tmp_path / "test")
+    assert [len(split) for split in found.splits.values()] == [18, 6, 6]
+    assert all(name.startswith("test/") for name in found.test.names)
+
+
+def test_class_order_is_the_training_splits_whatever_other_splits_lack(draw_classes, tmp_path):
+    draw_classes("train")
+    draw_classes("validation", classes=("red",))
+    found = find(train=tmp_path / "train", validation=tmp_path / "validation")
+    assert set(found.validation.targets) == {2}
+
+
+def test_nested_folders_spaces_and_letters_of_any_script(draw_classes, tmp_path):
+    draw_classes("train", classes=("Hund mit Hut", "犬", "Çã"))
+    deep = tmp_path / "train" / "犬" / "2024" / "ete é"
+    deep.mkdir(parents=True)
+    shutil.copy(tmp_path / "train" / "犬" / "犬0.png", deep / "ein Bild.png")
+    (tmp_path / "train" / "犬" / ".hidden").mkdir()
+    (tmp_path / "train" / "犬" / ".DS_Store").write_text("litter")
+    found, unreadable = readable(data.find({"train": tmp_path / "train"}, 0.25, 0, seed=0))
+    assert found.labels == ("Hund mit Hut", "Çã", "犬")
+    assert len(found.train) + len(found.validation) == 13
+    assert not unreadable
+    assert "犬" in found.counts()
+
+
+@pytest.mark.parametrize(
+    ("channels", "message"),
+    [
+        ({}, r"no training pictures.*\(it has none\)"),
+        ({"validation": "train"}, r"no training pictures.*\(it has validation\)"),
+        ({"training": "nowhere"}, "is not a folder"),
+        ({"training": "empty"}, r"0 class folder\(s\)"),
+        ({"train": "single", "validation": "single"}, r"1 class folder\(s\)"),
+        ({"train": "hollow", "validation": "train"}, "hollow/red holds no picture"),
+        ({"train": "train", "validation": "more"}, "validation split has the class 'yellow'"),
+        ({"training": "lonely"}, "single picture"),
+    ],
+)
+def test_wrong_data_is_one_sentence(draw_classes, tmp_path, channels, message):
+    draw_classes("train")
+    draw_classes("single", classes=("red",))
+    draw_classes("more", classes=("red", "yellow"))
+    draw_classes("lonely", count=1)
+    draw_classes("hollow")
+    shutil.rmtree(tmp_path / "hollow" / "red")
+    (tmp_path / "hollow" / "red").mkdir()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=message) as raised:
+        find(**{name: tmp_path / folder for name, folder in channels.items()})
+    assert "\n" not in str(raised.value)
+
+
+def spoil(folder: Path) -> None:
+    """Put into `folder` one picture of each kind that cannot be read."""
+    (folder / "notes.txt").write_text("not a picture")
+    (folder / "empty.jpg").write_bytes(b"")
+    whole = (folder / "red0.png").read_bytes()
+    (folder / "cut.png").write_bytes(whole[: len(whole) // 2])
+    Image.new("1", (10_000, 10_000)).save(folder / "huge.png")
+
+
+def test_unreadable_pictures_are_counted_named_and_left_out(draw_classes):
+    root = draw_classes("plain", count=8)
+    spoil(root / "red")
+    found, unreadable = readable(find(training=root))
+    assert {name: why.split()[0] for name, why in unreadable.items()} == dict.fromkeys(
+        ["red/notes.txt", "red/empty.jpg", "red/cut.png", "red/huge.png"], "the"
+    )
+    assert "million pixels" in unreadable["red/huge.png"]
+    assert sum(len(split) for split in found.splits.values()) == 24
+    assert not any("cut" in name for split in found.splits.values() for name in split.names)
+
+
+def test_odd_but_readable_pictures_are_kept(draw_classes):
+    root = draw_classes("plain", count=4)
+    picture = Image.open(root / "red" / "red0.png")
+    picture.convert("CMYK").save(root / "red" / "cmyk.jpg")
+    picture.convert("L").save(root / "red" / "grey.png")
+    picture.convert("P").save(root / "red" / "palette.gif")
+    picture.convert("I;16").save(root / "red" / "deep.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture.save(root / "red" / "turned.jpg", exif=exif)
+    found, unreadable = readable(find(training=root))
+    assert not unreadable
+    assert sum(len(split) for split in found.splits.values()) == 17
+
+
+def test_too_many_unreadable_pictures_end_the_job(draw_classes):
+    root = draw_classes("plain", count=8)
+    spoil(root / "red")
+    with pytest.raises(DataError, match=r"4 of 28 pictures cannot be read.*red/.*raise max-unreadable"):
+        readable(find(training=root), limit=0.1)
+
+
+def test_a_class_without_one_readable_training_picture_ends_the_job(draw_classes):
+    root = draw_classes("plain", count=8)
+    for file in (root / "red").iterdir():
+        file.write_text("no")
+    with pytest.raises(DataError, match="no training picture of class 'red'"):
+        readable(find(training=root))
+
+
+def test_a_stop_is_heard_while_pictures_are_checked(draw_classes):
+    stop = StopSignal()
+    stop.requested = True
+    with pytest.raises(Stopped):
+        data.without_unreadable(find(training=draw_classes("plain")), 1.0, 2, stop)

@@ -1,0 +1,160 @@
+"""Stopped anywhere, killed anywhere: the run continues and ends with the very same weights."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from classifier import artifact, network
+from train.checkpoint import Checkpoint, CheckpointError
+from train.stopping import Stopped, StopSignal
+
+
+class StopAt(StopSignal):
+    """Asks for a stop at the n-th look."""
+
+    def __init__(self, looks: int) -> None:
+        self.left = looks
+
+    @property
+    def requested(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+def weights_of(tmp_path, out):
+    return (tmp_path / out / "model" / "model.safetensors").read_bytes()
+
+
+@pytest.fixture
+def uninterrupted(make_run, tmp_path):
+    make_run(out="whole", augment="basic")()
+    return weights_of(tmp_path, "whole")
+
+
+@pytest.mark.parametrize("looks", [26, 27, 30, 34, 40, 47, 52])
+def test_stopped_and_continued_is_bit_identical(make_run, tmp_path, uninterrupted, looks):
+    run = make_run(augment="basic", stop=StopAt(looks))
+    with pytest.raises(Stopped):
+        run()
+    assert (tmp_path / "out" / "checkpoints" / "checkpoint.pt").exists()
+    make_run(augment="basic")()
+    assert weights_of(tmp_path, "out") == uninterrupted
+
+
+def test_stopped_again_and_again(make_run, tmp_path, uninterrupted):
+    stops = 0
+    while True:
+        run = make_run(augment="basic", workers=stops % 3, stop=StopAt(29))
+        try:
+            run()
+            break
+        except Stopped:
+            stops += 1
+    assert stops > 3
+    assert weights_of(tmp_path, "out") == uninterrupted
+
+
+def test_a_stopped_run_leaves_the_best_model_so_far(make_run, tmp_path):
+    run = make_run(stop=StopAt(50))
+    with pytest.raises(Stopped):
+        run()
+    assert artifact.load(tmp_path / "out" / "model").metrics["best_epoch"] >= 1
+
+
+def command(tmp_path, out, *extra):
+    options = {
+        "data": tmp_path / "pictures", "out": tmp_path / out, "arch": "mobilenet_v3_small", "pretrained": "false",
+        "train-layers": "all", "image-size": 32, "batch-size": 2, "epochs": 6, "workers": 2, "augment": "basic",
+    }  # fmt: skip
+    return [sys.executable, *extra, *(f"--{name}={value}" for name, value in options.items())]
+
+
+def run_until(line, tmp_path, out, signals):
+    """Start the training command, send `signals` when it has printed `line`, and return its exit status and output."""
+    process = subprocess.Popen(command(tmp_path, out, "-m", "train"), stdout=subprocess.PIPE, text=True)
+    printed = []
+    for text in process.stdout:
+        printed.append(text)
+        if line in text:
+            time.sleep(0.05)  # somewhere inside the next epoch
+            for number in signals:
+                process.send_signal(number)
+            line = "\0"
+    return process.wait(timeout=60), "".join(printed)
+
+
+@pytest.fixture
+def whole_command(make_run, tmp_path):
+    subprocess.run(command(tmp_path, "whole", "-m", "train"), check=True, stdout=subprocess.DEVNULL)
+    return weights_of(tmp_path, "whole")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_in_the_middle_of_an_epoch(tmp_path, whole_command, number):
+    status, printed = run_until("epoch=3", tmp_path, "out", [number])
+    assert status == 130
+    assert "stopped; the same command continues" in printed
+    finished = subprocess.run(command(tmp_path, "out", "-m", "train"), check=True, capture_output=True, text=True)
+    assert "continuing at epoch 4" in finished.stdout
+    assert weights_of(tmp_path, "out") == whole_command
+
+
+KILLED_WHILE_WRITING = """
+import os, runpy, signal, sys
+from train import fit
+
+fit.SAVE_EVERY = 0.0
+writes, real = 0, os.fsync
+
+def fsync(handle):
+    # The checkpoint's bytes are in the temporary file, which is cut in half and not yet renamed: the machine dies now.
+    global writes
+    writes += 1
+    if writes == int(os.environ["DIE_AT"]):
+        os.truncate(handle if isinstance(handle, str) else f"/proc/self/fd/{handle}", 4096)
+        os.kill(os.getpid(), signal.SIGKILL)
+    real(handle)
+
+os.fsync = fsync
+sys.argv[0] = "train"
+runpy.run_module("train", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("die_at", [1, 2, 9])
+def test_killed_while_writing_a_checkpoint(tmp_path, whole_command, die_at):
+    environment = os.environ | {"DIE_AT": str(die_at)}
+    killed = subprocess.run(command(tmp_path, "out", "-c", KILLED_WHILE_WRITING), env=environment, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL
+    subprocess.run(command(tmp_path, "out", "-m", "train"), check=True, stdout=subprocess.DEVNULL)
+    assert weights_of(tmp_path, "out") == whole_command
+
+
+def test_a_checkpoint_of_another_run_is_refused(make_run, tmp_path):
+    run = make_run(lr=0.001, stop=StopAt(40))
+    with pytest.raises(Stopped):
+        run()
+    with pytest.raises(CheckpointError, match=r"lr was 0\.001, is 0\.1.*remove the checkpoint"):
+        make_run(lr=0.1)()
+    make_run(lr=0.001, workers=2)()
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x80\x02}q\x00."])
+def test_a_damaged_checkpoint_says_so(tmp_path, content):
+    (tmp_path / "checkpoint.pt").write_bytes(content)
+    with pytest.raises(CheckpointError, match="cannot be read; remove it"):
+        Checkpoint(tmp_path, {}).load()
+
+
+def test_a_checkpoint_survives_its_trip(tmp_path):
+    state = {"network": network.build("resnet18", 2).state_dict(), "progress": {"epoch": 2, "history": [{"a": 0.5}]}}
+    Checkpoint(tmp_path, {"lr": 0.1}).save(state)
+    loaded = Checkpoint(tmp_path, {"lr": 0.1}).load()
+    assert loaded["progress"] == state["progress"]
+    assert torch.equal(loaded["network"]["fc.weight"], state["network"]["fc.weight"])
+    assert Checkpoint(tmp_path / "elsewhere", {}).load() is None

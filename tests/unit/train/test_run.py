@@ -1,0 +1,165 @@
+"""A whole run: what it leaves, that it learns, that frozen means frozen, that figures are means over samples."""
+
+import csv
+import errno
+import json
+import re
+
+import pytest
+import torch
+
+from classifier import artifact, network
+from classifier.artifact import ArtifactError
+from train import metrics
+from train.config import SettingsError
+from train.fit import DivergedError
+
+
+@pytest.fixture
+def weights(tmp_path):
+    """Return "pretrained" weights: ResNet-18's random features tell colours apart well enough."""
+    torch.manual_seed(7)
+    file = tmp_path / "resnet18.pth"
+    torch.save(network.build("resnet18", 10).state_dict(), file)
+    return file
+
+
+def head_run(make_run, weights, **settings):
+    run = make_run(
+        **{"pretrained": True, "train_layers": "head", "arch": "resnet18", "epochs": 20, "lr": 0.01, **settings}
+    )
+
+
+def test_a_run_leaves_model_metrics_and_predictions(make_run, tmp_path):
+    run = make_run(epochs=8, lr=0.003)
+    run()
+    out = tmp_path / "out"
+    classifier = artifact.load(out / "model")
+    assert classifier.labels == ("blue", "green", "red")
+    assert classifier.settings["image_size"] == 32
+    left = json.loads((out / "output" / "metrics.json").read_text())
+    assert left["test_accuracy"] == classifier.metrics["test_accuracy"]
+    assert len(left["history"]) == left["epochs"]
+    assert left["history"][left["best_epoch"] - 1]["validation_accuracy"] == left["validation_accuracy"]
+    rows = list(csv.DictReader((out / "output" / "predictions.csv").open(encoding="utf-8")))
+    assert len(rows) == left["pictures"]["test"]
+    right = sum(row["label"] == row["predicted"] for row in rows) / len(rows)
+    assert right == pytest.approx(left["test_accuracy"])
+    assert not (out / "checkpoints" / "checkpoint.pt").exists()
+
+
+def test_the_log_holds_counts_and_every_metric(make_run):
+    lines = []
+    make_run(report=lines.append)()
+    log = "\n".join(lines)
+    assert re.search(r"^red +6 +1 +1$", log, re.MULTILINE)
+    assert [line.split()[0] for line in lines if line.startswith("epoch=")] == ["epoch=1", "epoch=2", "epoch=3"]
+    for definition in metrics.DEFINITIONS:
+        assert any(re.search(definition["Regex"], line) for line in lines), definition["Name"]
+
+
+@pytest.mark.parametrize("augment", ["none", "basic"])
+def test_frozen_means_frozen(make_run, weights, tmp_path, augment):
+    head_run(make_run, weights, augment=augment)()
+    trained = artifact.load(tmp_path / "out" / "model").network.state_dict()
+    head = network.head_name(network.build("resnet18", 3))
+    for name, before in torch.load(weights).items():
+        if not name.startswith(head):
+            assert torch.equal(trained[name], before), f"{name} changed (weights or batch-norm statistics)"
+    assert not torch.equal(trained[f"{head}.weight"], network.build("resnet18", 3).state_dict()[f"{head}.weight"])
+
+
+def test_features_computed_once_give_the_same_model_as_running_the_backbone(make_run, weights, tmp_path, monkeypatch):
+    head_run(make_run, weights, out="cached")()
+    monkeypatch.setattr("train.run.separable", lambda net: False)
+    head_run(make_run, weights, out="direct")()
+    cached, direct = (artifact.load(tmp_path / out / "model") for out in ("cached", "direct"))
+    for name, tensor in direct.network.state_dict().items():
+        assert torch.allclose(cached.network.state_dict()[name], tensor, atol=1e-5), name
+    assert cached.metrics["validation_accuracy"] == direct.metrics["validation_accuracy"]
+
+
+def test_the_head_learns_the_colours(make_run, weights, tmp_path):
+    head_run(make_run, weights)()
+    assert artifact.load(tmp_path / "out" / "model").metrics["test_accuracy"] == 1.0
+
+
+def test_squeezenets_inner_head_is_trained_without_features(make_run, tmp_path):
+    make_run(arch="squeezenet1_1", epochs=1, image_size=64)()
+    file = tmp_path / "squeezenet1_1.pth"
+    torch.save(artifact.load(tmp_path / "out" / "model").network.state_dict(), file)
+    head_run(make_run, file, arch="squeezenet1_1", epochs=1, image_size=64)()
+
+
+def test_figures_do_not_depend_on_the_batch_size(make_run, weights, tmp_path):
+    figures = []
+    for size in (1, 2, 100):
+        head_run(make_run, weights, out=f"by{size}", test_batch_size=size)()
+        figures.append(artifact.load(tmp_path / f"by{size}" / "model").metrics)
+    for other in figures[1:]:
+        assert other == pytest.approx(figures[0], abs=1e-4)
+
+
+def test_patience_ends_training_and_the_best_epoch_is_kept(make_run, weights, tmp_path):
+    # A learning rate this size jumps about: some epoch is the best, and it is not the last.
+    head_run(make_run, weights, epochs=200, patience=3, lr=3.0, schedule="constant")()
+    left = json.loads((tmp_path / "out" / "output" / "metrics.json").read_text())
+    assert left["epochs"] == left["best_epoch"] + 3
+    ranks = [(row["validation_accuracy"], -row["validation_loss"]) for row in left["history"]]
+    assert max(ranks) == ranks[left["best_epoch"] - 1]
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(make_run, tmp_path):
+    for out, seed in (("a", 1), ("b", 1), ("c", 2)):
+        make_run(out=out, seed=seed, augment="trivial")()
+    a, b, c = ((tmp_path / out / "model" / "model.safetensors").read_bytes() for out in "abc")
+    assert a == b
+    assert a != c
+
+
+def test_a_batch_size_beyond_the_data(make_run):
+    make_run(batch_size=5000, epochs=1)()
+
+
+def test_normalization_measured_on_the_data(make_run, tmp_path):
+    make_run(normalization="data", epochs=1)()
+    preprocessing = artifact.load(tmp_path / "out" / "model").preprocessing
+    # A third of the pictures each is (220, 30, 20), (30, 200, 60), (20, 40, 220), with noise.
+    assert preprocessing.mean == pytest.approx((0.353, 0.353, 0.392), abs=0.01)
+    assert preprocessing.std == pytest.approx((0.36, 0.305, 0.34), abs=0.02)
+
+
+def test_bfloat16(make_run, tmp_path):
+    make_run(precision="bfloat16", epochs=1)()
+    assert artifact.load(tmp_path / "out" / "model").network.state_dict()["classifier.3.weight"].dtype == torch.float32
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+def test_every_optimizer(make_run, optimizer):
+    make_run(optimizer=optimizer, epochs=1)()
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_says_what_to_do(make_run, tmp_path):
+    with pytest.raises(DivergedError, match=r"loss became (nan|inf).* in epoch \d+; set lr below"):
+        make_run(lr=100.0, optimizer="sgd", schedule="constant", epochs=50)()
+    assert not (tmp_path / "out" / "model").exists()
+
+
+def test_an_unknown_architecture_is_named_with_the_nearest(make_run):
+    with pytest.raises(SettingsError, match="no architecture 'resnet-50'; did you mean resnet50"):
+        make_run(arch="resnet-50")()
+
+
+def test_a_disk_full_at_the_artifact_loses_no_training(make_run, tmp_path, monkeypatch):
+    def full(tensors, path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(artifact, "save_file", full)
+        with pytest.raises(ArtifactError, match=r"No space left on device.*more disk"):
+            make_run()()
+    assert (tmp_path / "out" / "checkpoints" / "checkpoint.pt").exists()
+    lines = []
+    make_run(report=lines.append)()
+    assert not any(line.startswith("epoch=") for line in lines), "the second run trained again"
+    artifact.load(tmp_path / "out" / "model")

@@ -1,0 +1,108 @@
+"""The SageMaker entry: files under /opt/ml -> a run, and a failure file of one sentence."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from sagemaker_training.errors import ClientError
+
+from classifier import network
+from classifier.errors import UserError
+from train import sagemaker
+from train.config import Settings
+
+
+@pytest.fixture
+def opt_ml(tmp_path, draw_classes, monkeypatch):
+    """Return a folder laid out like /opt/ml, with one channel `training`."""
+    for name in ("SM_MODEL_DIR", "SM_OUTPUT_DATA_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    root = tmp_path / "opt_ml"
+    draw_classes("opt_ml/input/data/training", count=8)
+    (root / "input" / "config").mkdir()
+    write(root, "inputdataconfig", {"training": {"TrainingInputMode": "File"}})
+    write(root, "hyperparameters", {"epochs": '"1"', "train-layers": "all", "pretrained": "false", "image-size": "32"})
+    return root
+
+
+def write(root, name, content):
+    (root / "input" / "config" / f"{name}.json").write_text(json.dumps(content))
+
+
+def test_environment_becomes_a_run(opt_ml):
+    run = sagemaker.job(opt_ml)
+    assert run.settings == Settings(epochs=1, train_layers="all", pretrained=False, image_size=32)
+    assert run.channels == {"training": opt_ml / "input" / "data" / "training"}
+    assert (run.model, run.output) == (opt_ml / "model", opt_ml / "output" / "data")
+
+
+def channel(root, name):
+    folder = root / "input" / "data" / name
+    folder.mkdir()
+    write(root, "inputdataconfig", {"training": {}, name: {}})
+    return folder
+
+
+def test_the_weights_channel_holds_one_file(opt_ml):
+    folder = channel(opt_ml, "weights")
+    with pytest.raises(UserError, match=r"channel weights must hold one .*\.safetensors file and holds none"):
+        sagemaker.job(opt_ml)
+    file = folder / "resnet18.pth"
+    torch.save(network.build("resnet18", 4).state_dict(), file)
+    run = sagemaker.job(opt_ml)
+    assert run.weights == file
+    assert "weights" not in run.channels
+
+
+def test_the_checkpoint_channel_is_where_a_run_begins_unless_it_has_its_own(opt_ml):
+    folder = channel(opt_ml, "checkpoint")
+    (folder / "checkpoint.pt").write_text("given")
+    run = sagemaker.job(opt_ml)
+    assert (run.checkpoints / "checkpoint.pt").read_text() == "given"
+    (run.checkpoints / "checkpoint.pt").write_text("own")
+    assert (sagemaker.job(opt_ml).checkpoints / "checkpoint.pt").read_text() == "own"
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (UserError("lr is too high; lower it"), "lr is too high; lower it"),
+        (UserError("x" * 5000), "x" * 1024),
+        (
+            ZeroDivisionError("division\nby zero"),
+            "training broke off, see the log for where (ZeroDivisionError: division by zero)",
+        ),
+    ],
+)
+def test_every_failure_is_one_sentence(monkeypatch, error, message):
+    def fail(root):
+        raise error
+
+    monkeypatch.setattr(sagemaker, "job", fail)
+    with pytest.raises(ClientError) as raised:
+        sagemaker.main()
+    assert str(raised.value) == message
+
+
+@pytest.mark.skipif(not os.access("/opt", os.W_OK), reason="needs the container's /opt")
+def test_the_images_train_command_writes_model_and_failure_file(opt_ml):
+    """The real console script of sagemaker-training, once well and once not."""
+    os.symlink(opt_ml, "/opt/ml")
+    try:
+        write(opt_ml, "resourceconfig", {"current_host": "algo-1", "hosts": ["algo-1"], "network_interface_name": "lo"})
+        environment = os.environ | {"SAGEMAKER_TRAINING_MODULE": "train.sagemaker:main"}
+        ran = subprocess.run(["train"], env=environment, capture_output=True, text=True)
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        assert (opt_ml / "model" / "model.json").exists()
+        assert (opt_ml / "output" / "data" / "metrics.json").exists()
+        write(opt_ml, "hyperparameters", {"epochz": "1"})
+        ran = subprocess.run([sys.executable, "-c", "from sagemaker_training.trainer import train; train()"],
+                             env=environment, capture_output=True, text=True)  # fmt: skip
+        assert ran.returncode == 1
+        failure = (opt_ml / "output" / "failure").read_text()
+        assert failure.startswith("there is no hyperparameter 'epochz'; did you mean 'epochs'?")
+    finally:
+        os.unlink("/opt/ml")
