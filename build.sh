@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# Builds the images for linux/amd64, tagged "latest" and by commit.
+#
+# usage: ./build.sh [train|serve|all]      (default: all)
+#
+# environment, all optional:
+#   BASE_IMAGE      a Debian 12 image to build on instead of debian:bookworm-slim
+#   PIP_CONFIG_FILE, PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, or pip's own configuration file: package mirrors
+#   SSL_CERT_FILE, PIP_CERT, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE: a CA bundle for them; and the usual proxy variables
+# Mirrors and CA are passed as build secrets: neither the images nor their history hold them.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p;}' "$0"; }
+
+case ${1:-all} in
+all) targets=(train serve) ;;
+train | serve) targets=("$1") ;;
+-h | --help) usage; exit ;;
+*)
+    echo "build.sh: unknown target '$1'" >&2
+    usage >&2
+    exit 2
+    ;;
+esac
+
+docker=$(docker/engine.sh)
+base=$(docker/base.sh "$docker")
+options=(--file docker/Dockerfile --platform linux/amd64 --build-arg "BASE_IMAGE=$base")
+if "$docker" buildx version >/dev/null 2>&1; then
+    options+=(--load --provenance=false) # SageMaker takes no image index, which provenance would make
+fi
+
+if revision=$(git rev-parse --verify --short HEAD 2>/dev/null); then
+    [[ -z $(git status --porcelain) ]] || revision+=-dirty
+    options+=(--build-arg "REVISION=$revision" --build-arg "CREATED=$(git show --no-patch --format=%cI HEAD)")
+fi
+
+for name in http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do
+    [[ -z ${!name:-} ]] || options+=(--build-arg "$name")
+done
+
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+if [[ -n ${PIP_INDEX_URL:-}${PIP_EXTRA_INDEX_URL:-} ]]; then
+    {
+        echo "[global]"
+        [[ -z ${PIP_INDEX_URL:-} ]] || echo "index-url = $PIP_INDEX_URL"
+        [[ -z ${PIP_EXTRA_INDEX_URL:-} ]] || echo "extra-index-url = $PIP_EXTRA_INDEX_URL"
+    } >"$scratch/pip.conf"
+fi
+pip_conf=
+for file in "$scratch/pip.conf" "${PIP_CONFIG_FILE:-}" "${XDG_CONFIG_HOME:-$HOME/.config}/pip/pip.conf" \
+    "$HOME/.pip/pip.conf" "$HOME/Library/Application Support/pip/pip.conf" /etc/pip.conf; do
+    if [[ -f $file ]] && grep -q index-url "$file"; then
+        pip_conf=$file
+        options+=(--secret "id=pip_conf,src=$file")
+        break
+    fi
+done
+for file in "${SSL_CERT_FILE:-}" "${PIP_CERT:-}" "${REQUESTS_CA_BUNDLE:-}" "${CURL_CA_BUNDLE:-}" \
+    "${pip_conf:+$(sed -n 's/^ *cert *= *//p' "$pip_conf")}"; do
+    if [[ -f $file ]]; then
+        options+=(--secret "id=ca,src=$file")
+        break
+    fi
+done
+
+report=
+for target in "${targets[@]}"; do
+    image=byoc-vision-$target
+    tags=(--tag "$image:latest" ${revision:+--tag "$image:$revision"})
+    SECONDS=0
+    if ! DOCKER_BUILDKIT=1 "$docker" build "${options[@]}" --target "$target" "${tags[@]}" .; then
+        echo "build.sh: $image was not built; the reason is in the lines above." >&2
+        exit 1
+    fi
+    bytes=$("$docker" image inspect --format '{{.Size}}' "$image:latest")
+    report+=$(awk -v image="$image:latest" -v tag="${revision:-no commit}" -v bytes="$bytes" -v seconds="$SECONDS" \
+        'BEGIN { printf "%-26s %-16s %5.2f GB %5d s", image, tag, bytes / 1e9, seconds }')$'\n'
+done
+echo
+printf '%s' "$report"

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Removes from the Python environment what no finished image can use. It runs in the step that installs, because deleting
+# in a later layer frees nothing.
+#
+# usage: trim.sh [TOOLS]      TOOLS: root of a system with binutils; with it, symbols are stripped too
+set -euo pipefail
+cd "$VIRTUAL_ENV"/lib/python3.*/site-packages
+
+# The libraries' tests of themselves. torch and numpy keep theirs: parts of both import them.
+find . \( -path ./torch -o -path ./numpy \) -prune -o \
+    -type d \( -name tests -o -path ./test -o -path './future/*/test' \) -prune -exec rm -rf {} +
+
+# Read by linkers only, and the images hold none.
+find . -name '*.a' -delete
+
+# What Cython generated; the compiled modules stand beside it.
+find . -path './cuda/*' -name '*.cpp' -delete
+
+# NVRTC's second build, and cuSOLVER for several GPUs: no library here names them, so nothing can load them.
+rm -f nvidia/cuda_nvrtc/lib/libnvrtc*.alt.so* nvidia/cusolver/lib/libcusolverMg.so*
+
+# Device-side NVSHMEM, for kernels that people compile against it. (The host side is linked into torch and stays.)
+rm -f nvidia/nvshmem/lib/libnvshmem_device.bc
+
+# CUDA headers. Triton carries the ones it compiles against itself; torch's own stay for torch.compile.
+rm -rf nvidia/*/include
+
+# Build and test tools of torch and Triton.
+rm -rf torch/bin/protoc* triton/FileCheck triton/instrumentation
+
+# Triton brings a second CUPTI, part of it three times over, as wheels cannot hold links.
+for copy in triton/backends/nvidia/lib/cupti/*.so*; do
+    original=nvidia/cuda_cupti/lib/$(basename "$copy" | sed 's/\(libcupti\.so\).*/\1.12/')
+    if cmp --silent "$copy" "$original"; then
+        ln --force "$original" "$copy"
+    fi
+done
+
+# Symbol tables and debug sections of the two largest libraries that have them: loading uses .dynsym, which stays. NVIDIA's
+# libraries remain as they come.
+if [[ -n ${1:-} ]]; then
+    find torch/lib triton/_C -name '*.so' -exec \
+        env LD_LIBRARY_PATH="$1/usr/lib/x86_64-linux-gnu" "$1/usr/bin/strip" --strip-unneeded {} +
+fi
