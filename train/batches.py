@@ -5,10 +5,10 @@ begin in the middle of an epoch: that is what makes a resumed run equal to one t
 """
 
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -21,65 +21,76 @@ from torchvision.transforms import InterpolationMode, v2
 from classifier import pictures
 from classifier.preprocessing import Preprocessing, as_tensor
 from train.data import Split
+from train.distributed import ALONE, Group
 from train.stopping import leave_signals_to_parent
-
-
-class Batches(Protocol):
-    """What the loop asks of its data."""
-
-    def __len__(self) -> int:
-        """Batches in an epoch."""
-
-    def epoch(self, number: int, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield (inputs, targets) of the epoch, without its first `skip` batches, on the device of the network."""
 
 
 @dataclass(frozen=True)
 class Order:
-    """In which order an epoch shows its samples, and how many make a batch.
+    """In which order an epoch shows its samples, how many make a batch, and which of them this replica works on.
 
-    With `whole` a last batch of a single sample is left out (another one each epoch): batch normalisation cannot learn
-    from one. A batch size beyond the number of samples means one batch of all.
+    With `whole` a last batch of less than two samples a replica is left out (of others each epoch): batch normalisation
+    cannot learn from one. A batch size beyond the number of samples means one batch of all.
     """
 
     samples: int
     batch_size: int
     seed: int | None = None  # None: the order of the files
     whole: bool = False
+    group: Group = ALONE
 
     def __len__(self) -> int:
         return -(-self._used // self.batch_size)
 
     @property
     def _used(self) -> int:
-        return self.samples - (self.whole and self.samples > 1 and self.samples % self.batch_size == 1)
+        rest = self.samples % self.batch_size
+        return self.samples - (rest if self.whole and rest < min(self.samples, 2 * self.group.size) else 0)
 
-    def positions(self, epoch: int) -> Tensor:
-        """Return the samples of `epoch` in order, as int64 positions."""
-        if self.seed is None:
-            return torch.arange(self._used)
-        generator = torch.Generator().manual_seed(_mix(self.seed, epoch))
-        return torch.randperm(self.samples, generator=generator)[: self._used]
+    def size_of(self, batch: int) -> int:
+        """Samples in that batch of an epoch, over all replicas."""
+        return min(self.batch_size, self._used - batch * self.batch_size)
+
+    def batches(self, epoch: int, skip: int = 0) -> list[Tensor]:
+        """Return this replica's samples in each batch of `epoch` but the first `skip`, as int64 positions."""
+        positions = torch.arange(self._used)
+        if self.seed is not None:
+            generator = torch.Generator().manual_seed(_mix(self.seed, epoch))
+            positions = torch.randperm(self.samples, generator=generator)[: self._used]
+        begins = range(skip * self.batch_size, self._used, self.batch_size)
+        return [positions[begin : begin + self.batch_size][self.group.rank :: self.group.size] for begin in begins]
 
 
-class FeatureBatches:
+class Batches(ABC):
+    """What the loop asks of its data: batches in the order `order`, on the device of the network."""
+
+    def __init__(self, order: Order) -> None:
+        self.order = order
+
+    @abstractmethod
+    def epoch(self, number: int, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield this replica's (inputs, targets) of the epoch, without its first `skip` batches."""
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """Return `rows`, one for each sample this replica saw in an unshuffled epoch, of all replicas in file order."""
+        positions = torch.cat(self.order.batches(0)).to(rows.device)
+        return self.order.group.gather(rows, positions, self.order.samples)
+
+
+class FeatureBatches(Batches):
     """Batches of `features` [N, D] (float32), which lie with their `targets` [N] on the network's device."""
 
     def __init__(self, features: Tensor, targets: Tensor, order: Order) -> None:
-        self._features, self._targets, self._order = features, targets, order
-
-    def __len__(self) -> int:
-        return len(self._order)
+        super().__init__(order)
+        self._features, self._targets = features, targets
 
     def epoch(self, number: int, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        positions = self._order.positions(number).to(self._features.device)
-        size = self._order.batch_size
-        for begin in range(skip * size, len(positions), size):
-            chosen = positions[begin : begin + size]
+        for positions in self.order.batches(number, skip):
+            chosen = positions.to(self._features.device)
             yield self._features[chosen], self._targets[chosen]
 
 
-class PictureBatches:
+class PictureBatches(Batches):
     """Batches of the pictures of a split, normalised, [N, 3, S, S] float32, on `device`."""
 
     def __init__(
@@ -91,14 +102,14 @@ class PictureBatches:
         device: torch.device,
         augment: str = "none",
     ) -> None:
-        self._preprocessing, self._order, self._device = preprocessing, order, device
+        super().__init__(order)
+        self._preprocessing, self.device = preprocessing, device
         self._places = _Places(order)
         workers = min(workers, len(order))
-        batch_bytes = min(order.batch_size, order.samples) * 3 * preprocessing.crop_size**2
+        batch_bytes = order.size_of(0) // order.group.size * 3 * preprocessing.crop_size**2
         self._loader = DataLoader(
             _Pictures(split, preprocessing, augment, order.seed or 0),
-            batch_size=order.batch_size,
-            sampler=self._places,
+            batch_sampler=self._places,
             num_workers=workers,
             collate_fn=None if _fits_shared_memory(batch_bytes * (2 * workers + 1)) else _as_arrays,
             worker_init_fn=leave_signals_to_parent,
@@ -107,13 +118,10 @@ class PictureBatches:
             generator=torch.Generator(),  # else each new iterator draws from the stream that dropout uses
         )
 
-    def __len__(self) -> int:
-        return len(self._order)
-
     def epoch(self, number: int, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         for pixels, targets in self.pixels(number, skip):
-            inputs = self._preprocessing.normalize(pixels.to(self._device, non_blocking=True))
-            yield inputs, targets.to(self._device, non_blocking=True)
+            inputs = self._preprocessing.normalize(pixels.to(self.device, non_blocking=True))
+            yield inputs, targets.to(self.device, non_blocking=True)
 
     def pixels(self, epoch: int = 0, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the batches as uint8 [N, 3, S, S] with their targets [N], on the CPU."""
@@ -122,15 +130,16 @@ class PictureBatches:
             yield torch.as_tensor(pixels), torch.as_tensor(targets)
 
 
-class _Places(Sampler[tuple[int, int]]):
-    """Yields (epoch, position): a worker process learns the epoch with each sample, so it can live through all."""
+class _Places(Sampler[list[tuple[int, int]]]):
+    """Yields batches of (epoch, position): a worker process learns the epoch with each sample and can outlive it."""
 
     def __init__(self, order: Order) -> None:
         self.order, self.epoch, self.skip = order, 0, 0
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        for position in self.order.positions(self.epoch)[self.skip * self.order.batch_size :].tolist():
-            yield self.epoch, position
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for batch in self.order.batches(self.epoch, self.skip):
+            if len(batch):  # a last batch can be too small to give every replica a sample
+                yield [(self.epoch, position) for position in batch.tolist()]
 
 
 @dataclass(frozen=True)

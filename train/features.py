@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from classifier.network import head_name
-from train.batches import Batches
+from train.batches import PictureBatches
 from train.progress import progress
 from train.stopping import StopSignal
 
@@ -19,21 +19,24 @@ def separable(network: nn.Module) -> bool:
 
 @torch.inference_mode()
 def extract(
-    network: nn.Module, batches: Batches, precision: torch.dtype, what: str, stop: StopSignal
+    network: nn.Module, batches: PictureBatches, precision: torch.dtype, what: str, stop: StopSignal
 ) -> tuple[Tensor, Tensor]:
     """Return what the head of `network` is given for one epoch of `batches`.
 
-    That is features [N, D] (float32) and targets [N], in the order of the batches and on their device.
+    That is features [N, D] (float32) and targets [N], in the order of the files and on the device of the batches; the
+    replicas of a group compute a share each, and all get all.
     """
     network.eval()
     features, targets = [], []
     with _headless(network):
-        for inputs, labels in progress(batches.epoch(0), len(batches), f"computing features of the {what} pictures"):
+        for inputs, labels in progress(
+            batches.epoch(0), len(batches.order), f"computing features of the {what} pictures"
+        ):
             stop.check()
             with torch.autocast(inputs.device.type, precision, enabled=precision is not torch.float32):
                 features.append(network(inputs).float())
             targets.append(labels)
-    return torch.cat(features), torch.cat(targets)
+    return batches.gather(torch.cat(features)), batches.gather(torch.cat(targets))
 
 
 @contextmanager

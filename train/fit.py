@@ -21,6 +21,9 @@ from train.stopping import Stopped, StopSignal
 #: Seconds of training after which a checkpoint is written at the next batch; SIGTERM writes one at once.
 SAVE_EVERY = 60.0
 
+#: Replicas ask one another after so many batches whether to stop or save: asking makes a GPU wait.
+BATCHES_BETWEEN_TALKS = 8
+
 Weights = dict[str, Tensor]
 Figures = dict[str, float]
 
@@ -71,9 +74,12 @@ class Fit:
         self.network, self.settings, self.train, self.validation = network, settings, train, validation
         self.progress = Progress()
         self.best: Weights = {}
+        self.group = train.order.group
+        self.replica = self.group.replicate(network)
         self.optimizer = _optimizer(network, settings)
         self.precision = precision(settings)
-        self._saved = time.monotonic()
+        self._saved = self._begun = time.monotonic()
+        self._losses = torch.zeros((), dtype=torch.float64)
 
     def run(self, checkpoint: Checkpoint, stop: StopSignal, report: Callable[[str], None]) -> Progress:
         """Train until the epochs or the patience are used up; `report` gets one line an epoch.
@@ -81,7 +87,7 @@ class Fit:
         Continues from `checkpoint` where there is one. Raises `Stopped` after saving when `stop` asks for it, and
         `DivergedError` when the loss becomes NaN or infinite.
         """
-        state = checkpoint.load()
+        state = self.group.share(checkpoint.load() if self.group.rank == 0 else None)
         if state:
             self._restore(state)
             report(f"continuing at epoch {self.progress.epoch}, batch {self.progress.batch + 1}, from a checkpoint")
@@ -90,46 +96,59 @@ class Fit:
                 self._train_epoch(checkpoint, stop)
                 self._finish_epoch(stop, report)
         except Stopped:
-            checkpoint.save(self._state())
+            self._save(checkpoint)
             raise
-        checkpoint.save(self._state())  # Whatever goes wrong from here on (a full disk, say), the training is not lost.
+        self._save(checkpoint)  # Whatever goes wrong from here on (a full disk, say), the training is not lost.
         self.network.load_state_dict(self.best)
         return self.progress
 
     def _train_epoch(self, checkpoint: Checkpoint, stop: StopSignal) -> None:
-        now = self.progress
-        self.network.train(self.settings.train_layers == "all")
-        total = len(self.train)
-        loss_sum = torch.tensor(now.loss_sum, dtype=torch.float64)
-        begun = time.monotonic()
+        now, order, group = self.progress, self.train.order, self.group
+        self.replica.train(self.settings.train_layers == "all")
+        self._begun = time.monotonic()
         batches = self.train.epoch(now.epoch, skip=now.batch)
-        for inputs, targets in progress(batches, total - now.batch, f"epoch {now.epoch}"):
-            rate = self._rate((now.epoch - 1) * total + now.batch)
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
+        for inputs, targets in progress(batches, len(order) - now.batch, f"epoch {now.epoch}"):
+            for parameters in self.optimizer.param_groups:
+                parameters["lr"] = self._rate((now.epoch - 1) * len(order) + now.batch)
+            samples = order.size_of(now.batch)
+            loss = self._loss_sum(self._logits(inputs), targets)
             self.optimizer.zero_grad(set_to_none=True)
-            loss = self._loss(self._logits(inputs), targets)
-            loss.backward()  # type: ignore[no-untyped-call]
+            # This replica's part of the batch's mean; times their number, because their gradients are averaged.
+            (loss / samples * group.size).backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
             # Added up on the device: reading a loss here would make a GPU wait for every batch.
-            loss_sum = loss_sum.to(loss.device) + loss.detach().double() * len(targets)
+            self._losses = self._losses.to(loss.device) + loss.detach()
             now.batch += 1
-            now.samples += len(targets)
-            due = time.monotonic() - self._saved > SAVE_EVERY
-            if due or stop.requested or now.batch == total:
-                now.loss_sum = loss_sum.item()
-                if not math.isfinite(now.loss_sum):
-                    raise self._diverged("training", now.loss_sum)
-            if due or stop.requested:
-                now.seconds += time.monotonic() - begun
-                begun = self._saved = time.monotonic()
-                if due:
-                    checkpoint.save(self._state())
-                stop.check()
-        now.seconds += time.monotonic() - begun
+            now.samples += samples
+            if group.size > 1 and now.batch % BATCHES_BETWEEN_TALKS and now.batch < len(order):
+                continue
+            due = group.rank == 0 and time.monotonic() - self._saved > SAVE_EVERY
+            if group.any(stop.requested, loss.device):
+                self._take_stock()
+                raise Stopped
+            if group.any(due, loss.device):
+                self._take_stock()
+                self._save(checkpoint)
+        self._take_stock()
+
+    def _take_stock(self) -> None:
+        """Bring `progress` up to date: the losses of all replicas, the time."""
+        now = self.progress
+        now.loss_sum += self.group.sum([self._losses.item()], self._losses.device)[0]
+        self._losses.zero_()
+        now.seconds += time.monotonic() - self._begun
+        self._begun = time.monotonic()
+        if not math.isfinite(now.loss_sum):
+            raise self._diverged("training", now.loss_sum)
+
+    def _save(self, checkpoint: Checkpoint) -> None:
+        if self.group.rank == 0:
+            checkpoint.save(self._state())
+        self._saved = time.monotonic()
 
     def _finish_epoch(self, stop: StopSignal, report: Callable[[str], None]) -> None:
         now = self.progress
+        self.group.align(self.network)
         validated = evaluate(self.network, self.validation, self.settings, stop)
         figures = {
             "train_loss": now.loss_sum / now.samples,
@@ -158,15 +177,16 @@ class Fit:
         """The learning rate of a step, a function of the step alone: there is no scheduler state to lose."""
         if self.settings.schedule == "constant":
             return self.settings.lr
-        return self.settings.lr * (1 + math.cos(math.pi * step / (self.settings.epochs * len(self.train)))) / 2
+        return self.settings.lr * (1 + math.cos(math.pi * step / (self.settings.epochs * len(self.train.order)))) / 2
 
     def _logits(self, inputs: Tensor) -> Tensor:
         with torch.autocast(inputs.device.type, self.precision, enabled=self.precision is not torch.float32):
-            logits: Tensor = self.network(inputs)
+            logits: Tensor = self.replica(inputs)
         return logits.float()
 
-    def _loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        return functional.cross_entropy(logits, targets, label_smoothing=self.settings.label_smoothing)
+    def _loss_sum(self, logits: Tensor, targets: Tensor) -> Tensor:
+        smoothing = self.settings.label_smoothing
+        return functional.cross_entropy(logits, targets, label_smoothing=smoothing, reduction="sum")
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -189,22 +209,24 @@ class Fit:
 
 @torch.inference_mode()
 def evaluate(network: nn.Module, batches: Batches, settings: Settings, stop: StopSignal) -> Evaluation:
-    """Return how `network` does on one epoch of `batches`; figures do not depend on the batch size."""
+    """Return how `network` does on one unshuffled epoch of `batches`; figures do not depend on the batch size."""
     network.eval()
     kind = precision(settings)
-    losses, predicted, probability, right = 0.0, [], [], 0
+    losses, predicted, probability, truth = [], [], [], []
     for inputs, targets in batches.epoch(0):
-        stop.check()
+        if batches.order.group.size == 1:  # A replica that left would make the others wait.
+            stop.check()
         with torch.autocast(inputs.device.type, kind, enabled=kind is not torch.float32):
             logits = network(inputs).float()
-        loss = functional.cross_entropy(logits, targets, label_smoothing=settings.label_smoothing, reduction="sum")
+        smoothing = settings.label_smoothing
+        losses.append(functional.cross_entropy(logits, targets, label_smoothing=smoothing, reduction="none"))
         top = logits.softmax(dim=1).max(dim=1)
-        losses += loss.item()
-        right += int((top.indices == targets).sum())
-        predicted.append(top.indices.cpu())
-        probability.append(top.values.cpu())
-    classes = torch.cat(predicted)
-    return Evaluation(losses / len(classes), right / len(classes), classes, torch.cat(probability))
+        predicted.append(top.indices)
+        probability.append(top.values)
+        truth.append(targets)
+    loss, classes, sure, right = (batches.gather(torch.cat(rows)) for rows in (losses, predicted, probability, truth))
+    accuracy = (classes == right).double().mean().item()
+    return Evaluation(loss.double().mean().item(), accuracy, classes.cpu(), sure.cpu())
 
 
 def precision(settings: Settings) -> torch.dtype:

@@ -13,16 +13,19 @@ def measured(pictures: PictureBatches, preprocessing: Preprocessing) -> Preproce
 
     A channel that never varies gets the standard deviation 1/255 rather than 0.
     """
-    total = torch.zeros(3, dtype=torch.float64)
-    squares = torch.zeros(3, dtype=torch.float64)
+    total, squares = torch.zeros(2, 3, dtype=torch.float64)
     count = 0
     for pixels, _ in pictures.pixels():
         values = pixels.double() / 255
         total += values.sum(dim=(0, 2, 3))
         squares += (values**2).sum(dim=(0, 2, 3))
         count += values.numel() // 3
-    mean = total / count
-    std = (squares / count - mean**2).clamp_min(0).sqrt().clamp_min(1 / 255)
+    sums = pictures.order.group.sum([*total.tolist(), *squares.tolist(), count], pictures.device)
+    mean, power = (
+        torch.tensor(sums[:3], dtype=torch.float64) / sums[6],
+        torch.tensor(sums[3:6], dtype=torch.float64) / sums[6],
+    )
+    std = (power - mean**2).clamp_min(0).sqrt().clamp_min(1 / 255)
     return replace(preprocessing, mean=_triple(mean), std=_triple(std))
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import difflib
+import hashlib
 import json
 import os
 import time
@@ -20,6 +21,7 @@ from train.batches import Batches, FeatureBatches, Order, PictureBatches
 from train.checkpoint import Checkpoint
 from train.config import Settings, SettingsError
 from train.data import Data, Split
+from train.distributed import ALONE, Group
 from train.features import extract, separable
 from train.fit import Evaluation, Fit, Progress, evaluate, precision
 from train.normalization import measured
@@ -42,6 +44,7 @@ class Run:
     model: Path
     output: Path
     checkpoints: Path
+    group: Group = ALONE
     stop: StopSignal = field(default_factory=StopSignal)
     report: Report = print
 
@@ -58,8 +61,13 @@ class Run:
         found = data.find(self.channels, settings.validation_share, settings.test_share, settings.seed)
         found, unreadable = data.without_unreadable(found, settings.max_unreadable, self._workers, self.stop)
         for name, reason in unreadable.items():
-            self.report(f"skipped {name}: {reason}")
-        self.report(found.counts())
+            self._say(f"skipped {name}: {reason}")
+        self._say(found.counts())
+        identity = self._identity(found)
+        if any(other != identity for other in self.group.everyone(identity)):
+            raise data.DataError(
+                "the hosts were given different pictures; set the channels' S3DataDistributionType to FullyReplicated"
+            )
 
         net = self._network(len(found.labels))
         preprocessing = self._preprocessing(found.train)
@@ -71,11 +79,11 @@ class Run:
             self._batches(net, preprocessing, found.validation, "validation"),
         )
         classifier = Classifier(net, settings.arch, found.labels, preprocessing, settings=asdict(settings))
-        checkpoint = Checkpoint(self.checkpoints, self._identity(found))
+        checkpoint = Checkpoint(self.checkpoints, identity)
         try:
-            progress = fit.run(checkpoint, self.stop, self.report)
+            progress = fit.run(checkpoint, self.stop, self._say)
         except Stopped:
-            if fit.best:
+            if fit.best and self.group.rank == 0:
                 trained.load_state_dict(fit.best)
                 artifact.save(replace(classifier, metrics=_best(fit.progress)), self.model)
             raise
@@ -83,15 +91,21 @@ class Run:
         if found.test:
             tested = evaluate(trained, self._batches(net, preprocessing, found.test, "test"), settings, self.stop)
             figures |= {"test_loss": tested.loss, "test_accuracy": tested.accuracy}
-            self.report(metrics.line({"test_loss": tested.loss, "test_accuracy": tested.accuracy}))
-            self._write_predictions(found, tested)
-        artifact.save(replace(classifier, metrics=figures), self.model)
-        self._write_metrics(found, progress, figures, unreadable, time.monotonic() - begun)
-        checkpoint.remove()
+            self._say(metrics.line({"test_loss": tested.loss, "test_accuracy": tested.accuracy}))
+        if self.group.rank == 0:
+            if found.test:
+                self._write_predictions(found, tested)
+            artifact.save(replace(classifier, metrics=figures), self.model)
+            self._write_metrics(found, progress, figures, unreadable, time.monotonic() - begun)
+            checkpoint.remove()
+
+    def _say(self, line: str) -> None:
+        if self.group.rank == 0:
+            self.report(line)
 
     @property
     def _device(self) -> torch.device:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
 
     @property
     def _workers(self) -> int:
@@ -116,19 +130,20 @@ class Run:
             preset = preset.resized(self.settings.image_size)
         if self.settings.normalization == "data":
             preset = measured(self._pictures(preset, split), preset)
-            self.report(f"measured on the training pictures: mean {preset.mean}, standard deviation {preset.std}")
+            self._say(f"measured on the training pictures: mean {preset.mean}, standard deviation {preset.std}")
         return preset
 
     def _pictures(self, preprocessing: Preprocessing, split: Split) -> PictureBatches:
-        order = Order(len(split), self.settings.test_batch_size)
+        order = Order(len(split), self.settings.test_batch_size, group=self.group)
         return PictureBatches(split, preprocessing, order, self._workers, self._device)
 
     def _batches(self, net: nn.Module, preprocessing: Preprocessing, split: Split, what: str) -> Batches:
         settings, training = self.settings, what == "training"
-        order = Order(len(split), settings.test_batch_size)
+        on_features = self._on_features(net)
+        order = Order(len(split), settings.test_batch_size, group=self.group)
         if training:
-            order = Order(len(split), settings.batch_size, settings.seed, whole=settings.train_layers == "all")
-        if self._on_features(net):
+            order = Order(len(split), settings.batch_size, settings.seed, whole=not on_features, group=self.group)
+        if on_features:
             pictures = self._pictures(preprocessing, split)
             return FeatureBatches(*extract(net, pictures, precision(settings), what, self.stop), order)
         augment = settings.augment if training else "none"
@@ -137,8 +152,9 @@ class Run:
     def _identity(self, found: Data) -> dict[str, object]:
         """What must be the same for a checkpoint to be continued: all that changes the result."""
         settings = {name: value for name, value in asdict(self.settings).items() if name != "workers"}
-        sizes = {name: len(split) for name, split in found.splits.items()}
-        return settings | {"labels": list(found.labels), "pictures": sizes, "device": self._device.type}
+        names = "\0".join(name for split in found.splits.values() for name in split.names)
+        pictures = f"{len(found.train)} for training, file names {hashlib.sha256(names.encode()).hexdigest()[:8]}"
+        return settings | {"labels": list(found.labels), "pictures": pictures, "device": self._device.type}
 
     def _write_predictions(self, found: Data, tested: Evaluation) -> None:
         def write(path: Path) -> None:

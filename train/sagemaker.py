@@ -8,14 +8,18 @@ import json
 import logging
 import os
 import shutil
+from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import torch
 from sagemaker_training.errors import ClientError
 
 from classifier.errors import UserError
 from train import checkpoint, config
 from train.data import DataError
+from train.distributed import join
 from train.run import Run
 from train.stopping import Stopped
 
@@ -32,10 +36,14 @@ log = logging.getLogger(__name__)
 
 def main() -> None:
     """Run the job described under /opt/ml; raise `ClientError`, whose text becomes the failure file, when it fails."""
+    here = max(1, torch.cuda.device_count())
+    others = [get_context("spawn").Process(target=replica, args=(local, here), daemon=True) for local in range(1, here)]
     try:
-        run = job(ROOT)
-        run.stop.listen()
-        run()
+        for process in others:
+            process.start()
+        replica(0, here)
+        for process in others:
+            process.join()
     except Stopped:
         print(f"stopped; the same job continues from {ROOT / 'checkpoints'}")
     except UserError as error:
@@ -44,6 +52,19 @@ def main() -> None:
         log.exception("the run broke off")
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ClientError(f"training broke off, see the log for where ({reason})"[:FAILURE_LENGTH]) from error
+
+
+def replica(local: int, here: int) -> None:
+    """Run the job's replica on this host's GPU number `local` of `here`, or on its CPU."""
+    if torch.cuda.is_available():
+        torch.cuda.set_device(local)
+    resources = _json(ROOT / "input" / "config" / "resourceconfig.json")
+    hosts = resources.get("hosts", ["algo-1"])
+    rank = hosts.index(resources.get("current_host", "algo-1")) * here + local
+    group = join(hosts[0], rank, len(hosts) * here, resources.get("network_interface_name"))
+    run = replace(job(ROOT), group=group)
+    run.stop.listen()
+    run()
 
 
 def job(root: Path) -> Run:

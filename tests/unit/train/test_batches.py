@@ -1,11 +1,14 @@
 """The same samples in the same order, from any number of workers and from the middle of an epoch."""
 
+import itertools
+
 import pytest
 import torch
 
 from classifier.preprocessing import Preprocessing
 from train import batches, data
 from train.batches import FeatureBatches, Order, PictureBatches
+from train.distributed import Group
 
 CPU = torch.device("cpu")
 SMALL = Preprocessing(40, 32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
@@ -75,7 +78,7 @@ def test_feature_batches_cover_each_sample_once_and_skip():
     features = torch.arange(10.0).reshape(10, 1)
     source = FeatureBatches(features, torch.arange(10), Order(10, 4, seed=1))
     inputs, targets = collect(source)
-    assert len(source) == 3
+    assert len(source.order) == 3
     assert torch.equal(inputs[:, 0].long(), targets)
     assert sorted(targets.tolist()) == list(range(10))
     assert torch.equal(collect(source, skip=1)[1], targets[4:])
@@ -84,11 +87,22 @@ def test_feature_batches_cover_each_sample_once_and_skip():
 @pytest.mark.parametrize(("samples", "batch", "expected"), [(9, 4, 8), (10, 4, 10), (8, 4, 8), (1, 4, 1), (3, 8, 3)])
 def test_no_last_batch_of_one_where_batch_normalisation_learns(samples, batch, expected):
     order = Order(samples, batch, seed=0, whole=True)
-    assert len(order.positions(1)) == expected
+    assert sum(map(len, order.batches(1))) == sum(map(order.size_of, range(len(order)))) == expected
     assert len(order) == -(-expected // batch)
 
 
 def test_a_batch_size_beyond_the_data_is_one_batch(split):
     source = PictureBatches(split, SMALL, Order(len(split), 1000, seed=0), 2, CPU)
-    assert len(source) == 1
+    assert len(source.order) == 1
     assert collect(source)[0].shape[0] == len(split)
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_replicas_share_each_batch_without_repeats(size):
+    alone = Order(20, 8, seed=4)
+    shares = [Order(20, 8, seed=4, group=Group(rank, size)) for rank in range(size)]
+    for number, batch in enumerate(alone.batches(1)):
+        parts = [order.batches(1)[number].tolist() for order in shares]
+        assert sorted(itertools.chain(*parts)) == sorted(batch.tolist())
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
+        assert shares[0].size_of(number) == len(batch)

@@ -25,8 +25,9 @@ def weights(tmp_path):
 
 
 def head_run(make_run, weights, **settings):
-    run = make_run(
-        **{"pretrained": True, "train_layers": "head", "arch": "resnet18", "epochs": 20, "lr": 0.01, **settings}
+    return make_run(
+        weights=weights,
+        **{"pretrained": True, "train_layers": "head", "arch": "resnet18", "epochs": 20, "lr": 0.01, **settings},
     )
 
 

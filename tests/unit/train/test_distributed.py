@@ -1,0 +1,99 @@
+"""Several replicas end where one does: real processes, real gloo."""
+
+import json
+import multiprocessing
+import socket
+from dataclasses import replace
+
+import pytest
+import torch
+
+from classifier import artifact, network
+from train import distributed
+from train.data import DataError
+from train.distributed import ALONE, join
+
+
+def replica(port, rank, size, run, failures):
+    distributed.PORT = port
+    torch.set_num_threads(1)
+    try:
+        replace(run, group=join("localhost", rank, size, "lo"))()
+    except Exception as error:
+        failures.put((rank, f"{type(error).__name__}: {error}"))
+
+
+def train_together(runs):
+    """Run the replicas `runs` in a process each; return the failures by rank."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    context = multiprocessing.get_context("spawn")
+    failures = context.Queue()
+    processes = [
+        context.Process(target=replica, args=(port, rank, len(runs), run, failures)) for rank, run in enumerate(runs)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(timeout=120)
+        assert process.exitcode == 0
+    found = {}
+    while not failures.empty():
+        rank, failure = failures.get()
+        found[rank] = failure
+    return found
+
+
+@pytest.fixture
+def weights(tmp_path):
+    torch.manual_seed(7)
+    file = tmp_path / "resnet18.pth"
+    torch.save(network.build("resnet18", 10).state_dict(), file)
+    return file
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_the_head_ends_with_the_same_weights_and_figures(make_run, weights, tmp_path, size):
+    settings = {
+        "pretrained": True,
+        "train_layers": "head",
+        "arch": "resnet18",
+        "batch_size": 5,
+        "normalization": "data",
+    }
+    make_run(out="alone", weights=weights, report=print, **settings)()
+    assert not train_together([make_run(out="group", weights=weights, report=print, **settings)] * size)
+    one, many = (artifact.load(tmp_path / out / "model") for out in ("alone", "group"))
+    assert one.preprocessing == many.preprocessing
+    for name, tensor in one.network.state_dict().items():
+        assert torch.allclose(tensor, many.network.state_dict()[name], atol=1e-5), name
+    assert many.metrics == pytest.approx(dict(one.metrics), abs=1e-4)
+    alone, group = ((tmp_path / out / "output" / "predictions.csv").read_text() for out in ("alone", "group"))
+    assert [row.split(",")[:3] for row in alone.split()] == [row.split(",")[:3] for row in group.split()]
+
+
+def test_all_layers_learn_together_and_one_artifact_is_written(make_run, tmp_path):
+    run = make_run(out="group", report=print, arch="resnet18", epochs=8, workers=1)
+    assert not train_together([run, run])
+    left = json.loads((tmp_path / "group" / "output" / "metrics.json").read_text())
+    losses = [row["train_loss"] for row in left["history"]]
+    assert min(losses) < 0.6 * losses[0]
+    assert left["pictures"] == {"train": 18, "validation": 3, "test": 3}
+
+
+def test_hosts_with_different_pictures_are_told_so(make_run, draw_classes):
+    run = make_run(report=print)
+    other = replace(run, channels={"training": draw_classes("others", count=5)})
+    failures = train_together([run, other])
+    assert set(failures) == {0, 1}
+    assert all(f.startswith(DataError.__name__) and "FullyReplicated" in f for f in failures.values())
+
+
+def test_alone_costs_nothing():
+    rows = torch.arange(3)
+    assert ALONE.gather(rows, rows, 3) is rows
+    assert ALONE.sum([1.5], torch.device("cpu")) == [1.5]
+    assert ALONE.share("x") == "x"
+    module = torch.nn.Linear(1, 1)
+    assert ALONE.replicate(module) is module
