@@ -38,8 +38,8 @@ class Settings:
     optimizer: str = _setting("adamw", "how weights are updated", choices=("adamw", "adam", "sgd"))
     weight_decay: float = _setting(0.01, "weight decay", 0, 10)
     momentum: float = _setting(0.9, "momentum, of sgd only", 0, 0.9999)
-    label_smoothing: float = _setting(0.0, "share of the target given to all classes alike", 0, 0.9)
-    patience: int = _setting(10, "epochs without a better validation accuracy before it stops (0: never)", 0, 10_000)
+    label_smoothing: float = _setting(0.1, "share of the target given to all classes alike", 0, 0.9)
+    patience: int = _setting(10, "epochs without a lower validation loss before training stops (0: never)", 0, 10_000)
     image_size: int | None = _setting(
         None, "pixels of the square's side the network sees (preset: the weights')", 16, 2048
     )

@@ -45,12 +45,12 @@ class Progress:
     history: list[Figures] = field(default_factory=list)
 
     def better(self, figures: Figures) -> bool:
-        """Whether `figures` beat the best epoch's: a higher validation accuracy, or as high with a lower loss."""
+        """Whether `figures` have a lower validation loss than the best epoch's.
 
-        def rank(row: Figures) -> tuple[float, float]:
-            return row["validation_accuracy"], -row["validation_loss"]
-
-        return not self.best_epoch or rank(figures) > rank(self.history[self.best_epoch - 1])
+        The loss, not the accuracy: of few pictures that is a matter of luck from epoch to epoch, and its highest value
+        says less about new pictures.
+        """
+        return not self.best_epoch or figures["validation_loss"] < self.history[self.best_epoch - 1]["validation_loss"]
 
 
 @dataclass(frozen=True)

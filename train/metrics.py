@@ -9,6 +9,9 @@ from collections.abc import Mapping
 #: The figures a tuning job or CloudWatch can follow.
 NAMES = ("train_loss", "validation_loss", "validation_accuracy", "test_loss", "test_accuracy")
 
+#: Said once more at the end, of the epoch that was kept.
+LAST = ("best_epoch", "train_loss", "validation_loss", "validation_accuracy")
+
 #: CreateTrainingJob's AlgorithmSpecification.MetricDefinitions. The space keeps one name from matching inside another.
 DEFINITIONS = [{"Name": name, "Regex": rf"(?:^|\s){name}=([0-9.eE+-]+)"} for name in NAMES]
 

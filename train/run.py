@@ -88,6 +88,8 @@ class Run:
                 artifact.save(replace(classifier, metrics=_best(fit.progress)), self.model)
             raise
         figures = _best(progress)
+        # The figures of the epoch that was kept come last, where a tuning job reads a trial's result.
+        self._say(metrics.line({name: figures[name] for name in metrics.LAST}))
         if found.test:
             tested = evaluate(trained, self._batches(net, preprocessing, found.test, "test"), settings, self.stop)
             figures |= {"test_loss": tested.loss, "test_accuracy": tested.accuracy}

@@ -55,6 +55,8 @@ def test_the_log_holds_counts_and_every_metric(make_run):
     log = "\n".join(lines)
     assert re.search(r"^red +6 +1 +1$", log, re.MULTILINE)
     assert [line.split()[0] for line in lines if line.startswith("epoch=")] == ["epoch=1", "epoch=2", "epoch=3"]
+    kept = next(line for line in lines if line.startswith("best_epoch="))
+    assert any(line.startswith(f"epoch={kept.split()[0].split('=')[1]} {' '.join(kept.split()[1:])}") for line in lines)
     for definition in metrics.DEFINITIONS:
         assert any(re.search(definition["Regex"], line) for line in lines), definition["Name"]
 
@@ -106,8 +108,8 @@ def test_patience_ends_training_and_the_best_epoch_is_kept(make_run, weights, tm
     head_run(make_run, weights, epochs=200, patience=3, lr=3.0, schedule="constant")()
     left = json.loads((tmp_path / "out" / "output" / "metrics.json").read_text())
     assert left["epochs"] == left["best_epoch"] + 3
-    ranks = [(row["validation_accuracy"], -row["validation_loss"]) for row in left["history"]]
-    assert max(ranks) == ranks[left["best_epoch"] - 1]
+    losses = [row["validation_loss"] for row in left["history"]]
+    assert min(losses) == losses[left["best_epoch"] - 1]
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(make_run, tmp_path):
