@@ -1,0 +1,21 @@
+"""Serve the model in /opt/ml/model: `python -m serve`. Settings come from the environment, see `serve.settings`."""
+
+import os
+import sys
+
+from classifier.errors import UserError
+from serve.settings import Settings
+from serve.supervisor import Supervisor
+
+
+def main() -> int:
+    """Serve until SIGTERM (0), or until what serving needs has failed (1, and the last line says what)."""
+    try:
+        return Supervisor(Settings.from_environment(os.environ)).run()
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,124 @@
+"""From a request's body to a batch: pictures, or the tensor a client has made of them.
+
+Everything here reads bytes that a stranger sent. Whatever they hold, the outcome is a batch or a `RequestError`; sizes
+are checked before memory is taken, and nothing in a request can make this process open a connection.
+"""
+
+import base64
+import io
+import json
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from sagemaker_inference.errors import GenericInferenceToolkitError
+
+from classifier import pictures
+
+#: What the network is run on: upright RGB pictures, or a float32 tensor [N, 3, height, width] ready for it.
+Batch = list[Image.Image] | NDArray[np.float32]
+
+CONTENT_TYPES = "image/*, application/x-image, application/json, application/x-npy"
+
+#: Pictures in one request; they run through the network as one batch, so this bounds its memory.
+MAX_INSTANCES = 64
+
+
+class RequestError(GenericInferenceToolkitError):  # type: ignore[misc]
+    """The request cannot be answered: an HTTP status and one sentence for the client."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(status, sentence)
+
+
+def decode(body: bytes | str, content_type: str) -> Batch:
+    """Return the batch in `body`; `content_type` is lower case and without parameters.
+
+    Raises `RequestError`: 400 (malformed), 413 (too many pictures or pixels), 415 (a type that is not read).
+    """
+    if not body:
+        raise RequestError(400, "the request's body is empty; send a picture")
+    if content_type == "application/json":
+        return _instances(body)
+    data = body.encode() if isinstance(body, str) else body
+    if content_type.startswith("image/") or content_type == "application/x-image":
+        return [_picture(data)]
+    if content_type == "application/x-npy":
+        return _tensor(data)
+    given = f"{content_type!r} is not read" if content_type else "the request names no Content-Type"
+    raise RequestError(415, f"{given}; send one of {CONTENT_TYPES}")
+
+
+def _picture(data: bytes) -> Image.Image:
+    try:
+        return pictures.decode(data)
+    except pictures.PictureTooLargeError as error:
+        raise RequestError(413, str(error)) from error
+    except pictures.PictureError as error:
+        raise RequestError(400, str(error)) from error
+
+
+def _instances(body: bytes | str) -> list[Image.Image]:
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        reason = str(error) if isinstance(error, json.JSONDecodeError) else "it cannot be parsed"
+        raise RequestError(400, f"the body is not JSON: {reason}") from error
+    instances = content.get("instances") if isinstance(content, dict) else None
+    if not isinstance(instances, list) or not instances:
+        raise RequestError(400, 'the JSON body has no instances; send {"instances": [{"b64": "..."}, ...]}')
+    if len(instances) > MAX_INSTANCES:
+        raise RequestError(413, f"the request has {len(instances)} instances; send at most {MAX_INSTANCES} at a time")
+    batch: list[Image.Image] = []
+    pixels = 0
+    for index, instance in enumerate(instances):
+        try:
+            image = _picture(_bytes(instance))
+        except RequestError as error:
+            raise RequestError(error.status_code, f"instance {index}: {error.message}") from error
+        # Pictures compress a thousandfold, so a small body can ask for any amount of memory.
+        pixels += image.width * image.height
+        if pixels > pictures.MAX_PIXELS:
+            limit = pictures.MAX_PIXELS // 1_000_000
+            raise RequestError(
+                413, f"instances 0 to {index} have more than {limit} million pixels; send fewer at a time"
+            )
+        batch.append(image)
+    return batch
+
+
+def _bytes(instance: object) -> bytes:
+    text = instance.get("b64") if isinstance(instance, dict) else None
+    if not isinstance(text, str) or not text:
+        raise RequestError(400, 'it is not of the form {"b64": "..."}')
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except ValueError as error:
+        raise RequestError(400, "its b64 is not base64") from error
+
+
+def _tensor(data: bytes) -> NDArray[np.float32]:
+    stream = io.BytesIO(data)
+    try:
+        version = np.lib.format.read_magic(stream)  # type: ignore[no-untyped-call]
+        read_header = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }[version]
+        shape, fortran_order, dtype = read_header(stream)  # type: ignore[no-untyped-call]
+    # The header is Python source; parsing it fails in as many ways as there are tokens.
+    except Exception as error:
+        raise RequestError(400, "the body is not an .npy file; write it with numpy.save") from error
+    if dtype != np.dtype("<f4") or len(shape) != 4 or shape[1] != 3 or min(shape) < 1:
+        raise RequestError(400, f"the array is {dtype} {list(shape)}; send float32 [N, 3, height, width]"[:300])
+    # Read here rather than by numpy, which takes the memory a header asks for before it looks for the data.
+    values = data[stream.tell() :]
+    if len(values) != 4 * math.prod(shape):
+        raise RequestError(400, f"the array holds {len(values)} bytes, its shape {list(shape)} needs another number")
+    if shape[0] > MAX_INSTANCES:
+        raise RequestError(413, f"the array has {shape[0]} pictures; send at most {MAX_INSTANCES} at a time")
+    tensor = np.frombuffer(values, dtype="<f4").reshape(shape, order="F" if fortran_order else "C")
+    if not np.isfinite(tensor).all():
+        raise RequestError(400, "the array holds NaN or infinite values; send finite ones")
+    return np.ascontiguousarray(tensor)

@@ -1,0 +1,84 @@
+"""The four functions of a SageMaker model. A model's own `code/inference.py` may replace any, and import the others.
+
+from serve.inference import input_fn, model_fn, predict_fn
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from classifier.errors import UserError
+from serve import backend, decoding
+from serve.decoding import RequestError
+
+#: How many of the most probable classes an answer lists.
+TOP_K = 5
+
+JSON, JSON_LINES = "application/json", "application/jsonlines"
+
+
+def model_fn(model_dir: str, context: Any = None) -> backend.Model:
+    """Load the model in `model_dir`, on the GPU that the model server gave this worker, if it gave one."""
+    return backend.load(Path(model_dir), context.system_properties.get("gpu_id") if context else None)
+
+
+def model_warmup_fn(model_dir: str, model: Any) -> None:
+    """Predict once, before the worker is called ready; a `model_fn` of the user's own is warmed up by its author."""
+    if isinstance(model, backend.Model):
+        model.warm_up()
+
+
+def input_fn(body: bytes | str, content_type: str) -> decoding.Batch:
+    """Return the pictures (or the ready tensor) in `body`."""
+    return decoding.decode(body, content_type)
+
+
+def predict_fn(data: decoding.Batch, model: backend.Model) -> dict[str, Any]:
+    """Run the pictures through the network as one batch: `{"predictions": [one for each], "model": architecture}`."""
+    try:
+        probabilities = model.predict(data)
+    except UserError as error:
+        raise RequestError(400, str(error)) from error
+    # Ready models answer finite numbers to every picture; a tensor can hold values that no picture has.
+    if not np.isfinite(probabilities).all():
+        raise RequestError(400, "the array's values are too large for the model; send a normalised picture")
+    predictions = []
+    for row in probabilities:
+        best = [
+            {"predicted_class": int(index), "label": model.labels[index], "probability": round(float(row[index]), 6)}
+            for index in np.argsort(-row, kind="stable")[:TOP_K]
+        ]
+        predictions.append({**best[0], "top_k": best})
+    return {"predictions": predictions, "model": model.arch}
+
+
+def output_fn(prediction: dict[str, Any], accept: str) -> tuple[str, str]:
+    """Return the answer and its content type: one JSON object, or one line for each prediction."""
+    content_type = negotiate(accept)
+    if content_type == JSON:
+        return json.dumps(prediction, ensure_ascii=False) + "\n", content_type
+    lines = (json.dumps(line, ensure_ascii=False) + "\n" for line in prediction["predictions"])
+    return "".join(lines), content_type
+
+
+def negotiate(accept: str) -> str:
+    """Return the content type an Accept header prefers; raises `RequestError` 406 when it allows none of ours."""
+    ranges: dict[str, float] = {}
+    for part in accept.lower().split(","):
+        media_range, *parameters = (piece.strip() for piece in part.split(";"))
+        quality = next((value[2:] for value in parameters if value.startswith("q=")), "1")
+        try:
+            ranges[media_range] = float(quality)
+        except ValueError:
+            ranges[media_range] = 0.0
+    # The most specific range that names a type decides for it; of equals, JSON.
+    offers = {
+        offer: next((ranges[name] for name in (offer, "application/*", "*/*") if name in ranges), 0.0)
+        for offer in (JSON, JSON_LINES)
+    }
+    best = max(offers, key=lambda offer: offers[offer])
+    if not offers[best] > 0:
+        raise RequestError(406, f"{accept[:100]!r} cannot be answered; accept {JSON} or {JSON_LINES}")
+    return best

@@ -1,0 +1,97 @@
+"""Start multi-model-server and speak to its management API, over its unix socket."""
+
+import http.client
+import json
+import socket
+import sys
+from importlib.metadata import distribution
+from pathlib import Path
+from typing import Any
+
+from serve.settings import MB, Settings
+
+
+def command(settings: Settings, runtime: Path) -> list[str]:
+    """Return the command that runs multi-model-server in the foreground.
+
+    Its own launcher forks into the background, and lets the JVM size its heap from the host's memory.
+    """
+    home = Path(str(distribution("multi-model-server").locate_file("")))
+    return [
+        "java",
+        f"-Xmx{settings.heap_bytes // MB}m",
+        "-XX:+UseSerialGC",
+        "-XX:TieredStopAtLevel=1",
+        "-XX:-UsePerfData",
+        *settings.jvm_options,
+        f"-Djava.io.tmpdir={runtime / 'tmp'}",
+        f"-Dlog4j.configurationFile={runtime / 'log4j2.xml'}",
+        f"-Dmodel_server_home={home}",
+        *("-cp", f"{home / 'mms' / 'frontend'}/*", "com.amazonaws.ml.mms.ModelServer"),
+        *("--python", sys.executable, "-f", str(runtime / "mms.properties")),
+    ]
+
+
+class Client:
+    """multi-model-server's management API; each call returns the HTTP status and the JSON answer."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def is_up(self) -> bool:
+        """Tell whether multi-model-server accepts connections yet."""
+        try:
+            with _connect(self._path):
+                return True
+        except OSError:
+            return False
+
+    def register(self, name: str, folder: Path, workers: int, timeout: int) -> tuple[int, dict[str, Any]]:
+        """Load the model in `folder` into `workers` processes and wait until all have it, or one has failed.
+
+        `timeout` bounds the loading, in seconds.
+        """
+        return self._request(
+            "POST",
+            "/models",
+            {
+                "model_name": name,
+                "url": str(folder),  # relative to the model store, which is /
+                "handler": "serve.handler",
+                "initial_workers": workers,
+                "synchronous": True,
+                "response_timeout": timeout,
+            },
+        )
+
+    def unregister(self, name: str) -> tuple[int, dict[str, Any]]:
+        """Stop the workers of a model and forget it."""
+        return self._request("DELETE", f"/models/{name}")
+
+    def describe(self, name: str) -> tuple[int, dict[str, Any]]:
+        """Return what is known of a model."""
+        return self._request("GET", f"/models/{name}")
+
+    def list(self, query: str) -> tuple[int, dict[str, Any]]:
+        """Return the models, a page of them as `query` says."""
+        return self._request("GET", f"/models?{query}")
+
+    def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
+        connection = http.client.HTTPConnection("localhost")
+        connection.sock = _connect(self._path)
+        try:
+            connection.request(method, path, json.dumps(body or {}), {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            return response.status, json.loads(response.read())
+        finally:
+            connection.close()
+
+
+def _connect(path: Path) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.connect(str(path))
+    except OSError:
+        connection.close()
+        raise
+    return connection

@@ -1,0 +1,103 @@
+"""What the container was told (environment) and what it was given (cores, memory, GPUs), read once at start."""
+
+import os
+import shlex
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from classifier.errors import UserError
+
+MB = 1024 * 1024
+
+#: SageMaker's own limit for a real-time request.
+DEFAULT_PAYLOAD_MB = 6
+
+CGROUP = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Sizes in bytes, times in seconds."""
+
+    port: int
+    model_dir: Path
+    multi_model: bool
+    gpus: int
+    workers: int
+    threads: int
+    max_request_bytes: int
+    heap_bytes: int
+    queue_size: int
+    invocation_timeout: int
+    startup_timeout: int
+    jvm_options: tuple[str, ...]
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> "Settings":
+        """Read SageMaker's variables from `environ`; raises `UserError` naming one that is not usable."""
+        base = Path(environ.get("SAGEMAKER_BASE_DIR", "/opt/ml"))
+        multi_model = environ.get("SAGEMAKER_MULTI_MODEL", "false").lower() == "true"
+        cores, gpus = visible_cores(), visible_gpus()
+        # One process a core (or a GPU) and no more threads than cores: more of either only fight for the same cores.
+        # Of many models few are busy at a time, so each gets one process and all cores.
+        workers = _number(environ, "SAGEMAKER_MODEL_SERVER_WORKERS", 1 if multi_model else gpus or cores)
+        max_request = _number(environ, "SAGEMAKER_MAX_PAYLOAD_IN_MB", DEFAULT_PAYLOAD_MB) * MB
+        # The front end's heap holds the requests that wait, nothing else.
+        heap = max(256 * MB, 8 * max_request, min(1024 * MB, visible_memory() // 8))
+        timeout = _number(environ, "SAGEMAKER_MODEL_SERVER_TIMEOUT", 60)
+        return cls(
+            port=_number(environ, "SAGEMAKER_BIND_TO_PORT", 8080),
+            model_dir=base / ("models" if multi_model else "model"),
+            multi_model=multi_model,
+            gpus=gpus,
+            workers=workers,
+            threads=max(1, cores // workers),
+            max_request_bytes=max_request,
+            heap_bytes=heap,
+            queue_size=heap // 2 // max_request,
+            invocation_timeout=_number(environ, "SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS", timeout),
+            startup_timeout=_number(environ, "SAGEMAKER_STARTUP_TIMEOUT", 600),
+            jvm_options=tuple(shlex.split(environ.get("SAGEMAKER_MODEL_SERVER_VMARGS", ""))),
+        )
+
+
+def _number(environ: Mapping[str, str], name: str, default: int) -> int:
+    text = environ.get(name, str(default))
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise UserError(f"{name} is {text!r}; set it to a whole number from 1 up, or leave it out")
+    return int(text)
+
+
+def visible_cores(cgroup: Path = CGROUP) -> int:
+    """Return how many cores this container may use at once: its CPU set, cut to its quota."""
+    cores = len(os.sched_getaffinity(0))
+    quota = _read(cgroup / "cpu.max").split()  # version 2: "200000 100000" or "max 100000"
+    if not quota:
+        quota = [_read(cgroup / "cpu" / f"cpu.cfs_{name}_us") for name in ("quota", "period")]
+    if quota[0].isdigit() and quota[1].isdigit():
+        cores = min(cores, max(1, int(quota[0]) // int(quota[1])))
+    return cores
+
+
+def visible_memory(cgroup: Path = CGROUP) -> int:
+    """Return the bytes of memory this container may use: its limit, or else the machine's."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = _read(cgroup / "memory.max") or _read(cgroup / "memory" / "memory.limit_in_bytes")
+    return min(machine, int(limit)) if limit.isdigit() else machine
+
+
+def visible_gpus() -> int:
+    """Return the number of GPUs the driver shows; multi-model-server asks the same program, and deals them out."""
+    if shutil.which("nvidia-smi") is None:
+        return 0
+    listing = subprocess.run(
+        ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"], capture_output=True, text=True, check=False
+    )
+    return len(listing.stdout.splitlines()) if listing.returncode == 0 else 0
+
+
+def _read(file: Path) -> str:
+    return file.read_text().strip() if file.is_file() else ""

@@ -1,0 +1,194 @@
+"""PID 1 of the serving container: starts nginx and multi-model-server, loads the model, answers for their health."""
+
+import contextlib
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from classifier.errors import UserError
+from serve import config, control, model_server, multi_model
+from serve.config import MODEL_NAME
+from serve.settings import MB, Settings
+
+#: SageMaker kills a container 30 s after SIGTERM; requests under way get most of that.
+DRAIN_SECONDS = 20
+STOP_SECONDS = 5
+
+#: How long no worker may be alive before the container gives up; multi-model-server tries about eight times until then.
+LOST_SECONDS = 60
+
+
+class State(StrEnum):
+    STARTING = "starting"
+    READY = "ready"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Exited:
+    """A child process, ours or adopted, is gone."""
+
+    pid: int
+    status: int
+
+
+class Stop:
+    """SIGTERM or SIGINT."""
+
+
+class Supervisor:
+    """Runs one container's life: `run` returns its exit status."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._runtime = Path(tempfile.mkdtemp(prefix="serve-"))
+        # nginx, started as root, works as nobody: it may reach its two sockets in here, and see nothing else.
+        self._runtime.chmod(0o711)
+        self._events: queue.SimpleQueue[Exited | Stop | control.Failure] = queue.SimpleQueue()
+        self._workers = control.Workers(self._runtime / "workers.sock")
+        self._client = model_server.Client(self._runtime / "mms.sock")
+        self._models = multi_model.Models(settings, self._client, self._workers)
+        self._running: dict[int, str] = {}
+        self._state = State.STARTING
+        self._started = time.monotonic()
+        self._last_alive = time.monotonic()
+
+    def run(self) -> int:
+        """Serve until SIGTERM, then finish what is under way and return 0.
+
+        Raises `UserError` with the reason when the model cannot be loaded, its workers do not come back, or one of the
+        two programs ends.
+        """
+        config.write(self._settings, self._runtime)
+        control.serve_http(self._runtime / "control.sock", self._answer)
+        (self._runtime / "control.sock").chmod(0o666)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._events.put(Stop()))
+        nginx = _start(["nginx", "-e", "stderr", "-p", str(self._runtime), "-c", str(self._runtime / "nginx.conf")])
+        mms = _start(
+            model_server.command(self._settings, self._runtime),
+            # torch asks for the user's name, and fails for a user id that has none.
+            USER=os.environ.get("USER", "serve"),
+            OMP_NUM_THREADS=str(self._settings.threads),
+            SERVE_WORKERS_SOCKET=str(self._runtime / "workers.sock"),
+            SERVE_INVOCATION_TIMEOUT=str(self._settings.invocation_timeout),
+        )
+        self._running = {nginx: "nginx", mms: "multi-model-server"}
+        threading.Thread(target=self._reap, daemon=True).start()
+        threading.Thread(target=self._load, daemon=True).start()
+        try:
+            self._watch()
+            self._stop(nginx, signal.SIGQUIT, DRAIN_SECONDS)
+            self._stop(mms, signal.SIGTERM, STOP_SECONDS)
+            return 0
+        except UserError:
+            self._state = State.FAILED
+            # Both are silenced before the reason is told, which is then the log's last line.
+            self._stop(nginx, signal.SIGKILL, STOP_SECONDS)
+            self._stop(mms, signal.SIGKILL, STOP_SECONDS)
+            raise
+        finally:
+            shutil.rmtree(self._runtime, ignore_errors=True)
+
+    def _watch(self) -> None:
+        """Return at SIGTERM; raise `UserError` when there is nothing left to serve with."""
+        while True:
+            try:
+                event = self._events.get(timeout=1)
+            except queue.Empty:
+                self._check_workers()
+                continue
+            if isinstance(event, Stop):
+                return
+            if isinstance(event, control.Failure):
+                print(event.trace, end="", file=sys.stderr)
+                raise UserError(event.sentence)
+            program = self._running.pop(event.pid, None)
+            if program:
+                raise UserError(f"{program} ended unexpectedly ({_meaning(event.status)}); restart the container")
+
+    def _check_workers(self) -> None:
+        now = time.monotonic()
+        if self._state is not State.READY or self._settings.multi_model or self._workers.alive(MODEL_NAME):
+            self._last_alive = now
+        elif now - self._last_alive > LOST_SECONDS:
+            raise UserError(f"no worker has been alive for {LOST_SECONDS} seconds; restart the container")
+
+    def _load(self) -> None:
+        """Make the container ready, or put into the queue why it cannot be."""
+        while not self._client.is_up():
+            time.sleep(0.05)
+        (self._runtime / "mms.sock").chmod(0o666)
+        if not self._settings.multi_model:
+            failure = self._models.load(MODEL_NAME, self._settings.model_dir)
+            if failure:
+                self._events.put(failure)
+                return
+        self._state = State.READY
+        settings, seconds = self._settings, time.monotonic() - self._started
+        print(
+            f"ready after {seconds:.1f} s: port {settings.port}, "
+            f"{'multi-model, ' if settings.multi_model else ''}workers {settings.workers}, "
+            f"threads per worker {settings.threads}, device {self._workers.device(MODEL_NAME) or 'by model'}, "
+            f"request limit {settings.max_request_bytes // MB} MB, queue {settings.queue_size}, "
+            f"timeout {settings.invocation_timeout} s, heap {settings.heap_bytes // MB} MB",
+            file=sys.stderr,
+        )
+
+    def _answer(self, method: str, path: str, body: bytes) -> tuple[int, dict[str, Any]]:
+        if path.partition("?")[0] == "/ping":
+            alive = self._workers.alive(MODEL_NAME)
+            state = self._state
+            if state is State.READY and not alive and not self._settings.multi_model:
+                state = State.STARTING
+            return (200 if state is State.READY else 503), {"state": state, "workers": alive}
+        return self._models.answer(method, path, body)
+
+    def _reap(self) -> None:
+        """Wait for every child, also those that dead processes leave to PID 1."""
+        while True:
+            try:
+                self._events.put(Exited(*os.waitpid(-1, 0)))
+            except ChildProcessError:
+                return
+
+    def _stop(self, pid: int, number: signal.Signals, seconds: float) -> None:
+        """Send a program a signal and wait until it is gone; after `seconds` it is killed with all it has started."""
+        with contextlib.suppress(ProcessLookupError):
+            if number is not signal.SIGKILL:
+                os.kill(pid, number)
+                self._wait(pid, seconds)
+            # Also when it has ended: nginx's and multi-model-server's own children may outlive them.
+            os.killpg(pid, signal.SIGKILL)
+        self._wait(pid, STOP_SECONDS)
+
+    def _wait(self, pid: int, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while pid in self._running and time.monotonic() < deadline:
+            with contextlib.suppress(queue.Empty):
+                event = self._events.get(timeout=max(0.0, deadline - time.monotonic()))
+                if isinstance(event, Exited):
+                    self._running.pop(event.pid, None)
+
+
+def _start(command: list[str], **environment: str) -> int:
+    """Start a program in a session of its own, out of reach of the terminal's Ctrl-C; return its process id."""
+    program = subprocess.Popen(
+        command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, start_new_session=True
+    )
+    return program.pid
+
+
+def _meaning(status: int) -> str:
+    code = os.waitstatus_to_exitcode(status)
+    return f"exit status {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"

@@ -1,0 +1,77 @@
+"""What the container makes of its environment and its cgroup."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from classifier.errors import UserError
+from serve import settings
+from serve.settings import MB, Settings, visible_cores, visible_memory
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """8 cores, 16 GB, no GPU."""
+    monkeypatch.setattr(settings, "visible_cores", lambda: 8)
+    monkeypatch.setattr(settings, "visible_memory", lambda: 16 * 1024 * MB)
+    monkeypatch.setattr(settings, "visible_gpus", lambda: 0)
+
+
+@pytest.mark.usefixtures("machine")
+def test_defaults() -> None:
+    chosen = Settings.from_environment({})
+    assert (chosen.port, chosen.model_dir, chosen.multi_model) == (8080, Path("/opt/ml/model"), False)
+    assert (chosen.workers, chosen.threads) == (8, 1)
+    assert (chosen.max_request_bytes, chosen.heap_bytes) == (6 * MB, 1024 * MB)
+    assert (chosen.invocation_timeout, chosen.startup_timeout) == (60, 600)
+
+
+@pytest.mark.usefixtures("machine")
+def test_workers_times_threads_are_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    for workers, threads in ((1, 8), (2, 4), (3, 2), (16, 1)):
+        chosen = Settings.from_environment({"SAGEMAKER_MODEL_SERVER_WORKERS": str(workers)})
+        assert (chosen.workers, chosen.threads) == (workers, threads)
+    assert Settings.from_environment({"SAGEMAKER_MULTI_MODEL": "true"}).workers == 1
+    monkeypatch.setattr(settings, "visible_gpus", lambda: 1)
+    assert Settings.from_environment({}).workers == 1
+
+
+@pytest.mark.usefixtures("machine")
+def test_waiting_requests_fit_the_heap() -> None:
+    for megabytes in (1, 6, 100, 1000):
+        chosen = Settings.from_environment({"SAGEMAKER_MAX_PAYLOAD_IN_MB": str(megabytes)})
+        assert chosen.queue_size >= 4
+        assert 2 * chosen.queue_size * chosen.max_request_bytes <= chosen.heap_bytes
+
+
+@pytest.mark.usefixtures("machine")
+@pytest.mark.parametrize("value", ["", "0", "-1", "1.5", "two", "²"])
+def test_a_value_that_is_no_number_is_refused(value: str) -> None:
+    with pytest.raises(UserError, match="SAGEMAKER_BIND_TO_PORT"):
+        Settings.from_environment({"SAGEMAKER_BIND_TO_PORT": value})
+
+
+def test_cores_are_cut_to_the_quota(tmp_path: Path) -> None:
+    cores = len(os.sched_getaffinity(0))
+    assert visible_cores(tmp_path) == cores
+    for text, expected in (("max 100000", cores), ("100000 100000", 1), ("50000 100000", 1), ("9900000 100000", cores)):
+        (tmp_path / "cpu.max").write_text(text + "\n")
+        assert visible_cores(tmp_path) == expected
+
+
+def test_cores_are_cut_to_the_quota_of_cgroup_1(tmp_path: Path) -> None:
+    (tmp_path / "cpu").mkdir()
+    (tmp_path / "cpu" / "cpu.cfs_period_us").write_text("100000\n")
+    for quota, expected in (("-1", len(os.sched_getaffinity(0))), ("100000", 1)):
+        (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text(quota + "\n")
+        assert visible_cores(tmp_path) == expected
+
+
+def test_memory_is_the_limit_or_the_machines(tmp_path: Path) -> None:
+    machine = visible_memory(tmp_path)
+    assert machine > 100 * MB
+    (tmp_path / "memory.max").write_text("max\n")
+    assert visible_memory(tmp_path) == machine
+    (tmp_path / "memory.max").write_text(f"{50 * MB}\n")
+    assert visible_memory(tmp_path) == 50 * MB
