@@ -1,0 +1,40 @@
+# Sourced by the scripts beside it: a container as SageMaker runs one, and a machine left clean.
+# shellcheck shell=bash
+export DOCKER_DEFAULT_PLATFORM=linux/amd64 # on every machine
+
+fail() {
+    echo "$(basename "$0"): $*" >&2
+    exit 1
+}
+
+usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p;}' "$0"; }
+
+folder() { (cd "$1" && pwd); }
+
+need_image() {
+    docker image inspect "$1" >/dev/null 2>&1 || fail "there is no image $1; build it with ./build.sh"
+}
+
+run_container() { # docker run's arguments; Ctrl-C reaches the container as SIGTERM, which is how SageMaker stops one
+    local gpus=() client status=0
+    if nvidia-smi >/dev/null 2>&1; then
+        gpus=(--gpus all)
+    fi
+    set -m # a process group of its own, so that the terminal's Ctrl-C stops here
+    docker run --rm ${gpus[@]+"${gpus[@]}"} "$@" </dev/null &
+    client=$!
+    set +m
+    trap 'kill -TERM "$client" 2>/dev/null' INT TERM
+    while kill -0 "$client" 2>/dev/null; do
+        status=0
+        wait "$client" || status=$?
+    done
+    trap - INT TERM
+    return "$status"
+}
+
+give_to_caller() { # what the container, running as root, left in a folder
+    if [[ $(id -u) != 0 && -n $(find "$1" ! -user "$(id -u)" | head -n 1) ]]; then
+        docker run --rm --volume "$1:/folder" "$2" chown -R "$(id -u):$(id -g)" /folder
+    fi
+}

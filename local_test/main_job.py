@@ -1,0 +1,256 @@
+"""The main job: build the images, train in SageMaker's local mode, deploy the model, ask the endpoint, clean up.
+
+Started by local_test/run.sh. OUT gets summary.json, model.tar.gz, what else the job left (output/) and the logs.
+"""
+
+import argparse
+import csv
+import json
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from local_test import containers, draw, requests
+from local_test.local_mode import LocalMode, LocalModeError
+
+ROOT = Path(__file__).resolve().parent.parent
+OUT = ROOT / "local_test" / "out" / "run"
+
+TRAIN_IMAGE = "byoc-vision-train:latest"
+SERVE_IMAGE = "byoc-vision-serve:latest"
+
+#: Local mode asks no one for permission, but a request names a role.
+ROLE = "arn:aws:iam::000000000000:role/local"
+
+#: How many pictures the endpoint is asked about, and on what share of them it must agree with the job's own test pass.
+#: (Batches of another size round differently, so a picture between two classes may fall to either side.)
+ASKED = 20
+AGREEMENT = 0.9
+
+
+class TrialError(Exception):
+    """The trial cannot begin, or has failed; the text says why in one sentence."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the job's test pass said of one picture: a line of its predictions.csv."""
+
+    file: str
+    label: str
+    predicted: str
+
+
+def main() -> int:
+    """Run the command line; return the exit status."""
+    parser = argparse.ArgumentParser(prog="local_test/run.sh", description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="labelled pictures: train/, valid/ and test/ with one folder per class (default: a small set it draws)",
+    )
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="pretrained weights; a name as torchvision gives them (resnet50-11ad3fa6.pth) says the architecture, else "
+        "it is resnet50 (default: torchvision's own, downloaded; the drawn set needs none)",
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", default=OUT, help=f"where the results go (default: {OUT.relative_to(ROOT)})"
+    )
+    given = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        trial(given.data, given.weights, given.out.resolve())
+    except (TrialError, LocalModeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; everything was taken down", file=sys.stderr)
+        return 130
+    return 0
+
+
+def trial(data: Path | None, weights: Path | None, out: Path) -> None:
+    """Do the main job with the pictures in `data`, or drawn ones, and write OUT/summary.json."""
+    if data is not None and not data.is_dir():
+        raise TrialError(f"{data} is not a folder; --data wants one with train/, valid/ and test/ in it")
+    if weights is not None and not weights.is_file():
+        raise TrialError(f"{weights} is not a file; --weights wants one of pretrained weights")
+    say("build")
+    if subprocess.run([ROOT / "build.sh"]).returncode != 0:
+        raise TrialError("the images were not built; the lines above say why")
+    make_room(out)
+    settings = hyperparameters(data, weights)
+    if data is None:
+        data = out / "pictures"
+        draw.draw_set(data)
+    name = f"byoc-vision-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    with LocalMode(logs=out) as local:
+        say(f"train: {settings.get('arch', 'the default architecture')} on {data}")
+        train_seconds = train(local, name, data, weights, settings, out)
+        accuracy, tested = read_output(out / "output" / "data", data)
+        print(f"trained in {train_seconds:.1f} s; test accuracy {accuracy:.3f}")
+
+        picture = next((each for each in tested if each.predicted == each.label), None)
+        if picture is None:
+            raise TrialError("the trained model gets no test picture right, so there is none to try the endpoint with")
+        say("deploy")
+        ready_seconds = deploy(local, name, out / "model.tar.gz")
+        answer = ask(local.port, data / picture.file)
+        first_seconds = (datetime.now(UTC) - local.endpoint_started()).total_seconds()
+        print(f"ready in {ready_seconds:.1f} s")
+
+        say(f"ask: {picture.file}, which is {picture.label}")
+        print(f"$ {shlex.join(curl(local.port, data / picture.file))}\n{json.dumps(answer, ensure_ascii=False)}")
+        asked = spread(tested, ASKED)
+        agreeing = sum(label(ask(local.port, data / each.file)) == each.predicted for each in asked)
+        print(f"as in the job's own test for {agreeing} of {len(asked)} pictures")
+
+    if label(answer) != picture.label:
+        raise TrialError(f"the endpoint takes {picture.file} for {label(answer)}, which the trained model got right")
+    if agreeing < AGREEMENT * len(asked):
+        raise TrialError(f"the endpoint and the trained model agree on only {agreeing} of {len(asked)} pictures")
+    summary = {
+        "train_image_bytes": containers.image_bytes(TRAIN_IMAGE),
+        "serve_image_bytes": containers.image_bytes(SERVE_IMAGE),
+        "hyperparameters": settings,
+        "train_seconds": round(train_seconds, 3),
+        "test_accuracy": accuracy,
+        "endpoint_ready_seconds": round(ready_seconds, 3),
+        "container_start_to_first_prediction_seconds": round(first_seconds, 3),
+        "picture": picture.file,
+        "true_label": picture.label,
+        "prediction": answer,
+        "agreement": {"asked": len(asked), "agreeing": agreeing},
+    }
+    (out / "summary.json").write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(f"\nright: {picture.label}. The figures are in {out / 'summary.json'}")
+
+
+def make_room(out: Path) -> None:
+    """Make the folder `out`, without what an earlier run left there."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name in ("output", "pictures"):
+        shutil.rmtree(out / name, ignore_errors=True)
+    for name in ("model.tar.gz", "summary.json", "training.log", "endpoint.log"):
+        (out / name).unlink(missing_ok=True)
+
+
+def hyperparameters(data: Path | None, weights: Path | None) -> dict[str, str]:
+    """Return what the job is to differ in from the defaults."""
+    if weights is None:
+        return {} if data else dict(draw.HYPERPARAMETERS)
+    published = re.fullmatch(r"(\w+)-[0-9a-f]{8}", weights.stem)
+    return {"arch": published[1]} if published else {}
+
+
+def train(local: LocalMode, name: str, data: Path, weights: Path | None, settings: dict[str, str], out: Path) -> float:
+    """Run the training job, put its results into `out`, and return the seconds it took."""
+    # Behind links of our own, because local mode refuses some places (all of /root) and trips over some characters.
+    channels = {"training": local.work / "training"}
+    channels["training"].symlink_to(data.resolve())
+    if weights is not None:
+        channels["weights"] = local.work / "weights"
+        channels["weights"].mkdir()
+        shutil.copy(weights, channels["weights"])
+    results = local.work / "results"
+    request = requests.training_job(
+        name=name,
+        image=TRAIN_IMAGE,
+        role=ROLE,
+        channels={channel: folder.as_uri() for channel, folder in channels.items()},
+        hyperparameters=settings,
+        output=results.as_uri(),
+        instance_type=instance_type(),
+    )
+    try:
+        job = local.train(request)
+    except LocalModeError as error:
+        raise TrialError(f"training failed: {error}") from error
+    finally:
+        for result in results.glob("*"):
+            shutil.move(result, out)
+    seconds: float = (job["TrainingEndTime"] - job["TrainingStartTime"]).total_seconds()
+    return seconds
+
+
+def read_output(folder: Path, data: Path) -> tuple[float, list[Verdict]]:
+    """Return the job's test accuracy and what it said of each test picture."""
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    if "test_accuracy" not in metrics:
+        raise TrialError(f"{data} has no test pictures to try the endpoint with; add test/ (the model is kept)")
+    with (folder / "predictions.csv").open(encoding="utf-8", newline="") as file:
+        tested = [Verdict(row["file"], row["label"], row["predicted"]) for row in csv.DictReader(file)]
+    return metrics["test_accuracy"], tested
+
+
+def deploy(local: LocalMode, name: str, archive: Path) -> float:
+    """Deploy the model archive; return the seconds until the endpoint was ready."""
+    # Local mode unpacks an archive beside itself and mounts whatever is there, so it gets a folder of its own.
+    folder = local.work / "model"
+    folder.mkdir()
+    artifact = Path(shutil.copy(archive, folder))
+    return local.deploy(
+        requests.model(name, SERVE_IMAGE, ROLE, artifact.as_uri()),
+        requests.endpoint_config(name, name, instance_type()),
+        requests.endpoint(name, name),
+    )
+
+
+def instance_type() -> str:
+    """Return local mode's name for this machine."""
+    driver = shutil.which("nvidia-smi")
+    return "local_gpu" if driver and subprocess.run([driver], capture_output=True).returncode == 0 else "local"
+
+
+def curl(port: int, picture: Path) -> list[str]:
+    """Return the command that asks the endpoint about a picture."""
+    url = f"http://127.0.0.1:{port}/invocations"
+    return ["curl", "-sS", "-H", "Content-Type: application/x-image", "--data-binary", f"@{picture}", url]
+
+
+def ask(port: int, picture: Path) -> dict[str, Any]:
+    """Return the endpoint's answer for a picture."""
+    done = subprocess.run([*curl(port, picture), "--noproxy", "*"], capture_output=True, text=True, check=False)
+    try:
+        answer: dict[str, Any] = json.loads(done.stdout)
+    except ValueError:
+        raise TrialError(f"the endpoint gave no answer for {picture}: {done.stderr or done.stdout}") from None
+    if "error" in answer:
+        raise TrialError(f"the endpoint refused {picture}: {answer['error']}")
+    return answer
+
+
+def label(answer: dict[str, Any]) -> str:
+    """Return the class that an answer for one picture names."""
+    return str(answer["predictions"][0]["label"])
+
+
+def spread(tested: Sequence[Verdict], count: int) -> list[Verdict]:
+    """Return the first `count` of `tested` when the classes take turns."""
+    turns: dict[str, int] = {}
+    order = []
+    for each in tested:
+        turns[each.label] = turns.get(each.label, 0) + 1
+        order.append((turns[each.label], each.label, each))
+    return [each for _, _, each in sorted(order, key=lambda entry: entry[:2])[:count]]
+
+
+def say(what: str) -> None:
+    """Print the heading of the next step."""
+    print(f"\n== {what}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Serves a trained model on http://127.0.0.1:8080 with plain docker run, as SageMaker starts an endpoint. Ctrl-C stops it.
+#
+# usage: local_test/serve_local.sh [MODEL_DIR | model.tar.gz]      (default: what train_local.sh left)
+#
+# environment: PORT (default: 8080)
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+source "$here/container.sh"
+image=byoc-vision-serve:latest
+
+[[ ${1:-} != -h && ${1:-} != --help ]] || { usage && exit; }
+model=${1:-$here/out/train_local/model}
+[[ -e $model ]] || fail "there is no $model; train one with local_test/train_local.sh, or name a model"
+need_image "$image"
+
+if [[ -f $model ]]; then
+    unpacked=$(mktemp -d)
+    trap 'rm -rf "$unpacked"' EXIT
+    tar -xzf "$model" -C "$unpacked" || fail "$model is not a model.tar.gz"
+    model=$unpacked
+fi
+echo "serving on http://127.0.0.1:${PORT:-8080} (Ctrl-C stops it); ask it with local_test/predict.sh PICTURE"
+run_container --publish "127.0.0.1:${PORT:-8080}:8080" --volume "$(folder "$model"):/opt/ml/model:ro" "$image" serve

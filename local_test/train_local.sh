@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# Trains with plain docker run, in the folders SageMaker gives a job. Ctrl-C stops it with SIGTERM as SageMaker does: it
+# writes a checkpoint, and the same command goes on from there.
+#
+# usage: local_test/train_local.sh [--data DIR] [--weights FILE] [--out DIR] [HYPERPARAMETER=VALUE ...]
+#
+#   --data DIR      labelled pictures (default: a small set it draws)
+#   --weights FILE  pretrained weights; a name as torchvision gives them (resnet50-11ad3fa6.pth) says the architecture
+#   --out DIR       becomes /opt/ml: input/config, model, output, checkpoints (default: local_test/out/train_local)
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+source "$here/container.sh"
+image=byoc-vision-train:latest
+
+data='' weights='' out=$here/out/train_local settings=()
+while [[ $# -gt 0 ]]; do
+    case $1 in
+    --data | --weights | --out)
+        [[ -n ${2:-} ]] || fail "$1 wants a value"
+        declare "${1#--}=$2"
+        shift 2
+        ;;
+    *=*) settings+=("$1") && shift ;;
+    -h | --help) usage && exit ;;
+    *) fail "unknown argument '$1'; --help says what there is" ;;
+    esac
+done
+[[ -z $data || -d $data ]] || fail "$data is not a folder; --data wants one with labelled pictures"
+[[ -z $weights || -f $weights ]] || fail "$weights is not a file; --weights wants one of pretrained weights"
+need_image "$image"
+mkdir -p "$out"
+out=$(folder "$out")
+
+channels=(training) mounts=()
+if [[ -z $data ]]; then
+    "$here/setup.sh"
+    data=$out/pictures
+    drawn=$(PYTHONPATH=$here/.. "$here/../.venv/bin/python" -m local_test.draw "$data")
+    [[ -n $weights ]] || while read -r line; do settings=("$line" ${settings[@]+"${settings[@]}"}); done <<<"$drawn"
+fi
+mounts+=(--volume "$(folder "$data"):/opt/ml/input/data/training:ro")
+if [[ -n $weights ]]; then
+    file=$(basename "$weights")
+    arch=$(sed -n 's/-[0-9a-f]\{8\}\.[a-z]*$//p' <<<"$file")
+    [[ -z $arch ]] || settings=("arch=$arch" ${settings[@]+"${settings[@]}"})
+    channels+=(weights)
+    mounts+=(--volume "$(folder "$(dirname "$weights")")/$file:/opt/ml/input/data/weights/$file:ro")
+fi
+
+config=$out/input/config
+mkdir -p "$config" "$out/model" "$out/output/data" "$out/checkpoints"
+rm -f "$out/output/failure"
+object() { # lines NAME=VALUE as a JSON object; of two equal names the last counts
+    echo "{$(sed -n 's/[\\"]/\\&/g; s/^\([^=]*\)=\(.*\)$/"\1": "\2"/p' | paste -sd , -)}"
+}
+printf '%s\n' ${settings[@]+"${settings[@]}"} | object >"$config/hyperparameters.json"
+echo "{$(printf '"%s": {"TrainingInputMode": "File"}\n' "${channels[@]}" | paste -sd , -)}" >"$config/inputdataconfig.json"
+echo '{"current_host": "algo-1", "hosts": ["algo-1"], "network_interface_name": "eth0"}' >"$config/resourceconfig.json"
+
+status=0
+run_container --hostname algo-1 --volume "$out:/opt/ml" "${mounts[@]}" "$image" train || status=$?
+give_to_caller "$out" "$image"
+[[ $status == 0 ]] || fail "training failed: $(head -n 1 "$out/output/failure" 2>/dev/null || echo "see the lines above")"
+if [[ -n $(ls -A "$out/checkpoints") ]]; then
+    echo "stopped; the same command goes on from $out/checkpoints"
+    exit 130
+fi
+echo "the model is in $out/model, its figures in $out/output/data; local_test/serve_local.sh $out/model serves it"

@@ -1,0 +1,87 @@
+"""The commands of local_test/ as a user starts them, and a look at what they leave on the machine."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parent.parent.parent
+
+
+def docker(*arguments: str) -> set[str]:
+    """Return the lines the docker client prints; what it is asked about may be gone by then."""
+    return set(subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False).stdout.splitlines())
+
+
+@dataclass
+class Machine:
+    """Starts scripts of the checkout from another folder, with a temporary folder that must be empty afterwards."""
+
+    folder: Path
+    scratch: Path = field(init=False)
+    volumes: set[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.scratch = self.folder / "scratch"
+        self.scratch.mkdir()
+        self.volumes = docker("volume", "ls", "--quiet")
+
+    def start(self, script: str, *arguments: str | Path, **environment: str) -> "subprocess.Popen[str]":
+        """Start a script in a process group of its own, as a terminal does; its output goes to the folder's log."""
+        with (self.folder / "log").open("a", encoding="utf-8") as log:
+            return subprocess.Popen(
+                [CHECKOUT / script, *arguments],
+                cwd=self.folder,
+                env=os.environ | {"TMPDIR": str(self.scratch)} | environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                text=True,
+                process_group=0,
+            )
+
+    def run(self, script: str, *arguments: str | Path, **environment: str) -> int:
+        """Run a script to its end and return its exit status."""
+        return self.start(script, *arguments, **environment).wait()
+
+    @property
+    def log(self) -> str:
+        """All that the scripts have printed."""
+        file = self.folder / "log"
+        return file.read_text(encoding="utf-8") if file.exists() else ""
+
+    def wait_for(self, condition: Callable[[], bool], script: "subprocess.Popen[str]") -> None:
+        """Wait until the condition holds while the script runs."""
+        while not condition():
+            assert script.poll() is None, self.log
+            time.sleep(0.1)
+
+    def press_ctrl_c(self, script: "subprocess.Popen[str]") -> int:
+        """Send the interrupt a terminal sends, wait for the script's end and return its exit status."""
+        os.killpg(script.pid, signal.SIGINT)
+        return script.wait()
+
+    def check_clean(self) -> None:
+        """Assert that no container, network, volume, temporary file or file of another user is left."""
+        containers = docker("ps", "--all", "--quiet")
+        mounts = (
+            docker("inspect", "--format", "{{range .Mounts}}{{.Source}} {{end}}", *containers) if containers else set()
+        )
+        assert not [sources for sources in mounts if str(self.folder) in sources]
+        assert not docker("network", "ls", "--quiet", "--filter", "name=sagemaker-local")
+        assert docker("volume", "ls", "--quiet") <= self.volumes
+        assert not list(self.scratch.iterdir())
+        assert {path.lstat().st_uid for path in self.folder.rglob("*")} <= {os.getuid()}
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    """Yield a machine to run scripts on; afterwards nothing of theirs may be left."""
+    machine = Machine(tmp_path)
+    yield machine
+    machine.check_clean()

@@ -1,0 +1,97 @@
+"""train_local.sh, serve_local.sh and predict.sh: plain docker run and curl, one after the other as a user would."""
+
+import http.client
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local_test.draw import draw_set
+
+SMALL = ("image-size=32", "epochs=6", "workers=1")
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of drawn pictures, with a space and an accent in its name."""
+    folder = tmp_path_factory.mktemp("data") / "drawn pictures é"
+    draw_set(folder)
+    return folder
+
+
+def train(machine: Any, pictures: Path, out: str) -> Any:
+    scratch = ("arch=resnet18", "pretrained=false", "train-layers=all", "batch-size=16")
+    return machine.start("local_test/train_local.sh", "--data", pictures, "--out", out, *scratch, *SMALL)
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def is_ready(port: int) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/ping")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def test_train_stop_resume_serve_predict(machine: Any, pictures: Path) -> None:
+    assert train(machine, pictures, "whole").wait() == 0, machine.log
+
+    # Stopped in an epoch and continued, training ends with the same weights.
+    script = train(machine, pictures, "resumed")
+    seen = machine.log.count("epoch=2 ")
+    machine.wait_for(lambda: machine.log.count("epoch=2 ") > seen, script)
+    assert machine.press_ctrl_c(script) == 130, machine.log
+    assert list((machine.folder / "resumed" / "checkpoints").iterdir())
+    assert train(machine, pictures, "resumed").wait() == 0, machine.log
+    whole, resumed = (machine.folder / out / "model" / "model.safetensors" for out in ("whole", "resumed"))
+    assert whole.read_bytes() == resumed.read_bytes()
+
+    # What was trained is served, from the folder here.
+    port = str(free_port())
+    server = machine.start("local_test/serve_local.sh", whole.parent, PORT=port)
+    machine.wait_for(lambda: is_ready(int(port)), server)
+    before = len(machine.log)
+    asked = sorted((pictures / "test").glob("*/*_00.jpg"))
+    assert machine.run("local_test/predict.sh", *asked, ENDPOINT=f"http://127.0.0.1:{port}") == 0
+    answers = [json.loads(line) for line in machine.log[before:].splitlines() if line.startswith("{")]
+    assert [answer["predictions"][0]["label"] for answer in answers] == [picture.parent.name for picture in asked]
+    (machine.folder / "text.jpg").write_text("no picture")
+    assert machine.run("local_test/predict.sh", "text.jpg", ENDPOINT=f"http://127.0.0.1:{port}") != 0
+    assert machine.press_ctrl_c(server) == 0, machine.log
+
+
+def test_hyperparameters_reach_the_job_and_a_wrong_one_is_told(machine: Any, pictures: Path) -> None:
+    script = machine.start(
+        "local_test/train_local.sh", "--data", pictures, "--out", "out", "epoch=3", 'arch="resnet18"'
+    )
+    assert script.wait() == 1
+    assert "training failed: " in machine.log.splitlines()[-1]
+    assert "'epochs'" in machine.log.splitlines()[-1]
+    settings = json.loads((machine.folder / "out/input/config/hyperparameters.json").read_text(encoding="utf-8"))
+    assert settings == {"epoch": "3", "arch": '"resnet18"'}
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        (["train_local.sh", "--data", "nowhere"], "train_local.sh: nowhere is not a folder"),
+        (["train_local.sh", "--weights", "nowhere.pth"], "train_local.sh: nowhere.pth is not a file"),
+        (["train_local.sh", "--speed"], "train_local.sh: unknown argument '--speed'"),
+        (["serve_local.sh", "nowhere"], "serve_local.sh: there is no nowhere"),
+        (["predict.sh", "nowhere.jpg"], "predict.sh: there is no picture nowhere.jpg"),
+    ],
+)
+def test_a_wrong_argument_is_told_in_one_sentence(machine: Any, command: list[str], sentence: str) -> None:
+    assert machine.run(f"local_test/{command[0]}", *command[1:]) != 0
+    assert machine.log.startswith(sentence)
+    assert len(machine.log.splitlines()) == 1

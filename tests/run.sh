@@ -1,0 +1,82 @@
+#!/usr/bin/env bash
+# Sets everything up and tests it: the sources' form, the code of each image inside that image, and the whole with real
+# containers. The last line is "N passed, N failed, N skipped".
+#
+# usage: tests/run.sh [unit | e2e]      (default: both)
+#
+# environment: BYOC_TEST_DATA, the folder with data/ and weights/ of the tests on real photographs (default: ../shared
+# beside the checkout; where there is none, these tests are skipped)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+case ${1:-all} in
+all) parts="unit e2e" ;;
+unit | e2e) parts=$1 ;;
+*)
+    sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p;}' "$0" >&2
+    exit 2
+    ;;
+esac
+
+python=.venv/bin/python
+tools=.venv/image-tools
+container=byoc-vision-tests-$$
+results=$(mktemp -d)
+trap 'docker rm --force --volumes "$container" >/dev/null 2>&1 || true; rm -rf "$results"' EXIT
+export DOCKER_DEFAULT_PLATFORM=linux/amd64 PATH=$PWD/.venv/bin:$PATH
+
+run() { # NAME COMMAND...: run one of the checks, note how it ended, and go on
+    local status=0
+    printf '\n== %s\n' "$1"
+    SECONDS=0
+    "${@:2}" || status=$?
+    echo "$status $1" >>"$results/checks"
+    printf -- '-- %s: %s, %d s\n' "$1" "$([[ $status == 0 ]] && echo passed || echo FAILED)" "$SECONDS"
+}
+
+inside=(--volume "$PWD:/checkout:ro" --volume "$PWD/$tools:/opt/tools:ro" --env PYTHONPATH=/opt/program:/opt/tools:/checkout)
+
+pytest_inside() { # NAME IMAGE FOLDER...: tests the program in the image. docker cp makes the report the caller's own
+    local status=0
+    docker run --name "$container" "${inside[@]}" "byoc-vision-$2:latest" \
+        python -m pytest --config-file=/checkout/pyproject.toml --rootdir=/checkout -p no:cacheprovider \
+        --junit-xml=/tmp/report.xml "${@:3}" || status=$?
+    docker cp "$container:/tmp/report.xml" "$results/$1.xml" >/dev/null || true
+    docker rm --volumes "$container" >/dev/null
+    return "$status"
+}
+
+mypy_inside() { # IMAGE PACKAGE...: where torch and the toolkits are, so that their types count
+    mkdir -p ".venv/mypy-$1"
+    docker run --rm --user "$(id -u):$(id -g)" "${inside[@]}" --workdir /checkout --volume "$PWD/.venv/mypy-$1:/cache" \
+        "byoc-vision-$1:latest" python -m mypy --cache-dir /cache "${@:2}"
+}
+
+printf '== set up\n'
+local_test/setup.sh tests/requirements.txt
+if ! cmp -s tests/requirements.txt "$tools/requirements.txt"; then
+    grep -E '^(mypy|pytest)=' tests/requirements.txt >"$results/tools.txt"
+    docker/install.sh uv pip install --quiet --python "$python" --target "$tools" --python-version 3.11 \
+        --python-platform x86_64-manylinux_2_28 --only-binary :all: --requirement "$results/tools.txt"
+    cp tests/requirements.txt "$tools/"
+fi
+printf -- '-- set up: %d s\n' "$SECONDS"
+run build ./build.sh
+
+if [[ $parts == *unit* ]]; then
+    run ruff ruff check
+    run format ruff format --check
+    run shellcheck shellcheck ./*.sh ./*/*.sh .ci/run docker/serve
+    run types-local_test mypy
+    run types-train mypy_inside train classifier train
+    run types-serve mypy_inside serve serve
+    run unit-train pytest_inside unit-train train /checkout/tests/unit/classifier /checkout/tests/unit/train
+    run unit-serve pytest_inside unit-serve serve /checkout/tests/unit/classifier /checkout/tests/unit/serve
+    run unit-local_test "$python" -m pytest --junit-xml="$results/unit-local_test.xml" tests/unit/local_test
+fi
+if [[ $parts == *e2e* ]]; then
+    run e2e "$python" -m pytest --junit-xml="$results/e2e.xml" tests/e2e
+fi
+
+echo
+"$python" tests/summary.py "$results"

@@ -1,0 +1,46 @@
+"""What the main job decides without containers."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from local_test import draw
+from local_test.main_job import TrialError, Verdict, curl, hyperparameters, read_output, spread
+
+
+def test_drawn_pictures_are_trained_from_scratch() -> None:
+    assert hyperparameters(data=None, weights=None) == draw.HYPERPARAMETERS
+
+
+@pytest.mark.parametrize(
+    ("weights", "expected"),
+    [
+        ("mobilenet_v2-9dda7561.pth", {"arch": "mobilenet_v2"}),
+        ("resnet50-11ad3fa6.safetensors", {"arch": "resnet50"}),
+        ("my-own-weights.pth", {}),
+        ("resnet18.pth", {}),
+    ],
+)
+def test_the_weights_file_names_its_architecture_as_torchvision_does(weights: str, expected: dict[str, str]) -> None:
+    assert hyperparameters(Path("pictures"), Path("folder") / weights) == expected
+
+
+def test_own_pictures_without_weights_are_trained_by_the_defaults() -> None:
+    assert hyperparameters(Path("pictures"), None) == {}
+
+
+def test_the_pictures_asked_about_come_from_all_classes_in_turn() -> None:
+    tested = [Verdict(f"{label}{i}", label, "x") for label in "bac" for i in range(3)]
+    assert [each.file for each in spread(tested, 7)] == ["a0", "b0", "c0", "a1", "b1", "c1", "a2"]
+    assert len(spread(tested, 20)) == len(tested)
+
+
+def test_data_without_test_pictures_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "metrics.json").write_text(json.dumps({"validation_accuracy": 0.9}))
+    with pytest.raises(TrialError, match="pictures has no test pictures"):
+        read_output(tmp_path, Path("pictures"))
+
+
+def test_curl_is_given_the_picture_as_it_is() -> None:
+    assert "@/folder/a b.jpg" in curl(8080, Path("/folder/a b.jpg"))
