@@ -96,6 +96,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     temporary = path.with_name(f".{path.name}.partial")
     try:
         write(temporary)
+        temporary.chmod(0o644)  # safetensors keeps its files to the owner; the serving container may be another user
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)

@@ -30,6 +30,7 @@ def test_saved_and_loaded_are_the_same(tmp_path):
     assert (after.labels, after.arch, after.preprocessing) == (LABELS, before.arch, before.preprocessing)
     assert (after.metrics, after.settings) == (before.metrics, before.settings)
     assert not after.network.training
+    assert {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {0o644}
     with torch.inference_mode():
         picture = torch.rand(2, 3, 32, 32)
         assert torch.equal(before.network(picture), after.network(picture))
