@@ -1,0 +1,13 @@
+"""Thin launchers: build SageMaker's own requests as plain data, check them, and send them to AWS or to this machine.
+
+    python -m launch.tune launch/examples/tune.yaml --data DIR --best best.json
+    python -m launch.train --data DIR --hyperparameters best.json
+    python -m launch.deploy --model JOB
+    python -m launch.predict PICTURE...
+    python -m launch.transform --model JOB --data DIR
+    python -m launch.watch JOB
+
+Every launcher takes `--dry-run` (print the requests, send nothing), `--request FILE` (any other field of the API) and
+`--local` (the same request on this machine). What is the same for all runs of an account comes from the environment:
+AWS_PROFILE and AWS_REGION as everywhere, and SAGEMAKER_ROLE, the execution role's name or ARN.
+"""

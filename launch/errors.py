@@ -1,0 +1,72 @@
+"""How launchers end: what went wrong in one sentence, and an exit code (1 failed, 2 wrong usage, 130 interrupted)."""
+
+import contextlib
+import os
+import re
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from classifier.errors import UserError
+
+#: Words of the service's answer -> what to do about it. The first that match are taken.
+_ADVICE = [
+    (r"ResourceLimitExceeded|LimitExceeded", "ask for more under Service Quotas in the console, or take another type"),
+    (r"ExpiredToken|InvalidClientTokenId|UnrecognizedClient|InvalidSignature", "renew the AWS credentials"),
+    (r"NoSuchBucket", "the bucket does not exist; check its name"),
+    (r"PermanentRedirect|AuthorizationHeaderMalformed", "the bucket is in another region than AWS_REGION names"),
+    (r"[Cc]ould not find (model|endpoint|training|hyper|transform)", "check the name and the region"),
+    (r"[Rr]equested image .*not found|image .* does not exist", "run ./push.sh and try again"),
+    (r"AssumeRole|assume the role|[Rr]ole .* (invalid|not exist)", "the role must trust sagemaker.amazonaws.com"),
+    (r"AccessDenied|Forbidden|^403", "the credentials or the role lack that permission"),
+    (r"already exist|ResourceInUse", "the name is in use; take another one"),
+    (r"Throttling|TooManyRequests", "AWS asks for fewer requests; try again in a minute"),
+]
+
+
+def code_of(error: Exception) -> str:
+    """Return the service's code of a botocore `ClientError`, else nothing."""
+    response = getattr(error, "response", {})
+    return str(response.get("Error", {}).get("Code", ""))
+
+
+def sentence(error: Exception) -> str | None:
+    """Return what `error` says to the user, in one sentence; None where it is not the user's to put right."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, BrokenPipeError):
+        return "the program that read the output has ended"
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    kind, text = type(error).__name__, " ".join(str(error).split())
+    if not type(error).__module__.startswith(("botocore", "boto3", "s3transfer")):
+        return None
+    if kind in ("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "TokenRetrievalError"):
+        return "there are no AWS credentials; set AWS_PROFILE, or log in as you do for the AWS command line"
+    if kind in ("ProfileNotFound", "SSOTokenLoadError", "UnauthorizedSSOTokenError", "LoginRefreshRequired"):
+        return f"the AWS profile cannot be used ({text}); log in again, or set AWS_PROFILE"
+    if kind in ("EndpointConnectionError", "ConnectTimeoutError", "ReadTimeoutError", "ConnectionClosedError"):
+        return f"AWS does not answer ({text}); check the network and AWS_REGION"
+    if kind == "S3UploadFailedError":
+        text = text.rpartition("An error occurred ")[2] or text
+    code, message = code_of(error), getattr(error, "response", {}).get("Error", {}).get("Message") or text
+    advice = next((advice for words, advice in _ADVICE if re.search(words, f"{code} {text}")), "nothing was started")
+    return f"{getattr(error, 'operation_name', 'the request')} was refused ({code}: {message.rstrip('.')}); {advice}"
+
+
+def guarded(name: str, main: Callable[[], int | None]) -> NoReturn:
+    """Run the `main` of a launcher and exit with its code; errors become one line on stderr, bugs keep their trace."""
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print(f"\n{name}: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        said = sentence(error)
+        if said is None:
+            raise
+        if isinstance(error, BrokenPipeError):  # else the interpreter complains again when it closes stdout
+            with contextlib.suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        print(f"{name}: {said}", file=sys.stderr)
+        sys.exit(1)

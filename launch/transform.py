@@ -1,0 +1,75 @@
+"""Predict many pictures without an endpoint: build CreateModel and CreateTransformJob, send them, fetch the answers.
+
+python -m launch.transform --model JOB --data DIR_OR_S3_URI --output answers.jsonl
+"""
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+from launch import requests
+from launch.launcher import Launch, parser, positive
+
+
+def options() -> argparse.ArgumentParser:
+    """Return the launcher's options."""
+    new = parser("transform", __doc__)
+    new.add_argument("--model", required=True, metavar="JOB|URI|FILE", help="as in launch.deploy")
+    new.add_argument("--data", required=True, metavar="SOURCE", help="S3 URI or folder of pictures")
+    new.add_argument("--output", default="answers.jsonl", metavar="FILE", help="JSON lines (default: %(default)s)")
+    new.add_argument("--instance-type", default="ml.m5.xlarge", metavar="TYPE", help="default: %(default)s")
+    new.add_argument("--instance-count", type=positive, default=1, metavar="N", help="default: 1")
+    return new
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Do what the options say; return the exit code."""
+    given = options().parse_args(arguments)
+
+    from launch import waiting
+    from launch.deploy import artifact
+
+    launch = Launch(given)
+    engine = launch.engine
+    name = requests.new_name("byoc-vision")
+    model = requests.model(name, engine.image("serve"), launch.role(), artifact(launch, given.model))
+    pictures = launch.place(given.data, f"{engine.output()}/data")
+    answers = f"{engine.output()}/answers/{name}/"
+    instance_type = engine.instance_type(given.instance_type)
+    job = requests.transform_job(name, name, pictures, answers, instance_type, given.instance_count)
+    plan = launch.finish({"CreateModel": model, "CreateTransformJob": job})
+    if not launch.send:
+        launch.show(plan)
+        return 0
+    name = plan["CreateTransformJob"]["TransformJobName"]
+    for operation, request in plan.items():
+        launch.call(operation, request)
+    if given.no_wait:
+        print(name)
+        print(waiting.still_running(engine, waiting.TRANSFORM, name))
+        return 0
+    try:
+        waiting.until_done(engine, waiting.TRANSFORM, name)
+    finally:  # the job has its own copy by now, or none is needed
+        engine.sagemaker.delete_model(ModelName=plan["CreateModel"]["ModelName"])
+    count = _collect(launch, plan["CreateTransformJob"]["TransformOutput"]["S3OutputPath"], Path(given.output))
+    print(f"{count} answers in {given.output}")
+    return 0
+
+
+def _collect(launch: Launch, uri: str, file: Path) -> int:
+    """Write the answers below `uri`, one a line, to `file`; return their number."""
+    with tempfile.TemporaryDirectory() as scratch, file.open("w", encoding="utf-8") as lines:
+        answers = sorted(path for path in launch.engine.fetch(uri, Path(scratch)) if path.suffix == ".out")
+        for path in answers:
+            picture = str(path.relative_to(scratch)).removesuffix(".out")
+            prediction = json.loads(path.read_bytes())["predictions"][0]
+            print(json.dumps({"picture": picture} | prediction, ensure_ascii=False), file=lines)
+    return len(answers)
+
+
+if __name__ == "__main__":
+    from launch.errors import guarded
+
+    guarded("launch.transform", main)

@@ -1,0 +1,187 @@
+"""Launchers as users run them, as programs, against a fake AWS over HTTP and a real registry."""
+
+import io
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from tests.cloud.engine import Engine
+from tests.cloud.fake_aws import ACCOUNT, REGION, FakeAws, Front
+from tests.cloud.registry import Registry
+
+ROOT = Path(__file__).parents[2]
+ROLE = f"arn:aws:iam::{ACCOUNT}:role/vision"
+
+
+@dataclass(frozen=True)
+class Done:
+    """A program that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def sentence(self) -> str:
+        """The one line that it says on stderr when it fails."""
+        assert self.code == 1, self
+        assert "Traceback" not in self.err, self.err
+        lines = self.err.strip().splitlines()
+        assert lines, self
+        return lines[-1]
+
+
+Run = Callable[..., Done]
+Push = Callable[..., Done]
+
+
+@pytest.fixture(scope="session")
+def _front() -> Iterator[Front]:
+    moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    moto.start()
+    front = Front(moto)
+    yield front
+    front.stop()
+    moto.stop()
+
+
+@pytest.fixture
+def aws(_front: Front) -> Iterator[FakeAws]:
+    """An empty AWS account."""
+    yield _front.aws
+    _front.aws.reset()
+    urllib.request.urlopen(urllib.request.Request(f"{_front.aws.url}/moto-api/reset", method="POST"))
+
+
+@pytest.fixture
+def environment(aws: FakeAws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The environment of a user who is logged in to the account, in a checkout of their own."""
+    (tmp_path / "home").mkdir()
+    mine = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path / "home"),
+        "PYTHONPATH": str(tmp_path / "checkout"),
+        "PYTHON": sys.executable,
+        "AWS_ENDPOINT_URL": aws.url,
+        "AWS_REGION": REGION,
+        "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_SESSION_TOKEN": "token",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "SAGEMAKER_ROLE": ROLE,
+    }
+    if "DOCKER_HOST" in os.environ:
+        mine["DOCKER_HOST"] = os.environ["DOCKER_HOST"]
+    return mine
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of what the launchers are, so that the record of pushed images is the test's own."""
+    folder = tmp_path / "checkout"
+    for name in ("launch", "train", "classifier", "docker"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "push.sh", folder)
+    return folder
+
+
+@pytest.fixture
+def pushed(checkout: Path) -> None:
+    """The record that push.sh leaves."""
+    from launch import images
+
+    uris = {
+        f"byoc-vision-{target}": f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/byoc-vision-{target}@sha256:{digit * 64}"
+        for target, digit in (("train", "1"), ("serve", "2"))
+    }
+    images.record(ACCOUNT, REGION, uris, checkout / ".byoc" / "images.json")
+
+
+@pytest.fixture
+def run(checkout: Path, environment: dict[str, str]) -> Run:
+    """Return a function that runs a launcher: run("train", "--data", …) -> Done."""
+
+    def launcher(module: str, *arguments: object, **variables: str | None) -> Done:
+        its = environment | {name: value for name, value in variables.items() if value is not None}
+        for name in [name for name, value in variables.items() if value is None]:
+            its.pop(name, None)
+        command = [sys.executable, "-m", f"launch.{module}", *map(str, arguments)]
+        done = subprocess.run(command, env=its, cwd=checkout.parent, capture_output=True, text=True, timeout=120)
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    return launcher
+
+
+@pytest.fixture
+def client(aws: FakeAws) -> Callable[[str], Any]:
+    """Return a function that makes boto3's client of a service of the account."""
+
+    def make(service: str) -> Any:
+        return boto3.client(
+            service, REGION, endpoint_url=aws.url, aws_access_key_id="test", aws_secret_access_key="test"
+        )
+
+    return make
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A small folder of labelled pictures, or what passes for them."""
+    for split in ("train", "valid", "test"):
+        for label in ("cat", "dog"):
+            folder = tmp_path / "data" / split / label
+            folder.mkdir(parents=True)
+            (folder / "0.jpg").write_bytes(f"{split} {label}".encode())
+    return tmp_path / "data"
+
+
+@pytest.fixture(scope="session")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """A Docker engine with nothing in it."""
+    running = Engine(tmp_path_factory.mktemp("engine"))
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def push(checkout: Path, environment: dict[str, str], engine: Engine, registry: Registry, aws: FakeAws) -> Push:
+    """Return a function that runs push.sh."""
+    aws.registry = (registry.address, registry.password)
+
+    def script(*arguments: str, **variables: str) -> Done:
+        its = environment | {"DOCKER_HOST": engine.host} | variables
+        its.pop("PYTHONPATH")
+        command = ["bash", "push.sh", *arguments]
+        done = subprocess.run(command, cwd=checkout, env=its, capture_output=True, text=True, timeout=300)
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    return script
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """A real registry on loopback."""
+    running = Registry(tmp_path_factory.mktemp("registry"))
+    yield running
+    running.stop()
+
+
+def archive(file: Path, members: dict[str, bytes]) -> Path:
+    """Write a tar.gz with these members, whatever their names."""
+    with tarfile.open(file, "w:gz") as tar:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return file

@@ -1,0 +1,268 @@
+"""launch.deploy: endpoints made, replaced and removed."""
+
+import json
+import subprocess
+import tarfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+from tests.cloud.conftest import Run, archive
+from tests.cloud.fake_aws import FakeAws, Refusal
+
+MODEL = {"model.safetensors": b"weights", "model.json": b"{}", "code/inference.py": b"old", "code/extra.py": b"old"}
+
+
+@pytest.fixture(autouse=True)
+def _pushed(pushed: None) -> None:
+    """All of these find their images pushed."""
+
+
+@pytest.fixture
+def model(tmp_path: Path, client: Callable[[str], Any]) -> str:
+    """A model.tar.gz in S3."""
+    client("s3").create_bucket(Bucket="mine")
+    client("s3").upload_file(str(archive(tmp_path / "model.tar.gz", MODEL)), "mine", "job/output/model.tar.gz")
+    return "s3://mine/job/output/model.tar.gz"
+
+
+def names(client: Callable[[str], Any]) -> tuple[list[str], list[str], list[str]]:
+    """Return the account's models, endpoint configurations and endpoints."""
+    sagemaker = client("sagemaker")
+    return (
+        [each["ModelName"] for each in sagemaker.list_models()["Models"]],
+        [each["EndpointConfigName"] for each in sagemaker.list_endpoint_configs()["EndpointConfigs"]],
+        [each["EndpointName"] for each in sagemaker.list_endpoints()["Endpoints"]],
+    )
+
+
+def test_an_endpoint_of_a_training_job(run: Run, aws: FakeAws, data: Path, client: Callable[[str], Any]) -> None:
+    job = run("train", "--data", data, "--no-wait").out.splitlines()[0]
+    artifact = client("sagemaker").describe_training_job(TrainingJobName=job)["ModelArtifacts"]["S3ModelArtifacts"]
+    bucket, _, key = artifact.removeprefix("s3://").partition("/")
+    client("s3").put_object(Bucket=bucket, Key=key, Body=b"model")
+    done = run("deploy", "--model", job)
+    assert done.code == 0, done.err
+    (request,) = aws.sent("CreateModel")
+    assert request["PrimaryContainer"]["ModelDataUrl"] == artifact
+    assert request["PrimaryContainer"]["Image"].endswith("byoc-vision-serve@sha256:" + "2" * 64)
+    assert names(client)[2] == ["byoc-vision"]
+    assert "the endpoint byoc-vision is in service" in done.out
+
+
+def test_the_three_requests_of_a_dry_run(run: Run, model: str, client: Callable[[str], Any]) -> None:
+    done = run("deploy", "--model", model, "--instance-type", "ml.g5.xlarge", "--dry-run")
+    requests = json.loads(done.out)
+    assert list(requests) == ["CreateModel", "CreateEndpointConfig", "CreateEndpoint"]
+    (variant,) = requests["CreateEndpointConfig"]["ProductionVariants"]
+    assert variant["InferenceAmiVersion"] == "al2-ami-sagemaker-inference-gpu-3-1"
+    assert variant["ModelName"] == requests["CreateModel"]["ModelName"]
+    assert requests["CreateEndpoint"]["EndpointConfigName"] == requests["CreateEndpointConfig"]["EndpointConfigName"]
+    assert names(client) == ([], [], [])
+
+
+def test_a_cpu_host_needs_no_driver(run: Run, model: str) -> None:
+    (variant,) = json.loads(run("deploy", "--model", model, "--dry-run").out)["CreateEndpointConfig"][
+        "ProductionVariants"
+    ]
+    assert "InferenceAmiVersion" not in variant and variant["InstanceType"] == "ml.m5.large"
+
+
+def test_serverless(run: Run, aws: FakeAws, model: str) -> None:
+    assert run("deploy", "--model", model, "--serverless", 2048).code == 0
+    (variant,) = aws.sent("CreateEndpointConfig")[0]["ProductionVariants"]
+    assert variant["ServerlessConfig"]["MemorySizeInMB"] == 2048 and "InstanceType" not in variant
+
+
+def test_a_running_endpoint_is_replaced_without_downtime(
+    run: Run, aws: FakeAws, model: str, client: Callable[[str], Any]
+) -> None:
+    assert run("deploy", "--model", model).code == 0
+    before = names(client)
+    assert run("deploy", "--model", model).code == 0
+    after = names(client)
+    assert len(aws.sent("CreateEndpoint")) == len(aws.sent("UpdateEndpoint")) == 1
+    assert not aws.sent("DeleteEndpoint")
+    assert [len(each) for each in after] == [1, 1, 1]
+    assert before[0] != after[0] and before[1] != after[1] and before[2] == after[2]
+
+
+def test_an_update_that_fails_leaves_the_old_model_serving(
+    run: Run, aws: FakeAws, model: str, client: Callable[[str], Any]
+) -> None:
+    assert run("deploy", "--model", model).code == 0
+    before = names(client)
+    running = {"EndpointStatus": "InService", "EndpointConfigName": before[1][0]}
+    updating = {"EndpointStatus": "Updating", "EndpointConfigName": before[1][0]}
+    aws.script("UpdateEndpoint", {"EndpointArn": "arn"})
+    aws.script(
+        "DescribeEndpoint", running, updating, running | {"FailureReason": "The container did not pass the ping."}
+    )
+    said = run("deploy", "--model", model).sentence
+    assert "went on with its old model" in said and "did not pass the ping" in said
+    aws.answers.clear()
+    assert names(client) == before
+
+
+def test_an_endpoint_that_does_not_start(run: Run, aws: FakeAws, model: str, client: Callable[[str], Any]) -> None:
+    logs = client("logs")
+    group = "/aws/sagemaker/Endpoints/byoc-vision"
+    logs.create_log_group(logGroupName=group)
+    logs.create_log_stream(logGroupName=group, logStreamName="AllTraffic/i-1")
+    event = {"timestamp": int(time.time() * 1000), "message": "model.json is missing"}
+    logs.put_log_events(logGroupName=group, logStreamName="AllTraffic/i-1", logEvents=[event])
+    missing = Refusal("ValidationException", 'Could not find endpoint "byoc-vision".')
+    failed = {"EndpointStatus": "Failed", "EndpointConfigName": "x", "FailureReason": "The container did not answer."}
+    aws.script("DescribeEndpoint", missing, failed)
+    done = run("deploy", "--model", model)
+    assert "did not start: The container did not answer; --delete removes it" in done.sentence
+    assert "model.json is missing" in done.err
+
+
+def test_a_failed_endpoint_is_made_anew(run: Run, aws: FakeAws, model: str, client: Callable[[str], Any]) -> None:
+    assert run("deploy", "--model", model).code == 0
+    config = names(client)[1][0]
+    failed = {"EndpointStatus": "Failed", "EndpointConfigName": config}
+    aws.script("DescribeEndpoint", failed)
+    assert run("deploy", "--model", model, "--no-wait").code == 0
+    assert aws.sent("DeleteEndpoint") == [{"EndpointName": "byoc-vision"}]
+    assert config not in names(client)[1] and [len(each) for each in names(client)] == [1, 1, 1]
+
+
+def test_an_endpoint_name_in_use(run: Run, aws: FakeAws, model: str) -> None:
+    aws.script("DescribeEndpoint", {"EndpointStatus": "InService", "EndpointConfigName": "someone-elses"})
+    said = run("deploy", "--model", model).sentence
+    assert "the endpoint name 'byoc-vision' is in use by something else; take another with --endpoint" in said
+    assert "was not made by launch.deploy" in run("deploy", "--delete").sentence
+    assert not aws.sent("CreateModel") and not aws.sent("DeleteEndpoint")
+
+
+def test_an_endpoint_that_is_being_changed(run: Run, aws: FakeAws, model: str) -> None:
+    config = "byoc-vision-261121-101010-ab"
+    aws.script("DescribeEndpoint", {"EndpointStatus": "Updating", "EndpointConfigName": config})
+    assert "is Updating; wait until that is done" in run("deploy", "--model", model).sentence
+
+
+@pytest.mark.parametrize("operation", ["CreateModel", "CreateEndpointConfig", "CreateEndpoint"])
+def test_what_was_made_before_a_refusal_is_removed(
+    run: Run, aws: FakeAws, model: str, client: Callable[[str], Any], operation: str
+) -> None:
+    aws.script(operation, Refusal("ResourceLimitExceeded", "The account-level service limit is 0 Instances."))
+    assert "Service Quotas" in run("deploy", "--model", model).sentence
+    assert names(client) == ([], [], [])
+
+
+def test_an_image_that_ecr_does_not_have(run: Run, aws: FakeAws, model: str) -> None:
+    aws.script("CreateModel", Refusal("ValidationException", "Requested image 1/x:latest not found."))
+    assert "run ./push.sh and try again" in run("deploy", "--model", model).sentence
+
+
+def test_delete_removes_all_of_it(run: Run, model: str, client: Callable[[str], Any]) -> None:
+    assert run("deploy", "--model", model, "--endpoint", "dogs").code == 0
+    assert run("deploy", "--delete", "--endpoint", "dogs").code == 0
+    assert names(client) == ([], [], [])
+
+
+def test_delete_copes_with_what_was_removed_by_hand(run: Run, model: str, client: Callable[[str], Any]) -> None:
+    assert run("deploy", "--model", model).code == 0
+    client("sagemaker").delete_endpoint_config(EndpointConfigName=names(client)[1][0])
+    assert run("deploy", "--delete").code == 0
+    assert names(client)[1:] == ([], [])
+
+
+def test_source_replaces_the_handler_and_nothing_else(
+    run: Run, aws: FakeAws, model: str, tmp_path: Path, client: Callable[[str], Any]
+) -> None:
+    (tmp_path / "handler").mkdir()
+    (tmp_path / "handler" / "inference.py").write_text("new")
+    assert run("deploy", "--model", model, "--source", "handler").code == 0
+    uri = aws.sent("CreateModel")[0]["PrimaryContainer"]["ModelDataUrl"]
+    assert uri != model
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    client("s3").download_file(bucket, key, str(tmp_path / "new.tar.gz"))
+    with tarfile.open(tmp_path / "new.tar.gz") as tar:
+        found = {member.name: tar.extractfile(member).read() for member in tar if member.isreg()}  # type: ignore[union-attr]
+    assert found == {"model.safetensors": b"weights", "model.json": b"{}", "code/inference.py": b"new"}
+
+
+@pytest.mark.parametrize("name", ["../outside", "/etc/outside", "code/../../outside"])
+def test_an_archive_with_path_traversal(run: Run, aws: FakeAws, tmp_path: Path, name: str) -> None:
+    (tmp_path / "handler").mkdir()
+    (tmp_path / "handler" / "inference.py").write_text("new")
+    file = archive(tmp_path / "bad.tar.gz", {"model.json": b"{}", name: b"x"})
+    assert "would land outside the model" in run("deploy", "--model", file, "--source", "handler").sentence
+    assert not aws.sent("CreateModel")
+
+
+def test_an_archive_with_a_link(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "handler").mkdir()
+    (tmp_path / "handler" / "inference.py").write_text("new")
+    with tarfile.open(tmp_path / "bad.tar.gz", "w:gz") as tar:
+        link = tarfile.TarInfo("model.json")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(link)
+    assert "a link or device" in run("deploy", "--model", "./bad.tar.gz", "--source", "handler").sentence
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--model", "no-such-job"], "'no-such-job' is neither a training job in us-east-1 nor a file"),
+        (["--model", "s3://mine/nothing.tar.gz"], "there is nothing at s3://mine/nothing.tar.gz"),
+        (["--model", "s3:/mine/model.tar.gz"], "is no S3 URI"),
+        (["--model", "./nothing.tar.gz"], "does not exist"),
+        (["--model", "home"], "home is a folder; name the model.tar.gz in it"),
+        (["--model", "model.tar.gz", "--source", "home"], "home holds no inference.py"),
+        (["--model", "model.tar.gz", "--endpoint", "my endpoint"], "EndpointName is 'my endpoint'"),
+        (["--delete", "--endpoint", "nothing"], "there is no endpoint 'nothing' in us-east-1"),
+    ],
+)
+def test_wrong_options(run: Run, model: str, arguments: list[str], said: str) -> None:
+    assert said in run("deploy", *arguments).sentence
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["--delete", "--model", "x"], ["--model", "x", "--serverless", "--instance-type", "ml.m5.large"]]
+)
+def test_options_that_do_not_go_together(run: Run, arguments: list[str]) -> None:
+    assert run("deploy", *arguments).code == 2
+
+
+@pytest.mark.parametrize("token", ["token", ""])
+def test_the_curl_line_works_and_is_signed(
+    run: Run, aws: FakeAws, model: str, tmp_path: Path, environment: dict[str, str], token: str
+) -> None:
+    line = run("deploy", "--model", model).out.partition("curl ")[2]
+    picture = bytes(range(256))
+    (tmp_path / "picture.jpg").write_bytes(picture)
+    aws.container = lambda body, content_type: (200, {"same": body == picture, "type": content_type})
+    done = subprocess.run(
+        ["bash", "-c", "curl --silent " + line],
+        env=environment | {"AWS_SESSION_TOKEN": token},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert json.loads(done.stdout) == {"same": True, "type": "image/jpeg"}, done.stderr
+    (headers,) = aws.invocations
+    assert _signature(headers, picture, aws.url, environment) in headers["Authorization"]
+    assert "/us-east-1/sagemaker/aws4_request" in headers["Authorization"]
+    assert headers.get("X-Amz-Security-Token", headers.get("x-amz-security-token", "")) == token
+
+
+def _signature(headers: dict[str, str], body: bytes, url: str, environment: dict[str, str]) -> str:
+    """Return the signature that AWS would find for the request, computed by botocore."""
+    lower = {name.lower(): value for name, value in headers.items()}
+    signed = lower["authorization"].partition("SignedHeaders=")[2].partition(",")[0].split(";")
+    request = AWSRequest("POST", url + headers["path"], {name: lower[name] for name in signed}, body)
+    request.context["timestamp"] = lower["x-amz-date"]
+    auth = SigV4Auth(
+        Credentials(environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"]), "sagemaker", "us-east-1"
+    )
+    return str(auth.signature(auth.string_to_sign(request, auth.canonical_request(request)), request))

@@ -1,0 +1,95 @@
+"""What holds for all launchers: few options, a quick start, shipped request files that the service would take."""
+
+import argparse
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from launch import request_file, requests, validation
+from tests.cloud.conftest import ROOT, Run
+from tests.cloud.fake_aws import FakeAws
+
+LAUNCHERS = ("train", "tune", "deploy", "predict", "transform")
+EXAMPLES = sorted((ROOT / "launch" / "examples").glob("*.yaml"))
+REQUEST_FILES = [file for file in EXAMPLES if not file.name.startswith("tune")]
+
+ROLE = "arn:aws:iam::123456789012:role/vision"
+TRAINING = requests.training_job(
+    "job", "image", ROLE, {"training": "s3://b/d/"}, {"lr": "0.1"}, "s3://b/o", "ml.m5.large"
+)
+REQUESTS = {
+    "CreateTrainingJob": TRAINING,
+    "CreateHyperParameterTuningJob": requests.tuning_job(
+        "job",
+        {
+            "strategy": "Random",
+            "objective": "validation_accuracy",
+            "direction": "Maximize",
+            "max_jobs": 2,
+            "parallel_jobs": 1,
+            "early_stopping": False,
+        },
+        {"CategoricalParameterRanges": [{"Name": "lr", "Values": ["0.1", "0.2"]}]},
+        TRAINING,
+    ),
+    "CreateModel": requests.model("m", "image", ROLE, "s3://b/model.tar.gz"),
+    "CreateEndpointConfig": requests.endpoint_config("c", "m", "ml.m5.large"),
+    "CreateEndpoint": requests.endpoint("e", "c"),
+    "CreateTransformJob": requests.transform_job("t", "m", "s3://b/d/", "s3://b/o/", "ml.m5.large"),
+}
+
+
+@pytest.mark.parametrize("name", LAUNCHERS)
+def test_a_launcher_has_a_dozen_options_at_most(name: str) -> None:
+    parser: argparse.ArgumentParser = importlib.import_module(f"launch.{name}").options()
+    options = [action for action in parser._actions if action.option_strings and action.dest != "help"]
+    assert len(options) <= 12
+
+
+@pytest.mark.parametrize("name", [*LAUNCHERS, "watch"])
+def test_help_needs_no_heavy_module(name: str) -> None:
+    watched = "('boto3', 'botocore', 'yaml', 'sagemaker', 'urllib3')"
+    code = (
+        "import runpy, sys\nsys.argv = ['x', '--help']\n"
+        f"try: runpy.run_module('launch.{name}', run_name='__main__')\n"
+        f"except SystemExit: print([m for m in {watched} if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert f"python -m launch.{name}" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("operation", REQUESTS)
+def test_every_request_is_what_the_service_takes(operation: str) -> None:
+    validation.check(operation, REQUESTS[operation])
+
+
+@pytest.mark.parametrize("file", REQUEST_FILES, ids=lambda file: file.stem)
+def test_every_shipped_request_file_is_what_the_service_takes(file: Path) -> None:
+    fields = request_file.load([str(file)])
+    for operation, over in fields.items():
+        merged = request_file.merged(REQUESTS[operation], over)
+        assert merged != REQUESTS[operation]
+        validation.check(operation, merged)
+
+
+def test_shipped_request_files_go_together(run: Run, pushed: None, aws: FakeAws, data: Path, checkout: Path) -> None:
+    examples = checkout / "launch" / "examples"
+    given = [argument for name in ("vpc", "account", "kms") for argument in ("--request", examples / f"{name}.yaml")]
+    done = run("train", "--data", data, "--dry-run", *given)
+    assert done.code == 0, done.err
+    request = json.loads(done.out)["CreateTrainingJob"]
+    assert request["VpcConfig"] and request["Tags"] and request["OutputDataConfig"]["KmsKeyId"]
+    assert request["OutputDataConfig"]["S3OutputPath"]
+
+
+def test_output_that_nobody_reads(
+    run: Run, pushed: None, environment: dict[str, str], data: Path, tmp_path: Path
+) -> None:
+    command = f"{sys.executable} -m launch.train --data {data} --dry-run | true"
+    done = subprocess.run(["bash", "-c", command], env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,202 @@
+"""launch.predict and launch.transform: pictures in, labels out."""
+
+import http.server
+import json
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from classifier.errors import UserError
+from launch import pictures
+from tests.cloud.conftest import Run, archive
+from tests.cloud.fake_aws import FakeAws
+
+
+@pytest.fixture(autouse=True)
+def _pushed(pushed: None) -> None:
+    """All of these find their images pushed."""
+
+
+def prediction(label: str, probability: float) -> dict[str, Any]:
+    """Return what a serving container says of one picture."""
+    best = {"predicted_class": 1, "label": label, "probability": probability}
+    other = {"predicted_class": 0, "label": "other", "probability": round(1 - probability, 6)}
+    return {"predictions": [best | {"top_k": [best, other]}], "model": "resnet18"}
+
+
+@pytest.fixture
+def endpoint(aws: FakeAws, client: Callable[[str], Any]) -> None:
+    """An endpoint that takes every picture for what its text says, and refuses what is none."""
+    sagemaker = client("sagemaker")
+    sagemaker.create_model(ModelName="m", ExecutionRoleArn="arn:aws:iam::123456789012:role/vision")
+    variant = {"VariantName": "AllTraffic", "ModelName": "m", "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
+    sagemaker.create_endpoint_config(EndpointConfigName="c", ProductionVariants=[variant])
+    sagemaker.create_endpoint(EndpointName="byoc-vision", EndpointConfigName="c")
+
+    def container(body: bytes, content_type: str) -> tuple[int, dict[str, Any]]:
+        if body.startswith(b"broken"):
+            return 400, {"error": "the picture cannot be read"}
+        return 200, prediction(f"{body.decode()} as {content_type}", 0.93)
+
+    aws.container = container
+
+
+def test_a_table_of_labels(run: Run, endpoint: None, data: Path) -> None:
+    done = run("predict", data / "test")
+    assert done.code == 0, done.err
+    assert done.out.splitlines()[:3] == [
+        f"{data}/test/cat/0.jpg",
+        "   93.0%  test cat as image/jpeg",
+        "    7.0%  other",
+    ]
+
+
+def test_json_for_programs(run: Run, endpoint: None, data: Path, tmp_path: Path) -> None:
+    (tmp_path / "odd").write_bytes(b"odd")
+    done = run("predict", "--json", data / "test" / "cat", tmp_path / "odd")
+    answers = [json.loads(line) for line in done.out.splitlines()]
+    assert [answer["label"] for answer in answers] == ["test cat as image/jpeg", "odd as application/x-image"]
+    assert answers[1]["picture"] == f"{tmp_path}/odd"
+
+
+def test_a_picture_that_is_refused_does_not_stop_the_others(run: Run, endpoint: None, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"broken")
+    (tmp_path / "b.jpg").write_bytes(b"dog")
+    done = run("predict", "a.jpg", "b.jpg")
+    assert done.code == 1
+    assert "a.jpg: the picture cannot be read" in done.err and "dog as image/jpeg" in done.out
+
+
+def test_dry_run_shows_the_request(run: Run, aws: FakeAws, data: Path) -> None:
+    done = run("predict", data / "test" / "cat", "--dry-run")
+    (request,) = json.loads(done.out)["InvokeEndpoint"]
+    assert request["EndpointName"] == "byoc-vision" and request["Body"] == "8 bytes"
+    assert not aws.invocations
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["no.jpg"], "the picture no.jpg does not exist"),
+        (["home"], "home holds no pictures"),
+        (["data", "--endpoint", "nothing"], "Endpoint nothing of account 123456789012 not found"),
+        (["http://127.0.0.1/a.jpg"], "127.0.0.1 is 127.0.0.1, which is no public address"),
+        (["http://localhost:8080/a.jpg"], "which is no public address"),
+        (["http://169.254.169.254/latest/meta-data/"], "which is no public address"),
+        (["http://10.0.0.1/a.jpg"], "which is no public address"),
+        (["http://[::1]/a.jpg"], "which is no public address"),
+        (["http://[::ffff:127.0.0.1]/a.jpg"], "which is no public address"),
+        (["http://2130706433/a.jpg"], "which is no public address"),
+        (["http:///a.jpg"], "is no http or https address"),
+    ],
+)
+def test_wrong_pictures(run: Run, endpoint: None, data: Path, arguments: list[str], said: str) -> None:
+    done = run("predict", *arguments)
+    assert done.code == 1 and "Traceback" not in done.err
+    assert said in done.err
+
+
+def test_a_file_beyond_the_limit(run: Run, endpoint: None, aws: FakeAws, tmp_path: Path) -> None:
+    (tmp_path / "big.jpg").write_bytes(bytes(pictures.MAX_BYTES + 1))
+    done = run("predict", "big.jpg")
+    assert done.code == 1 and "endpoints take 6" in done.err
+    assert not aws.invocations
+
+
+class _Site(http.server.BaseHTTPRequestHandler):
+    """A site with a picture, a redirect to a private address, one that goes in circles, and one without an end."""
+
+    def do_GET(self) -> None:
+        if self.path == "/dog.jpg":
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"dog")
+        elif self.path == "/endless":
+            self.send_response(200)
+            self.end_headers()
+            try:
+                while True:
+                    self.wfile.write(bytes(1 << 20))
+            except OSError:
+                return
+        elif self.path == "/missing":
+            self.send_error(404)
+        else:
+            target = {"/moved": "/dog.jpg", "/file": "file:///etc/passwd", "/circle": "/circle"}.get(
+                self.path, f"http://127.0.0.1:{self.headers['Host'].rpartition(':')[2]}/dog.jpg"
+            )
+            self.send_response(302)
+            self.send_header("Location", target)
+            self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The site, at an address that is taken for a public one; no other is."""
+    server = http.server.ThreadingHTTPServer(("0.0.0.0", 0), _Site)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    monkeypatch.setattr(pictures, "_is_public", lambda address: address == "127.0.0.2")
+    yield f"http://127.0.0.2:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.mark.parametrize("path", ["/dog.jpg", "/moved"])
+def test_a_url_is_fetched(site: str, path: str) -> None:
+    assert pictures.read(site + path).content == b"dog"
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/private", "127.0.0.1 is 127.0.0.1, which is no public address"),
+        ("/file", "leads to 'file:///etc/passwd'"),
+        ("/circle", "redirects more than 5 times"),
+        ("/endless", "more than the 6 MB"),
+        ("/missing", "answers 404"),
+    ],
+)
+def test_a_url_that_leads_astray(site: str, path: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        pictures.read(site + path)
+
+
+def test_transform_sends_the_request_and_collects_the_answers(
+    run: Run, aws: FakeAws, data: Path, tmp_path: Path, client: Callable[[str], Any]
+) -> None:
+    archive(tmp_path / "model.tar.gz", {"model.json": b"{}"})
+    (tmp_path / "mine.yaml").write_text(
+        "CreateTransformJob:\n  TransformJobName: my-transform\n  TransformOutput: {S3OutputPath: 's3://answers/mine/'}\n"
+    )
+    client("s3").create_bucket(Bucket="answers")
+    for name, label in (("cat/0.jpg", "cat"), ("dog/0.jpg", "dog")):
+        body = json.dumps(prediction(label, 0.8)).encode()
+        client("s3").put_object(Bucket="answers", Key=f"mine/{name}.out", Body=body)
+    done = run("transform", "--model", "./model.tar.gz", "--data", data / "test", "--request", "mine.yaml")
+    assert done.code == 0, done.err
+    (request,) = aws.sent("CreateTransformJob")
+    assert request["TransformInput"]["ContentType"] == "application/x-image"
+    answers = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
+    assert [(a["picture"], a["label"], a["probability"]) for a in answers] == [
+        ("cat/0.jpg", "cat", 0.8),
+        ("dog/0.jpg", "dog", 0.8),
+    ]
+    assert client("sagemaker").list_models()["Models"] == []
+
+
+def test_a_failed_transform_leaves_no_model(
+    run: Run, aws: FakeAws, data: Path, tmp_path: Path, client: Callable[[str], Any]
+) -> None:
+    archive(tmp_path / "model.tar.gz", {"model.json": b"{}"})
+    aws.script("DescribeTransformJob", {"TransformJobStatus": "Failed", "FailureReason": "ClientError: See the logs"})
+    said = run("transform", "--model", "./model.tar.gz", "--data", data).sentence
+    assert "failed: ClientError: See the logs" in said
+    assert client("sagemaker").list_models()["Models"] == []

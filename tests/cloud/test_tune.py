@@ -1,0 +1,189 @@
+"""launch.tune: search spaces, the request, the trials, and the best of them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cloud.conftest import ROOT, Run
+from tests.cloud.fake_aws import FakeAws
+from train import config
+
+EXAMPLES = ROOT / "launch" / "examples"
+
+
+@pytest.fixture(autouse=True)
+def _pushed(pushed: None) -> None:
+    """All of these find their images pushed."""
+
+
+def trial(name: str, status: str, value: float | None = None, **tuned: str) -> dict[str, Any]:
+    """Return a trial's summary, with values quoted as the service quotes them."""
+    summary: dict[str, Any] = {
+        "TrainingJobName": name,
+        "TrainingJobArn": f"arn:aws:sagemaker:us-east-1:123456789012:training-job/{name}",
+        "CreationTime": 0,
+        "TrainingJobStatus": status,
+        "TunedHyperParameters": {key.replace("_", "-"): f'"{text}"' for key, text in tuned.items()},
+    }
+    if value is not None:
+        metric = {"MetricName": "validation_accuracy", "Value": value}
+        summary["FinalHyperParameterTuningJobObjectiveMetric"] = metric
+    return summary
+
+
+def described(status: str, best: dict[str, Any] | None = None, **more: object) -> dict[str, Any]:
+    """Return what DescribeHyperParameterTuningJob answers."""
+    return {
+        "HyperParameterTuningJobStatus": status,
+        "TrainingJobDefinition": {"StaticHyperParameters": {"epochs": "4", "_tuning_objective_metric": "x"}},
+        **({"BestTrainingJob": best} if best else {}),
+        **more,
+    }
+
+
+def space(folder: Path, text: str) -> Path:
+    """Write a search space."""
+    file = folder / "space.yaml"
+    file.write_text(text)
+    return file
+
+
+@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("tune*.yaml")), ids=lambda file: file.stem)
+def test_every_shipped_search_space_makes_a_request(run: Run, data: Path, example: Path) -> None:
+    done = run("tune", example, "--data", data, "--dry-run")
+    assert done.code == 0, done.err
+    request = json.loads(done.out)["CreateHyperParameterTuningJob"]
+    assert request["HyperParameterTuningJobConfig"]["HyperParameterTuningJobObjective"] == {
+        "Type": "Maximize",
+        "MetricName": "validation_accuracy",
+    }
+
+
+def test_the_request(run: Run, aws: FakeAws, data: Path) -> None:
+    arguments = ("--data", data, "--set", "arch=resnet18", "--max-jobs", 4, "--dry-run")
+    request = json.loads(run("tune", EXAMPLES / "tune.yaml", *arguments).out)["CreateHyperParameterTuningJob"]
+    settings, definition = request["HyperParameterTuningJobConfig"], request["TrainingJobDefinition"]
+    assert settings["Strategy"] == "Bayesian" and settings["TrainingJobEarlyStoppingType"] == "Auto"
+    assert settings["ResourceLimits"] == {"MaxNumberOfTrainingJobs": 4, "MaxParallelTrainingJobs": 2}
+    assert settings["ParameterRanges"] == {
+        "ContinuousParameterRanges": [
+            {"Name": "lr", "MinValue": "0.001", "MaxValue": "0.1", "ScalingType": "Logarithmic"}
+        ],
+        "IntegerParameterRanges": [{"Name": "epochs", "MinValue": "2", "MaxValue": "10", "ScalingType": "Auto"}],
+        "CategoricalParameterRanges": [{"Name": "batch-size", "Values": ["32", "64", "128", "256", "512"]}],
+    }
+    assert definition["StaticHyperParameters"] == {"arch": "resnet18", "test-batch-size": "100"}
+    assert definition["AlgorithmSpecification"]["MetricDefinitions"]
+    assert not aws.sent("CreateHyperParameterTuningJob")
+
+
+def test_a_grid_has_its_own_number_of_trials(run: Run, data: Path) -> None:
+    request = json.loads(run("tune", EXAMPLES / "tune-grid.yaml", "--data", data, "--dry-run").out)
+    limits = request["CreateHyperParameterTuningJob"]["HyperParameterTuningJobConfig"]["ResourceLimits"]
+    assert limits["MaxNumberOfTrainingJobs"] == 6
+
+
+def test_hyperband_deals_out_the_epochs(run: Run, data: Path) -> None:
+    request = json.loads(run("tune", EXAMPLES / "tune-hyperband.yaml", "--data", data, "--dry-run").out)
+    settings = request["CreateHyperParameterTuningJob"]["HyperParameterTuningJobConfig"]
+    assert settings["StrategyConfig"] == {"HyperbandStrategyConfig": {"MinResource": 1, "MaxResource": 20}}
+    assert settings["TrainingJobEarlyStoppingType"] == "Off"
+
+
+def test_a_loss_is_minimised(run: Run, data: Path, tmp_path: Path) -> None:
+    file = space(tmp_path, "objective: validation_loss\nhyperparameters: {batch-size: [8, 16]}")
+    request = json.loads(run("tune", file, "--data", data, "--dry-run").out)["CreateHyperParameterTuningJob"]
+    objective = request["HyperParameterTuningJobConfig"]["HyperParameterTuningJobObjective"]
+    assert objective == {"Type": "Minimize", "MetricName": "validation_loss"}
+
+
+def test_trials_are_shown_and_the_best_is_saved_for_training(
+    run: Run, aws: FakeAws, data: Path, tmp_path: Path
+) -> None:
+    best = trial("t-1", "Completed", 0.91, lr="0.0160", batch_size="256")
+    aws.script("DescribeHyperParameterTuningJob", described("InProgress"), described("Completed", best))
+    aws.script(
+        "ListTrainingJobsForHyperParameterTuningJob",
+        {"TrainingJobSummaries": [trial("t-1", "InProgress", lr="0.0160", batch_size="256")]},
+        {"TrainingJobSummaries": [best], "NextToken": "more"},
+        {"TrainingJobSummaries": [trial("t-2", "Failed", lr="0.1", batch_size="64")]},
+    )
+    done = run("tune", EXAMPLES / "tune.yaml", "--data", data, "--best", "best.json")
+    assert done.code == 0, done.err
+    lines = [" ".join(line.split()) for line in done.out.splitlines()]
+    assert "1 InProgress batch-size=256 lr=0.0160" in lines
+    assert "1 Completed validation_accuracy=0.91 batch-size=256 lr=0.0160" in lines
+    assert "2 Failed batch-size=64 lr=0.1" in lines
+    assert "batch-size=256" in lines
+    saved = json.loads((tmp_path / "best.json").read_text())
+    assert saved == {"batch-size": "256", "lr": "0.016", "epochs": "4"}
+    trained = run("train", "--data", data, "--hyperparameters", "best.json")
+    assert trained.code == 0, trained.err
+    assert aws.sent("CreateTrainingJob")[0]["HyperParameters"] == saved
+    assert config.from_sagemaker(saved).lr == 0.016
+
+
+def test_watch_follows_a_tuning_job(run: Run, aws: FakeAws, tmp_path: Path) -> None:
+    best = trial("t-1", "Completed", 0.91, lr="0.016")
+    aws.script("DescribeHyperParameterTuningJob", described("Completed", best))
+    aws.script("ListTrainingJobsForHyperParameterTuningJob", {"TrainingJobSummaries": [best]})
+    assert run("watch", "search", "--best", "best.json").code == 0
+    assert json.loads((tmp_path / "best.json").read_text())["lr"] == "0.016"
+
+
+def test_a_failed_search_gives_its_reason(run: Run, aws: FakeAws, data: Path) -> None:
+    aws.script("DescribeHyperParameterTuningJob", described("Failed", FailureReason="All training jobs failed"))
+    aws.script("ListTrainingJobsForHyperParameterTuningJob", {"TrainingJobSummaries": []})
+    assert "All training jobs failed" in run("tune", EXAMPLES / "tune.yaml", "--data", data).sentence
+
+
+def test_a_search_without_a_good_trial(run: Run, aws: FakeAws, data: Path) -> None:
+    aws.script("DescribeHyperParameterTuningJob", described("Completed"))
+    aws.script("ListTrainingJobsForHyperParameterTuningJob", {"TrainingJobSummaries": []})
+    assert "has no best trial" in run("tune", EXAMPLES / "tune.yaml", "--data", data).sentence
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("hyperparameters: {lr: {min: 0.1, max: 0.001}}", "lr has a min of 0.1 that is not below its max of 0.001"),
+        ("hyperparameters: {lr: {min: 0.1}}", "write {min: …, max: …}"),
+        ("hyperparameters: {lr: {min: 0, max: 1}}", "lr is 0; give a value from"),
+        ("hyperparameters: {lr: {min: a, max: b}}", "lr is 'a'; give a number"),
+        ("hyperparameters: {learning-rate: [1, 2]}", "there is no hyperparameter 'learning-rate'"),
+        ("hyperparameters: {batch_sze: [1, 2]}", "did you mean 'batch-size'?"),
+        ("hyperparameters: {batch-size: [8, 8]}", "the same value twice"),
+        ("hyperparameters: {batch-size: []}", "no values"),
+        ("hyperparameters: {arch: {min: 1, max: 2}}", "arch"),
+        ("hyperparameters: {lr: 0.1}", "nothing is searched"),
+        ("hyperparameters: {lr: {min: 0.1, max: 1, scale: logg}}", "did you mean 'log'?"),
+        ("strategy: Bayes\nhyperparameters: {lr: [0.1, 1]}", "there is no strategy 'Bayes'; did you mean 'Bayesian'?"),
+        ("strategy: Grid\nhyperparameters: {lr: {min: 0.1, max: 1}}", "Grid tries lists only"),
+        ("strategy: Hyperband\nearly-stopping: true\nhyperparameters: {lr: [0.1, 1]}", "Hyperband stops trials itself"),
+        ("strategy: Hyperband\nhyperparameters: {epochs: [1, 2]}", "Hyperband deals out the epochs"),
+        (
+            "objective: val_accuracy\nhyperparameters: {lr: [0.1, 1]}",
+            "there is no objective 'val_accuracy'; did you mean",
+        ),
+        ("max_jobs: 3\nhyperparameters: {lr: [0.1, 1]}", "there is no field 'max_jobs'; did you mean 'max-jobs'?"),
+        ("max-jobs: 1\nhyperparameters: {lr: [0.1, 1]}", "parallel-jobs is 2 and above max-jobs, 1"),
+        ("max-jobs: lots\nhyperparameters: {lr: [0.1, 1]}", "max-jobs is 'lots'"),
+        ("max-jobs: 3", "hyperparameters is missing"),
+        ("- lr", "does not hold name: value pairs"),
+    ],
+)
+def test_a_wrong_search_space(run: Run, aws: FakeAws, data: Path, tmp_path: Path, text: str, said: str) -> None:
+    sentence = run("tune", space(tmp_path, text), "--data", data).sentence
+    assert said in sentence and "space.yaml" in sentence
+    assert not aws.sent("CreateHyperParameterTuningJob")
+
+
+def test_what_is_searched_cannot_be_set(run: Run, data: Path) -> None:
+    said = run("tune", EXAMPLES / "tune.yaml", "--data", data, "--set", "lr=1").sentence
+    assert "lr is searched in" in said
+
+
+def test_a_missing_search_space(run: Run, data: Path) -> None:
+    assert "no.yaml: No such file" in run("tune", "no.yaml", "--data", data).sentence
