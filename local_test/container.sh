@@ -35,6 +35,6 @@ run_container() { # docker run's arguments; Ctrl-C reaches the container as SIGT
 
 give_to_caller() { # what the container, running as root, left in a folder
     if [[ $(id -u) != 0 && -n $(find "$1" ! -user "$(id -u)" | head -n 1) ]]; then
-        docker run --rm --volume "$1:/folder" "$2" chown -R "$(id -u):$(id -g)" /folder
+        docker run --rm --network none --volume "$1:/folder" "$2" chown -R "$(id -u):$(id -g)" /folder
     fi
 }

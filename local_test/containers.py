@@ -35,4 +35,5 @@ def give_to_caller(folder: Path, image: str) -> None:
     """Make what containers, running as root, left under `folder` the caller's own."""
     user = os.getuid()
     if any(path.lstat().st_uid != user for path in folder.rglob("*")):
-        docker("run", "--rm", "--volume", f"{folder}:/folder", image, "chown", "-R", f"{user}:{os.getgid()}", "/folder")
+        owner, volume = f"{user}:{os.getgid()}", f"{folder}:/folder"
+        docker("run", "--rm", "--network", "none", "--volume", volume, image, "chown", "-R", owner, "/folder")

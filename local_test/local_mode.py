@@ -84,7 +84,9 @@ class LocalMode:
         if self._call:
             self._call.join(STOP_SECONDS)
         containers.give_to_caller(self.work, self._image)
-        shutil.rmtree(self.work)
+        shutil.rmtree(self.work, ignore_errors=True)
+        if self.work.exists():
+            print(f"could not remove {self.work}; remove it by hand", file=sys.stderr)
         self._exit.close()
         for number, handler in handlers.items():
             signal.signal(number, handler)
@@ -107,8 +109,10 @@ class LocalMode:
             archive.unlink()
         if (output / "failure").exists():
             raise LocalModeError((output / "failure").read_text(encoding="utf-8").splitlines()[0])
-        if self._call.error:
+        if isinstance(self._call.error, RuntimeError):  # what the client raises for a container's exit status
             raise LocalModeError(f"the container broke off ({self._last_line('training.log', self._call.error)})")
+        if self._call.error:
+            raise LocalModeError(f"local mode broke off ({self._call.error})")
         return dict(self._client.describe_training_job(request["TrainingJobName"]))
 
     def deploy(self, model: Request, endpoint_config: Request, endpoint: Request) -> float:

@@ -73,7 +73,7 @@ class Machine:
             docker("inspect", "--format", "{{range .Mounts}}{{.Source}} {{end}}", *containers) if containers else set()
         )
         assert not [sources for sources in mounts if str(self.folder) in sources]
-        assert not docker("network", "ls", "--quiet", "--filter", "name=sagemaker-local")
+        assert "sagemaker-local" not in docker("network", "ls", "--filter", "dangling=true", "--format", "{{.Name}}")
         assert docker("volume", "ls", "--quiet") <= self.volumes
         assert not list(self.scratch.iterdir())
         assert {path.lstat().st_uid for path in self.folder.rglob("*")} <= {os.getuid()}
