@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Sets everything up and tests it: the sources' form, the code of each image inside that image, and the whole with real
-# containers. The last line is "N passed, N failed, N skipped".
+# Sets everything up and tests it: unit (the sources' form, and the code of each image inside that image), cloud (the
+# launchers against a fake AWS) and e2e (real containers). The last line is "N passed, N failed, N skipped".
 #
-# usage: tests/run.sh [unit | e2e]      (default: both)
+# usage: tests/run.sh [unit | cloud | e2e]      (default: all three)
 #
 # environment: BYOC_TEST_DATA, the folder with data/ and weights/ of the tests on real photographs (default: ../shared
 # beside the checkout; where there is none, these tests are skipped)
@@ -10,8 +10,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 case ${1:-all} in
-all) parts="unit e2e" ;;
-unit | e2e) parts=$1 ;;
+all) parts="unit cloud e2e" ;;
+unit | cloud | e2e) parts=$1 ;;
 *)
     sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p;}' "$0" >&2
     exit 2
@@ -67,12 +67,15 @@ if [[ $parts == *unit* ]]; then
     run ruff ruff check
     run format ruff format --check
     run shellcheck shellcheck ./*.sh ./*/*.sh .ci/run docker/serve
-    run types-local_test mypy
+    run types-host mypy
     run types-train mypy_inside train classifier train
     run types-serve mypy_inside serve serve
     run unit-train pytest_inside unit-train train /checkout/tests/unit/classifier /checkout/tests/unit/train
     run unit-serve pytest_inside unit-serve serve /checkout/tests/unit/classifier /checkout/tests/unit/serve
     run unit-local_test "$python" -m pytest --junit-xml="$results/unit-local_test.xml" tests/unit/local_test
+fi
+if [[ $parts == *cloud* ]]; then
+    run cloud "$python" -m pytest --junit-xml="$results/cloud.xml" tests/cloud
 fi
 if [[ $parts == *e2e* ]]; then
     run e2e "$python" -m pytest --junit-xml="$results/e2e.xml" tests/e2e

@@ -7,24 +7,26 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+#: Whether to draw bars. A job's entry says no: its log may be given a terminal, and is read as lines all the same.
+bars = sys.stdout.isatty()
+
 
 def progress(items: Iterable[T], total: int, what: str, every: float = 10.0) -> Iterator[T]:
     """Yield `items`; on a terminal redraw one line, elsewhere print a line each `every` seconds of work."""
-    terminal = sys.stdout.isatty()
     begun = shown = time.monotonic()
     done = 0
     for item in items:
         yield item
         done += 1
         now = time.monotonic()
-        if now - shown < (0.1 if terminal else every):
+        if now - shown < (0.1 if bars else every):
             continue
         shown = now
         left = (now - begun) / done * (total - done)
-        if terminal:
+        if bars:
             bar = "█" * (20 * done // total)
             print(f"\r{what} {bar:░<20} {done}/{total}, {left:.0f} s left \033[K", end="", flush=True)
         else:
             print(f"{what}: {done} of {total}, about {left:.0f} s left", flush=True)
-    if terminal:
+    if bars:
         print("\r\033[K", end="", flush=True)

@@ -17,7 +17,7 @@ import torch
 from sagemaker_training.errors import ClientError
 
 from classifier.errors import UserError
-from train import checkpoint, config
+from train import checkpoint, config, progress
 from train.data import DataError
 from train.distributed import join
 from train.run import Run
@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 
 def main() -> None:
     """Run the job described under /opt/ml; raise `ClientError`, whose text becomes the failure file, when it fails."""
+    progress.bars = False
     here = max(1, torch.cuda.device_count())
     others = [get_context("spawn").Process(target=replica, args=(local, here), daemon=True) for local in range(1, here)]
     try:
