@@ -32,7 +32,7 @@ class Settings:
     train_layers: str = _setting("head", "train the new head on a frozen backbone, or all", choices=("head", "all"))
     epochs: int = _setting(30, "passes over the training pictures, at most", 1, 10_000)
     batch_size: int = _setting(64, "pictures in a training batch", 1, 65_536)
-    test_batch_size: int = _setting(128, "pictures in a batch that is only evaluated", 1, 65_536)
+    test_batch_size: int = _setting(64, "pictures in a batch that is only evaluated", 1, 65_536)
     lr: float = _setting(0.001, "learning rate at the start", 1e-8, 100)
     schedule: str = _setting("cosine", "learning rate goes down to 0, or stays", choices=("cosine", "constant"))
     optimizer: str = _setting("adamw", "how weights are updated", choices=("adamw", "adam", "sgd"))

@@ -120,7 +120,8 @@ class Run:
         if self.settings.train_layers == "head":
             net.requires_grad_(False)
             net.get_submodule(network.head_name(net)).requires_grad_(True)
-        return net.to(self._device)
+        # A pixel's channels side by side: convolutions are faster so, on CPUs and on tensor cores.
+        return net.to(self._device).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
     def _on_features(self, net: nn.Module) -> bool:
         """Whether the head alone is trained and sees the same features in every epoch: they are computed once."""
