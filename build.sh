@@ -66,12 +66,25 @@ for file in "${SSL_CERT_FILE:-}" "${PIP_CERT:-}" "${REQUESTS_CA_BUNDLE:-}" "${CU
     fi
 done
 
+build() { # on a terminal BuildKit draws its progress; elsewhere its long log is cut down to the steps that took time
+    if [[ -t 1 ]]; then
+        DOCKER_BUILDKIT=1 "$docker" build "$@" .
+        return
+    fi
+    # shellcheck disable=SC2016 # the dollars are awk's
+    DOCKER_BUILDKIT=1 "$docker" build --progress plain "$@" . 2>&1 | tee "$scratch/log" | awk '
+        /^#[0-9]+ \[/ { step = $1; sub(/^#[0-9]+ /, ""); name[step] = substr($0, 1, 70) }
+        /^#[0-9]+ DONE/ && name[$1] && $3 >= 1 { printf "%8s  %s\n", $3, name[$1]; fflush() }'
+    [[ ${PIPESTATUS[0]} == 0 ]] || { tail -n 30 "$scratch/log" && return 1; }
+}
+
 report=
 for target in "${targets[@]}"; do
     image=byoc-vision-$target
     tags=(--tag "$image:latest" ${revision:+--tag "$image:$revision"})
+    echo "building $image"
     SECONDS=0
-    if ! DOCKER_BUILDKIT=1 "$docker" build "${options[@]}" --target "$target" "${tags[@]}" .; then
+    if ! build "${options[@]}" --target "$target" "${tags[@]}"; then
         echo "build.sh: $image was not built; the reason is in the lines above." >&2
         exit 1
     fi
