@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from local_test import containers
-from local_test.requests import Request
+from launch.requests import Request
 
 #: Local mode wants one, and contacts none.
 REGION = "us-east-1"

@@ -18,7 +18,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from local_test import containers, draw, requests
+from launch import requests
+from local_test import containers, draw
 from local_test.local_mode import LocalMode, LocalModeError
 
 ROOT = Path(__file__).resolve().parent.parent

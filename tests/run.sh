@@ -72,7 +72,7 @@ if [[ $parts == *unit* ]]; then
     run types-serve mypy_inside serve serve
     run unit-train pytest_inside unit-train train /checkout/tests/unit/classifier /checkout/tests/unit/train
     run unit-serve pytest_inside unit-serve serve /checkout/tests/unit/classifier /checkout/tests/unit/serve
-    run unit-local_test "$python" -m pytest --junit-xml="$results/unit-local_test.xml" tests/unit/local_test
+    run unit-host "$python" -m pytest --junit-xml="$results/unit-host.xml" tests/unit/local_test tests/unit/launch_local
 fi
 if [[ $parts == *cloud* ]]; then
     run cloud "$python" -m pytest --junit-xml="$results/cloud.xml" tests/cloud

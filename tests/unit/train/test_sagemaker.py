@@ -11,7 +11,7 @@ from sagemaker_training.errors import ClientError
 
 from classifier import network
 from classifier.errors import UserError
-from train import sagemaker
+from train import job, sagemaker
 from train.config import Settings
 
 
@@ -33,7 +33,7 @@ def write(root, name, content):
 
 
 def test_environment_becomes_a_run(opt_ml):
-    run = sagemaker.job(opt_ml)
+    run = job.read(opt_ml)
     assert run.settings == Settings(epochs=1, train_layers="all", pretrained=False, image_size=32)
     assert run.channels == {"training": opt_ml / "input" / "data" / "training"}
     assert (run.model, run.output) == (opt_ml / "model", opt_ml / "output" / "data")
@@ -49,10 +49,10 @@ def channel(root, name):
 def test_the_weights_channel_holds_one_file(opt_ml):
     folder = channel(opt_ml, "weights")
     with pytest.raises(UserError, match=r"channel weights must hold one .*\.safetensors file and holds none"):
-        sagemaker.job(opt_ml)
+        job.read(opt_ml)
     file = folder / "resnet18.pth"
     torch.save(network.build("resnet18", 4).state_dict(), file)
-    run = sagemaker.job(opt_ml)
+    run = job.read(opt_ml)
     assert run.weights == file
     assert "weights" not in run.channels
 
@@ -60,10 +60,10 @@ def test_the_weights_channel_holds_one_file(opt_ml):
 def test_the_checkpoint_channel_is_where_a_run_begins_unless_it_has_its_own(opt_ml):
     folder = channel(opt_ml, "checkpoint")
     (folder / "checkpoint.pt").write_text("given")
-    run = sagemaker.job(opt_ml)
+    run = job.read(opt_ml)
     assert (run.checkpoints / "checkpoint.pt").read_text() == "given"
     (run.checkpoints / "checkpoint.pt").write_text("own")
-    assert (sagemaker.job(opt_ml).checkpoints / "checkpoint.pt").read_text() == "own"
+    assert (job.read(opt_ml).checkpoints / "checkpoint.pt").read_text() == "own"
 
 
 @pytest.mark.parametrize(
@@ -78,10 +78,10 @@ def test_the_checkpoint_channel_is_where_a_run_begins_unless_it_has_its_own(opt_
     ],
 )
 def test_every_failure_is_one_sentence(monkeypatch, error, message):
-    def fail(root):
+    def fail(root, stop):
         raise error
 
-    monkeypatch.setattr(sagemaker, "job", fail)
+    monkeypatch.setattr(job, "run", fail)
     with pytest.raises(ClientError) as raised:
         sagemaker.main()
     assert str(raised.value) == message

@@ -1,0 +1,226 @@
+"""The search of a tuning job, with training jobs that the tests play: no containers, no waiting."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from optuna.distributions import CategoricalDistribution
+
+from launch.local import containers, process, ranges, run_tuning, training, tuning
+from launch.local.store import Lock, Record, Store, now
+
+METRIC = "validation_accuracy"
+CHOICES = CategoricalDistribution(["8", "16", "32"])
+LISTS = {"CategoricalParameterRanges": [{"Name": "batch-size", "Values": ["8", "16", "32"]}]}
+RATES = {
+    "ContinuousParameterRanges": [{"Name": "lr", "MinValue": "0.0001", "MaxValue": "0.1", "ScalingType": "Logarithmic"}]
+}
+
+NewSearch = Callable[..., "Played"]
+
+
+class Played:
+    """A tuning job and its trials; `say` and `end` are what their containers would do."""
+
+    def __init__(self, store: Store, **config: Any) -> None:
+        self.config = {
+            "Strategy": "Bayesian",
+            "HyperParameterTuningJobObjective": {"Type": "Maximize", "MetricName": METRIC},
+            "ResourceLimits": {"MaxNumberOfTrainingJobs": 4, "MaxParallelTrainingJobs": 2},
+            "ParameterRanges": RATES,
+        } | config
+        request = {
+            "HyperParameterTuningJobName": "tuning",
+            "HyperParameterTuningJobConfig": self.config,
+            "TrainingJobDefinition": {
+                "StaticHyperParameters": {"epochs": "3"},
+                "AlgorithmSpecification": {
+                    "TrainingImage": "image",
+                    "MetricDefinitions": [{"Name": METRIC, "Regex": ""}],
+                },
+                "OutputDataConfig": {"S3OutputPath": store.root.as_uri()},
+                "CheckpointConfig": {"S3Uri": f"{store.root.as_uri()}/checkpoints"},
+            },
+        }
+        tuning.create(store, request)
+        self.record = store.find(tuning.KIND, "tuning")
+        self.search = run_tuning.Search(self.record)
+
+    @property
+    def trials(self) -> list[Record]:
+        return sorted(self.record.store.all(training.KIND), key=lambda each: each.name)
+
+    @property
+    def running(self) -> list[Record]:
+        return [each for each in self.trials if each.status["TrainingJobStatus"] == "InProgress"]
+
+    def say(self, trial: Record, *values: float) -> None:
+        with (trial.folder / "metrics.jsonl").open("a") as file:
+            for value in values:
+                print(json.dumps({"MetricName": METRIC, "Value": value, "Timestamp": now()}), file=file)
+
+    def end(self, trial: Record, status: str = "Completed", *values: float) -> None:
+        self.say(trial, *values)
+        trial.update(TrainingJobStatus=status)
+
+    def run(self, value: Callable[[dict[str, str]], float]) -> None:
+        """Play the whole search: each trial reports `value` of its hyperparameters."""
+        while self.search.step():
+            for trial in self.running:
+                self.end(trial, "Completed", value(trial.request["HyperParameters"]))
+
+
+@pytest.fixture
+def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NewSearch:
+    locks: list[Lock] = []
+    monkeypatch.setattr(process, "start", lambda record, lock: locks.append(lock))
+    monkeypatch.setattr(containers, "require", lambda image: None)
+    return lambda **config: Played(Store(tmp_path / "store"), **config)
+
+
+def test_no_more_trials_than_asked_for_and_no_more_at_a_time(play: NewSearch) -> None:
+    played = play()
+    assert played.search.step()
+    assert len(played.running) == 2
+    assert played.search.step()
+    assert len(played.trials) == 2
+    played.run(lambda _: 0.5)
+    assert len(played.trials) == 4
+    names = [trial.name.split("-")[1] for trial in played.trials]
+    assert names == ["001", "002", "003", "004"]
+    request = played.trials[0].request
+    assert set(request["HyperParameters"]) == {"epochs", "lr"}
+    assert request["CheckpointConfig"]["S3Uri"].endswith(f"/checkpoints/{played.trials[0].name}")
+
+
+def test_bayesian_search_finds_the_better_region(play: NewSearch) -> None:
+    limits = {"MaxNumberOfTrainingJobs": 30, "MaxParallelTrainingJobs": 1}
+    played = play(ResourceLimits=limits, RandomSeed=7)
+    played.run(lambda settings: -abs(math.log10(float(settings["lr"])) + 3))  # best at 0.001
+    rates = [float(trial.request["HyperParameters"]["lr"]) for trial in played.trials]
+    distances = [abs(math.log10(rate) + 3) for rate in rates]
+    assert sum(distances[-10:]) < sum(distances[:10])
+    best = tuning.describe(played.record)["BestTrainingJob"]
+    assert min(distances) < 0.2
+    assert float(best["TunedHyperParameters"]["lr"]) == rates[distances.index(min(distances))]
+
+
+def test_grid_tries_each_combination_once_whatever_happens(play: NewSearch) -> None:
+    played = play(Strategy="Grid", ParameterRanges=LISTS, ResourceLimits={"MaxParallelTrainingJobs": 2})
+    played.search._study.ask({"batch-size": CHOICES})  # and then the process was killed
+    played.search = run_tuning.Search(played.record)
+    played.run(lambda _: 0.5)
+    assert sorted(trial.request["HyperParameters"]["batch-size"] for trial in played.trials) == ["16", "32", "8"]
+
+
+def test_a_search_goes_on_after_its_process(play: NewSearch) -> None:
+    played = play(RandomSeed=1)
+    played.search.step()
+    first, _ = played.running
+    played.end(first, "Completed", 0.7)
+    played.search = run_tuning.Search(played.record)  # as another process would
+    played.search.step()
+    assert len(played.trials) == 3
+    played.run(lambda _: 0.5)
+    assert len(played.trials) == 4
+    rates = [trial.request["HyperParameters"]["lr"] for trial in played.trials]
+    assert len(set(rates)) == 4
+    assert tuning.describe(played.record)["BestTrainingJob"]["TrainingJobName"] == first.name
+
+
+def test_a_trial_worse_than_the_median_is_stopped(play: NewSearch) -> None:
+    limits = {"MaxNumberOfTrainingJobs": 4, "MaxParallelTrainingJobs": 1}
+    played = play(TrainingJobEarlyStoppingType="Auto", ResourceLimits=limits)
+    for _ in range(3):
+        played.search.step()
+        (trial,) = played.running
+        played.say(trial, 0.5, 0.7, 0.9)
+        played.search.step()
+        played.end(trial)
+    played.search.step()
+    (bad,) = played.running
+    played.say(bad, 0.1)
+    played.search.step()
+    assert not bad.stopping  # its first epoch proves nothing
+    played.say(bad, 0.1, 0.1)
+    played.search.step()
+    assert bad.stopping
+    played.end(bad, "Stopped")
+    assert not played.search.step()
+    described = tuning.describe(played.record)
+    assert described["TrainingJobStatusCounters"]["Stopped"] == 1
+    assert described["BestTrainingJob"]["FinalHyperParameterTuningJobObjectiveMetric"]["Value"] == 0.9
+
+
+def test_hyperband_stops_trials_that_fall_behind(play: NewSearch) -> None:
+    limits = {"MaxNumberOfTrainingJobs": 20, "MaxParallelTrainingJobs": 4}
+    band = {"HyperbandStrategyConfig": {"MinResource": 1, "MaxResource": 9}}
+    played = play(Strategy="Hyperband", StrategyConfig=band, ResourceLimits=limits, RandomSeed=3)
+    while played.search.step():
+        for trial in played.running:
+            said = len(list(training.metrics(trial)))
+            if trial.stopping:
+                played.end(trial, "Stopped")
+            elif said == 9:
+                played.end(trial)
+            else:
+                played.say(trial, -abs(math.log10(float(trial.request["HyperParameters"]["lr"])) + 3))
+    statuses = [trial.status["TrainingJobStatus"] for trial in played.trials]
+    assert len(statuses) == 20
+    assert statuses.count("Stopped") >= 5
+    assert statuses.count("Completed") >= 3
+
+
+def test_a_hopeless_search_ends(play: NewSearch) -> None:
+    played = play(ResourceLimits={"MaxNumberOfTrainingJobs": 50, "MaxParallelTrainingJobs": 1})
+    while played.search.step():
+        for trial in played.running:
+            played.end(trial, "Completed")  # without a line that gives the objective
+    assert len(played.trials) == 3
+    run_tuning.run(played.record)
+    described = tuning.describe(played.record)
+    assert described["HyperParameterTuningJobStatus"] == "Failed"
+    assert METRIC in described["FailureReason"]
+    assert described["ObjectiveStatusCounters"]["Failed"] == 3
+
+
+def test_a_search_ends_at_its_target(play: NewSearch) -> None:
+    criteria = {"TargetObjectiveMetricValue": 0.9}
+    limits = {"MaxNumberOfTrainingJobs": 50, "MaxParallelTrainingJobs": 1}
+    played = play(TuningJobCompletionCriteria=criteria, ResourceLimits=limits)
+    played.run(lambda _: 0.95)
+    assert len(played.trials) == 1
+
+
+@pytest.mark.parametrize(
+    ("scaling", "low", "high"),
+    [("Auto", "0.5", "3"), ("Linear", "0", "1"), ("Logarithmic", "1e-5", "1"), ("ReverseLogarithmic", "0.9", "0.999")],
+)
+def test_values_keep_within_their_range(play: NewSearch, scaling: str, low: str, high: str) -> None:
+    searched = {"Name": "momentum", "MinValue": low, "MaxValue": high, "ScalingType": scaling}
+    played = play(
+        Strategy="Random",
+        ParameterRanges={"ContinuousParameterRanges": [searched]},
+        ResourceLimits={"MaxNumberOfTrainingJobs": 15, "MaxParallelTrainingJobs": 5},
+    )
+    played.run(lambda _: 0.5)
+    values = [float(trial.request["HyperParameters"]["momentum"]) for trial in played.trials]
+    assert all(float(low) <= value <= float(high) for value in values)
+    assert len(set(values)) > 10
+
+
+def test_wide_ranges_are_searched_by_orders_of_magnitude() -> None:
+    def log(low: str, high: str, scaling: str = "Auto") -> bool:
+        each = {"Name": "lr", "MinValue": low, "MaxValue": high, "ScalingType": scaling}
+        found = ranges.ranges({"ContinuousParameterRanges": [each]})["lr"].distribution
+        return bool(found.log)  # type: ignore[attr-defined]
+
+    assert log("0.0001", "0.1")
+    assert not log("0.01", "0.1")
+    assert not log("0.0001", "0.1", "Linear")
+    integers = {"Name": "epochs", "MinValue": "1", "MaxValue": "9", "ScalingType": "Linear"}
+    found = ranges.ranges({"IntegerParameterRanges": [integers]})["epochs"]
+    assert found.text(5) == "5"
