@@ -28,8 +28,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from local_test import containers
 from launch.requests import Request
+from local_test import containers
 
 #: Local mode wants one, and contacts none.
 REGION = "us-east-1"

@@ -1,6 +1,7 @@
 """Hyperparameters: one definition, every wrong value named in a sentence."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
@@ -62,3 +63,7 @@ def test_every_default_is_allowed_and_in_the_table():
     assert parse(config.as_text(Settings())) == Settings()
     for field in dataclasses.fields(Settings):
         assert f"| `{config.kebab(field.name)}` |" in config.table()
+
+
+def test_the_readme_shows_the_table():
+    assert config.table() in (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
