@@ -38,7 +38,8 @@ inside=(--volume "$PWD:/checkout:ro" --volume "$PWD/$tools:/opt/tools:ro" --env 
 
 pytest_inside() { # NAME IMAGE FOLDER...: tests the program in the image. docker cp makes the report the caller's own
     local status=0
-    docker run --name "$container" "${inside[@]}" "byoc-vision-$2:latest" \
+    # One thread: the tests' networks are so small that threads cost more than they give.
+    docker run --name "$container" "${inside[@]}" --env OMP_NUM_THREADS=1 "byoc-vision-$2:latest" \
         python -m pytest --config-file=/checkout/pyproject.toml --rootdir=/checkout -p no:cacheprovider \
         --junit-xml=/tmp/report.xml "${@:3}" || status=$?
     docker cp "$container:/tmp/report.xml" "$results/$1.xml" >/dev/null || true

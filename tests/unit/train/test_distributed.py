@@ -36,7 +36,7 @@ def train_together(runs):
     for process in processes:
         process.start()
     for process in processes:
-        process.join(timeout=120)
+        process.join(timeout=300)
         assert process.exitcode == 0
     found = {}
     while not failures.empty():
