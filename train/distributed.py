@@ -83,6 +83,11 @@ class Group:
             for buffer in network.buffers():
                 dist.broadcast(buffer, src=0)
 
+    def leave(self) -> None:
+        """End the connections, whose threads would otherwise abort the process when it exits."""
+        if self.size > 1:
+            dist.destroy_process_group()
+
 
 ALONE = Group()
 

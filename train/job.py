@@ -43,7 +43,10 @@ def _replica(root: Path, local: int, here: int, stop: StopSignal | None = None) 
     hosts = resources.get("hosts", ["algo-1"])
     rank = hosts.index(resources.get("current_host", "algo-1")) * here + local
     group = join(hosts[0], rank, len(hosts) * here, resources.get("network_interface_name"))
-    replace(read(root), group=group, stop=stop)()
+    try:
+        replace(read(root), group=group, stop=stop)()
+    finally:
+        group.leave()
 
 
 def read(root: Path) -> Run:

@@ -49,7 +49,19 @@ def test_metrics_are_found_in_the_lines_that_training_prints() -> None:
         (None, "Error", "no report"),
         ("{", "Error", "no report"),
         ({"rules": []}, "Error", "no such rule"),
-        ({"rules": [{"name": "Overfit", "status": "IssuesFound", "details": "at step 7"}]}, "IssuesFound", "step 7"),
+        (
+            {
+                "rules": [
+                    {
+                        "RuleConfigurationName": "Overfit",
+                        "RuleEvaluationStatus": "IssuesFound",
+                        "StatusDetails": "at step 7",
+                    }
+                ]
+            },
+            "IssuesFound",
+            "step 7",
+        ),
     ],
 )
 def test_rule_statuses_are_the_reports(new_job: NewJob, report: Any, status: str, details: str) -> None:

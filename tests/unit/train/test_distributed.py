@@ -17,10 +17,13 @@ from train.distributed import ALONE, join
 def replica(port, rank, size, run, failures):
     distributed.PORT = port
     torch.set_num_threads(1)
+    group = join("localhost", rank, size, "lo")
     try:
-        replace(run, group=join("localhost", rank, size, "lo"))()
+        replace(run, group=group)()
     except Exception as error:
         failures.put((rank, f"{type(error).__name__}: {error}"))
+    finally:
+        group.leave()
 
 
 def train_together(runs):

@@ -13,7 +13,6 @@ from classifier import artifact, network
 from train.checkpoint import Checkpoint, CheckpointError
 from train.stopping import Stopped, StopSignal
 
-
 #: How often a run of `make_run` looks for a stop before it trains: once a picture. Then come, in each of three epochs,
 #: five batches and the validation.
 BEFORE = 24
