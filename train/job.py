@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -30,6 +32,7 @@ def run(root: Path, stop: StopSignal) -> None:
     _replica(root, 0, here, stop)
     for process in others:
         process.join()
+    _report(read(root), root / "input" / "data")
 
 
 def _replica(root: Path, local: int, here: int, stop: StopSignal | None = None) -> None:
@@ -47,6 +50,14 @@ def _replica(root: Path, local: int, here: int, stop: StopSignal | None = None) 
         replace(read(root), group=group, stop=stop)()
     finally:
         group.leave()
+
+
+def _report(job: Run, data: Path) -> None:
+    """Write the report on the job, in a process of its own: what goes wrong there is said and costs the job nothing."""
+    if (job.output / "metrics.json").exists():  # of several hosts, only the first has them
+        pictures = data / "training" if "training" in job.channels else data
+        options = ["--model", str(job.model), "--pictures", str(pictures)]
+        subprocess.run([sys.executable, "-m", "debugger", str(job.output), *options], check=False)
 
 
 def read(root: Path) -> Run:

@@ -98,6 +98,7 @@ def test_the_images_train_command_writes_model_and_failure_file(opt_ml):
         assert ran.returncode == 0, ran.stdout + ran.stderr
         assert (opt_ml / "model" / "model.json").exists()
         assert (opt_ml / "output" / "data" / "metrics.json").exists()
+        assert "data:image/jpeg" in (opt_ml / "output" / "data" / "report.html").read_text(), "no picture is shown"
         write(opt_ml, "hyperparameters", {"epochz": "1"})
         ran = subprocess.run([sys.executable, "-c", "from sagemaker_training.trainer import train; train()"],
                              env=environment, capture_output=True, text=True)  # fmt: skip

@@ -1,0 +1,154 @@
+"""What the report says, as plain data: `report.json` is this, and the page is drawn from it."""
+
+import math
+from collections import Counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from smdebug.core.modes import ModeKeys
+
+from debugger.evaluate import Verdict
+from debugger.job import Job, finite
+from debugger.profile import PHASES
+from debugger.rules.base import LOSS
+from debugger.rules.timing import spread
+from debugger.trial import FinishedTrial
+
+#: Points of a curve: more than a screen has pixels for only make the file larger.
+POINTS = 240
+
+#: Pictures the model was most wrong about.
+WRONG = 24
+
+#: What of the profiler's run.json the report shows as durations.
+_MOMENTS = ("started", "first_step")
+
+Bands = dict[str, list[float | None]]
+
+
+def facts(job: Job, trial: FinishedTrial, verdicts: list[Verdict], missing: list[str]) -> dict[str, Any]:
+    """Return all the report says about a job."""
+    return {
+        "format_version": 1,
+        "rules": [verdict.as_dict() for verdict in verdicts],
+        "figures": {name: value for name, value in job.metrics.items() if finite(value)},
+        "history": job.history,
+        "best_epoch": job.best_epoch,
+        "step_losses": step_losses(trial),
+        "classes": classes(job),
+        "confusion": confusion(job),
+        "wrong": wrong(job),
+        "time": time(job),
+        "utilisation": utilisation(job),
+        "pictures": _text(job.metrics.get("pictures")),
+        "unreadable": _text(job.metrics.get("unreadable")),
+        "settings": _text(job.model.get("settings")),
+        "versions": _text(job.model.get("versions")),
+        "machine": _text({name: value for name, value in job.profile.run.items() if name not in _MOMENTS}),
+        "missing": missing,
+    }
+
+
+def _text(content: object) -> dict[str, str]:
+    """Return what the job wrote as text: it may hold anything, and is only shown."""
+    items = content.items() if isinstance(content, dict) else ()
+    return {str(name): ", ".join(map(str, value)) if isinstance(value, list) else str(value) for name, value in items}
+
+
+def bands(x: NDArray[Any], y: NDArray[Any], points: int = POINTS) -> Bands:
+    """Return at most `points` points of a curve, each with the mean, the least and the largest value around it."""
+    good = np.isfinite(x) & np.isfinite(y)
+    x, y = x[good], y[good]
+    if not len(x):
+        return {}
+    parts = [part for part in np.array_split(np.arange(len(x)), min(points, len(x))) if len(part)]
+    return {
+        "x": [_round(x[part].mean()) for part in parts],
+        "mean": [_round(y[part].mean()) for part in parts],
+        "least": [_round(y[part].min()) for part in parts],
+        "most": [_round(y[part].max()) for part in parts],
+    }
+
+
+def _round(value: float) -> float:
+    return float(f"{value:.5g}")
+
+
+def step_losses(trial: FinishedTrial) -> Bands:
+    """Return the loss of every training step that was recorded."""
+    names = trial._tensors_matching_regex([LOSS])
+    for name in sorted(names):
+        tensor = trial.tensor(name)
+        for mode in (ModeKeys.TRAIN, ModeKeys.GLOBAL):
+            steps = tensor._mode_steps[mode].steps() if mode in tensor._mode_steps else []
+            if steps:
+                values = [float(np.mean(tensor.value(step, mode=mode))) for step in steps]
+                return bands(np.array(steps, dtype=float), np.array(values))
+    return {}
+
+
+def classes(job: Job) -> list[dict[str, Any]]:
+    """Return each class's number of test pictures and the share predicted rightly, the lowest first."""
+    asked = Counter(row.label for row in job.predictions)
+    right = Counter(row.label for row in job.predictions if row.label == row.predicted)
+    rows = [{"label": label, "count": asked[label], "accuracy": right[label] / asked[label]} for label in asked]
+    return sorted(rows, key=lambda row: (row["accuracy"], -row["count"], row["label"]))
+
+
+def confusion(job: Job) -> dict[str, Any]:
+    """Return the classes in order, and [label, predicted, count] for all pairs that occur, by number of the class."""
+    labels = job.labels if job.predictions else []
+    place = {label: i for i, label in enumerate(labels)}
+    pairs = Counter((place[row.label], place[row.predicted]) for row in job.predictions)
+    return {"labels": labels, "pairs": [[i, j, count] for (i, j), count in pairs.most_common()]}
+
+
+def wrong(job: Job) -> list[dict[str, Any]]:
+    """Return the test pictures that were predicted wrongly, the surest first."""
+    rows = sorted((row for row in job.predictions if row.label != row.predicted), key=lambda row: -row.probability)
+    return [vars(row) for row in rows[:WRONG]]
+
+
+def time(job: Job) -> dict[str, Any]:
+    """Return the seconds before the first step, those in each part of the steps, and the course of a step's time."""
+    run, steps = job.profile.run, job.profile.steps
+    content: dict[str, Any] = {}
+    started, first = run.get("started"), run.get("first_step")
+    if finite(started) and finite(first):
+        content["start_up"] = round(float(first) - float(started), 3)  # type: ignore[arg-type]
+    if steps is None:
+        return content
+    for mode in ("train", "eval"):
+        chosen = steps.mode == mode
+        if chosen.any():
+            content[mode] = {
+                "steps": int(chosen.sum()),
+                "seconds": {name: round(float(steps.parts[name][chosen].sum()), 3) for name in PHASES},
+                "step": spread(steps.duration[chosen]),
+                "course": {
+                    name: bands(steps.step[chosen], 1000 * steps.parts[name][chosen]).get("mean", []) for name in PHASES
+                }
+                | {"step": bands(steps.step[chosen], steps.step[chosen]).get("mean", [])},
+            }
+    return content
+
+
+def utilisation(job: Job) -> dict[str, Any]:
+    """Return the course of each resource's utilisation in per cent over the minutes since the first sample."""
+    system = job.profile.system
+    if system is None:
+        return {}
+    minutes = (system.time - system.time.min()) / 60
+    curves = {
+        "CPU, mean of cores": system.cpu.mean(axis=1) if system.cpu.size else system.cpu[:, 0:0].sum(axis=1) + math.nan
+    }
+    if system.cpu.shape[1] > 1:
+        curves["CPU, busiest core"] = system.cpu.max(axis=1)
+    curves |= {"waiting for I/O": system.iowait, "memory": system.memory}
+    for k in range(system.gpu.shape[1]):
+        curves[f"GPU {k}"] = system.gpu[:, k]
+    for k in range(system.gpu_memory.shape[1]):
+        curves[f"GPU {k} memory"] = system.gpu_memory[:, k]
+    content = {name: bands(minutes, values) for name, values in curves.items()}
+    return {name: course for name, course in content.items() if course}

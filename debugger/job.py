@@ -1,0 +1,102 @@
+"""Reads a job's output folder into one object, whatever state the job left it in."""
+
+import csv
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from debugger import profile
+from debugger.profile import Profile
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the finished model said of a test picture; `probability` is that of the predicted class."""
+
+    file: str
+    label: str
+    predicted: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a job left. `missing` says in sentences what it did not leave, or left broken."""
+
+    metrics: dict[str, Any] = field(default_factory=dict)
+    history: list[dict[str, float]] = field(default_factory=list)
+    predictions: list[Prediction] = field(default_factory=list)
+    model: dict[str, Any] = field(default_factory=dict)
+    profile: Profile = field(default_factory=Profile)
+    missing: tuple[str, ...] = ()
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The epoch (from 1) whose weights the model has."""
+        best = self.metrics.get("best_epoch")
+        return best if isinstance(best, int) and 1 <= best <= len(self.history) else None
+
+    @property
+    def labels(self) -> list[str]:
+        """The classes, in the model's order where it is known, else sorted."""
+        listed = self.model.get("labels")
+        known = [str(label) for label in listed] if isinstance(listed, list) else []
+        found = {label for row in self.predictions for label in (row.label, row.predicted)}
+        return known + sorted(found - set(known))
+
+
+def read(output: Path, model: Path | None = None) -> Job:
+    """Return what is in the job's `output` folder, and in its `model` folder; never raises for what is not."""
+    missing: list[str] = []
+    metrics = profile.read_json(
+        output / "metrics.json", "metrics.json, with the curves and the figures of the test,", missing
+    )
+    description = (
+        profile.read_json(model / "model.json", "model.json, with settings and versions,", missing) if model else {}
+    )
+    if model is None:
+        missing.append("Settings and versions are the model's; its folder was not given (--model).")
+    history = metrics.get("history")
+    found = profile.read(output / "profile")
+    return Job(
+        metrics,
+        [_figures(epoch) for epoch in history if isinstance(epoch, dict)] if isinstance(history, list) else [],
+        _predictions(output / "predictions.csv", missing),
+        description,
+        found,
+        (*missing, *found.missing),
+    )
+
+
+def finite(value: object) -> bool:
+    """Return whether a value is a number one can draw."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _figures(epoch: dict[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in epoch.items() if finite(value)}
+
+
+def _predictions(file: Path, missing: list[str]) -> list[Prediction]:
+    rows, broken = [], 0
+    try:
+        with file.open(newline="", encoding="utf-8", errors="replace") as lines:
+            for row in csv.DictReader(line.replace("\0", "") for line in lines):
+                try:
+                    chance = float(row["probability"])
+                    if not 0 <= chance <= 1 or row["predicted"] is None:
+                        raise ValueError("no probability")
+                    rows.append(Prediction(row["file"], row["label"], row["predicted"], chance))
+                except (KeyError, TypeError, ValueError):
+                    broken += 1
+    except FileNotFoundError:
+        missing.append("predictions.csv, with the prediction for every test picture, was not written.")
+        return []
+    except (OSError, csv.Error):
+        broken += 1
+    if broken:
+        missing.append(f"predictions.csv: {broken} rows are broken and left out.")
+    elif not rows:
+        missing.append("predictions.csv is empty.")
+    return rows

@@ -1,0 +1,160 @@
+"""The report as one page: no script, no network, all it needs within it."""
+
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from debugger import sections
+from debugger.sections import Facts, Thumbnail, section, table
+
+_STYLE = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
+
+#: What the browser may load: nothing but what the page carries. Names from a job are escaped; this is the second lock.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+
+#: Findings of a rule that are listed.
+LISTED = 8
+
+
+def page(facts: Facts, thumbnail: Thumbnail) -> str:
+    """Return the HTML of a report; `thumbnail` finds a picture's small copy."""
+    content = "".join(
+        [
+            _head(facts),
+            _rules(facts),
+            sections.curves(facts),
+            sections.classes(facts),
+            sections.pictures(facts, thumbnail),
+            sections.time(facts),
+            sections.utilisation(facts),
+            _settings(facts),
+            _missing(facts),
+        ]
+    )
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Training report</title>'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<link rel="icon" href="data:,"><style>{_STYLE}</style></head><body>{content}</body></html>'
+    )
+
+
+def _head(facts: Facts) -> str:
+    rules = facts["rules"]
+    issues = sum(map(_is_issue, rules))
+    unsure = sum(rule["RuleEvaluationStatus"] == "Error" for rule in rules)
+    said = {0: "No issue found"}.get(issues, f"{issues} rule{'s' * (issues > 1)} found an issue")
+    said += f"; {unsure} could not be judged." if unsure else "."
+    figures = facts["figures"]
+    history, best = facts["history"], facts["best_epoch"]
+    shown: list[tuple[str, str]] = []
+    if "test_accuracy" in figures:
+        shown.append((f"{100 * figures['test_accuracy']:.1f} %", "test accuracy"))
+    if best and "validation_accuracy" in history[best - 1]:
+        shown.append((f"{100 * history[best - 1]['validation_accuracy']:.1f} %", "validation accuracy"))
+    if best and "validation_loss" in history[best - 1]:
+        shown.append((f"{history[best - 1]['validation_loss']:.3g}", "validation loss"))
+    if history:
+        shown.append((f"{best} of {len(history)}" if best else str(len(history)), "epoch kept" if best else "epochs"))
+    if "train" in facts["pictures"]:
+        count = facts["pictures"]["train"]
+        shown.append((f"{int(count):,}" if count.isdecimal() else count, "training pictures"))
+    if "seconds" in figures:
+        shown.append((sections.seconds(figures["seconds"]), "in all"))
+    items = "".join(f"<li><b>{escape(value)}</b><span>{name}</span></li>" for value, name in shown)
+    return f'<header><h1>Training report</h1><p class="soft">{said}</p><ul class="figures">{items}</ul></header>'
+
+
+def _rules(facts: Facts) -> str:
+    issues = [rule for rule in facts["rules"] if _is_issue(rule)]
+    others = [rule for rule in facts["rules"] if not _is_issue(rule)]
+    return section("Rules", "".join(map(_issue, issues)), _others(others))
+
+
+def _is_issue(rule: dict[str, Any]) -> bool:
+    """Return whether a rule found something; ProfilerReport only repeats what other rules found."""
+    return bool(rule["RuleEvaluationStatus"] == "IssuesFound" and rule["Rule"] != "ProfilerReport")
+
+
+def _issue(rule: dict[str, Any]) -> str:
+    more = ""
+    if rule["FindingsCount"] > 1:
+        rows = [
+            [
+                "" if finding["step"] is None else f"{finding['step']:,}",
+                escape(finding["tensor"]),
+                escape(finding["detail"]),
+                _shown(finding["threshold"]),
+            ]
+            for finding in rule["Findings"][:LISTED]
+        ]
+        listed = table(["step", "where", "found", "threshold"], rows, (0, 3))
+        left = rule["FindingsCount"] - len(rows)
+        rest = f'<p class="small soft">and {left:,} more</p>' if left > 0 else ""
+        more = f"<details><summary>Evidence</summary>{listed}{rest}</details>"
+    advice = f"<p>{escape(rule['Advice'])}</p>" if rule["Advice"] else ""
+    title = _title(rule)
+    return f'<article class="issue"><h3>{title}</h3><p>{escape(rule["StatusDetails"])}</p>{advice}{more}</article>'
+
+
+def _title(rule: dict[str, Any]) -> str:
+    name, kind = rule["RuleConfigurationName"], rule["Rule"]
+    return escape(name if name == kind else f"{name} ({kind})")
+
+
+def _shown(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:.4g}"
+
+
+def _others(rules: list[dict[str, Any]]) -> str:
+    if not rules:
+        return ""
+    rows = []
+    for rule in sorted(rules, key=lambda rule: (rule["RuleEvaluationStatus"] != "Error", not rule["Judged"])):
+        if rule["RuleEvaluationStatus"] == "Error":
+            state = '<span class="state unsure">not judged</span>'
+        elif not rule["Applicable"]:
+            state = '<span class="state none">does not apply</span>'
+        elif rule["RuleEvaluationStatus"] == "IssuesFound":
+            state = '<span class="state bad">issues</span>'
+        elif not rule["Judged"]:
+            state = '<span class="state none">too short</span>'
+        elif "Statistics" in rule:
+            state = '<span class="state none">statistics</span>'
+        else:
+            state = '<span class="state good">no issue</span>'
+        details = escape(_details(rule))
+        rows.append(
+            f'<tr><td class="name">{_title(rule)}</td><td>{state}</td><td class="details soft">{details}</td></tr>'
+        )
+    head = "<thead><tr><th>rule</th><th>verdict</th><th></th></tr></thead>"
+    return f'<table class="verdicts">{head}<tbody>{"".join(rows)}</tbody></table>'
+
+
+def _details(rule: dict[str, Any]) -> str:
+    """Return what a rule's state does not say already."""
+    if rule["RuleEvaluationStatus"] == "IssuesFound":
+        return "See " + ", ".join(finding["tensor"].partition(",")[0] for finding in rule["Findings"]) + "."
+    details = str(rule["StatusDetails"])
+    for said in ("Does not apply: ", "Nothing found.", "Statistics for the report; it never fires."):
+        details = details.removeprefix(said)
+    return details
+
+
+def _list(facts: dict[str, str]) -> str:
+    items = (f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items())
+    return f'<dl class="facts">{"".join(items)}</dl>'
+
+
+def _settings(facts: Facts) -> str:
+    parts = []
+    for title, key in (("Settings", "settings"), ("Machine", "machine"), ("Versions", "versions")):
+        if facts[key]:
+            parts.append(f'<h3 style="margin-top:18px">{title}</h3>{_list(facts[key])}')
+    return section("Settings and versions", *parts)
+
+
+def _missing(facts: Facts) -> str:
+    said = [*facts["missing"], *(f"{name}: {reason}" for name, reason in facts["unreadable"].items())]
+    items = "".join(f"<li>{escape(str(line))}</li>" for line in said)
+    return section("What was missing", f'<ul class="plain soft">{items}</ul>' if items else "")

@@ -1,0 +1,66 @@
+"""The rules by their documented names; `TENSOR_RULES` read what smdebug recorded, `PROFILER_RULES` the profile."""
+
+from debugger.rules.activations import DeadRelu, PoorWeightInitialization
+from debugger.rules.base import TensorRule
+from debugger.rules.classes import ClassImbalance, Confusion
+from debugger.rules.losses import LossNotDecreasing, Overfit, Overtraining
+from debugger.rules.profiler_report import ProfilerReport
+from debugger.rules.profiling import ProfilerRule
+from debugger.rules.tensors import (
+    AllZero,
+    ExplodingTensor,
+    TensorVariance,
+    UnchangedTensor,
+    VanishingGradient,
+    WeightUpdateRatio,
+)
+from debugger.rules.timing import (
+    Dataloader,
+    MaxInitializationTime,
+    OverallFrameworkMetrics,
+    OverallSystemUsage,
+    StalledTrainingRule,
+    StepOutlier,
+)
+from debugger.rules.utilisation import (
+    BatchSize,
+    CPUBottleneck,
+    GPUMemoryIncrease,
+    IOBottleneck,
+    LoadBalancing,
+    LowGPUUtilization,
+)
+
+_DEFAULT_TENSOR: tuple[type[TensorRule], ...] = (
+    VanishingGradient,
+    ExplodingTensor,
+    Overfit,
+    Overtraining,
+    PoorWeightInitialization,
+    LossNotDecreasing,
+    DeadRelu,
+    ClassImbalance,
+)
+_DEFAULT_PROFILER: tuple[type[ProfilerRule], ...] = (
+    LowGPUUtilization,
+    CPUBottleneck,
+    IOBottleneck,
+    BatchSize,
+    GPUMemoryIncrease,
+    StepOutlier,
+    LoadBalancing,
+    MaxInitializationTime,
+    Dataloader,
+    OverallSystemUsage,
+    OverallFrameworkMetrics,
+    ProfilerReport,
+)
+_ON_REQUEST = (AllZero, TensorVariance, UnchangedTensor, WeightUpdateRatio, Confusion)
+
+TENSOR_RULES: dict[str, type[TensorRule]] = {rule.__name__: rule for rule in (*_DEFAULT_TENSOR, *_ON_REQUEST)}
+PROFILER_RULES: dict[str, type[ProfilerRule]] = {
+    rule.__name__: rule for rule in (*_DEFAULT_PROFILER, StalledTrainingRule)
+}
+
+#: The rules that run when none are asked for: as many as the service lets a job have, 20.
+DEFAULT = tuple(rule.__name__ for rule in (*_DEFAULT_TENSOR, *_DEFAULT_PROFILER))

@@ -1,0 +1,145 @@
+"""Rules over labels and predictions: classes that are too rare, and classes taken for one another.
+
+A job need not record labels and predictions as tensors: both rules are also judged on a table of them, such as the
+`predictions.csv` of a finished job (`judge_table`).
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from debugger.rules.base import Finding, ParameterError, TensorRule, flag, number, whole
+
+
+class LabelRule(TensorRule):
+    """Counts labels and what was predicted for them, over all steps."""
+
+    reads = "Labels and predictions"
+
+    def __init__(self, base_trial: Any, labels_regex: str, predictions_regex: str, argmax: bool | str) -> None:
+        super().__init__(base_trial)
+        self.labels_regex, self.predictions_regex = labels_regex, predictions_regex
+        self.argmax = flag(self.rule_name, "argmax", argmax)
+        self.counts: Counter[Any] = Counter()
+        self.pairs: Counter[tuple[Any, Any]] = Counter()
+
+    def judge(self, step: int) -> Iterator[Finding]:
+        labels = self._values(self.labels_regex, step)
+        if labels is None:
+            return
+        predicted = self._values(self.predictions_regex, step)
+        if predicted is not None and self.argmax:
+            predicted = predicted.argmax(axis=-1)
+        if predicted is not None and predicted.size != labels.size:
+            raise ParameterError(
+                f"{self.rule_name}: there are {predicted.size} predictions for {labels.size} labels; set argmax to "
+                "True where predictions are a row of scores for each label."
+            )
+        self.add(labels.ravel().tolist(), None if predicted is None else predicted.ravel().tolist())
+        yield from self.verdict(step)
+
+    def judge_table(self, labels: list[str], predicted: list[str]) -> None:
+        """Judge the labels and predictions of a whole split instead of recorded tensors."""
+        self.add(labels, predicted)
+        self.findings += self.verdict(None)
+
+    def add(self, labels: list[Any], predicted: list[Any] | None) -> None:
+        """Count `labels`, and what was predicted for them where that is known."""
+        self.seen += 1
+        self.counts.update(labels)
+        if predicted is not None:
+            self.pairs.update(zip(labels, predicted, strict=True))
+
+    def verdict(self, step: int | None) -> Iterable[Finding]:
+        """Yield what is wrong with the labels and predictions counted up to `step`."""
+        raise NotImplementedError
+
+    def _values(self, regex: str, step: int) -> Any:
+        values = [value for name in self.names(step, [], [regex]) if (value := self.full(name, step)) is not None]
+        return np.concatenate(values) if values else None
+
+
+class ClassImbalance(LabelRule):
+    """Fires, once `samples` (500) labels have been seen, when the most frequent class is more than
+    `threshold_imbalance` (10) times as frequent as the least, or when more than `threshold_misprediction` (0.7) of a
+    class was taken for another.
+
+    A class that never occurs cannot be known of. `argmax` (False) turns predictions that are scores [N, classes] into
+    classes. On a table of a whole split, fewer than `samples` rows are judged too: more will not come.
+    """
+
+    advice = "Collect or repeat pictures of the rare classes, weight the loss, or merge classes."
+
+    def __init__(
+        self,
+        base_trial: Any,
+        threshold_imbalance: float | str = 10,
+        threshold_misprediction: float | str = 0.7,
+        samples: int | str = 500,
+        argmax: bool | str = False,
+        labels_regex: str = ".*CrossEntropyLoss_input_1",
+        predictions_regex: str = ".*CrossEntropyLoss_input_0",
+    ) -> None:
+        super().__init__(base_trial, labels_regex, predictions_regex, argmax)
+        self.imbalance = number(self.rule_name, "threshold_imbalance", threshold_imbalance)
+        self.misprediction = number(self.rule_name, "threshold_misprediction", threshold_misprediction)
+        self.samples = whole(self.rule_name, "samples", samples)
+
+    def verdict(self, step: int | None) -> Iterable[Finding]:
+        if (step is not None and self.counts.total() < self.samples) or not self.counts:
+            return
+        self.judged += 1
+        (most, many), (least, few) = self.counts.most_common()[0], self.counts.most_common()[-1]
+        if many / few > self.imbalance:
+            detail = f"class {most} is {many / few:.3g} times as frequent ({many:,}) as class {least} ({few:,})"
+            yield Finding(step, "labels", many / few, self.imbalance, detail)
+        asked: Counter[Any] = Counter()
+        wrong: Counter[Any] = Counter()
+        for (label, predicted), count in self.pairs.items():
+            asked[label] += count
+            wrong[label] += count * (label != predicted)
+        for label in sorted(asked, key=lambda label: -wrong[label] / asked[label]):
+            share = wrong[label] / asked[label]
+            if share > self.misprediction:
+                detail = f"{share:.0%} of class {label} mispredicted ({wrong[label]:,} of {asked[label]:,})"
+                yield Finding(step, "predictions", share, self.misprediction, detail)
+
+
+class Confusion(LabelRule):
+    """Fires when the share of a class predicted rightly is below `min_diag` (0.9), or the share taken for one other
+    class above `max_off_diag` (0.1). On request only: few classifiers meet the documented defaults.
+    """
+
+    advice = (
+        "Look at the pictures of the classes taken for one another: labels may be wrong, or classes one and the same."
+    )
+
+    def __init__(
+        self,
+        base_trial: Any,
+        min_diag: float | str = 0.9,
+        max_off_diag: float | str = 0.1,
+        labels: str = "labels",
+        predictions: str = "predictions",
+        argmax: bool | str = False,
+    ) -> None:
+        super().__init__(base_trial, labels, predictions, argmax)
+        self.least = number(self.rule_name, "min_diag", min_diag)
+        self.most = number(self.rule_name, "max_off_diag", max_off_diag)
+
+    def verdict(self, step: int | None) -> Iterable[Finding]:
+        asked: Counter[Any] = Counter()
+        for (label, _), count in self.pairs.items():
+            asked[label] += count
+        self.judged += bool(asked)
+        for label in asked:
+            right = self.pairs[label, label] / asked[label]
+            if right < self.least:
+                yield Finding(step, "predictions", right, self.least, f"{right:.0%} of class {label} predicted rightly")
+        for (label, predicted), count in self.pairs.items():
+            if label != predicted and count / asked[label] > self.most:
+                share = count / asked[label]
+                detail = f"{share:.0%} of class {label} taken for {predicted}"
+                yield Finding(step, "predictions", share, self.most, detail)

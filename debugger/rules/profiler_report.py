@@ -1,0 +1,70 @@
+"""The rule that runs the other profiler rules."""
+
+from collections.abc import Iterable
+
+from debugger.profile import Profile
+from debugger.rules.base import Finding, NotRecordedError, ParameterError
+from debugger.rules.profiling import NotApplicableError, ProfilerRule
+from debugger.rules.timing import (
+    Dataloader,
+    MaxInitializationTime,
+    OverallFrameworkMetrics,
+    OverallSystemUsage,
+    StepOutlier,
+)
+from debugger.rules.utilisation import (
+    BatchSize,
+    CPUBottleneck,
+    GPUMemoryIncrease,
+    IOBottleneck,
+    LoadBalancing,
+    LowGPUUtilization,
+)
+
+_RULES: tuple[type[ProfilerRule], ...] = (
+    LowGPUUtilization,
+    CPUBottleneck,
+    IOBottleneck,
+    BatchSize,
+    GPUMemoryIncrease,
+    StepOutlier,
+    LoadBalancing,
+    MaxInitializationTime,
+    Dataloader,
+    OverallSystemUsage,
+    OverallFrameworkMetrics,
+)
+
+
+class ProfilerReport(ProfilerRule):
+    """Fires when one of the other profiler rules does. A parameter of theirs is called `<Rule>_<parameter>` here."""
+
+    advice = "See the rules it names."
+
+    def __init__(self, **parameters: str) -> None:
+        super().__init__()
+        given: dict[str, dict[str, str]] = {rule.__name__: {} for rule in _RULES}
+        for key, value in parameters.items():
+            rule, _, name = key.partition("_")
+            if rule not in given:
+                raise ParameterError(f"{self.rule_name}: {key} is not of the form <Rule>_<parameter>.")
+            given[rule][name] = value
+        try:
+            self.rules = [rule(**given[rule.__name__]) for rule in _RULES]
+        except TypeError as error:
+            raise ParameterError(f"{self.rule_name}: {error}.") from None
+
+    def judge(self, profile: Profile) -> Iterable[Finding]:
+        for rule in self.rules:
+            try:
+                found = list(rule.judge(profile))
+            except (NotRecordedError, NotApplicableError):
+                continue
+            self.judged = True
+            if found:
+                first = found[0]
+                yield Finding(
+                    first.step, f"{rule.rule_name}, {first.tensor}", first.value, first.threshold, first.detail
+                )
+        if not self.judged:
+            raise NotRecordedError("No profile was recorded.")

@@ -1,0 +1,265 @@
+"""Rules over any tensor: gradients that vanish, values that explode, are all zero, vary too much, or never change."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from debugger.rules.base import Array, Finding, TensorRule, flag, number, whole, words
+
+GRADIENT = "^gradient/"
+
+#: The reductions that stand for a tensor whose values were not recorded.
+REDUCTIONS = (("min", False), ("max", False), ("mean", False), ("std", False), ("mean", True), ("l2", False))
+
+
+class VanishingGradient(TensorRule):
+    """Fires when the mean absolute value of a gradient is below `threshold` (1e-7).
+
+    Reads the collection `gradients`; the reduction `abs_mean` serves as well as the tensor.
+    """
+
+    reads = "Gradients"
+    advice = (
+        "Use normalisation layers, ReLU-like activations or a larger learning rate, or train fewer layers at first."
+    )
+
+    def __init__(self, base_trial: Any, threshold: float | str = 1e-7) -> None:
+        super().__init__(base_trial)
+        self.threshold = number(self.rule_name, "threshold", threshold)
+
+    def judge(self, step: int) -> Iterator[Finding]:
+        for name in self.names(step, ["gradients"], [GRADIENT]):
+            value = self.reduced(name, step, "mean", absolute=True)
+            if value is None:
+                continue
+            self.seen += 1
+            self.judged += 1
+            if value < self.threshold:
+                yield Finding(step, name, value, self.threshold, f"mean absolute value {value:.3g}")
+
+
+class ExplodingTensor(TensorRule):
+    """Fires when a tensor has a value that is NaN or, unless `only_nan`, infinite.
+
+    Reads the tensors of `collection_names` together with those that match `tensor_regex` (lists, or text with commas);
+    given neither, all. Where the values were not recorded, `min` and `max` tell exactly: a NaN makes both NaN, and they
+    are infinite when a value is. Failing these, any other reduction that is not finite counts; a mean of infinities of
+    both signs is NaN, so that `only_nan` may then fire for infinite values.
+    """
+
+    reads = "Tensors"
+    advice = "Lower the learning rate, clip the gradients, or look for a division by zero in the loss."
+
+    def __init__(
+        self,
+        base_trial: Any,
+        collection_names: str | list[str] | None = None,
+        tensor_regex: str | list[str] | None = None,
+        only_nan: bool | str = False,
+    ) -> None:
+        super().__init__(base_trial)
+        self.collections, self.patterns = words(collection_names), words(tensor_regex)
+        if not self.collections and not self.patterns:
+            self.patterns = [""]
+        self.only_nan = flag(self.rule_name, "only_nan", only_nan)
+
+    def judge(self, step: int) -> Iterator[Finding]:
+        for name in self.names(step, self.collections, self.patterns):
+            values = self._values(name, step)
+            if values is None:
+                continue
+            self.seen += 1
+            self.judged += 1
+            if np.isfinite(values).all():
+                continue
+            if np.isnan(values).any():
+                yield Finding(step, name, math.nan, math.inf, "NaN among its values")
+            elif not self.only_nan and np.isinf(values).any():
+                yield Finding(step, name, math.inf, math.inf, "infinity among its values")
+
+    def _values(self, name: str, step: int) -> Array | None:
+        values = self.full(name, step)
+        if values is not None:
+            return values if values.dtype.kind in "fc" else np.zeros(1)
+        extremes = [self.reduced(name, step, reduction) for reduction in ("min", "max")]
+        known = [value for value in extremes if value is not None]
+        if len(known) < 2:
+            known += [value for reduction in REDUCTIONS if (value := self.reduced(name, step, *reduction)) is not None]
+        return np.array(known) if known else None
+
+
+class AllZero(TensorRule):
+    """Fires when at least `threshold` per cent (100) of a tensor's values are zero.
+
+    Reads the tensors of `collection_names` together with those that match `tensor_regex`; given neither, all. From
+    reductions only 100 per cent can be told: `min` and `max`, or `abs_mean`, are then zero.
+    """
+
+    reads = "Tensors"
+    advice = "Look for layers that are cut off: dead ReLUs, weights initialised with zeros, a loss without gradient."
+
+    def __init__(
+        self,
+        base_trial: Any,
+        collection_names: str | list[str] | None = None,
+        tensor_regex: str | list[str] | None = None,
+        threshold: float | str = 100,
+    ) -> None:
+        super().__init__(base_trial)
+        self.collections, self.patterns = words(collection_names), words(tensor_regex)
+        if not self.collections and not self.patterns:
+            self.patterns = [""]
+        self.threshold = number(self.rule_name, "threshold", threshold)
+
+    def judge(self, step: int) -> Iterator[Finding]:
+        for name in self.names(step, self.collections, self.patterns):
+            share = self._share(name, step)
+            if share is None:
+                continue
+            self.seen += 1
+            self.judged += 1
+            if share >= self.threshold:
+                yield Finding(step, name, share, self.threshold, f"{share:.4g} % of its values are zero")
+
+    def _share(self, name: str, step: int) -> float | None:
+        values = self.full(name, step)
+        if values is not None:
+            return 100 * float(np.mean(values == 0)) if values.size else None
+        size = self.reduced(name, step, "mean", absolute=True)
+        if size is None:
+            ends = [self.reduced(name, step, reduction) for reduction in ("min", "max")]
+            if None in ends:
+                return None
+            size = max(abs(end) for end in ends if end is not None)
+        return 100.0 if size == 0 else 0.0
+
+
+class TensorVariance(TensorRule):
+    """Fires when a tensor's variance is above `max_threshold` or below `min_threshold`; one that is not given is not
+    checked.
+
+    Reads the tensors of `collection_names` together with those that match `tensor_regex`; given neither, the weights.
+    The reductions `variance` and `std` serve as well as the tensor.
+    """
+
+    reads = "Weights, or the tensors named,"
+    advice = "Choose an initialisation that fits the activation (Kaiming for ReLU), or a smaller learning rate."
+
+    def __init__(
+        self,
+        base_trial: Any,
+        collection_names: str | list[str] | None = None,
+        tensor_regex: str | list[str] | None = None,
+        max_threshold: float | str | None = None,
+        min_threshold: float | str | None = None,
+    ) -> None:
+        super().__init__(base_trial)
+        self.collections, self.patterns = words(collection_names), words(tensor_regex)
+        if not self.collections and not self.patterns:
+            self.collections = ["weights"]
+        self.highest = math.inf if max_threshold is None else number(self.rule_name, "max_threshold", max_threshold)
+        self.lowest = -math.inf if min_threshold is None else number(self.rule_name, "min_threshold", min_threshold)
+
+    def judge(self, step: int) -> Iterator[Finding]:
+        for name in self.names(step, self.collections, self.patterns):
+            value = self.variance(name, step)
+            if value is None:
+                continue
+            self.seen += 1
+            self.judged += 1
+            if value > self.highest:
+                yield Finding(step, name, value, self.highest, f"variance {value:.4g}")
+            elif value < self.lowest:
+                yield Finding(step, name, value, self.lowest, f"variance {value:.4g}")
+
+
+class UnchangedTensor(TensorRule):
+    """Fires when a tensor is the same, within `rtol` (1e-5) and `atol` (1e-8), in `num_steps` (3) saved steps on end.
+
+    Reads the tensors of `collection_names` together with those that match `tensor_regex`; given neither, the weights.
+    Where the values were not recorded, all recorded reductions must be the same.
+    """
+
+    reads = "Weights, or the tensors named,"
+    advice = (
+        "Check that the layer is meant to be trained and is given to the optimizer, and that its gradient is not zero."
+    )
+
+    def __init__(
+        self,
+        base_trial: Any,
+        collection_names: str | list[str] | None = None,
+        tensor_regex: str | list[str] | None = None,
+        num_steps: int | str = 3,
+        rtol: float | str = 1e-5,
+        atol: float | str = 1e-8,
+        equal_nan: bool | str = False,
+    ) -> None:
+        super().__init__(base_trial)
+        rule = self.rule_name
+        self.collections, self.patterns = words(collection_names), words(tensor_regex)
+        if not self.collections and not self.patterns:
+            self.collections = ["weights"]
+        self.steps = whole(rule, "num_steps", num_steps, 2)
+        self.rtol, self.atol = number(rule, "rtol", rtol), number(rule, "atol", atol)
+        self.equal_nan = flag(rule, "equal_nan", equal_nan)
+        self._last: dict[str, tuple[Array, int]] = {}
+
+    def judge(self, step: int) -> Iterator[Finding]:
+        for name in self.names(step, self.collections, self.patterns):
+            values = self.full(name, step)
+            if values is None:
+                reduced = [self.reduced(name, step, *reduction) for reduction in REDUCTIONS]
+                values = np.array([value for value in reduced if value is not None])
+            if not values.size:
+                continue
+            self.seen += 1
+            before, same = self._last.get(name, (values, 0))
+            unchanged = same and np.allclose(values, before, self.rtol, self.atol, self.equal_nan)
+            same = same + 1 if unchanged else 1
+            self._last[name] = values, same
+            self.judged += same > 1 or not unchanged
+            if same >= self.steps:
+                yield Finding(step, name, same, self.steps, f"the same in {same} saved steps on end")
+
+
+class WeightUpdateRatio(TensorRule):
+    """Fires when the mean of |change| / (|weight| + `epsilon`) from one saved step to the next is above
+    `large_threshold` (10) or below `small_threshold` (1e-8).
+
+    Reads the full weights: from reductions the change of single weights cannot be told.
+    """
+
+    reads = "The full values of the weights"
+    advice = "Raise the learning rate where the ratio is too small, lower it where it is too large."
+
+    def __init__(
+        self,
+        base_trial: Any,
+        large_threshold: float | str = 10,
+        small_threshold: float | str = 1e-8,
+        epsilon: float | str = 1e-9,
+    ) -> None:
+        super().__init__(base_trial)
+        self.large = number(self.rule_name, "large_threshold", large_threshold)
+        self.small = number(self.rule_name, "small_threshold", small_threshold)
+        self.epsilon = number(self.rule_name, "epsilon", epsilon)
+        self._last: dict[str, Array] = {}
+
+    def judge(self, step: int) -> Iterator[Finding]:
+        for name in self.names(step, ["weights"], []):
+            values = self.full(name, step)
+            if values is None:
+                continue
+            self.seen += 1
+            before, self._last[name] = self._last.get(name), values
+            if before is None or before.shape != values.shape:
+                continue
+            self.judged += 1
+            ratio = float(np.mean(np.abs(values - before) / (np.abs(before) + self.epsilon)))
+            if ratio > self.large:
+                yield Finding(step, name, ratio, self.large, f"update ratio {ratio:.3g}")
+            elif ratio < self.small:
+                yield Finding(step, name, ratio, self.small, f"update ratio {ratio:.3g}")

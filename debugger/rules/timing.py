@@ -1,0 +1,165 @@
+"""Rules over steps and start-up: steps that take far longer than others, a late start, too few loader workers."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from debugger.profile import PHASES, Profile, Series
+from debugger.rules.base import Finding, NotRecordedError, ParameterError, number, whole
+from debugger.rules.profiling import NotApplicableError, ProfilerRule, steps, system
+
+#: Steps of a mode that must have been seen before one is called an outlier.
+ENOUGH_STEPS = 100
+
+
+class StepOutlier(ProfilerRule):
+    """Fires when more than `n_outliers` (10) steps took longer than the mean + `stddev` (5) [3] standard deviations,
+    once more than 100 steps were seen; training and evaluation apart, or only `mode` (TRAIN or EVAL).
+    """
+
+    advice = (
+        "Look at what happens at these steps: checkpoints, the first batches of an epoch, another job on the machine."
+    )
+
+    def __init__(self, stddev: float | str = 5, mode: str | None = None, n_outliers: int | str = 10) -> None:
+        super().__init__()
+        self.stddev = number(self.rule_name, "stddev", stddev)
+        if mode is not None and mode.lower() not in ("train", "eval"):
+            raise ParameterError(f"{self.rule_name}: mode must be TRAIN or EVAL and is {mode!r}.")
+        self.modes = [mode.lower()] if mode else ["train", "eval"]
+        self.n_outliers = whole(self.rule_name, "n_outliers", n_outliers)
+
+    def judge(self, profile: Profile) -> Iterable[Finding]:
+        found = steps(profile)
+        for mode in self.modes:
+            chosen = found.mode == mode
+            duration, number_of = found.duration[chosen], found.step[chosen]
+            if len(duration) <= ENOUGH_STEPS:
+                continue
+            self.judged = True
+            limit = float(duration.mean() + self.stddev * duration.std())
+            outliers = np.flatnonzero(duration > limit)
+            if len(outliers) > self.n_outliers:
+                worst = outliers[np.argmax(duration[outliers])]
+                longest, median = duration[worst], np.median(duration)
+                detail = f"{longest:.3g} s, the longest of {len(outliers):,} such {mode} steps (median {median:.3g} s)"
+                yield Finding(int(number_of[worst]), "step time", float(duration[worst]), limit, detail)
+
+
+class StalledTrainingRule(ProfilerRule):
+    """Fires when `threshold` seconds (1800) passed between the beginnings of two steps. On request only; the managed
+    rule also stops the job, which a report made afterwards cannot.
+    """
+
+    advice = "Look in the log for what the job waited for: the network, another worker, the file system."
+
+    def __init__(self, threshold: float | str = 1800) -> None:
+        super().__init__()
+        self.threshold = number(self.rule_name, "threshold", threshold)
+
+    def judge(self, profile: Profile) -> Iterable[Finding]:
+        found = steps(profile)
+        self.judged = True
+        waits = np.diff(found.begin)
+        for i in np.flatnonzero(waits > self.threshold):
+            yield Finding(
+                int(found.step[i + 1]),
+                "step",
+                float(waits[i]),
+                self.threshold,
+                f"{waits[i]:.0f} s after the step before",
+            )
+
+
+class MaxInitializationTime(ProfilerRule):
+    """Fires when the first step began more than `threshold` minutes (20) after the job, or none began for so long."""
+
+    advice = "Use FastFile instead of File mode, and move work on the whole data set out of the job."
+
+    def __init__(self, threshold: float | str = 20) -> None:
+        super().__init__()
+        self.threshold = number(self.rule_name, "threshold", threshold)
+
+    def judge(self, profile: Profile) -> Iterable[Finding]:
+        started, first = profile.run.get("started"), profile.run.get("first_step")
+        if not isinstance(started, int | float):
+            raise NotRecordedError("The job's start was not recorded.")
+        detail = "minutes to the first step"
+        if not isinstance(first, int | float):
+            if profile.system is None:
+                raise NotRecordedError("The first step was not recorded.")
+            first, detail = float(profile.system.time.max()), "minutes, and no step began"
+        self.judged = True
+        minutes = (first - started) / 60
+        if minutes > self.threshold:
+            yield Finding(None, "start-up", minutes, self.threshold, f"{minutes:.1f} {detail}")
+
+
+class Dataloader(ProfilerRule):
+    """Fires when the number of loader workers is below `min_threshold` per cent (70) of the cores, or above
+    `max_threshold` (200).
+
+    The documentation takes the median over time; a job's number of workers is the same throughout.
+    """
+
+    advice = "Set workers to the number of cores, or leave it out: that is its default."
+
+    def __init__(self, min_threshold: float | str = 70, max_threshold: float | str = 200) -> None:
+        super().__init__()
+        self.least = number(self.rule_name, "min_threshold", min_threshold)
+        self.most = number(self.rule_name, "max_threshold", max_threshold)
+
+    def judge(self, profile: Profile) -> Iterable[Finding]:
+        cores, workers = profile.run.get("cores"), profile.run.get("workers")
+        if not isinstance(cores, int) or cores < 1:
+            raise NotRecordedError("The numbers of cores and loader workers were not recorded.")
+        if workers is None:
+            raise NotApplicableError("The job used no data loader.")
+        self.judged = True
+        share = 100 * workers / cores
+        if share < self.least:
+            yield Finding(None, "loader", share, self.least, f"{workers} workers for {cores} cores")
+        elif share > self.most:
+            yield Finding(None, "loader", share, self.most, f"{workers} workers for {cores} cores")
+
+
+def spread(values: Series) -> dict[str, float]:
+    """Return the percentiles of a series that the statistics have."""
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return {}
+    marks = dict(zip(("min", "p50", "p95", "p99", "max"), np.percentile(values, [0, 50, 95, 99, 100]), strict=True))
+    return {name: round(float(value), 4) for name, value in marks.items()}
+
+
+class OverallSystemUsage(ProfilerRule):
+    """Never fires: percentiles of every resource's utilisation, for the report."""
+
+    def judge(self, profile: Profile) -> Iterable[Finding]:
+        found = system(profile)
+        self.judged = True
+        table = {"cpu": found.cpu.mean(axis=1), "iowait": found.iowait, "memory": found.memory}
+        for k in range(found.gpu.shape[1]):
+            table[f"gpu_{k}"] = found.gpu[:, k]
+        for k in range(found.gpu_memory.shape[1]):
+            table[f"gpu_memory_{k}"] = found.gpu_memory[:, k]
+        self.statistics = {name: marks for name, values in table.items() if (marks := spread(values))}
+        return ()
+
+
+class OverallFrameworkMetrics(ProfilerRule):
+    """Never fires: seconds spent in each part of the steps, and percentiles of a step's time, for the report."""
+
+    def judge(self, profile: Profile) -> Iterable[Finding]:
+        found = steps(profile)
+        self.judged = True
+        for mode in ("train", "eval"):
+            chosen = found.mode == mode
+            if not chosen.any():
+                continue
+            facts: dict[str, Any] = {
+                f"{name}_seconds": round(float(found.parts[name][chosen].sum()), 3) for name in PHASES
+            }
+            self.statistics[mode] = {"steps": int(chosen.sum())} | facts | {"step": spread(found.duration[chosen])}
+        return ()

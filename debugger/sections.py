@@ -1,0 +1,181 @@
+"""The report's parts that show data: curves, classes, pictures, time, utilisation. Each returns markup, or ""."""
+
+from collections.abc import Callable, Sequence
+from html import escape
+from typing import Any
+
+from debugger import charts
+from debugger.charts import Line
+from debugger.profile import PHASES
+
+Facts = dict[str, Any]
+
+#: Finds a picture's thumbnail by its name in predictions.csv.
+Thumbnail = Callable[[str], str | None]
+
+#: Classes shown before the reader asks for all.
+FIRST_CLASSES = 12
+
+#: Pairs of classes taken for one another.
+FIRST_PAIRS = 10
+
+_PHASE_NAMES = {"data": "waiting for data", "forward": "forward", "backward": "backward", "optimizer": "optimizer"}
+_COLOURS = {name: colour for colour, name in enumerate(("forward", "data", "backward", "optimizer"))}
+
+
+def section(title: str, *parts: str) -> str:
+    """Return a titled section, or nothing where there is nothing in it."""
+    content = "".join(parts)
+    return f"<section><h2>{escape(title)}</h2>{content}</section>" if content else ""
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int] = ()) -> str:
+    """Return a table of cells that are markup already; the columns in `numbers` are set to the right."""
+
+    def cells(tag: str, row: Sequence[str]) -> str:
+        return "".join(f"<{tag}{' class=n' if i in numbers else ''}>{cell}</{tag}>" for i, cell in enumerate(row))
+
+    body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
+    return f"<table><thead><tr>{cells('th', head)}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _pair(*charts_with_titles: tuple[str, str]) -> str:
+    shown = [f"<div><h3>{escape(title)}</h3>{chart}</div>" for title, chart in charts_with_titles if chart]
+    return f'<div class="pair">{"".join(shown)}</div>' if shown else ""
+
+
+def curves(facts: Facts) -> str:
+    """Loss and accuracy of training and validation by epoch, and the loss of each training step."""
+    history, best = facts["history"], facts["best_epoch"]
+
+    def curve(key: str, name: str, colour: int) -> Line:
+        known = [(epoch, figures[key]) for epoch, figures in enumerate(history, 1) if key in figures]
+        return Line(name, [epoch for epoch, _ in known], [value for _, value in known], colour)
+
+    def chart(what: str, y_range: tuple[float, float] | None = None) -> str:
+        both = [curve(f"train_{what}", "training", 0), curve(f"validation_{what}", "validation", 1)]
+        note = f"epoch {best}, kept" if best else ""
+        return charts.lines(both, f"{what} by epoch", "epoch", best, note, y_range)
+
+    steps = facts["step_losses"]
+    losses = [Line("training", steps["x"], steps["mean"], 0, steps["least"], steps["most"])] if steps else []
+    each = charts.lines(losses, "loss of each training step", "step")
+    return section(
+        "Curves", _pair(("Loss", chart("loss")), ("Accuracy", chart("accuracy", (0, 1))), ("Loss of each step", each))
+    )
+
+
+def classes(facts: Facts) -> str:
+    """Each class's accuracy, the worst first, and which classes were taken for which."""
+    rows = facts["classes"]
+    if not rows:
+        return ""
+    meter = '<span class="meter"><i style="width:{:.1f}%"></i></span>'
+    cells = [
+        [
+            escape(row["label"]),
+            meter.format(100 * row["accuracy"]),
+            f"{100 * row['accuracy']:.1f} %",
+            f"{row['count']:,}",
+        ]
+        for row in rows
+    ]
+    head = ["class", "", "accuracy", "pictures"]
+    shown = table(head, cells[:FIRST_CLASSES], (2, 3))
+    if len(cells) > FIRST_CLASSES:
+        shown += f"<details><summary>All {len(cells)} classes</summary>{table(head, cells, (2, 3))}</details>"
+    labels, pairs = facts["confusion"]["labels"], facts["confusion"]["pairs"]
+    asked = {row["label"]: row["count"] for row in rows}
+    mixed = [(labels[i], labels[j], n) for i, j, n in pairs if i != j][:FIRST_PAIRS]
+    taken = [
+        [escape(label), escape(predicted), str(n), f"{100 * n / asked[label]:.0f} %"] for label, predicted, n in mixed
+    ]
+    most = table(["class", "taken for", "pictures", "of the class"], taken, (2, 3)) if taken else "<p>None.</p>"
+    square = charts.confusion(labels, pairs)
+    hint = (
+        '<p class="small soft">Rows: the true class. Columns: the predicted one. Darker: a larger share of the row.</p>'
+    )
+    return section(
+        "Classes",
+        f'<div class="pair"><div><h3>Accuracy, the lowest first</h3>{shown}</div>'
+        f"<div><h3>Most often taken for another</h3>{most}</div></div>",
+        f'<h3 style="margin-top:28px">Confusion</h3>{hint}<div class="scroll">{square}</div>',
+    )
+
+
+def pictures(facts: Facts, thumbnail: Thumbnail) -> str:
+    """The test pictures it was most wrong about."""
+    items = []
+    for row in facts["wrong"]:
+        found = thumbnail(row["file"])
+        name = escape(row["file"])
+        image = f'<img src="{found}" alt="">' if found else '<span class="none">no picture</span>'
+        items.append(
+            f"<li>{image}<b>{escape(row['label'])}</b><br>taken for {escape(row['predicted'])}, "
+            f'{100 * row["probability"]:.0f} % <span class="file">{name}</span></li>'
+        )
+    if not items:
+        return ""
+    return section("Most wrong about", f'<ul class="pictures">{"".join(items)}</ul>')
+
+
+def time(facts: Facts) -> str:
+    """Where the time went: before the first step, and in each part of the steps."""
+    spent = facts["time"]
+    parts, courses = [], []
+    if "start_up" in spent:
+        parts.append(f"<p>{seconds(spent['start_up'])} from the job's start to its first step.</p>")
+    rows = []
+    for mode, title in (("train", "Training"), ("eval", "Evaluation")):
+        if mode not in spent:
+            continue
+        of_mode = spent[mode]
+        total = sum(of_mode["seconds"].values())
+        named = [(_PHASE_NAMES[name], _COLOURS[name], of_mode["seconds"][name]) for name in PHASES]
+        parts.append(f"<h3>{title}: {seconds(total)} in {of_mode['steps']:,} steps</h3>{charts.shares(named, title)}")
+        split = [
+            f'<li><i class="swatch c{colour}"></i>{name} {seconds(value)}, {100 * value / total:.0f} %</li>'
+            for name, colour, value in named
+            if value and total
+        ]
+        parts.append(f'<ul class="legend" style="margin-bottom:18px">{"".join(split)}</ul>')
+        marks = of_mode["step"]
+        cells = [f"{1000 * marks[mark]:,.4g}" for mark in ("p50", "p95", "p99", "max")] if marks else [""] * 4
+        rows.append([title.lower(), *cells])
+        course = of_mode["course"]
+        layers = [(_PHASE_NAMES[name], _COLOURS[name], course[name]) for name in PHASES if any(course[name])]
+        chart = charts.stacked(course["step"], layers, f"parts of a {title.lower()} step", "step")
+        courses.append((f"{title} steps, ms", chart))
+    if rows:
+        parts.append(_pair(*courses))
+        head = ["a step, ms", "median", "p95", "p99", "longest"]
+        parts.append(f'<div style="margin-top:24px;max-width:520px">{table(head, rows, (1, 2, 3, 4))}</div>')
+    return section("Where the time went", *parts)
+
+
+def seconds(value: float) -> str:
+    """Return a duration in words."""
+    if value < 120:
+        return f"{value:.3g} s"
+    minutes, rest = divmod(round(value), 60)
+    return f"{minutes} min {rest} s" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def utilisation(facts: Facts) -> str:
+    """The load of the processors and the fill of the memories over time."""
+    course = facts["utilisation"]
+
+    def chart(names: list[str], label: str) -> str:
+        found = [
+            Line(name, course[name]["x"], course[name]["mean"], colour % 8)
+            for colour, name in enumerate(names)
+            if name in course
+        ]
+        return charts.lines(found, label, "minutes", y_range=(0, 100))
+
+    gpus = [name for name in course if name.startswith("GPU")]
+    processor = ["CPU, mean of cores", "CPU, busiest core", "waiting for I/O", "memory"]
+    return section(
+        "Utilisation",
+        _pair(("CPU and memory, %", chart(processor, "CPU")), ("GPU, %", chart(gpus, "GPU") if gpus else "")),
+    )

@@ -1,0 +1,74 @@
+"""The report in a real browser: headless Chromium, at the width of a desk and of a phone."""
+
+import os
+import re
+import shutil
+import subprocess
+from html import escape
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parent.parent.parent
+WIDTHS = (1280, 390)
+
+#: A page that shows another in a frame of some width (a window has a least width), and says how wide that one is.
+FRAME = """<iframe id="frame" style="width: {width}px; height: 900px; border: 0" srcdoc="{page}"></iframe><script>
+onload = () => document.documentElement.dataset.width = frame.contentDocument.documentElement.scrollWidth
+</script>"""
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make the report of a job with all there is, inside the training image, and return its page."""
+    folder = tmp_path_factory.mktemp("report")
+    code = (
+        "from pathlib import Path; from tests.unit.debugger.jobs import whole_job; from debugger.__main__ import main; "
+        "out = Path('/job/data'); out.mkdir(); whole_job(out); "
+        "raise SystemExit(main([str(out), '--model', '/job/model', '--pictures', '/job/pictures']))"
+    )
+    inside = ["--volume", f"{CHECKOUT}:/checkout:ro", "--env", "PYTHONPATH=/checkout", "--workdir", "/checkout"]
+    user = ["--user", f"{os.getuid()}:{os.getgid()}", "--volume", f"{folder}:/job", "--network", "none"]
+    image = "byoc-vision-train:latest"
+    subprocess.run(["docker", "run", "--rm", *inside, *user, image, "python", "-c", code], check=True)
+    return folder / "data" / "report.html"
+
+
+def browse(page: Path, folder: Path, width: int, *options: str) -> tuple[str, list[str]]:
+    """Open a page; return what the browser printed, and what the page's console said."""
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no Chromium here; Debian's package is called chromium")
+    quiet = ["--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", *quiet, "--enable-logging=stderr"]
+    command += [f"--user-data-dir={folder / 'profile'}", f"--window-size={width},900", "--hide-scrollbars"]
+    done = subprocess.run([*command, *options, page.as_uri()], capture_output=True, text=True, check=True, timeout=120)
+    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_renders_without_a_word_on_the_console(report: Path, tmp_path: Path, width: int) -> None:
+    picture = tmp_path / f"report-{width}.png"
+    _, console = browse(report, tmp_path, width, f"--screenshot={picture}")
+    assert console == []
+    assert picture.stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_nothing_sticks_out_of_the_window(report: Path, tmp_path: Path, width: int) -> None:
+    frame = tmp_path / "frame.html"
+    page = escape(report.read_text(encoding="utf-8"))
+    frame.write_text(FRAME.format(width=width, page=page), encoding="utf-8")
+    dom, _ = browse(frame, tmp_path, width, "--virtual-time-budget=2000", "--dump-dom")
+    measured = re.search(r'data-width="(\d+)"', dom)
+    assert measured is not None and int(measured[1]) == width
+
+
+def test_a_page_that_runs_or_loads_something_is_noticed(report: Path, tmp_path: Path) -> None:
+    """The page's own policy forbids both, and the console, which the test above reads, says so."""
+    copy = tmp_path / "copy.html"
+    evil = "<script>document.title = 'ran'</script><img src='https://example.invalid/x.png'>"
+    copy.write_text(report.read_text(encoding="utf-8").replace("</body>", evil + "</body>"), encoding="utf-8")
+    dom, console = browse(copy, tmp_path, 1280, "--dump-dom")
+    assert "<title>Training report</title>" in dom
+    assert len(console) == 2

@@ -1,0 +1,133 @@
+"""Recordings in whatever state a job left them, and smdebug's own reading beside ours."""
+
+from pathlib import Path
+
+import boto3
+import numpy as np
+import pytest
+from botocore.exceptions import ClientError
+from smdebug.trials import create_trial
+
+from debugger.rules.tensors import VanishingGradient
+from debugger.trial import KEPT, FinishedTrial, RecordingError, recorded
+from tests.unit.debugger.jobs import EVAL, LOSS, TRAIN, Recorder
+
+GRADIENT = "gradient/Net_fc.weight"
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    """Return a recording of six steps, two of them of evaluation."""
+    folder = tmp_path / "debugger"
+    recorder = Recorder(folder)
+    for i in range(6):
+        mode = EVAL if i % 3 == 2 else TRAIN
+        gradient = np.full((2, 3), i + 0.5)
+        big = np.arange(KEPT // 4 + 1, dtype=np.float32) + i
+        recorder.save({LOSS: np.float32(1 / (i + 1)), GRADIENT: gradient, "big": big}, mode)
+        recorder.save({"reduced": gradient}, mode, reduced=True)
+    recorder.end()
+    return folder
+
+
+def test_reads_the_same_as_smdebug(recording: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRAINING_END_DELAY_REFRESH", "0")
+    ours, theirs = FinishedTrial(recording), create_trial(str(recording))
+    assert ours.notes == []
+    assert ours.steps() == theirs.steps() == list(range(12))
+    assert ours.steps(mode=EVAL) == theirs.steps(mode=EVAL)
+    assert ours.tensor_names(step=0) == theirs.tensor_names(step=0)
+    assert set(ours.modes()) == set(theirs.modes()) == {TRAIN, EVAL}
+    for name in (LOSS, GRADIENT, "big"):
+        assert ours.tensor(name).steps() == theirs.tensor(name).steps()
+        for step in ours.tensor(name).steps():
+            one, other = ours.tensor(name).value(step), theirs.tensor(name).value(step)
+            assert one.dtype == other.dtype and np.array_equal(one, other)
+            assert ours.mode_modestep(step) == theirs.mode_modestep(step)
+    for reduction, absolute in (("mean", False), ("mean", True), ("std", False)):
+        pair = [trial.tensor("reduced").reduction_value(1, reduction, abs=absolute) for trial in (ours, theirs)]
+        assert pair[0] == pair[1]
+
+
+def test_every_place_to_break_off_leaves_what_came_before(recording: Path) -> None:
+    last = sorted(recording.glob("events/*/*.tfevents"))[10]
+    content = last.read_bytes()
+    for end in (0, 5, 11, 200, len(content) // 2, len(content) - 1):
+        last.write_bytes(content[:end])
+        trial = FinishedTrial(recording)
+        assert bool(trial.notes) is (end > 0)
+        assert trial.tensor(LOSS).steps()[:5] == [0, 2, 4, 6, 8]
+
+
+@pytest.mark.parametrize("junk", [b"junk" * 100, b"\x01" * 64, b"\xff" * 1000, bytes(50)])
+def test_a_file_of_something_else_is_said_to_be_damaged(recording: Path, junk: bytes) -> None:
+    (recording / "events" / "000000000099").mkdir()
+    (recording / "events" / "000000000099" / "000000000099_worker_0.tfevents").write_bytes(junk)
+    trial = FinishedTrial(recording)
+    assert trial.notes == ["Event files are damaged (1); what could be read of them counts."]
+    assert trial.steps() == list(range(12))
+
+
+def test_without_its_collections_tensors_are_told_apart_by_name(recording: Path) -> None:
+    for file in recording.glob("collections/*/*"):
+        file.write_text('{"collections": ')
+    trial = FinishedTrial(recording)
+    assert "No collection file" in trial.notes[-1]
+    rule = VanishingGradient(trial, threshold=1)
+    assert rule.invoke_at_step(0) and not rule.invoke_at_step(2)
+
+
+def test_workers_that_recorded_different_steps(recording: Path) -> None:
+    other = Recorder(recording, "worker_1")
+    other.save({LOSS: np.float32(9)}, TRAIN, at=0)
+    other.save({LOSS: np.float32(9)}, TRAIN, at=20)
+    trial = FinishedTrial(recording)
+    assert "2 workers" in trial.notes[0]
+    assert trial.tensor(LOSS).value(0) == 1 and trial.tensor(LOSS).value(20) == 9
+    assert trial.steps()[-1] == 20
+
+
+def test_nothing_and_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with recorded(str(tmp_path / "empty")) as trial:
+        assert trial.steps() == [] and "holds no tensors" in trial.notes[-1]
+    with pytest.raises(RecordingError, match="left no debugger recording"), recorded(str(tmp_path / "missing")):
+        pass
+
+
+class Bucket:
+    """The two calls of an S3 client that fetching makes."""
+
+    def __init__(self, folder: Path, error: Exception | None = None) -> None:
+        self.folder, self.error = folder, error
+
+    def get_paginator(self, _: str) -> "Bucket":
+        return self
+
+    def paginate(self, Bucket: str, Prefix: str):  # noqa: N803
+        assert Bucket == "bucket" and Prefix == "job/debug-output/"
+        if self.error:
+            raise self.error
+        files = (file for file in self.folder.rglob("*") if file.is_file())
+        yield {"Contents": [{"Key": Prefix + str(file.relative_to(self.folder))} for file in files]}
+        yield {"Contents": [{"Key": Prefix + "events/../../../outside"}, {"Key": Prefix + "claim.smd"}]}
+
+    def download_file(self, bucket: str, key: str, target: str) -> None:
+        Path(target).write_bytes((self.folder / key.removeprefix("job/debug-output/")).read_bytes())
+
+
+def test_a_recording_in_s3_is_fetched(recording: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(boto3, "client", lambda _: Bucket(recording))
+    with recorded("s3://bucket/job/debug-output") as trial:
+        assert trial.steps() == list(range(12))
+        assert trial.tensor(LOSS).value(0) == 1
+
+
+def test_a_recording_in_s3_without_permission_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    denied = ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "ListObjectsV2")
+    monkeypatch.setattr(boto3, "client", lambda _: Bucket(tmp_path, denied))
+    with (
+        pytest.raises(RecordingError, match=r"s3://bucket/job/debug-output could not be read: .*AccessDenied"),
+        recorded("s3://bucket/job/debug-output"),
+    ):
+        pass
