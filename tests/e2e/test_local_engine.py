@@ -214,7 +214,7 @@ def test_a_training_job_is_described_as_the_service_does(local: Local, trained: 
     assert found["test_accuracy"] == pytest.approx(figures["test_accuracy"], rel=1e-3)
     assert found["validation_accuracy"] == pytest.approx(figures["validation_accuracy"], rel=1e-3)
     assert trained["DebugRuleEvaluationStatuses"][0]["RuleEvaluationStatus"] == "Error"
-    assert "no report" in trained["DebugRuleEvaluationStatuses"][0]["StatusDetails"]
+    assert "no debugger recording" in trained["DebugRuleEvaluationStatuses"][0]["StatusDetails"]
     assert any(line.startswith("epoch=2 ") for line in local.engine.logs("training", "trained")())
 
 
