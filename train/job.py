@@ -32,7 +32,7 @@ def run(root: Path, stop: StopSignal) -> None:
     _replica(root, 0, here, stop)
     for process in others:
         process.join()
-    _report(read(root), root / "input" / "data")
+    _report(read(root))
 
 
 def _replica(root: Path, local: int, here: int, stop: StopSignal | None = None) -> None:
@@ -52,11 +52,11 @@ def _replica(root: Path, local: int, here: int, stop: StopSignal | None = None) 
         group.leave()
 
 
-def _report(job: Run, data: Path) -> None:
+def _report(job: Run) -> None:
     """Write the report on the job, in a process of its own: what goes wrong there is said and costs the job nothing."""
     if (job.output / "metrics.json").exists():  # of several hosts, only the first has them
-        pictures = data / "training" if "training" in job.channels else data
-        options = ["--model", str(job.model), "--pictures", str(pictures)]
+        pictures = os.path.commonpath(job.channels.values())  # what `train.data` names pictures from
+        options = ["--model", str(job.model), "--pictures", pictures]
         subprocess.run([sys.executable, "-m", "debugger", str(job.output), *options], check=False)
 
 
