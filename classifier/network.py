@@ -37,6 +37,15 @@ def build(arch: str, classes: int) -> nn.Module:
     return network
 
 
+def normalize(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """Return uint8 [N, 3, H, W] `pixels` as `preprocessing.normalize` does, to the bit, on the device they lie on."""
+    mean, std = (
+        torch.tensor(values, device=pixels.device).view(3, 1, 1) * 255
+        for values in (preprocessing.mean, preprocessing.std)
+    )
+    return (pixels - mean) / std
+
+
 def head_name(network: nn.Module) -> str:
     """Return the name of the layer that makes the logits: the last linear layer or convolution there is."""
     layers = [name for name, layer in network.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]

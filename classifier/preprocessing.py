@@ -1,14 +1,18 @@
-"""From an RGB picture to the tensor a network takes, the same in training, evaluation and serving."""
+"""From an RGB picture to the array a network takes, the same in training, evaluation and serving.
+
+NumPy alone, so that it also serves where there is no torch.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
-from torchvision import models
+
+if TYPE_CHECKING:
+    from torchvision import models
 
 Triple = tuple[float, float, float]
 
@@ -24,7 +28,7 @@ class Preprocessing:
     interpolation: str = "bilinear"
 
     @classmethod
-    def of(cls, weights: models.WeightsEnum) -> Self:
+    def of(cls, weights: "models.WeightsEnum") -> Self:
         """Return what the pretrained `weights` were made with, as torchvision publishes it beside them."""
         preset = weights.transforms()
         return cls(
@@ -45,7 +49,7 @@ class Preprocessing:
         resize_size = round(self.resize_size * crop_size / self.crop_size)
         return type(self)(resize_size, crop_size, self.mean, self.std, self.interpolation)
 
-    def pixels(self, image: Image.Image) -> Tensor:
+    def pixels(self, image: Image.Image) -> NDArray[np.uint8]:
         """Return the resized centre of an RGB `image` as uint8 [3, crop_size, crop_size].
 
         Only the part that the crop keeps is resampled, in one step: same result as resize then crop (up to the rounding
@@ -59,15 +63,14 @@ class Preprocessing:
             Image.Resampling[self.interpolation.upper()],
             box=(left, top, left + side, top + side),
         )
-        return as_tensor(crop)
+        return as_array(crop)
 
-    def normalize(self, pixels: Tensor) -> Tensor:
-        """Return uint8 [N, 3, H, W] `pixels` as the network's float32 input of the same shape, on the same device."""
-        mean = torch.tensor(self.mean, device=pixels.device).view(3, 1, 1) * 255
-        std = torch.tensor(self.std, device=pixels.device).view(3, 1, 1) * 255
+    def normalize(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return uint8 [N, 3, H, W] `pixels` as the network's float32 input of the same shape."""
+        mean, std = (np.array(values, np.float32).reshape(3, 1, 1) * np.float32(255) for values in (self.mean, self.std))
         return (pixels - mean) / std
 
 
-def as_tensor(image: Image.Image) -> Tensor:
+def as_array(image: Image.Image) -> NDArray[np.uint8]:
     """Return an RGB `image` as uint8 [3, height, width]."""
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+    return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))

@@ -1,39 +1,73 @@
-"""Run the network. The only module of `serve` that knows which library does it."""
+"""Run a network, whichever library does it: what a backend gives, and what all of them share.
 
+A backend is a module with `load(folder, gpu) -> Network`: `serve.torch_backend` where torch is installed, else
+`serve.openvino_backend`. Everything around it is here, and needs neither.
+"""
+
+import importlib
+import os
 from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import cast
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
-from classifier import artifact
 from classifier.errors import UserError
+from classifier.preprocessing import Preprocessing
+from serve import forms
+from serve.forms import Forms
+
+#: What a model is asked about: upright RGB pictures, or a float32 tensor [N, 3, height, width] ready for it.
+Batch = Sequence[Image.Image] | NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network as a backend has loaded it; `labels[i]` is the name of class i, `device` what it is computed on.
+
+    `forms` holds float32 first, then the numeric forms that the machine may run faster. `probes` are uint8 pictures
+    [N, 3, height, width] on which these must agree, if the artifact has any.
+    """
+
+    arch: str
+    labels: tuple[str, ...]
+    preprocessing: Preprocessing
+    device: str
+    forms: Forms
+    probes: NDArray[np.uint8] | None = None
 
 
 class Model:
-    """A loaded classifier; `labels[i]` is the name of class i."""
+    """A loaded classifier. `precision` is one of `serve.settings.PRECISIONS`; `choice` says which form was chosen."""
 
-    def __init__(self, classifier: artifact.Classifier, device: torch.device) -> None:
-        self.arch = classifier.arch
-        self.labels = classifier.labels
-        self.device = device
-        self._preprocessing = classifier.preprocessing
-        # Convolutions are faster on the CPU, and on tensor cores, when a pixel's channels lie side by side.
-        self._network = classifier.network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    def __init__(self, network: Network, precision: str = "fastest", record: Path | None = None) -> None:
+        self.arch = network.arch
+        self.labels = network.labels
+        self.device = network.device
+        self._preprocessing = network.preprocessing
+        name, self.choice = forms.once(record, lambda: _choose(network, precision))
+        self._run = network.forms[name]()
 
-    def predict(self, batch: Sequence[Image.Image] | NDArray[np.float32]) -> NDArray[np.float32]:
+    def predict(self, batch: Batch) -> NDArray[np.float32]:
         """Return the probabilities [N, classes] of RGB pictures, or of a ready tensor [N, 3, height, width].
 
         Raises `UserError` when the tensor's size is not the one the network was trained on.
         """
-        with torch.inference_mode():
-            inputs = self._tensor(batch) if isinstance(batch, np.ndarray) else self._pictures(batch)
-            logits = self._network(inputs.contiguous(memory_format=torch.channels_last))
-            return cast(NDArray[np.float32], torch.softmax(logits.float(), dim=1).cpu().numpy())
+        logits = self._run(self.inputs(batch))
+        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+    def inputs(self, batch: Batch) -> NDArray[np.float32]:
+        """Return `batch` as what the network takes, float32 [N, 3, height, width]; raises `UserError` as `predict`."""
+        if not isinstance(batch, np.ndarray):
+            return self._preprocessing.normalize(np.stack([self._preprocessing.pixels(image) for image in batch]))
+        side = self._preprocessing.crop_size
+        if batch.shape[1:] != (3, side, side):
+            raise UserError(f"the array is {list(batch.shape)}; this model takes [N, 3, {side}, {side}]")
+        return batch
 
     def warm_up(self) -> None:
         """Predict once, so that no client waits for what is done at the first call; raises `UserError` at NaN."""
@@ -41,15 +75,18 @@ class Model:
         if not np.isfinite(self.predict([Image.new("RGB", (side, side), "gray")])).all():
             raise UserError("the model answers NaN: its weights are damaged or its training diverged; train it again")
 
-    def _pictures(self, batch: Sequence[Image.Image]) -> Tensor:
-        pixels = torch.stack([self._preprocessing.pixels(image) for image in batch])
-        return self._preprocessing.normalize(pixels.to(self.device))
 
-    def _tensor(self, batch: NDArray[np.float32]) -> Tensor:
-        side = self._preprocessing.crop_size
-        if batch.shape[1:] != (3, side, side):
-            raise UserError(f"the array is {list(batch.shape)}; this model takes [N, 3, {side}, {side}]")
-        return torch.from_numpy(batch).to(self.device)
+def _choose(network: Network, precision: str) -> tuple[str, str]:
+    reference = next(iter(network.forms))
+    if precision == reference:
+        return reference, f"chose {reference}: BYOC_PRECISION asks for it"
+    if len(network.forms) == 1:
+        return reference, f"chose {reference}: this machine computes nothing else faster"
+    if network.probes is None:
+        return reference, f"chose {reference}: the model has no probe pictures to try other forms with"
+    # A GPU gets concurrent requests as one batch, a core one picture after the other.
+    batch = 1 if network.device == "cpu" else len(network.probes)
+    return forms.choose(network.forms, network.preprocessing.normalize(network.probes), batch)
 
 
 def load(folder: Path, gpu: int | None = None) -> Model:
@@ -57,12 +94,6 @@ def load(folder: Path, gpu: int | None = None) -> Model:
 
     Raises `UserError` when the files cannot be used, or the GPU cannot.
     """
-    device = torch.device("cpu" if gpu is None else f"cuda:{gpu}")
-    try:
-        torch.zeros(1, device=device)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0][:200]
-        raise UserError(
-            f"the GPU cannot be used ({reason}); deploy with an InferenceAmiVersion whose driver is 525 or newer"
-        ) from error
-    return Model(artifact.load(folder), device)
+    backend = importlib.import_module("serve.torch_backend" if find_spec("torch") else "serve.openvino_backend")
+    network: Network = backend.load(folder, gpu)
+    return Model(network, os.environ.get("BYOC_PRECISION", "fastest"), forms.record(folder))

@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import InterpolationMode, v2
 
-from classifier import pictures
-from classifier.preprocessing import Preprocessing, as_tensor
+from classifier import network, pictures
+from classifier.preprocessing import Preprocessing, as_array
 from train.data import Split
 from train.distributed import ALONE, Group
 from train.stopping import leave_signals_to_parent
@@ -120,7 +120,7 @@ class PictureBatches(Batches):
 
     def epoch(self, number: int, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         for pixels, targets in self.pixels(number, skip):
-            inputs = self._preprocessing.normalize(pixels.to(self.device, non_blocking=True))
+            inputs = network.normalize(pixels.to(self.device, non_blocking=True), self._preprocessing)
             yield inputs, targets.to(self.device, non_blocking=True)
 
     def pixels(self, epoch: int = 0, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
@@ -143,7 +143,7 @@ class _Places(Sampler[list[tuple[int, int]]]):
 
 
 @dataclass(frozen=True)
-class _Pictures(Dataset[tuple[Tensor, int]]):
+class _Pictures(Dataset[tuple[NDArray[np.uint8], int]]):
     split: Split
     preprocessing: Preprocessing
     augment: str
@@ -153,7 +153,7 @@ class _Pictures(Dataset[tuple[Tensor, int]]):
     def __post_init__(self) -> None:
         object.__setattr__(self, "transform", _augmentation(self.augment, self.preprocessing))
 
-    def __getitem__(self, place: tuple[int, int]) -> tuple[Tensor, int]:
+    def __getitem__(self, place: tuple[int, int]) -> tuple[NDArray[np.uint8], int]:
         epoch, position = place
         image = pictures.decode(self.split.files[position])
         target = self.split.targets[position]
@@ -163,7 +163,7 @@ class _Pictures(Dataset[tuple[Tensor, int]]):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_mix(self.seed, epoch, position))
             augmented: Image.Image = self.transform(image)
-        return as_tensor(augmented), target
+        return as_array(augmented), target
 
 
 def _fits_shared_memory(size: int) -> bool:
@@ -171,9 +171,9 @@ def _fits_shared_memory(size: int) -> bool:
     return not memory.exists() or shutil.disk_usage(memory).free > 1.5 * size
 
 
-def _as_arrays(samples: list[tuple[Tensor, int]]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def _as_arrays(samples: list[tuple[NDArray[np.uint8], int]]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Collate without tensors: these would travel through /dev/shm, of which Docker gives a container only 64 MB."""
-    return np.stack([pixels.numpy() for pixels, _ in samples]), np.array([target for _, target in samples])
+    return np.stack([pixels for pixels, _ in samples]), np.array([target for _, target in samples])
 
 
 def _augmentation(name: str, preprocessing: Preprocessing) -> v2.Transform | None:

@@ -56,7 +56,8 @@ def main(out: Path) -> None:
     net = network.build(ARCH, CLASSES).eval()
     preprocessing = Preprocessing(232, 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     good = sorted(file for file in (out / "pictures").iterdir() if not file.name.startswith("bad-"))
-    inputs = preprocessing.normalize(torch.stack([preprocessing.pixels(pictures.decode(file)) for file in good]))
+    pixels = np.stack([preprocessing.pixels(pictures.decode(file)) for file in good])
+    inputs = torch.from_numpy(preprocessing.normalize(pixels))
     # A network fresh from its initialisation answers the same to everything; this makes it tell the pictures apart.
     with torch.no_grad():
         logits = net(inputs)

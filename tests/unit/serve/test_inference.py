@@ -34,7 +34,7 @@ def test_pictures_are_answered_by_the_network_in_one_batch(folder: Path) -> None
     pictures = [Image.fromarray(pixels) for pixels in noise]
     classifier = artifact.load(folder)
     with torch.no_grad():
-        inputs = PREPROCESSING.normalize(torch.stack([PREPROCESSING.pixels(image) for image in pictures]))
+        inputs = torch.from_numpy(PREPROCESSING.normalize(np.stack([PREPROCESSING.pixels(image) for image in pictures])))
         expected = torch.softmax(classifier.network(inputs), dim=1)
 
     model = inference.model_fn(str(folder))
