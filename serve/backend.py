@@ -58,7 +58,8 @@ class Model:
         """
         logits = self._run(self.inputs(batch))
         exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return exponentials / exponentials.sum(axis=1, keepdims=True)
+        probabilities: NDArray[np.float32] = exponentials / exponentials.sum(axis=1, keepdims=True)
+        return probabilities
 
     def inputs(self, batch: Batch) -> NDArray[np.float32]:
         """Return `batch` as what the network takes, float32 [N, 3, height, width]; raises `UserError` as `predict`."""

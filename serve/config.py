@@ -50,4 +50,5 @@ def write(settings: Settings, runtime: Path) -> None:
     for name in ("nginx.conf", "invocations.conf", "models.conf", "predict.conf", "mms.properties", "log4j2.xml"):
         text = (_TEMPLATES / name).read_text(encoding="utf-8")
         (runtime / name).write_text(_Template(text).substitute(values), encoding="utf-8")
-    (runtime / "tmp").mkdir(mode=0o700)
+    for name in ("tmp", "forms"):
+        (runtime / name).mkdir(mode=0o700)

@@ -11,6 +11,9 @@ from pathlib import Path
 from socketserver import StreamRequestHandler, ThreadingUnixStreamServer
 from typing import Any
 
+#: multi-model-server says that a model has loaded, or has not, at about the time its workers say so themselves.
+_REPORT_SECONDS = 5
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -32,7 +35,7 @@ class Workers:
         self._lock = threading.Condition()
         self._alive: Counter[str] = Counter()
         self._failures: dict[str, Failure] = {}
-        self._devices: dict[str, str] = {}
+        self._descriptions: dict[str, str] = {}
         serve(path, self._handler())
 
     def alive(self, model: str) -> int:
@@ -40,14 +43,16 @@ class Workers:
         with self._lock:
             return self._alive[model]
 
-    def device(self, model: str) -> str:
-        """Return what the workers of `model` compute on."""
-        return self._devices.get(model, "")
+    def wait_for_description(self, model: str) -> str:
+        """Return what the workers of `model` say of it, once one of them is alive."""
+        with self._lock:
+            self._lock.wait_for(lambda: self._alive[model], timeout=_REPORT_SECONDS)
+            return self._descriptions.get(model, "")
 
     def wait_for_failure(self, model: str) -> Failure | None:
         """Return why loading `model` failed, if one of its workers says so within a few seconds."""
         with self._lock:
-            self._lock.wait_for(lambda: model in self._failures, timeout=5)
+            self._lock.wait_for(lambda: model in self._failures, timeout=_REPORT_SECONDS)
             return self._failures.pop(model, None)
 
     def _handler(self) -> type[StreamRequestHandler]:
@@ -63,8 +68,9 @@ class Workers:
                         workers._lock.notify_all()
                     return
                 with workers._lock:
-                    workers._devices[model] = report["device"]
+                    workers._descriptions[model] = report["description"]
                     workers._alive[model] += 1
+                    workers._lock.notify_all()
                 try:
                     self.rfile.read()
                 finally:

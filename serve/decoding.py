@@ -15,9 +15,7 @@ from PIL import Image
 from sagemaker_inference.errors import GenericInferenceToolkitError
 
 from classifier import pictures
-
-#: What the network is run on: upright RGB pictures, or a float32 tensor [N, 3, height, width] ready for it.
-Batch = list[Image.Image] | NDArray[np.float32]
+from serve.backend import Batch
 
 CONTENT_TYPES = "image/*, application/x-image, application/json, application/x-npy"
 

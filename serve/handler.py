@@ -51,7 +51,7 @@ def _load(context: Any) -> None:
         sentence = f"the model cannot be loaded ({reason}); the trace above says where"
         _report(context.model_name, error=sentence, trace=traceback.format_exc())
         raise
-    _alive = _report(context.model_name, device=_worker.device)
+    _alive = _report(context.model_name, description=_worker.description)
 
 
 def _log_to_stderr() -> None:

@@ -30,12 +30,12 @@ def model_warmup_fn(model_dir: str, model: Any) -> None:
         model.warm_up()
 
 
-def input_fn(body: bytes | str, content_type: str) -> decoding.Batch:
+def input_fn(body: bytes | str, content_type: str) -> backend.Batch:
     """Return the pictures (or the ready tensor) in `body`."""
     return decoding.decode(body, content_type)
 
 
-def predict_fn(data: decoding.Batch, model: backend.Model) -> dict[str, Any]:
+def predict_fn(data: backend.Batch, model: backend.Model) -> dict[str, Any]:
     """Run the pictures through the network as one batch: `{"predictions": [one for each], "model": architecture}`."""
     try:
         probabilities = model.predict(data)

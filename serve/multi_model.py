@@ -33,6 +33,7 @@ class Models:
             print("code/requirements.txt is ignored: nothing is installed when a container starts", file=sys.stderr)
         status, answer = self._client.register(name, folder, settings.workers, settings.startup_timeout)
         if status < 300:
+            print(f"model {name}: {self._workers.wait_for_description(name)}", file=sys.stderr)
             return None
         reason = f"the model cannot be loaded ({answer.get('message', status)}); the lines above may say why"
         return self._workers.wait_for_failure(name) or Failure(reason, status=status)

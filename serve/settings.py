@@ -15,6 +15,9 @@ MB = 1024 * 1024
 #: SageMaker's own limit for a real-time request.
 DEFAULT_PAYLOAD_MB = 6
 
+#: `fastest`: the numeric form that is fastest on this machine and gives the same answers. `float32`: only that.
+PRECISIONS = ("fastest", "float32")
+
 CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -33,6 +36,7 @@ class Settings:
     queue_size: int
     invocation_timeout: int
     startup_timeout: int
+    precision: str
     jvm_options: tuple[str, ...]
 
     @classmethod
@@ -60,6 +64,7 @@ class Settings:
             queue_size=heap // 2 // max_request,
             invocation_timeout=_number(environ, "SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS", timeout),
             startup_timeout=_number(environ, "SAGEMAKER_STARTUP_TIMEOUT", 600),
+            precision=_one_of(environ, "BYOC_PRECISION", PRECISIONS),
             jvm_options=tuple(shlex.split(environ.get("SAGEMAKER_MODEL_SERVER_VMARGS", ""))),
         )
 
@@ -69,6 +74,13 @@ def _number(environ: Mapping[str, str], name: str, default: int) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise UserError(f"{name} is {text!r}; set it to a whole number from 1 up, or leave it out")
     return int(text)
+
+
+def _one_of(environ: Mapping[str, str], name: str, values: tuple[str, ...]) -> str:
+    text = environ.get(name, values[0])
+    if text not in values:
+        raise UserError(f"{name} is {text!r}; set it to {' or '.join(values)}, or leave it out")
+    return text
 
 
 def visible_cores(cgroup: Path = CGROUP) -> int:

@@ -81,6 +81,8 @@ class Supervisor:
             USER=os.environ.get("USER", "serve"),
             OMP_NUM_THREADS=str(self._settings.threads),
             SERVE_WORKERS_SOCKET=str(self._runtime / "workers.sock"),
+            SERVE_FORMS=str(self._runtime / "forms"),
+            BYOC_PRECISION=self._settings.precision,
             SERVE_INVOCATION_TIMEOUT=str(self._settings.invocation_timeout),
         )
         self._running = {nginx: "nginx", mms: "multi-model-server"}
@@ -139,7 +141,7 @@ class Supervisor:
         print(
             f"ready after {seconds:.1f} s: port {settings.port}, "
             f"{'multi-model, ' if settings.multi_model else ''}workers {settings.workers}, "
-            f"threads per worker {settings.threads}, device {self._workers.device(MODEL_NAME) or 'by model'}, "
+            f"threads per worker {settings.threads}, "
             f"request limit {settings.max_request_bytes // MB} MB, queue {settings.queue_size}, "
             f"timeout {settings.invocation_timeout} s, heap {settings.heap_bytes // MB} MB",
             file=sys.stderr,

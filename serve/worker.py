@@ -16,7 +16,7 @@ from sagemaker_inference.errors import BaseInferenceToolkitError
 from sagemaker_inference.transformer import Transformer
 
 from classifier.errors import UserError
-from serve import inference
+from serve import backend, inference
 from serve.config import CONTENT_TYPE_HEADER, ERROR_HEADER, INTERNAL_ERROR
 from serve.decoding import RequestError
 
@@ -53,9 +53,11 @@ class Worker(Transformer):  # type: ignore[misc]
             raise UserError("code/inference.py has its own model_fn but no predict_fn; add one that knows its model")
 
     @property
-    def device(self) -> str:
-        """What the model computes on, where it is ours."""
-        return str(getattr(self._model, "device", "its own"))
+    def description(self) -> str:
+        """What the model computes on, and in which form and why, where it is ours."""
+        if isinstance(self._model, backend.Model):
+            return f"on {self._model.device}, {self._model.choice}"
+        return "made by its own model_fn"
 
     def answer(self, data: list[dict[str, Any]], context: Any) -> list[Any]:
         """Return the answer to one request, as multi-model-server wants it: a list of one."""

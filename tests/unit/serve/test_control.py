@@ -29,10 +29,11 @@ def test_a_worker_counts_as_long_as_its_connection_stands(tmp_path: Path) -> Non
     path = tmp_path / "workers.sock"
     workers = control.Workers(path)
     assert workers.alive("a") == 0
-    connections = [report(path, model="a", device="cpu") for _ in range(3)]
-    other = report(path, model="b", device="cuda:0")
+    connections = [report(path, model="a", description="on cpu") for _ in range(3)]
+    other = report(path, model="b", description="on cuda:0")
     eventually(lambda: (workers.alive("a"), workers.alive("b")) == (3, 1))
-    assert (workers.device("a"), workers.device("b")) == ("cpu", "cuda:0")
+    assert workers.wait_for_description("a") == "on cpu"
+    assert workers.wait_for_description("b") == "on cuda:0"
     connections.pop().close()
     eventually(lambda: workers.alive("a") == 2)
     for connection in connections:
