@@ -67,7 +67,9 @@ class Preprocessing:
 
     def normalize(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return uint8 [N, 3, H, W] `pixels` as the network's float32 input of the same shape."""
-        mean, std = (np.array(values, np.float32).reshape(3, 1, 1) * np.float32(255) for values in (self.mean, self.std))
+        mean, std = (
+            np.array(values, np.float32).reshape(3, 1, 1) * np.float32(255) for values in (self.mean, self.std)
+        )
         return (pixels - mean) / std
 
 
