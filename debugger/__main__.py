@@ -1,6 +1,7 @@
-"""Judges a job by its output folder and writes `report.json` and `report.html` into it.
+"""Judges a job by its output folder and writes `report.json` and `report.html` there.
 
 usage: python -m debugger OUT [--model DIR] [--pictures DIR] [--tensors DIR|s3://…] [--rules FILE.json|NAME,NAME…]
+                          [--to DIR]
 """
 
 import argparse
@@ -26,16 +27,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--pictures", type=Path, help="the folder that the files in predictions.csv are in")
     parser.add_argument("--tensors", help="what smdebug recorded: a folder or s3://… (default: OUT/debugger)")
     parser.add_argument("--rules", help="names with commas, or a JSON file of rule configurations (default: all)")
+    parser.add_argument("--to", type=Path, help="the folder for the report (default: OUT)")
     given = parser.parse_args(arguments)
     try:
         if not given.out.is_dir():
             raise NotADirectoryError(f"{given.out} is not a folder; name a job's output folder")
         chosen = configurations(given.rules)
-        write(given.out, given.model, given.pictures, given.tensors, chosen)
+        write(given.out, given.model, given.pictures, given.tensors, chosen, given.to)
     except (RulesError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(f"wrote {given.out / 'report.html'}")
+    print(f"wrote {(given.to or given.out) / 'report.html'}")
     return 0
 
 
@@ -45,15 +47,16 @@ def write(
     pictures: Path | None = None,
     tensors: str | None = None,
     chosen: list[Configuration] | None = None,
+    to: Path | None = None,
 ) -> None:
-    """Write `report.json` and `report.html` of the job whose output folder is `out`, whatever it lacks.
+    """Write `report.json` and `report.html` of the job whose output folder is `out`, whatever it lacks, there or `to`.
 
     Raises `OSError` when they cannot be written.
     """
     job = jobs.read(out, model)
     missing = list(job.missing)
     if pictures is None and job.predictions:
-        missing.append("The pictures were not given (--pictures), so that none is shown.")
+        missing.append("The pictures were not given, so that none is shown.")
     with ExitStack() as stack:
         reason = ""
         try:
@@ -68,9 +71,9 @@ def write(
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
     html = page(content, lambda name: thumbnail(pictures, name) if pictures else None)
     for name, body in (("report.json", text), ("report.html", html)):
-        partial = out / f".{name}.partial"
+        partial = (to or out) / f".{name}.partial"
         partial.write_text(body, encoding="utf-8", errors="replace")
-        partial.replace(out / name)
+        partial.replace((to or out) / name)
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def read(output: Path, model: Path | None = None) -> Job:
         profile.read_json(model / "model.json", "model.json, with settings and versions,", missing) if model else {}
     )
     if model is None:
-        missing.append("Settings and versions are the model's; its folder was not given (--model).")
+        missing.append("Settings and versions are the model's, which was not given.")
     history = metrics.get("history")
     found = profile.read(output / "profile")
     return Job(

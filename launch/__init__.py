@@ -6,8 +6,10 @@
     python -m launch.predict PICTURE...
     python -m launch.transform --model JOB --data DIR
     python -m launch.watch JOB
+    python -m launch.report JOB
 
-Every launcher takes `--dry-run` (print the requests, send nothing), `--request FILE` (any other field of the API) and
-`--local` (the same request on this machine). What is the same for all runs of an account comes from the environment:
-AWS_PROFILE and AWS_REGION as everywhere, and SAGEMAKER_ROLE, the execution role's name or ARN.
+Every launcher takes `--local` (the same request on this machine), and every one that sends requests takes `--dry-run`
+(print them, send nothing) and `--request FILE` (any other field of the API). What is the same for all runs of an
+account comes from the environment: AWS_PROFILE and AWS_REGION as everywhere, and SAGEMAKER_ROLE, the execution role's
+name or ARN.
 """

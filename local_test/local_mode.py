@@ -28,8 +28,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
+from launch.local import containers
 from launch.requests import Request
-from local_test import containers
 
 #: Local mode wants one, and contacts none.
 REGION = "us-east-1"
@@ -63,7 +63,7 @@ class LocalMode:
         self._call: _Call | None = None
         self._image = ""
         self._endpoint = ""
-        self._projects: set[str] = set()
+        self._compose_files: set[Path] = set()
 
     def __enter__(self) -> "LocalMode":
         self._exit.enter_context(contextlib.redirect_stdout(self._output))
@@ -128,7 +128,7 @@ class LocalMode:
         for attempt in itertools.count():
             if _answers_ping(self.port):
                 break
-            if attempt % 10 == 9 and any(map(containers.ended, self._containers())):
+            if attempt % 10 == 9 and any(containers.exit_code(each) is not None for each in self._containers()):
                 raise LocalModeError(f"the endpoint's container ended ({self._last_line('endpoint.log', 'silently')})")
             if self._call.error:
                 raise LocalModeError(f"the endpoint did not become ready ({self._call.error})")
@@ -137,24 +137,25 @@ class LocalMode:
 
     def endpoint_started(self) -> datetime:
         """Return when the endpoint's container was started."""
-        return containers.started(self._containers()[0])
+        begun = containers.docker("inspect", "--format", "{{.State.StartedAt}}", self._containers()[0])
+        return datetime.fromisoformat(begun)
 
     def _undeploy(self) -> None:
         if self._endpoint:
             # The client stops compose and leaves the container to it, which kills it after ten seconds.
             for container in self._containers():
-                containers.docker("stop", "--time", str(STOP_SECONDS), container)
+                containers.stop(container, STOP_SECONDS)
             with contextlib.suppress(Exception):  # when it never came up
                 self._client.delete_endpoint(EndpointName=self._endpoint)
 
     def _containers(self) -> list[str]:
-        # Compose names a project after the folder of its file, which the client removes before its containers.
-        self._projects |= {file.parent.name for file in self.work.glob("*/docker-compose.yaml")}
-        return [container for project in self._projects for container in containers.of_project(project)]
+        # Remembered, because the client removes a file before its containers.
+        self._compose_files |= set(self.work.glob("*/docker-compose.yaml"))
+        return [container for file in self._compose_files for container in containers.of_compose(file)]
 
     def _remove_containers(self) -> None:
         for container in self._containers():
-            containers.docker("rm", "--force", "--volumes", container)
+            containers.remove(container)
 
     def _last_line(self, log: str, otherwise: object) -> str:
         lines = (self._logs / log).read_text(encoding="utf-8").splitlines()

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from launch import requests
-from local_test import containers, draw
+from launch.local import containers
+from local_test import draw
 from local_test.local_mode import LocalMode, LocalModeError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -123,8 +124,8 @@ def trial(data: Path | None, weights: Path | None, out: Path) -> None:
     if agreeing < AGREEMENT * len(asked):
         raise TrialError(f"the endpoint and the trained model agree on only {agreeing} of {len(asked)} pictures")
     summary = {
-        "train_image_bytes": containers.image_bytes(TRAIN_IMAGE),
-        "serve_image_bytes": containers.image_bytes(SERVE_IMAGE),
+        "train_image_bytes": image_bytes(TRAIN_IMAGE),
+        "serve_image_bytes": image_bytes(SERVE_IMAGE),
         "hyperparameters": settings,
         "train_seconds": round(train_seconds, 3),
         "test_accuracy": accuracy,
@@ -137,6 +138,11 @@ def trial(data: Path | None, weights: Path | None, out: Path) -> None:
     }
     (out / "summary.json").write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"\nright: {picture.label}. The figures are in {out / 'summary.json'}")
+
+
+def image_bytes(image: str) -> int:
+    """Return the size of an image."""
+    return int(containers.docker("image", "inspect", "--format", "{{.Size}}", image))
 
 
 def make_room(out: Path) -> None:

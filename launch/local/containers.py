@@ -28,10 +28,10 @@ def docker(*arguments: str) -> str:
 
 
 def run(*arguments: str) -> None:
-    """Run `docker run`; raise `UserError` with what docker said where it failed."""
+    """Run `docker run`; raise `UserError` with what docker or the container said where it failed."""
     done = subprocess.run(["docker", "run", *arguments], capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise UserError(f"docker did not start the container: {' '.join(done.stderr.split())}")
+        raise UserError(f"the container failed: {' '.join(done.stderr.split())}")
 
 
 @cache

@@ -75,6 +75,8 @@ class Machine:
         """Copy the file, or all files below the folder, into `folder`."""
         source = _path(uri)
         if not source.exists():
+            if uri.endswith("/"):  # an empty folder, in S3
+                return []
             raise UserError(f"there is nothing at {uri}; check the URI")
         files = sorted(file for file in source.rglob("*") if file.is_file()) if source.is_dir() else [source]
         copies = [folder / (file.relative_to(source) if source.is_dir() else file.name) for file in files]

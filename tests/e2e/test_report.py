@@ -1,9 +1,11 @@
 """The report in a real browser: headless Chromium, at the width of a desk and of a phone."""
 
+import json
 import os
 import re
 import shutil
 import subprocess
+import sys
 from html import escape
 from pathlib import Path
 
@@ -20,18 +22,28 @@ onload = () => document.documentElement.dataset.width = frame.contentDocument.do
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make the report of a job with all there is, inside the training image, and return its page."""
-    folder = tmp_path_factory.mktemp("report")
-    code = (
-        "from pathlib import Path; from tests.unit.debugger.jobs import whole_job; from debugger.__main__ import main; "
-        "out = Path('/job/data'); out.mkdir(); whole_job(out); "
-        "raise SystemExit(main([str(out), '--model', '/job/model', '--pictures', '/job/pictures']))"
-    )
+    """Have launch.report make the report of a job with all there is, and return its page."""
+    folder = tmp_path_factory.mktemp("a job, ")
+    code = "from pathlib import Path; from tests.unit.debugger.jobs import whole_job; whole_job(Path('/job/data'))"
     inside = ["--volume", f"{CHECKOUT}:/checkout:ro", "--env", "PYTHONPATH=/checkout", "--workdir", "/checkout"]
-    user = ["--user", f"{os.getuid()}:{os.getgid()}", "--volume", f"{folder}:/job", "--network", "none"]
+    user = ["--user", f"{os.getuid()}:{os.getgid()}", "--mount", f'type=bind,"source={folder}",target=/job']
     image = "byoc-vision-train:latest"
-    subprocess.run(["docker", "run", "--rm", *inside, *user, image, "python", "-c", code], check=True)
+    (folder / "data").mkdir()
+    subprocess.run(
+        ["docker", "run", "--rm", "--network", "none", *inside, *user, image, "python", "-c", code], check=True
+    )
+    launcher = [sys.executable, "-m", "launch.report", folder, "--data", folder / "pictures"]
+    done = subprocess.run(launcher, cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == f"wrote {folder}/data/report.html"
+    assert {path.lstat().st_uid for path in folder.rglob("*")} == {os.getuid()}
     return folder / "data" / "report.html"
+
+
+def test_model_and_pictures_are_found(report: Path) -> None:
+    facts = json.loads(report.with_suffix(".json").read_text(encoding="utf-8"))
+    assert facts["missing"] == []
+    assert facts["versions"] == {"torch": "2.10"}
+    assert report.read_text(encoding="utf-8").count('src="data:image/jpeg') == 1
 
 
 def browse(page: Path, folder: Path, width: int, *options: str) -> tuple[str, list[str]]:

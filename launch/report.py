@@ -1,0 +1,170 @@
+"""Make a training job's report (again): the rules run here, in the training image, over what the job has left.
+
+    python -m launch.report JOB
+    python -m launch.report out/ --rules VanishingGradient,Overfit
+    python -m launch.report s3://bucket/byoc-vision/JOB/output/ --data DIR
+
+JOB is a training job, or what one has left: a folder that holds its output, or an S3 URI of a folder or an archive. A
+folder that smdebug wrote, in whatever job, is enough. Other rules, or other parameters, come from a JSON file of rule
+configurations as CreateTrainingJob takes them.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from classifier.errors import UserError
+from launch.engine import Engine
+from launch.launcher import parser
+from launch.local import containers, open_engine
+
+#: How far below the folder that the user names a job's parts are looked for, and by which files they are known.
+_LEVELS = ("", "*/", "*/*/")
+_OUTPUT = ("metrics.json", "predictions.csv", "profile/run.json", "debugger/collections/*/*.json")
+_MODEL = "model.json"
+_TENSORS = "collections/*/*_collections.json"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The folders of this machine that a job's parts are in: its output, its model, and what smdebug recorded."""
+
+    output: Path | None
+    model: Path | None
+    tensors: Path | None
+
+
+def options() -> argparse.ArgumentParser:
+    """Return the launcher's options."""
+    new = parser("report", __doc__, sends=False)
+    new.add_argument("job", metavar="JOB|DIR|URI", help="a training job, or what one has left: a folder or an S3 URI")
+    new.add_argument("--rules", metavar="NAMES|FILE", help="names with commas, or a JSON file (default: all)")
+    new.add_argument("--data", type=Path, metavar="DIR", help="the pictures, of which the report then shows some")
+    new.add_argument("--out", type=Path, metavar="DIR", help="for the report (default: DIR's output, else ./report)")
+    return new
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Do what the options say; return the exit code."""
+    given = options().parse_args(arguments)
+
+    from launch import engine
+
+    image = open_engine().image("train")  # of a job in AWS, too: what was pushed was built here
+    containers.require(image)
+    with tempfile.TemporaryDirectory(prefix="byoc-vision-") as scratch:
+        folder = Path(given.job)
+        fetched = "://" in given.job or not folder.is_dir()
+        if fetched:
+            folder = Path(scratch) / "fetched"
+            fetch(engine.pick(given.local), given.job, folder)
+        parts = find(folder, Path(scratch))
+        found = parts.output or parts.tensors
+        if found is None:
+            raise UserError(f"there is nothing of a training job in {given.job}; name the folder that has its output")
+        stays = not fetched and found.is_relative_to(folder)
+        out = given.out or (found if stays else Path("report"))
+        make(image, parts, out.absolute(), given.rules, given.data, Path(scratch))
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    for rule in report["rules"]:
+        if rule["RuleEvaluationStatus"] == "IssuesFound":
+            print(f"{rule['RuleConfigurationName']}: {rule['StatusDetails']}")
+    print(f"wrote {out / 'report.html'}")
+    return 0
+
+
+def fetch(engine: Engine, job: str, folder: Path) -> None:
+    """Copy what the job has left, of which `job` is the name or a URI, into `folder`; nothing is a `UserError`."""
+    if "://" in job:
+        uris = [job if job.endswith((".tar.gz", "/")) else f"{job}/"]
+    elif "/" in job:
+        raise UserError(f"{job} is no folder; name a training job, the folder that one has left, or an S3 URI")
+    else:
+        uris = _uris(engine, job)
+    if not [file for number, uri in enumerate(uris) for file in engine.fetch(uri, folder / str(number))]:
+        raise UserError(f"there is nothing at {uris[0]}; a job's output is there once it has ended, if it left any")
+
+
+def _uris(engine: Engine, job: str) -> list[str]:
+    """Return where the job's results are and, if the service's hook was configured, what that has recorded."""
+    from launch.errors import code_of
+
+    try:
+        described = engine.sagemaker.describe_training_job(TrainingJobName=job)
+    except Exception as error:
+        if code_of(error) not in ("ValidationException", "ResourceNotFound", "ResourceNotFoundException"):
+            raise
+        where = engine.region
+        raise UserError(f"{job!r} is neither a training job in {where} nor a folder; check the name") from None
+    uris = [f"{described['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{job}/output/"]
+    if "S3OutputPath" in described.get("DebugHookConfig", {}):
+        uris.append(f"{described['DebugHookConfig']['S3OutputPath'].rstrip('/')}/{job}/debug-output/")
+    return uris
+
+
+def find(folder: Path, scratch: Path) -> Parts:
+    """Return where in `folder` the parts of a job are; those in archives there are unpacked into `scratch`.
+
+    Raises `UserError` where there are those of several jobs.
+    """
+    places = [folder]
+    if None in (_first(places, *_OUTPUT), _first(places, _MODEL)):
+        archives = [archive for level in _LEVELS for archive in sorted(folder.glob(f"{level}*.tar.gz"))]
+        places += [_unpacked(archive, scratch / str(number)) for number, archive in enumerate(archives)]
+    output = _first(places, *_OUTPUT)
+    inside = output is not None and (output / "debugger").is_dir()
+    return Parts(output, _first(places, _MODEL), None if inside else _first(places, _TENSORS))
+
+
+def _first(places: list[Path], *marks: str) -> Path | None:
+    for place in places:
+        files = [(file, mark) for level in _LEVELS for mark in marks for file in place.glob(level + mark)]
+        found = {file.parents[mark.count("/")] for file, mark in files}
+        if len(found) > 1:
+            names = ", ".join(sorted(str(folder.relative_to(place)) for folder in found))
+            raise UserError(f"{place} holds what several jobs have left ({names}); name one of these")
+        if found:
+            return found.pop()
+    return None
+
+
+def _unpacked(archive: Path, folder: Path) -> Path:
+    folder.mkdir()
+    done = subprocess.run(["tar", "-xzf", archive, "-C", folder], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise UserError(f"{archive} cannot be unpacked ({done.stderr.partition(chr(10))[0]}); fetch it again")
+    return folder
+
+
+def make(image: str, parts: Parts, out: Path, rules: str | None, data: Path | None, scratch: Path) -> None:
+    """Write report.html and report.json into `out`. Raises `UserError` with what the container said, if it failed."""
+    if data and not data.is_dir():
+        raise UserError(f"{data} is no folder; --data wants the folder of pictures that the job was given")
+    out.mkdir(parents=True, exist_ok=True)
+    nothing = scratch / "nothing"
+    nothing.mkdir()
+    mounts, command = [(parts.output or nothing, "/job/output")], ["/job/output", "--to", "/job/report"]
+    for option, path in (("model", parts.model), ("tensors", parts.tensors), ("pictures", data)):
+        if path:
+            mounts.append((path, f"/job/{option}"))
+            command += [f"--{option}", f"/job/{option}"]
+    if rules and Path(rules).is_file():
+        mounts.append((Path(rules), "/job/rules.json"))
+        rules = "/job/rules.json"
+    volumes = [f'type=bind,"source={path.resolve()}",target={target},readonly' for path, target in mounts]
+    volumes.append(f'type=bind,"source={out}",target=/job/report')
+    containers.run(
+        *("--rm", "--network", "none", "--user", f"{os.getuid()}:{os.getgid()}"),
+        *(part for volume in volumes for part in ("--mount", volume)),
+        *(image, "python", "-m", "debugger", *command, *(["--rules", rules] if rules else [])),
+    )
+
+
+if __name__ == "__main__":
+    from launch.errors import guarded
+
+    guarded("launch.report", main)

@@ -1,0 +1,160 @@
+"""launch.report: what a job left is found, wherever it is, and judged in the training image."""
+
+import http.server
+import json
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cloud.conftest import Run, archive
+from tests.cloud.fake_aws import FakeAws, Refusal
+
+#: A job with two kinds of test pictures, of which it got every cat wrong.
+OUTPUT = {
+    "metrics.json": b'{"test_accuracy": 0.5}',
+    "predictions.csv": b"file,label,predicted,probability\na.jpg,cat,dog,0.9\nb.jpg,dog,dog,0.9\n",
+}
+MODEL = {"model.json": b'{"settings": {"lr": 0.25}}', "model.safetensors": b"weights"}
+DESCRIBED = {"TrainingJobName": "job", "OutputDataConfig": {"S3OutputPath": "s3://mine/jobs"}}
+
+
+@pytest.fixture
+def job(tmp_path: Path, aws: FakeAws, client: Callable[[str], Any]) -> str:
+    """A job whose archives are in S3; return the URI they are below."""
+    aws.script("DescribeTrainingJob", DESCRIBED)
+    s3 = client("s3")
+    s3.create_bucket(Bucket="mine")
+    for name, content in (("output", OUTPUT), ("model", MODEL)):
+        s3.upload_file(str(archive(tmp_path / name, content)), "mine", f"jobs/job/output/{name}.tar.gz")
+    return "s3://mine/jobs/job/output"
+
+
+def check(page: Path) -> None:
+    """Assert that the report has both archives' content."""
+    facts = json.loads(page.with_suffix(".json").read_text())
+    assert facts["figures"] == {"test_accuracy": 0.5} and facts["settings"] == {"lr": "0.25"}
+    assert "100% of class cat mispredicted" in page.read_text()
+
+
+def test_a_job_in_aws(run: Run, job: str, tmp_path: Path) -> None:
+    done = run("report", "job")
+    assert done.code == 0, done.err
+    assert done.out.splitlines() == [
+        "ClassImbalance: predictions: 100% of class cat mispredicted (1 of 1); threshold 0.7. "
+        "Judged on the test split's predictions.",
+        "wrote report/report.html",
+    ]
+    check(tmp_path / "report" / "report.html")
+
+
+def test_a_prefix_and_an_archive(run: Run, job: str, tmp_path: Path) -> None:
+    assert run("report", job, "--out", tmp_path / "all").code == 0
+    check(tmp_path / "all" / "report.html")
+    done = run("report", f"{job}/output.tar.gz", "--rules", "ClassImbalance", "--out", tmp_path / "one")
+    assert done.code == 0, done.err
+    facts = json.loads((tmp_path / "one" / "report.json").read_text())
+    assert [rule["Rule"] for rule in facts["rules"]] == ["ClassImbalance"] and facts["settings"] == {}
+
+
+def test_what_the_services_own_hook_recorded_is_fetched_too(
+    run: Run, aws: FakeAws, job: str, client: Callable[[str], Any], tmp_path: Path
+) -> None:
+    aws.script("DescribeTrainingJob", DESCRIBED | {"DebugHookConfig": {"S3OutputPath": "s3://mine/debugger/"}})
+    collections = "debugger/job/debug-output/collections/000000000/worker_0_collections.json"
+    client("s3").put_object(Bucket="mine", Key=collections, Body=b"broken")
+    assert run("report", "job").code == 0
+    missing = json.loads((tmp_path / "report" / "report.json").read_text())["missing"]
+    assert "worker_0_collections.json is damaged." in missing
+
+
+def test_a_folder_keeps_its_report_beside_what_it_is_made_from(run: Run, tmp_path: Path) -> None:
+    folders = {"results/output/data": OUTPUT, "results/model": MODEL}
+    for folder, files in folders.items():
+        (tmp_path / folder).mkdir(parents=True)
+        for name, content in files.items():
+            (tmp_path / folder / name).write_bytes(content)
+    done = run("report", "results")
+    assert done.code == 0, done.err
+    assert done.out.endswith("wrote results/output/data/report.html\n")
+    check(tmp_path / "results" / "output" / "data" / "report.html")
+
+
+def test_rules_and_parameters_of_ones_own(run: Run, job: str, tmp_path: Path) -> None:
+    rule = {"RuleConfigurationName": "mine", "RuleParameters": {"rule_to_invoke": "ClassImbalance"}}
+    rule["RuleParameters"]["threshold_misprediction"] = "1"
+    (tmp_path / "rules.json").write_text(json.dumps([rule]))
+    done = run("report", "job", "--rules", tmp_path / "rules.json")
+    assert done.out == "wrote report/report.html\n", done.err
+
+
+def test_an_unknown_rule(run: Run, job: str) -> None:
+    assert (
+        "There is no rule Overfitting; the rules are VanishingGradient"
+        in run("report", "job", "--rules", "Overfitting").sentence
+    )
+
+
+def test_no_such_job(run: Run, aws: FakeAws) -> None:
+    aws.script("DescribeTrainingJob", Refusal("ValidationException", "Requested resource not found."))
+    assert "'job' is neither a training job in us-east-1 nor a folder" in run("report", "job").sentence
+    assert "'job' is neither a training job in us-east-1 nor a folder" in run("report", "job", "--local").sentence
+    assert "results/job is no folder" in run("report", "results/job").sentence
+
+
+def test_a_job_without_output(run: Run, aws: FakeAws, client: Callable[[str], Any], tmp_path: Path) -> None:
+    aws.script("DescribeTrainingJob", DESCRIBED)
+    client("s3").create_bucket(Bucket="mine")
+    assert "there is nothing at s3://mine/jobs/job/output/; a job's output" in run("report", "job").sentence
+    assert "there is nothing of a training job in" in run("report", tmp_path).sentence
+
+
+def test_folders_of_several_jobs(run: Run, tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        (tmp_path / "jobs" / name).mkdir(parents=True)
+        (tmp_path / "jobs" / name / "metrics.json").write_text("{}")
+    assert "holds what several jobs have left (one, other); name one of these" in run("report", "jobs").sentence
+
+
+def test_an_archive_that_is_broken_off(run: Run, tmp_path: Path) -> None:
+    whole = archive(tmp_path / "output.tar.gz", OUTPUT).read_bytes()
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "output.tar.gz").write_bytes(whole[:-40])
+    assert "results/output.tar.gz cannot be unpacked" in run("report", "results").sentence
+
+
+def test_pictures_that_are_not_there(run: Run, job: str) -> None:
+    assert "nowhere is no folder; --data wants" in run("report", "job", "--data", "nowhere").sentence
+
+
+@pytest.fixture
+def forbidden() -> Iterator[str]:
+    """An S3 that permits nothing; yield its address."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(403)
+            self.end_headers()
+            self.wfile.write(b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>")
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing."""
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_s3_without_permission(run: Run, forbidden: str) -> None:
+    said = run("report", "s3://mine/jobs/job/", AWS_ENDPOINT_URL_S3=forbidden).sentence
+    assert "Access Denied" in said and "the credentials or the role lack that permission" in said
+
+
+def test_without_docker(run: Run, job: str) -> None:
+    assert "there is no Docker engine to work with" in run("report", "job", DOCKER_HOST="unix:///nowhere").sentence
