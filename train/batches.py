@@ -78,16 +78,20 @@ class Batches(ABC):
 
 
 class FeatureBatches(Batches):
-    """Batches of `features` [N, D] (float32), which lie with their `targets` [N] on the network's device."""
+    """Batches of features: sample i has row `rows[i]` of `features` [N, D] (float32) and the target `targets[i]`.
 
-    def __init__(self, features: Tensor, targets: Tensor, order: Order) -> None:
+    The features may be a file mapped into memory, or lie with the targets on the network's device.
+    """
+
+    def __init__(self, features: Tensor, rows: Tensor, targets: Tensor, order: Order) -> None:
         super().__init__(order)
-        self._features, self._targets = features, targets
+        self._features, self._rows, self._targets = features, rows, targets
 
     def epoch(self, number: int, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        device = self._targets.device
         for positions in self.order.batches(number, skip):
-            chosen = positions.to(self._features.device)
-            yield self._features[chosen], self._targets[chosen]
+            rows = self._rows[positions.to(self._rows.device)]
+            yield self._features[rows].to(device), self._targets[positions.to(device)]
 
 
 class PictureBatches(Batches):
@@ -111,7 +115,7 @@ class PictureBatches(Batches):
             _Pictures(split, preprocessing, augment, order.seed or 0),
             batch_sampler=self._places,
             num_workers=workers,
-            collate_fn=None if _fits_shared_memory(batch_bytes * (2 * workers + 1)) else _as_arrays,
+            collate_fn=None if fits_shared_memory(batch_bytes * (2 * workers + 1)) else _as_arrays,
             worker_init_fn=leave_signals_to_parent,
             persistent_workers=workers > 0,
             pin_memory=device.type == "cuda",
@@ -166,7 +170,8 @@ class _Pictures(Dataset[tuple[NDArray[np.uint8], int]]):
         return as_array(augmented), target
 
 
-def _fits_shared_memory(size: int) -> bool:
+def fits_shared_memory(size: int) -> bool:
+    """Whether `size` bytes can travel from worker processes through /dev/shm."""
     memory = Path("/dev/shm")
     return not memory.exists() or shutil.disk_usage(memory).free > 1.5 * size
 

@@ -57,6 +57,7 @@ class Settings:
     precision: str = _setting("float32", "number format of the network's arithmetic", choices=("float32", "bfloat16"))
     workers: int | None = _setting(None, "processes that decode pictures (preset: one a core)", 0, 512)
     seed: int = _setting(0, "start of every random choice", 0, 2**31 - 1)
+    extract_only: bool = _setting(False, "compute the features of a frozen backbone for other jobs, and end")
 
 
 #: The text that stands for "not set" where the weights or the machine decide.
@@ -82,9 +83,21 @@ def parse(values: Mapping[str, Any]) -> Settings:
             hint = f"did you mean {near[0]!r}?" if near else f"the names are {', '.join(known)}"
             raise SettingsError(f"there is no hyperparameter {name!r}; {hint}")
     settings = Settings(**{known[name].name: _value(known[name], value) for name, value in values.items()})
+    if settings.extract_only and not on_features(settings):
+        raise SettingsError(
+            "extract-only is for features that are computed once: set train-layers to head, augment to none, and take "
+            "no squeezenet, whose head is not its last layer"
+        )
     if not settings.pretrained and settings.train_layers == "head":
         raise SettingsError("pretrained is false, so a frozen backbone would stay random; set train-layers to all")
     return settings
+
+
+def on_features(settings: Settings) -> bool:
+    """Whether the head alone is trained and sees the same features in every epoch: they are computed once."""
+    # The head of a squeezenet comes before its pooling.
+    frozen = settings.train_layers == "head" and settings.augment == "none"
+    return frozen and not settings.arch.startswith("squeezenet")
 
 
 def from_sagemaker(raw: Mapping[str, Any]) -> Settings:

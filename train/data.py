@@ -4,12 +4,13 @@ A split is a folder with one folder per class. The training split alone decides 
 order. Every picture is decoded once before training begins, so that a damaged one is known and named at the start.
 """
 
+import hashlib
 import os
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from classifier import pictures
@@ -25,20 +26,32 @@ FOLDER_NAMES = {
 }
 
 
+#: Files that a thread reads at a time.
+_PART = 16
+
+
 class DataError(UserError):
     """The pictures given cannot be trained on."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """Pictures of one split: `files[i]` shows class `targets[i]`; `names[i]` is how reports call it."""
+    """Pictures of one split: `files[i]` shows class `targets[i]`; `names[i]` is how reports call it.
+
+    `digests[i]` is that of its bytes, once `checked` has read them.
+    """
 
     files: tuple[Path, ...] = ()
     targets: tuple[int, ...] = ()
     names: tuple[str, ...] = ()
+    digests: tuple[bytes, ...] = ()
 
     def __len__(self) -> int:
         return len(self.files)
+
+    def pictures(self) -> Iterator[tuple[bytes, Path]]:
+        """Yield each picture's digest and file."""
+        return zip(self.digests, self.files, strict=True)
 
     def take(self, keep: Sequence[int]) -> "Split":
         """Return the split of only the pictures at the positions `keep`."""
@@ -46,6 +59,7 @@ class Split:
             files=tuple(self.files[i] for i in keep),
             targets=tuple(self.targets[i] for i in keep),
             names=tuple(self.names[i] for i in keep),
+            digests=tuple(self.digests[i] for i in keep) if self.digests else (),
         )
 
 
@@ -119,35 +133,28 @@ def find(channels: Mapping[str, Path], validation_share: float, test_share: floa
     return Data(labels, **splits)
 
 
-def without_unreadable(data: Data, limit: float, workers: int, stop: StopSignal) -> tuple[Data, dict[str, str]]:
-    """Decode every picture and return the data without those that fail, and these: name -> reason.
+def checked(
+    data: Data, limit: float, workers: int, stop: StopSignal, known: Container[bytes] = ()
+) -> tuple[Data, dict[str, str]]:
+    """Read every picture; return the data, with digests, without those that cannot be read, and these: name -> reason.
 
-    Raises `DataError` when more than the share `limit` of all pictures fails, or a class loses its last training
-    picture.
+    Pictures whose digests are `known` have been read before: they are not decoded again. Raises `DataError` when more
+    than the share `limit` of all pictures fails, or a class loses its last training picture.
     """
-    files = [(name, i, file) for name, split in data.splits.items() for i, file in enumerate(split.files)]
-
-    def reason(file: Path) -> str | None:
-        stop.check()
-        try:
-            pictures.decode(file, at_least=1)
-        except pictures.PictureError as error:
-            return str(error)
-        return None
-
-    with ThreadPoolExecutor(max(1, workers)) as pool:  # Pillow's decoders release the interpreter lock.
-        found = progress(pool.map(reason, [file for _, _, file in files]), len(files), "checking pictures")
-        bad = {(name, i): why for (name, i, _), why in zip(files, found, strict=True) if why}
-    named = {data.splits[name].names[i]: why for (name, i), why in bad.items()}
+    files = [file for split in data.splits.values() for file in split.files]
+    found = _read_all(files, workers, stop, known)
+    splits, bad = {}, {}
+    for name, split in data.splits.items():
+        entries = [next(found) for _ in split.files]
+        bad |= {split.names[i]: reason for i, (_, reason) in enumerate(entries) if reason}
+        kept = split.take([i for i, (_, reason) in enumerate(entries) if not reason])
+        splits[name] = replace(kept, digests=tuple(digest for digest, reason in entries if not reason))
     if len(bad) > limit * len(files):
-        listed = "; ".join(f"{name}: {why}" for name, why in list(named.items())[:3])
+        listed = "; ".join(f"{name}: {why}" for name, why in list(bad.items())[:3])
         raise DataError(
             f"{len(bad)} of {len(files)} pictures cannot be read, more than max-unreadable allows ({limit:g} of them): "
             f"{listed}; repair or remove them, or raise max-unreadable"
         )
-    splits = {
-        name: split.take([i for i in range(len(split)) if (name, i) not in bad]) for name, split in data.splits.items()
-    }
     lost = set(range(len(data.labels))) - set(splits["train"].targets)
     if lost:
         raise DataError(
@@ -155,7 +162,40 @@ def without_unreadable(data: Data, limit: float, workers: int, stop: StopSignal)
         )
     if not splits["validation"]:
         raise DataError("no validation picture can be read; repair them or remove the validation split")
-    return Data(data.labels, **splits), named
+    return Data(data.labels, **splits), bad
+
+
+def digest(content: bytes) -> bytes:
+    """Return what a picture's content is known by (SHA-256)."""
+    return hashlib.sha256(content).digest()
+
+
+def _read_all(
+    files: Sequence[Path], workers: int, stop: StopSignal, known: Container[bytes]
+) -> Iterator[tuple[bytes, str]]:
+    """Yield each file's digest, and why it is no picture (nothing where it is one)."""
+
+    def read(some: Sequence[Path]) -> list[tuple[bytes, str]]:
+        return [_read(file, stop, known) for file in some]
+
+    parts = [files[begin : begin + _PART] for begin in range(0, len(files), _PART)]
+    with ThreadPoolExecutor(max(1, workers)) as pool:  # Pillow's decoders release the interpreter lock.
+        for part in progress(pool.map(read, parts), len(parts), "checking pictures"):
+            yield from part
+
+
+def _read(file: Path, stop: StopSignal, known: Container[bytes]) -> tuple[bytes, str]:
+    stop.check()
+    try:
+        content = file.read_bytes()
+        name = digest(content)
+        if name not in known:
+            pictures.decode(content, at_least=1)
+    except pictures.PictureError as error:
+        return b"", str(error)
+    except OSError as error:
+        return b"", f"the file cannot be read ({error.strerror})"
+    return name, ""
 
 
 def _split_folders(channels: Mapping[str, Path]) -> dict[str, Path]:

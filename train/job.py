@@ -19,7 +19,7 @@ from train.run import Run
 from train.stopping import StopSignal
 
 #: Channels that hold no training pictures.
-_OTHER_CHANNELS = ("weights", "checkpoint")
+_OTHER_CHANNELS = ("weights", "checkpoint", "features")
 
 
 def run(root: Path, stop: StopSignal) -> None:
@@ -75,6 +75,7 @@ def read(root: Path) -> Run:
         model=Path(os.environ.get("SM_MODEL_DIR", root / "model")),
         output=Path(os.environ.get("SM_OUTPUT_DATA_DIR", root / "output" / "data")),
         checkpoints=checkpoints,
+        features=channels.get("features"),
     )
 
 

@@ -16,13 +16,13 @@ from torch import nn
 from classifier import artifact, network
 from classifier.artifact import Classifier, write_whole
 from classifier.preprocessing import Preprocessing
-from train import data, metrics
+from train import config, data, features, metrics
 from train.batches import Batches, FeatureBatches, Order, PictureBatches
 from train.checkpoint import Checkpoint
 from train.config import Settings, SettingsError
 from train.data import Data, Split
 from train.distributed import ALONE, Group
-from train.features import extract, separable
+from train.features import Backbone, Extraction, Store
 from train.fit import Evaluation, Fit, Progress, evaluate, precision
 from train.normalization import measured
 from train.stopping import Stopped, StopSignal
@@ -36,6 +36,7 @@ class Run:
 
     `channels` are folders of labelled pictures by name (see `train.data.find`), `weights` a file of pretrained weights.
     The model's files go to `model`, all else the run leaves to `output`, its checkpoint to `checkpoints`.
+    `features` is a folder of features that other runs have computed, for those that it has.
     """
 
     settings: Settings
@@ -47,6 +48,7 @@ class Run:
     group: Group = ALONE
     stop: StopSignal = field(default_factory=StopSignal)
     report: Report = print
+    features: Path | None = None
 
     def __call__(self) -> None:
         """Train, test, and write the artifact, `metrics.json` and `predictions.csv`.
@@ -59,7 +61,8 @@ class Run:
         _check_arch(settings.arch)
         torch.manual_seed(settings.seed)
         found = data.find(self.channels, settings.validation_share, settings.test_share, settings.seed)
-        found, unreadable = data.without_unreadable(found, settings.max_unreadable, self._workers, self.stop)
+        seen = features.known(self._kept_features, self.features)
+        found, unreadable = data.checked(found, settings.max_unreadable, self._workers, self.stop, seen)
         for name, reason in unreadable.items():
             self._say(f"skipped {name}: {reason}")
         self._say(found.counts())
@@ -71,12 +74,15 @@ class Run:
 
         net = self._network(len(found.labels))
         preprocessing = self._preprocessing(found.train)
-        trained = net.get_submodule(network.head_name(net)) if self._on_features(net) else net
+        store = self._computed_features(net, preprocessing, found) if config.on_features(settings) else None
+        if settings.extract_only:
+            return
+        trained = net.get_submodule(network.head_name(net)) if store else net
         fit = Fit(
             trained,
             settings,
-            self._batches(net, preprocessing, found.train, "training"),
-            self._batches(net, preprocessing, found.validation, "validation"),
+            self._batches(preprocessing, found.train, store, training=True),
+            self._batches(preprocessing, found.validation, store),
         )
         classifier = Classifier(net, settings.arch, found.labels, preprocessing, settings=asdict(settings))
         checkpoint = Checkpoint(self.checkpoints, identity)
@@ -91,7 +97,7 @@ class Run:
         # The figures of the epoch that was kept come last, where a tuning job reads a trial's result.
         self._say(metrics.line({name: figures[name] for name in metrics.LAST}))
         if found.test:
-            tested = evaluate(trained, self._batches(net, preprocessing, found.test, "test"), settings, self.stop)
+            tested = evaluate(trained, self._batches(preprocessing, found.test, store), settings, self.stop)
             figures |= {"test_loss": tested.loss, "test_accuracy": tested.accuracy}
             self._say(metrics.line({"test_loss": tested.loss, "test_accuracy": tested.accuracy}))
         if self.group.rank == 0:
@@ -123,10 +129,6 @@ class Run:
         # A pixel's channels side by side: convolutions are faster so, on CPUs and on tensor cores.
         return net.to(self._device).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
-    def _on_features(self, net: nn.Module) -> bool:
-        """Whether the head alone is trained and sees the same features in every epoch: they are computed once."""
-        return self.settings.train_layers == "head" and self.settings.augment == "none" and separable(net)
-
     def _preprocessing(self, split: Split) -> Preprocessing:
         preset = network.preset(self.settings.arch, self.weights)
         if self.settings.image_size is not None:
@@ -140,23 +142,37 @@ class Run:
         order = Order(len(split), self.settings.test_batch_size, group=self.group)
         return PictureBatches(split, preprocessing, order, self._workers, self._device)
 
-    def _batches(self, net: nn.Module, preprocessing: Preprocessing, split: Split, what: str) -> Batches:
-        settings, training = self.settings, what == "training"
-        on_features = self._on_features(net)
+    @property
+    def _kept_features(self) -> Path:
+        # Where SageMaker copies to S3 what is to outlive an interruption.
+        return self.checkpoints / "features"
+
+    def _computed_features(self, net: nn.Module, preprocessing: Preprocessing, found: Data) -> Store:
+        backbone = Backbone(net, self.settings.arch, preprocessing, precision(self.settings), self._device)
+        size = features.CPU_BATCH if self._device.type == "cpu" else self.settings.test_batch_size
+        extraction = Extraction(
+            backbone, self._kept_features, self.features, size, self._workers, self.group, self.stop
+        )
+        return extraction({name: file for split in found.splits.values() for name, file in split.pictures()})
+
+    def _batches(
+        self, preprocessing: Preprocessing, split: Split, store: Store | None, training: bool = False
+    ) -> Batches:
+        settings = self.settings
         order = Order(len(split), settings.test_batch_size, group=self.group)
         if training:
-            order = Order(len(split), settings.batch_size, settings.seed, whole=not on_features, group=self.group)
-        if on_features:
-            pictures = self._pictures(preprocessing, split)
-            return FeatureBatches(*extract(net, pictures, precision(settings), what, self.stop), order)
+            order = Order(len(split), settings.batch_size, settings.seed, whole=store is None, group=self.group)
+        if store:
+            targets = torch.tensor(split.targets, device=self._device)
+            return FeatureBatches(*store.of(split.digests, self._device), targets, order)
         augment = settings.augment if training else "none"
         return PictureBatches(split, preprocessing, order, self._workers, self._device, augment)
 
     def _identity(self, found: Data) -> dict[str, object]:
         """What must be the same for a checkpoint to be continued: all that changes the result."""
         settings = {name: value for name, value in asdict(self.settings).items() if name != "workers"}
-        names = "\0".join(name for split in found.splits.values() for name in split.names)
-        pictures = f"{len(found.train)} for training, file names {hashlib.sha256(names.encode()).hexdigest()[:8]}"
+        content = hashlib.sha256(b"".join(name for split in found.splits.values() for name in split.digests))
+        pictures = f"{len(found.train)} for training, digest {content.hexdigest()[:8]}"
         return settings | {"labels": list(found.labels), "pictures": pictures, "device": self._device.type}
 
     def _write_predictions(self, found: Data, tested: Evaluation) -> None:

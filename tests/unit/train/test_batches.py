@@ -61,7 +61,7 @@ def test_the_random_stream_of_the_network_is_left_alone(split):
 def test_little_shared_memory_changes_nothing(split, monkeypatch):
     order = Order(len(split), 4, seed=0)
     usual = collect(PictureBatches(split, SMALL, order, 2, CPU))
-    monkeypatch.setattr(batches, "_fits_shared_memory", lambda size: False)
+    monkeypatch.setattr(batches, "fits_shared_memory", lambda size: False)
     through_pipes = collect(PictureBatches(split, SMALL, order, 2, CPU))
     assert torch.equal(usual[0], through_pipes[0])
     assert torch.equal(usual[1], through_pipes[1])
@@ -76,7 +76,7 @@ def test_inputs_are_normalised(split):
 
 def test_feature_batches_cover_each_sample_once_and_skip():
     features = torch.arange(10.0).reshape(10, 1)
-    source = FeatureBatches(features, torch.arange(10), Order(10, 4, seed=1))
+    source = FeatureBatches(features, torch.arange(9, -1, -1), torch.arange(9, -1, -1), Order(10, 4, seed=1))
     inputs, targets = collect(source)
     assert len(source.order) == 3
     assert torch.equal(inputs[:, 0].long(), targets)

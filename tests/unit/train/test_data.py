@@ -16,7 +16,7 @@ def find(**channels: Path) -> Data:
 
 
 def readable(found: Data, limit: float = 1.0) -> tuple[Data, dict[str, str]]:
-    return data.without_unreadable(found, limit, workers=2, stop=StopSignal())
+    return data.checked(found, limit, workers=2, stop=StopSignal())
 
 
 def test_a_channel_for_each_split(draw_classes, tmp_path):
@@ -174,4 +174,4 @@ def test_a_stop_is_heard_while_pictures_are_checked(draw_classes):
     stop = StopSignal()
     stop.requested = True
     with pytest.raises(Stopped):
-        data.without_unreadable(find(training=draw_classes("plain")), 1.0, 2, stop)
+        data.checked(find(training=draw_classes("plain")), 1.0, 2, stop)

@@ -12,6 +12,7 @@ from classifier import artifact, network
 from train import distributed
 from train.data import DataError
 from train.distributed import ALONE, join
+from train.features import Store
 
 
 def replica(port, rank, size, run, failures):
@@ -74,6 +75,22 @@ def test_the_head_ends_with_the_same_weights_and_figures(make_run, weights, tmp_
     assert many.metrics == pytest.approx(dict(one.metrics), abs=1e-4)
     alone, group = ((tmp_path / out / "output" / "predictions.csv").read_text() for out in ("alone", "group"))
     assert [row.split(",")[:3] for row in alone.split()] == [row.split(",")[:3] for row in group.split()]
+
+
+def test_features_that_replicas_have_kept_are_those_of_one(make_run, weights, tmp_path):
+    settings = {"pretrained": True, "train_layers": "head", "arch": "resnet18", "debug_interval": 0}
+    run = make_run(out="group", weights=weights, report=print, **settings)
+    assert not train_together([run, run])
+    assert not train_together([run, replace(run, checkpoints=tmp_path / "elsewhere")])
+    make_run(out="alone", weights=weights, **settings)()
+    store, other, alone = (
+        Store(next((tmp_path / folder / "features").iterdir()), 512)
+        for folder in ("group/checkpoints", "elsewhere", "alone/checkpoints")
+    )
+    assert store.rows.keys() == other.rows.keys() == alone.rows.keys()
+    for digest, row in alone.rows.items():
+        assert torch.equal(store.tensor()[store.rows[digest]], alone.tensor()[row])
+        assert torch.equal(other.tensor()[other.rows[digest]], alone.tensor()[row])
 
 
 def test_all_layers_learn_together_and_one_artifact_is_written(make_run, tmp_path):

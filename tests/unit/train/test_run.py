@@ -74,7 +74,7 @@ def test_frozen_means_frozen(make_run, weights, tmp_path, augment):
 
 def test_features_computed_once_give_the_same_model_as_running_the_backbone(make_run, weights, tmp_path, monkeypatch):
     head_run(make_run, weights, out="cached")()
-    monkeypatch.setattr("train.run.separable", lambda net: False)
+    monkeypatch.setattr("train.config.on_features", lambda settings: False)
     head_run(make_run, weights, out="direct")()
     cached, direct = (artifact.load(tmp_path / out / "model") for out in ("cached", "direct"))
     for name, tensor in direct.network.state_dict().items():

@@ -1,0 +1,261 @@
+"""Features are computed once for a picture, and never reused for another, nor for another network."""
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from classifier import artifact, network
+from train import config, features
+from train.features import Backbone, Extraction, FeaturesError, Store
+from train.stopping import Stopped, StopSignal
+
+WIDTH = 3
+
+
+def name(number):
+    return hashlib.sha256(str(number).encode()).digest()
+
+
+def rows(*numbers):
+    return np.array([[number] * WIDTH for number in numbers], np.float32)
+
+
+def head_run(make_run, weights, **settings):
+    return make_run(
+        weights=weights,
+        **{"pretrained": True, "train_layers": "head", "arch": "resnet18", "lr": 0.01, "debug_interval": 0, **settings},
+    )
+
+
+@pytest.fixture
+def weights(tmp_path):
+    torch.manual_seed(7)
+    file = tmp_path / "resnet18.pth"
+    torch.save(network.build("resnet18", 10).state_dict(), file)
+    return file
+
+
+@pytest.fixture
+def computed(monkeypatch):
+    """Return a list that gets the number of pictures in each batch that went through the backbone in this process."""
+    counted = []
+    real = Backbone.features
+
+    def features(self, pixels):
+        counted.append(int((pixels.flatten(1).amax(dim=1) > 0).sum()))
+        return real(self, pixels)
+
+    monkeypatch.setattr(Backbone, "features", features)
+    return counted
+
+
+def tensors(tmp_path, out):
+    return (tmp_path / out / "model" / "model.safetensors").read_bytes()
+
+
+def test_a_store_gives_back_what_was_added(tmp_path):
+    store = Store(tmp_path / "store", WIDTH)
+    store.add([name(1), name(2)], rows(1, 2))
+    store.add([name(2), name(3)], rows(9, 3))
+    again = Store(tmp_path / "store", WIDTH)
+    assert list(again.rows) == [name(1), name(2), name(3)]
+    found, chosen = again.of([name(3), name(1), name(3)], torch.device("cpu"))
+    assert torch.equal(found[chosen], torch.from_numpy(rows(3, 1, 3)))
+
+
+@pytest.mark.parametrize(("file", "size"), [("features", 4 * WIDTH), ("digests", 32)])
+@pytest.mark.parametrize("left", [0, 1, 31])
+def test_rows_that_were_half_written_do_not_count(tmp_path, file, size, left):
+    store = Store(tmp_path / "store", WIDTH)
+    store.add([name(1), name(2)], rows(1, 2))
+    store.add([name(3)], rows(3))
+    os.truncate(tmp_path / "store" / file, 2 * size + min(left, size - 1))
+    again = Store(tmp_path / "store", WIDTH)
+    assert list(again.rows) == [name(1), name(2)]
+    again.add([name(4)], rows(4))
+    found = Store(tmp_path / "store", WIDTH)
+    assert list(found.rows) == [name(1), name(2), name(4)]
+    assert torch.equal(found.tensor(), torch.from_numpy(rows(1, 2, 4)))
+
+
+def test_a_full_disk_says_what_to_do(tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(FeaturesError, match=r"No space left on device.*more disk"):
+        Store(tmp_path / "store", WIDTH).add([name(1)], rows(1))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_kept_features_give_the_very_same_model(make_run, weights, tmp_path, computed, workers):
+    head_run(make_run, weights, out="first", workers=workers)()
+    kept = tmp_path / "first" / "checkpoints" / "features"
+    computed.clear()
+    replace(head_run(make_run, weights, out="second"), features=kept)()
+    assert not computed
+    assert not (tmp_path / "second" / "checkpoints" / "features").exists()
+    head_run(make_run, weights, out="fresh")()
+    assert sum(computed) == 24
+    assert tensors(tmp_path, "first") == tensors(tmp_path, "second") == tensors(tmp_path, "fresh")
+
+
+def test_another_head_seed_and_split_reuse_all(make_run, weights, computed):
+    head_run(make_run, weights)()
+    computed.clear()
+    head_run(make_run, weights, lr=0.1, batch_size=7, test_batch_size=5, seed=3, validation_share=0.3)()
+    assert not computed
+
+
+@pytest.mark.parametrize(
+    "change", [{"image_size": 48}, {"precision": "bfloat16"}, {"arch": "resnet34"}, {"normalization": "data"}]
+)
+def test_what_changes_the_features_reuses_none(make_run, weights, tmp_path, computed, change):
+    head_run(make_run, weights)()
+    computed.clear()
+    if "arch" in change:
+        weights = tmp_path / "resnet34.pth"
+        torch.save(network.build("resnet34", 10).state_dict(), weights)
+    head_run(make_run, weights, **change)()
+    assert sum(computed) == 24
+
+
+def test_one_changed_weight_reuses_none(make_run, weights, computed):
+    head_run(make_run, weights)()
+    computed.clear()
+    state = torch.load(weights)
+    state["layer1.0.conv1.weight"][0, 0, 0, 0] += 0.001
+    torch.save(state, weights)
+    head_run(make_run, weights)()
+    assert sum(computed) == 24
+
+
+def test_only_changed_and_added_pictures_are_computed(make_run, weights, tmp_path, computed):
+    head_run(make_run, weights)()
+    computed.clear()
+    folder = tmp_path / "pictures" / "red"
+    picture = Image.open(folder / "red0.png")
+    picture.putpixel((20, 20), (0, 0, 0))
+    picture.save(folder / "red0.png")  # under its old name
+    shutil.copy(folder / "red1.png", folder / "another.png")
+    Image.new("RGB", (50, 40), (200, 20, 20)).save(folder / "new.png")
+    head_run(make_run, weights)()
+    assert sum(computed) == 2
+
+
+def test_given_features_are_completed_elsewhere(make_run, weights, tmp_path, computed):
+    head_run(make_run, weights, out="first")()
+    given = tmp_path / "first" / "checkpoints" / "features"
+    before = {file: file.read_bytes() for file in given.rglob("*") if file.is_file()}
+    Image.new("RGB", (50, 40), (200, 20, 20)).save(tmp_path / "pictures" / "red" / "new.png")
+    computed.clear()
+    replace(head_run(make_run, weights, out="second"), features=given)()
+    assert sum(computed) == 1
+    assert before == {file: file.read_bytes() for file in given.rglob("*") if file.is_file()}
+
+
+class StopAfter(StopSignal):
+    """Asks for a stop once a run has looked for one `looks` times."""
+
+    def __init__(self, looks):
+        self.left = looks
+
+    @property
+    def requested(self):
+        self.left -= 1
+        return self.left < 0
+
+
+def test_an_interrupted_extraction_goes_on(make_run, weights, tmp_path, computed):
+    with pytest.raises(Stopped):
+        head_run(make_run, weights, stop=StopAfter(24 + 1))()  # 24 pictures are checked before
+    done = sum(computed)
+    assert 0 < done < 24
+    head_run(make_run, weights)()
+    assert sum(computed) == 24
+    head_run(make_run, weights, out="whole")()
+    assert tensors(tmp_path, "out") == tensors(tmp_path, "whole")
+
+
+KILLED = """
+import os, runpy, signal, sys
+from train import features
+
+writes, real = 0, os.fsync
+
+def fsync(handle):
+    global writes
+    writes += 1
+    if writes == int(os.environ["DIE_AT"]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    real(handle)
+
+os.fsync = fsync
+sys.argv[0] = "train"
+runpy.run_module("train", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("die_at", [1, 2, 3])
+def test_killed_while_writing_features(make_run, weights, tmp_path, die_at):
+    make_run()
+    options = {"data": tmp_path / "pictures", "weights": weights, "arch": "resnet18", "image-size": 32, "epochs": 2}
+    command = [f"--{name}={value}" for name, value in options.items()]
+    environment = os.environ | {"DIE_AT": str(die_at)}
+    out = f"--out={tmp_path / 'out'}"
+    killed = subprocess.run([sys.executable, "-c", KILLED, out, *command], env=environment, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL
+    for folder in ("out", "whole"):
+        out = f"--out={tmp_path / folder}"
+        subprocess.run([sys.executable, "-m", "train", out, *command], check=True, stdout=subprocess.DEVNULL)
+    assert tensors(tmp_path, "out") == tensors(tmp_path, "whole")
+
+
+def test_kept_features_spare_decoding(make_run, weights, monkeypatch):
+    head_run(make_run, weights)()
+
+    def decode(*_, **__):
+        raise AssertionError("a picture was decoded")
+
+    monkeypatch.setattr("classifier.pictures.decode", decode)
+    head_run(make_run, weights, lr=0.1)()
+
+
+def test_extract_only_leaves_features_and_nothing_else(make_run, weights, tmp_path, computed):
+    head_run(make_run, weights, out="extraction", extract_only=True)()
+    assert not (tmp_path / "extraction" / "model").exists()
+    assert not (tmp_path / "extraction" / "output").exists()
+    computed.clear()
+    replace(head_run(make_run, weights), features=tmp_path / "extraction" / "checkpoints" / "features")()
+    assert not computed
+    artifact.load(tmp_path / "out" / "model")
+
+
+@pytest.mark.parametrize("other", [{"train-layers": "all"}, {"augment": "basic"}, {"arch": "squeezenet1_0"}])
+def test_extract_only_where_there_is_nothing_to_extract(other):
+    with pytest.raises(config.SettingsError, match="extract-only is for features"):
+        config.parse({"extract-only": True, **other})
+
+
+def test_a_picture_that_changes_meanwhile_is_told(make_run, weights, tmp_path):
+    net = network.build("resnet18", 3)
+    run = head_run(make_run, weights)
+    backbone = Backbone(net, "resnet18", network.preset("resnet18").resized(32), torch.float32, torch.device("cpu"))
+    extraction = Extraction(backbone, tmp_path / "kept", None, 4, 0, run.group, run.stop)
+    with pytest.raises(FeaturesError, match=r"red0\.png was changed while it was read"):
+        extraction({name(0): tmp_path / "pictures" / "red" / "red0.png"})
+
+
+def test_what_is_known_of_several_folders(tmp_path):
+    Store(tmp_path / "a" / "recipe", WIDTH).add([name(1)], rows(1))
+    Store(tmp_path / "b" / "other", 1).add([name(2)], rows(2)[:, :1])
+    assert features.known(tmp_path / "a", None, tmp_path / "b", tmp_path / "none") == {name(1), name(2)}
