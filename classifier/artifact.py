@@ -1,27 +1,37 @@
-"""The trained model on disk: `model.safetensors` (the tensors) and `model.json` (all else one needs to answer).
+"""The trained model on disk, as plain data: nothing is unpickled, nothing of the training image is needed to load it.
 
-Plain data: nothing is unpickled, and nothing of the training image is needed to load it.
+    model.safetensors    the network's tensors
+    model.json           all else one needs to answer
+    probes.npy           validation pictures, uint8 [N, 3, height, width], on which a faster way to compute is tried
+    cpu/                 the network as graphs for CPUs without torch; `train.export` makes them
+
+The last two can be missing. Only `save` and `load` need torch.
 """
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import nn
 
-from classifier import network
 from classifier.errors import UserError
 from classifier.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    from torch import nn
 
 FORMAT_VERSION = 1
 TENSORS = "model.safetensors"
 DESCRIPTION = "model.json"
+PROBES = "probes.npy"
+GRAPHS = "cpu"
 
 
 class ArtifactError(UserError):
@@ -29,10 +39,9 @@ class ArtifactError(UserError):
 
 
 @dataclass(frozen=True)
-class Classifier:
-    """A trained network and what it takes to use it; `labels[i]` is the name of class i."""
+class Description:
+    """What it takes to use a trained network; `labels[i]` is the name of class i."""
 
-    network: nn.Module
     arch: str
     labels: tuple[str, ...]
     preprocessing: Preprocessing
@@ -40,11 +49,20 @@ class Classifier:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Classifier(Description):
+    """A trained network with its description."""
+
+    network: "nn.Module" = field(kw_only=True)
+
+
 def save(classifier: Classifier, folder: Path) -> None:
     """Write `classifier` into `folder`; whatever interrupts it, a file there is whole or the one of before.
 
-    Raises `ArtifactError` when the disk is full or refuses.
+    Probes and graphs of an earlier model there are removed. Raises `ArtifactError` when the disk is full or refuses.
     """
+    from safetensors.torch import save_file
+
     description = {
         "format_version": FORMAT_VERSION,
         "arch": classifier.arch,
@@ -56,6 +74,8 @@ def save(classifier: Classifier, folder: Path) -> None:
     }
     tensors = {name: tensor.contiguous() for name, tensor in classifier.network.state_dict().items()}
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / PROBES).unlink(missing_ok=True)
+    shutil.rmtree(folder / GRAPHS, ignore_errors=True)
     write_whole(folder / TENSORS, lambda path: save_file(tensors, path))
     text = json.dumps(description, indent=2, ensure_ascii=False)
     write_whole(folder / DESCRIPTION, lambda path: path.write_text(text, encoding="utf-8"))
@@ -66,26 +86,58 @@ def load(folder: Path) -> Classifier:
 
     Raises `ArtifactError` naming what is missing, damaged or does not fit together.
     """
-    for name in (DESCRIPTION, TENSORS):
-        if not (folder / name).is_file():
-            raise ArtifactError(f"the model has no {name}; use the model.tar.gz that a training job left")
+    from safetensors.torch import load_file
+
+    from classifier import network
+
+    description = describe(folder)
+    require(folder / TENSORS)
     try:
-        description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-        if description["format_version"] != FORMAT_VERSION:
+        net = network.build(description.arch, len(description.labels))
+        net.load_state_dict(load_file(folder / TENSORS))
+    except (ValueError, SafetensorError, RuntimeError, OSError) as error:
+        raise damaged(error) from error
+    return Classifier(**vars(description), network=net.eval())
+
+
+def describe(folder: Path) -> Description:
+    """Return what the classifier in `folder` is, without its network; raises `ArtifactError` as `load` does."""
+    require(folder / DESCRIPTION)
+    try:
+        content = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        if content["format_version"] != FORMAT_VERSION:
             raise ArtifactError(
-                f"{DESCRIPTION} has format {description['format_version']}, this image reads {FORMAT_VERSION}; "
+                f"{DESCRIPTION} has format {content['format_version']}, this image reads {FORMAT_VERSION}; "
                 "serve it with the image version that trained it"
             )
-        labels = tuple(description["labels"])
-        preprocessing = Preprocessing.from_json(description["preprocessing"])
-        net = network.build(description["arch"], len(labels))
-        net.load_state_dict(load_file(folder / TENSORS))
-    except (KeyError, TypeError, ValueError, SafetensorError, RuntimeError, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ArtifactError(f"the model's files are damaged or do not match ({reason}); train it again") from error
-    return Classifier(
-        net.eval(), description["arch"], labels, preprocessing, description["metrics"], description["settings"]
-    )
+        preprocessing = Preprocessing.from_json(content["preprocessing"])
+        return Description(
+            content["arch"], tuple(content["labels"]), preprocessing, content["metrics"], content["settings"]
+        )
+    except (KeyError, TypeError, ValueError, OSError) as error:
+        raise damaged(error) from error
+
+
+def probes(folder: Path) -> NDArray[np.uint8] | None:
+    """Return the probe pictures kept in `folder`, uint8 [N, 3, height, width], if it has any."""
+    file = folder / PROBES
+    try:
+        pixels: NDArray[np.uint8] | None = np.load(file, allow_pickle=False) if file.is_file() else None
+    except (ValueError, OSError, EOFError) as error:
+        raise damaged(error) from error
+    return pixels
+
+
+def require(file: Path) -> None:
+    """Raise `ArtifactError` where the model has no such file."""
+    if not file.is_file():
+        raise ArtifactError(f"the model has no {file.name}; use the model.tar.gz that a training job left")
+
+
+def damaged(error: Exception) -> ArtifactError:
+    """Return the error that tells the user of `error`, which a reader of the model's files raised."""
+    reason = " ".join(str(error).split())[:200]
+    return ArtifactError(f"the model's files are damaged or do not match ({reason}); train it again")
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:

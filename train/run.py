@@ -84,7 +84,9 @@ class Run:
             self._batches(preprocessing, found.train, store, training=True),
             self._batches(preprocessing, found.validation, store),
         )
-        classifier = Classifier(net, settings.arch, found.labels, preprocessing, settings=asdict(settings))
+        classifier = Classifier(
+            settings.arch, found.labels, preprocessing, settings=asdict(settings), network=net
+        )
         checkpoint = Checkpoint(self.checkpoints, identity)
         try:
             progress = fit.run(checkpoint, self.stop, self._say)

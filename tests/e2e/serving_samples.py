@@ -67,7 +67,7 @@ def main(out: Path) -> None:
         head.bias.sub_(logits.mean(dim=0)).mul_(scale)
         expected = torch.softmax(net(inputs), dim=1)
     labels = tuple(f"{index + 1:03}.Hund_ß_{index}" for index in range(CLASSES))
-    artifact.save(artifact.Classifier(net, ARCH, labels, preprocessing), out / "model")
+    artifact.save(artifact.Classifier(ARCH, labels, preprocessing, network=net), out / "model")
     np.save(out / "tensor.npy", inputs[:3].numpy())
     names = [file.name for file in good]
     (out / "expected.json").write_text(json.dumps(dict(zip(names, expected.tolist(), strict=True))))

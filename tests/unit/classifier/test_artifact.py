@@ -17,8 +17,8 @@ def small() -> Classifier:
     torch.manual_seed(0)
     preprocessing = Preprocessing(40, 32, (0.5, 0.4, 0.3), (0.2, 0.2, 0.2), "bicubic")
     return Classifier(
-        network.build("mobilenet_v3_small", 3).eval(), "mobilenet_v3_small", LABELS, preprocessing,
-        {"validation_accuracy": 0.5}, {"lr": 0.1},
+        "mobilenet_v3_small", LABELS, preprocessing, {"validation_accuracy": 0.5}, {"lr": 0.1},
+        network=network.build("mobilenet_v3_small", 3).eval(),
     )  # fmt: skip
 
 

@@ -25,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
     with torch.no_grad():
         net.get_submodule("fc").weight.mul_(20)
     labels = tuple(f"label {index}" for index in range(7))
-    artifact.save(artifact.Classifier(net, "resnet18", labels, PREPROCESSING), tmp_path)
+    artifact.save(artifact.Classifier("resnet18", labels, PREPROCESSING, network=net), tmp_path)
     return tmp_path
 
 
@@ -34,7 +34,9 @@ def test_pictures_are_answered_by_the_network_in_one_batch(folder: Path) -> None
     pictures = [Image.fromarray(pixels) for pixels in noise]
     classifier = artifact.load(folder)
     with torch.no_grad():
-        inputs = torch.from_numpy(PREPROCESSING.normalize(np.stack([PREPROCESSING.pixels(image) for image in pictures])))
+        inputs = torch.from_numpy(
+            PREPROCESSING.normalize(np.stack([PREPROCESSING.pixels(image) for image in pictures]))
+        )
         expected = torch.softmax(classifier.network(inputs), dim=1)
 
     model = inference.model_fn(str(folder))
