@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the images for linux/amd64, tagged "latest" and by commit.
 #
-# usage: ./build.sh [train|serve|all]      (default: all)
+# usage: ./build.sh [train|serve|serve-cpu|all]      (default: all)
 #
 # environment, all optional:
 #   BASE_IMAGE      a Debian 12 image to build on instead of debian:bookworm-slim
@@ -14,8 +14,8 @@ cd "$(dirname "$0")"
 usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p;}' "$0"; }
 
 case ${1:-all} in
-all) targets=(train serve) ;;
-train | serve) targets=("$1") ;;
+all) targets=(train serve serve-cpu) ;;
+train | serve | serve-cpu) targets=("$1") ;;
 -h | --help) usage; exit ;;
 *)
     echo "build.sh: unknown target '$1'" >&2
@@ -31,9 +31,12 @@ if "$docker" buildx version >/dev/null 2>&1; then
     options+=(--load --provenance=false) # SageMaker takes no image index, which provenance would make
 fi
 
+label=org.opencontainers.image
+options+=(--label "$label.licenses=Apache-2.0" --label "$label.description=Image classification on SageMaker")
 if revision=$(git rev-parse --verify --short HEAD 2>/dev/null); then
     [[ -z $(git status --porcelain) ]] || revision+=-dirty
-    options+=(--build-arg "REVISION=$revision" --build-arg "CREATED=$(git show --no-patch --format=%cI HEAD)")
+    options+=(--label "$label.version=$revision" --label "$label.revision=$revision"
+        --label "$label.created=$(git show --no-patch --format=%cI HEAD)")
 fi
 
 for name in http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do
@@ -81,10 +84,12 @@ build() { # on a terminal BuildKit draws its progress; elsewhere its long log is
 report=
 for target in "${targets[@]}"; do
     image=byoc-vision-$target
+    stage=(--target "$target")
+    [[ $target != serve-cpu ]] || stage=(--target serve --build-arg RUNTIME=openvino)
     tags=(--tag "$image:latest" ${revision:+--tag "$image:$revision"})
     echo "building $image"
     SECONDS=0
-    if ! build "${options[@]}" --target "$target" "${tags[@]}"; then
+    if ! build "${options[@]}" --label "$label.title=$image" "${stage[@]}" "${tags[@]}"; then
         echo "build.sh: $image was not built; the reason is in the lines above." >&2
         exit 1
     fi

@@ -3,7 +3,7 @@
 # URIs with digests in .byoc/images.json, where the launchers find them. Repositories that are missing are created. Layers
 # that the registry holds already are not sent again.
 #
-# usage: ./push.sh [train|serve|all]      (default: all)
+# usage: ./push.sh [train|serve|serve-cpu|all]      (default: all)
 #
 # environment: AWS credentials and region as everywhere (AWS_PROFILE, AWS_REGION, ...)
 #   PYTHON       a Python that has the packages of requirements.txt (default: .venv's, else python3)
@@ -18,8 +18,8 @@ fail() {
 }
 
 case ${1:-all} in
-all) images=(byoc-vision-train byoc-vision-serve) ;;
-train | serve) images=("byoc-vision-$1") ;;
+all) images=(byoc-vision-train byoc-vision-serve byoc-vision-serve-cpu) ;;
+train | serve | serve-cpu) images=("byoc-vision-$1") ;;
 -h | --help) usage; exit ;;
 *)
     echo "push.sh: unknown target '$1'" >&2

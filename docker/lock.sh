@@ -3,7 +3,8 @@
 #
 # usage: docker/lock.sh
 #
-# Each lock holds only what the ones before it lack, so no version is pinned in two places.
+# Each lock holds only what the ones before it lack, so no version is pinned in two places. OpenVINO's telemetry, which
+# reports to its makers, is left out: no image makes requests of its own.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -24,7 +25,7 @@ lock() { # NAME, then the locks that NAME.lock builds on
     done
     ./install.sh uv pip compile --quiet --upgrade --generate-hashes --no-annotate \
         --python-version 3.11 --python-platform x86_64-manylinux_2_36 \
-        --custom-compile-command docker/lock.sh ${known[@]+"${known[@]}"} \
+        --custom-compile-command docker/lock.sh --no-emit-package openvino-telemetry ${known[@]+"${known[@]}"} \
         "$name.in" --output-file "$name.lock"
     echo "$name.lock: $(grep -c == "$name.lock") packages"
 }
@@ -32,5 +33,6 @@ lock() { # NAME, then the locks that NAME.lock builds on
 lock tools
 lock base
 lock torch base
-lock train base torch
-lock serve base torch
+lock openvino base
+lock train base torch openvino
+lock serve base torch openvino

@@ -25,6 +25,10 @@ rm -f nvidia/nvshmem/lib/libnvshmem_device.bc
 # CUDA headers. Triton carries the ones it compiles against itself; torch's own stay for torch.compile.
 rm -rf nvidia/*/include
 
+# Of OpenVINO: what runs networks on other devices than CPUs, what reads other formats than its own and torch's, headers.
+rm -rf openvino/include openvino/libs/cache.json openvino/libs/libopenvino_intel_[gn]pu_plugin.so
+rm -f openvino/libs/libopenvino_{gguf,jax,onnx,paddle,tensorflow,tensorflow_lite}_frontend.so*
+
 # Build and test tools of torch and Triton.
 rm -rf torch/bin/protoc* triton/FileCheck triton/instrumentation
 
