@@ -1,0 +1,102 @@
+"""The command line: which comparisons, on what, how often, and where the results go."""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from bench import machine, page, pictures, places, serving, training
+from bench.places import Here, Image
+from bench.results import BenchError, Result
+from bench.subject import ARCH, Subject
+from classifier.errors import UserError
+
+_TRAINING: dict[str, Callable[[Subject], Result]] = {
+    "head": training.head,
+    "tuning": training.tuning,
+    "all-layers": training.all_layers,
+    "all-layers-resnet50": training.all_layers_resnet50,
+    "debugger": training.debugger,
+    "memory": training.memory,
+}
+_SERVING: dict[str, Callable[[Subject], Result]] = {
+    "throughput": serving.throughput,
+    "accuracy": serving.accuracy,
+    "concurrency": serving.concurrency,
+    "start": serving.start,
+}
+COMPARISONS = _TRAINING | _SERVING
+GROUPS = {"training": list(_TRAINING), "serving": list(_SERVING)}
+
+
+def main() -> int:
+    """Run the command line; return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description="Measure this project beside what users do today, and write the results page.",
+        epilog=f"comparisons: {', '.join(COMPARISONS)}. 'training' and 'serving' are all of a kind; 'page' measures "
+        "nothing and writes the page anew.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("comparisons", nargs="*", metavar="COMPARISON", help="what to measure (default: everything)")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="JPEGs in train/, valid/, test/ (default: drawn ones)")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help=f"weights of {ARCH} (default: random ones)")
+    parser.add_argument("--repetitions", type=int, default=3, metavar="N", help="of each side (default: %(default)s)")
+    parser.add_argument(
+        "--out", type=Path, default=machine.ROOT / "bench" / "results", metavar="DIR", help="the results"
+    )
+    parser.add_argument("--here", action="store_true", help="train with this Python's torch, not in the image")
+    given = parser.parse_args()
+    try:
+        names = _names(given.comparisons)
+        with tempfile.TemporaryDirectory(prefix="byoc-vision-bench-") as scratch:
+            if names:
+                _measure(names, given, Path(scratch))
+        page.write(given.out, list(COMPARISONS))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; the comparisons that had ended are kept", file=sys.stderr)
+        return 130
+    print(f"the page is {given.out / 'README.md'}")
+    return 0
+
+
+def _names(given: list[str]) -> list[str]:
+    wanted: list[str] = []
+    for name in given or list(COMPARISONS):
+        if name not in [*COMPARISONS, *GROUPS, "page"]:
+            raise BenchError(f"there is no comparison {name!r}; there are {', '.join([*GROUPS, *COMPARISONS])}")
+        wanted += GROUPS.get(name, [name])
+    return [name for name in dict.fromkeys(wanted) if name != "page"]
+
+
+def _measure(names: list[str], given: argparse.Namespace, scratch: Path) -> None:
+    here = given.here or not places.has_docker()
+    if here and not places.has_torch():
+        raise BenchError(
+            "there is neither Docker nor torch here; install Docker, or run this with a Python that has torch"
+        )
+    for path in (given.data, given.weights):
+        if path is not None and not path.exists():
+            raise BenchError(f"{path} does not exist; name a folder of pictures and a file of weights")
+    data = given.data.resolve() if given.data else pictures.draw_set(scratch / "drawn")
+    pictures.check(data)
+    weights = given.weights.resolve() if given.weights else scratch / f"{ARCH}-random.pth"
+    place = Here() if here else Image(places.build("train"), [data, weights.parent], scratch)
+    subject = Subject(data, weights, place, given.repetitions, scratch, say=lambda line: print(f"  {line}", flush=True))
+    if not given.weights:
+        training.random_weights(subject, ARCH)
+    for name in names:
+        print(f"== {name}", flush=True)
+        result = replace(COMPARISONS[name](subject), about=machine.about())
+        result.save(given.out / f"{name}.json")
+        for verdict in result.verdicts:
+            print(f"{verdict.what}: {verdict.figure} (bar {verdict.bar})", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,315 @@
+"""The comparisons about serving, all on the CPU: endpoints of the images, asked over HTTP as clients do."""
+
+import csv
+import json
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+from bench import load, pictures, places
+from bench.load import Load
+from bench.results import BenchError, Kind, Line, Result, Side, alternate, at_least, at_most
+from bench.subject import ARCH, Subject
+from bench.training import random_weights
+
+#: Connections of the load, and seconds of it after some to warm up; for the curve over connections, each.
+CONNECTIONS, SECONDS, WARM_UP = 8, 12.0, 3.0
+CURVE, CURVE_SECONDS = (1, 2, 4, 8, 16, 32), 5.0
+
+#: The longest wait for an endpoint's first answer, in seconds.
+PATIENCE = 180.0
+
+
+@dataclass(frozen=True)
+class Server:
+    """One side: what is started in which image with which model."""
+
+    name: str
+    kind: Kind
+    image: str
+    model: Path
+    command: Sequence[str] = ("serve",)
+    environment: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A running server's container and its port on this machine."""
+
+    container: str
+    port: int
+
+
+@dataclass(frozen=True)
+class Models:
+    """ResNet-50 as an artifact and as users deploy it, what its head was trained on, and JPEGs of 500 x 375 pixels."""
+
+    artifact: Path
+    users: Path
+    pictures: Path
+    bodies: Sequence[bytes]
+
+
+def throughput(subject: Subject) -> Result:
+    """Requests per second of ResNet-50 at eight connections."""
+    models, servers = _models(subject), _servers(subject)
+    found = alternate({each.name: partial(_load, each, models) for each in servers}, subject.repetitions, subject.say)
+    subject.say("the functions without a server")
+    limits = [_direct(subject, image, models) for image in ("serve", "serve-cpu")]
+    sides = [_side(each, found[each.name]) for each in servers]
+    sides += [
+        Side(f"limit: {image}, no server", "limit", [rates["request"]])
+        for image, rates in zip(("serve", "serve-cpu"), limits, strict=True)
+    ]
+    rate = {side.name: side.median for side in sides}
+    baseline = rate["today's endpoint"]
+    lean = [latency for each in found["serve-cpu"] for latency in each.latencies]
+    return Result(
+        title="Serving on CPU",
+        text=f"ResNet-50, 500×375 JPEGs over {CONNECTIONS} keep-alive connections for {SECONDS:.0f} s, after "
+        f"{WARM_UP:.0f} s to warm up. The client works on the same cores.",
+        unit="requests/s",
+        sides=sides,
+        verdicts=[
+            at_least("serve-cpu, times the baseline", rate["serve-cpu"] / baseline, 5),
+            at_least("serve-cpu in float32, times the baseline", rate["serve-cpu, float32"] / baseline, 2),
+            at_most("serve-cpu, p99 / p50", load.percentile(lean, 0.99) / load.percentile(lean, 0.5), 2.5),
+            at_least("serve, times the baseline", rate["serve"] / baseline, 2),
+            at_least("serve, share of its limit", rate["serve"] / limits[0]["request"], 0.9, "{:.3f}"),
+        ],
+        notes=[
+            f"{image} without a server, one process a core: {{request:.1f}} whole requests/s; decoding alone "
+            "{decoding:.0f}/s, the network alone {network:.1f}/s.".format(image=image, **rates)
+            for image, rates in zip(("serve", "serve-cpu"), limits, strict=True)
+        ]
+        + ["The ResNet-50's backbone has random weights with batch norm measured: for speed that makes no difference."],
+    )
+
+
+def _side(server: Server, loads: Sequence[Load]) -> Side:
+    latencies = [latency for each in loads for latency in each.latencies]
+    details = {
+        "p50, ms": f"{load.percentile(latencies, 0.5):.0f}",
+        "p99, ms": f"{load.percentile(latencies, 0.99):.0f}",
+        "errors": str(sum(each.errors for each in loads)),
+        "client's share of a core": f"{median(each.client for each in loads):.1%}",
+    }
+    return Side(server.name, server.kind, [each.rate for each in loads], details)
+
+
+def concurrency(subject: Subject) -> Result:
+    """Requests per second and errors as the number of connections grows."""
+    models = _models(subject)
+    servers = [each for each in _servers(subject) if not each.environment]
+    found = alternate({each.name: partial(_curve, each, models) for each in servers}, subject.repetitions, subject.say)
+    lines, sides, verdicts = [], [], []
+    for server in servers:
+        loads = list(zip(*found[server.name], strict=True))  # for each number of connections, the repetitions
+        rates = [median(each.rate for each in level) for level in loads]
+        errors = sum(each.errors for level in loads for each in level)
+        lines.append(Line(server.name, server.kind, list(zip(CURVE, rates, strict=True))))
+        columns = {f"at {count}": f"{rate:.1f}" for count, rate in zip(CURVE, rates, strict=True)}
+        most = [each.rate for each in max(loads, key=lambda level: median(each.rate for each in level))]
+        sides.append(Side(server.name, server.kind, most, {**columns, "errors": str(errors)}))
+        if server.kind == "ours":
+            kept = min(rate / max(rates[: i + 1]) for i, rate in enumerate(rates))
+            verdicts.append(at_least(f"{server.name}, lowest share of what fewer connections reach", kept, 0.95))
+            verdicts.append(at_most(f"{server.name}, errors", errors, 0, "{:.0f}"))
+    return Result(
+        title="Concurrency",
+        text=f"ResNet-50, 500×375 JPEGs over 1 to {CURVE[-1]} keep-alive connections, {CURVE_SECONDS:.0f} s each; the "
+        "figure is that of the best number of them. Falling by less than 5 % counts as noise.",
+        unit="requests/s",
+        sides=sides,
+        verdicts=verdicts,
+        lines=lines,
+        axes=("connections", "requests/s"),
+    )
+
+
+def start(subject: Subject) -> Result:
+    """The size of the images, and the time from a container's start to its first right prediction."""
+    models, servers = _models(subject), [each for each in _servers(subject) if not each.environment]
+    row = _predictions(models.artifact.parent)[0]
+    labels = json.loads((models.artifact / "model.json").read_text(encoding="utf-8"))["labels"]
+    expected = (models.pictures / row["file"]).read_bytes(), labels.index(row["predicted"])
+    found = alternate(
+        {each.name: partial(_first, each, *expected) for each in servers}, subject.repetitions, subject.say
+    )
+    megabytes = {
+        each.name: int(_docker("image", "inspect", "--format", "{{.Size}}", each.image)) / 1e6 for each in servers
+    }
+    sides = [
+        Side(each.name, each.kind, found[each.name], {"image, MB": f"{megabytes[each.name]:,.0f}"}) for each in servers
+    ]
+    lean = next(side for side in sides if side.name == "serve-cpu")
+    return Result(
+        title="Image and start",
+        text="From a container's start to its first answer that names the class the training job named; ResNet-50.",
+        unit="s",
+        sides=sides,
+        verdicts=[
+            at_most("serve-cpu, MB", megabytes["serve-cpu"], 700, "{:.0f}"),
+            at_most("serve-cpu, s to the first right prediction", lean.median, 3),
+        ],
+    )
+
+
+def accuracy(subject: Subject) -> Result:
+    """Whether endpoints answer as the training job's own test pass, in torch and float32, did."""
+    out = subject.folder()
+    subject.say(f"training a head of {ARCH}")
+    subject.training.run("train", "--data", subject.data, "--weights", subject.weights, "--arch", ARCH, "--out", out)
+    tested = _predictions(out)
+    bodies = [(subject.data / row["file"]).read_bytes() for row in tested]
+    labels = json.loads((out / "model" / "model.json").read_text(encoding="utf-8"))["labels"]
+    sides, shares, agreeing = [_side_of_job(tested)], {}, {}
+    for server in _servers(subject, out / "model"):
+        if server.kind == "baseline":
+            continue
+        subject.say(f"{server.name}, {len(bodies)} pictures")
+        with _endpoint(server, bodies[0]) as endpoint:
+            answers = [
+                labels[number] if (number := load.predicted(endpoint.port, body)) is not None else "" for body in bodies
+            ]
+        right = sum(answer == row["label"] for answer, row in zip(answers, tested, strict=True))
+        agreeing[server.name] = sum(answer == row["predicted"] for answer, row in zip(answers, tested, strict=True))
+        shares[server.name] = right / len(tested)
+        details = {"as the test pass": f"{agreeing[server.name]} of {len(tested)}"}
+        sides.append(Side(server.name, server.kind, [100 * shares[server.name]], details))
+    lost = sides[0].median - 100 * shares["serve-cpu"]
+    return Result(
+        title="Answers",
+        text=f"Accuracy on the {len(bodies)} test pictures, sent as they are, of a {ARCH} trained by `python -m train` "
+        "with its defaults: in the job's own test pass (torch, float32) and as the endpoints answer.",
+        unit="%",
+        sides=sides,
+        verdicts=[
+            at_most("serve-cpu, points of accuracy lost", lost, 0.5),
+            at_least(
+                "serve-cpu in float32, answers as the test pass", agreeing["serve-cpu, float32"], len(tested), "{:.0f}"
+            ),
+        ],
+    )
+
+
+def _side_of_job(tested: Sequence[dict[str, str]]) -> Side:
+    right = sum(row["predicted"] == row["label"] for row in tested)
+    return Side("the job's test pass", "baseline", [100 * right / len(tested)])
+
+
+def _predictions(out: Path) -> list[dict[str, str]]:
+    with (out / "output" / "predictions.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _servers(subject: Subject, model: Path | None = None) -> list[Server]:
+    """Return the sides, baseline first; all serve the ResNet-50, or ours the artifact `model`."""
+    models = _models(subject)
+    artifact = model or models.artifact
+    serve, lean = places.build("serve"), places.build("serve-cpu")
+    return [
+        Server("today's endpoint", "baseline", serve, models.users, ("python", "-m", "bench.baseline.serving")),
+        Server("serve", "ours", serve, artifact),
+        Server("serve-cpu", "ours", lean, artifact),
+        Server("serve-cpu, float32", "ours", lean, artifact, environment=("BYOC_PRECISION=float32",)),
+    ]
+
+
+def _models(subject: Subject) -> Models:
+    """Return the models that are served; they are made when they are first asked for."""
+    artifact, users, data = (subject.scratch / f"resnet50-{name}" for name in ("artifact", "users", "pictures"))
+    if not users.exists():
+        weights = random_weights(subject, "resnet50")
+        subject.say("training a head of resnet50")
+        pictures.sized(subject.data, data, train=300, others=60)
+        arguments = ["--data", data, "--weights", weights, "--arch", "resnet50", "--epochs", 8, "--out", artifact]
+        subject.training.run("train", *arguments)
+        subject.training.run("bench.inside.users_model", artifact / "model", users)
+    some = [file for i, file in enumerate(pictures.files(subject.data / "test")) if i % 6 == 0][:32]
+    return Models(artifact / "model", users, data, pictures.resized(some))
+
+
+@contextmanager
+def _endpoint(server: Server, body: bytes) -> Iterator[Endpoint]:
+    """Run the server until the block ends; it begins when the picture `body` was answered."""
+    with _container(server) as endpoint:
+        deadline = time.monotonic() + PATIENCE
+        while load.predicted(endpoint.port, body) is None:
+            _check_running(server, endpoint, deadline)
+            time.sleep(0.1)
+        yield endpoint
+
+
+@contextmanager
+def _container(server: Server) -> Iterator[Endpoint]:
+    name = f"byoc-vision-bench-{uuid.uuid4().hex[:12]}"
+    options = ["--name", name, "--publish", "127.0.0.1::8080", "--volume", f"{server.model}:/opt/ml/model:ro"]
+    options += [option for value in server.environment for option in ("--env", value)]
+    try:
+        _docker("run", "--detach", *options, *places.bench_mount(), server.image, *server.command)
+        port = int(_docker("port", name, "8080").splitlines()[0].rpartition(":")[2])
+        yield Endpoint(name, port)
+    finally:
+        subprocess.run(["docker", "rm", "--force", "--volumes", name], capture_output=True, check=False)
+
+
+def _check_running(server: Server, endpoint: Endpoint, deadline: float) -> None:
+    if _docker("inspect", "--format", "{{.State.Running}}", endpoint.container) != "true":
+        log = subprocess.run(["docker", "logs", endpoint.container], capture_output=True, text=True, check=False)
+        last = (log.stdout + log.stderr).strip().splitlines()[-1:] or ["it said nothing"]
+        raise BenchError(f"{server.name} ended before its first answer: {last[0][:300]}")
+    if time.monotonic() > deadline:
+        raise BenchError(
+            f"{server.name} gave no answer in {PATIENCE:.0f} s; see what it says with docker run {server.image}"
+        )
+
+
+def _load(server: Server, models: Models) -> Load:
+    with _endpoint(server, models.bodies[0]) as endpoint:
+        load.drive(endpoint.port, models.bodies, CONNECTIONS, WARM_UP)
+        return load.drive(endpoint.port, models.bodies, CONNECTIONS, SECONDS)
+
+
+def _curve(server: Server, models: Models) -> list[Load]:
+    with _endpoint(server, models.bodies[0]) as endpoint:
+        load.drive(endpoint.port, models.bodies, CONNECTIONS, WARM_UP)
+        return [load.drive(endpoint.port, models.bodies, count, CURVE_SECONDS) for count in CURVE]
+
+
+def _first(server: Server, body: bytes, right: int) -> float:
+    """Return the seconds from the container's start to its first right answer; raises `BenchError` at a wrong one."""
+    with _container(server) as endpoint:
+        deadline = time.monotonic() + PATIENCE
+        while (answer := load.predicted(endpoint.port, body)) is None:
+            _check_running(server, endpoint, deadline)
+        answered = time.time()
+        if answer != right:
+            raise BenchError(f"{server.name} sees class {answer} where the training job saw {right}")
+        started = _docker("inspect", "--format", "{{.State.StartedAt}}", endpoint.container)
+        return answered - datetime.fromisoformat(started).timestamp()
+
+
+def _direct(subject: Subject, image: str, models: Models) -> dict[str, float]:
+    folder = subject.folder()
+    folder.mkdir()
+    for number, body in enumerate(models.bodies):
+        (folder / f"{number:02}.jpg").write_bytes(body)
+    place = places.Image(places.build(image), [models.artifact], folder)
+    printed = place.run("bench.inside.direct", models.artifact, folder, SECONDS / 2)
+    rates: dict[str, float] = json.loads(printed.splitlines()[-1])
+    return rates
+
+
+def _docker(*arguments: str) -> str:
+    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise BenchError(f"docker {arguments[0]} failed: {(done.stderr.strip() or done.stdout.strip())[:300]}")
+    return done.stdout.strip()

@@ -1,0 +1,248 @@
+"""The comparisons about training."""
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from bench import pictures
+from bench.machine import gpu
+from bench.results import Line, Result, Side, alternate, at_least, at_most
+from bench.subject import ARCH, Subject
+
+EPOCHS = 8
+TRIALS = 20
+
+#: Pictures whose features are computed while memory is watched.
+PICTURES = 100_000
+
+_BASELINE = "bench.baseline.training"
+_NAME = "python -m train"
+
+
+def head(subject: Subject) -> Result:
+    """Eight epochs of a new head on a frozen backbone, from JPEGs to the saved artifact."""
+    baseline = _once(subject)
+    ours = alternate({_NAME: lambda: _train(subject, "train")}, subject.repetitions, subject.say)[_NAME]
+    subject.say("decoding alone, the network alone")
+    alone = json.loads(subject.training.run("bench.inside.limits", ARCH, subject.data).splitlines()[-1])
+    count = len(pictures.files(subject.data))
+    seconds = Side(_NAME, "ours", [each["seconds"] for each in ours], _accuracy(ours))
+    sides = [
+        Side("today's script", "baseline", [baseline["seconds"]], _accuracy([baseline])),
+        seconds,
+        Side("limit: decode + network, once", "limit", [count / alone["decoding"] + count / alone["network"]]),
+    ]
+    accuracy = median(each["test_accuracy"] for each in ours)
+    return Result(
+        title="Training a head",
+        text=f"{EPOCHS} epochs of a new head on a frozen {ARCH}, {count:,} JPEGs, from the first decoded picture to "
+        "the saved artifact, test pass included.",
+        unit="s",
+        sides=sides,
+        verdicts=[
+            at_least("times as fast as the baseline", baseline["seconds"] / seconds.median, 15, "{:.1f}"),
+            at_least("test accuracy, against the baseline's", accuracy, baseline["test_accuracy"], "{:.4f}"),
+        ],
+        notes=[
+            f"Decoding alone, a process a core: {alone['decoding']:.0f} pictures/s; the network alone, on ready "
+            f"tensors: {alone['network']:.0f} pictures/s. Each takes all cores, so the limit is one after the other.",
+            "The baseline is so long that it is measured once.",
+        ],
+    )
+
+
+def tuning(subject: Subject) -> Result:
+    """Twenty trials of a tuning job that trains heads."""
+    baseline = TRIALS * _once(subject)["seconds"]
+    common = ["--data", subject.data, "--weights", subject.weights, "--arch", ARCH, "--epochs", EPOCHS]
+
+    def ours() -> float:
+        printed = subject.training.run("bench.inside.tuning", TRIALS, *common, "--out", subject.folder())
+        seconds: float = json.loads(printed.splitlines()[-1])["seconds"]
+        return seconds
+
+    name = f"{TRIALS} trials on the same features"
+    found = alternate({name: ours}, subject.repetitions, subject.say)[name]
+    sides = [
+        Side(f"today's script, {TRIALS} × one", "baseline", [baseline]),
+        Side(name, "ours", found),
+    ]
+    return Result(
+        title="Tuning",
+        text=f"{TRIALS} trials of {EPOCHS} epochs of a new head on a frozen {ARCH}, with other learning rates; ours "
+        "one after the other in one process, the features from the first. The baseline is one training, times 20.",
+        unit="s",
+        sides=sides,
+        verdicts=[at_least("times as fast as the baseline", baseline / median(found), 100, "{:.0f}")],
+    )
+
+
+def all_layers(subject: Subject) -> Result:
+    """All layers of MobileNetV2."""
+    return _all_layers(subject, ARCH, subject.weights, train=256)
+
+
+def all_layers_resnet50(subject: Subject) -> Result:
+    """All layers of ResNet-50; on a GPU in bf16."""
+    weights = random_weights(subject, "resnet50")
+    return _all_layers(subject, "resnet50", weights, train=12_800 if gpu() else 64)
+
+
+def _all_layers(subject: Subject, arch: str, weights: Path, train: int) -> Result:
+    subject.say(f"{train} training pictures")
+    data = pictures.sized(subject.data, subject.folder(), train, others=64)
+    precision = "bfloat16" if gpu() else "float32"
+    batch = 128 if gpu() else 32
+    common = ["--data", data, "--weights", weights, "--arch", arch, "--train-layers", "all", "--epochs", 3]
+    common += ["--batch-size", batch]
+
+    def rate(module: str, *more: object) -> float:
+        printed = subject.training.run(module, *common, "--out", subject.folder(), *more)
+        return train / median(_epoch_seconds(printed))
+
+    names = {"today's script": "baseline", _NAME: "ours", "limit: the same loop on ready tensors": "limit"}
+    found = alternate(
+        {
+            "today's script": lambda: rate(_BASELINE),
+            _NAME: lambda: rate("train", "--precision", precision),
+            "limit: the same loop on ready tensors": lambda: rate("bench.inside.ready", "--precision", precision),
+        },
+        subject.repetitions,
+        subject.say,
+    )
+    sides = [Side(name, names[name], values) for name, values in found.items()]  # type: ignore[arg-type]
+    baseline, ours, limit = (side.median for side in sides)
+    where = f"on one {gpu()}, {os.cpu_count()} cores" if gpu() else f"on {os.cpu_count()} cores"
+    return Result(
+        title=f"Training all layers of {arch}" + (", bf16 on a GPU" if gpu() else ""),
+        text=f"{train:,} JPEGs an epoch, batches of {batch}, {where}; the median of the second and the third epoch. "
+        f"Ours and the limit in {precision}, the baseline in float32.",
+        unit="pictures/s",
+        sides=sides,
+        verdicts=[
+            at_least("times the baseline's pictures/s", ours / baseline, 1.5),
+            at_least("share of the limit", ours / limit, 0.95 if gpu() else 0.9, "{:.3f}"),
+        ],
+    )
+
+
+def debugger(subject: Subject) -> Result:
+    """What the debugger's recording and the profile cost at their defaults."""
+    few = pictures.sized(subject.data, subject.folder(), train=256, others=64)
+    kept = subject.folder()  # the features are computed once
+    head = ["--data", subject.data, "--arch", ARCH, "--weights", subject.weights, "--epochs", 60, "--patience", 0]
+    every = ["--data", few, "--arch", ARCH, "--weights", subject.weights, "--train-layers", "all", "--epochs", 3]
+    off = ["--debug-interval", 0]
+
+    def steps(arguments: list[object], out: Path | None = None) -> float:
+        printed = subject.training.run("train", *arguments, "--batch-size", 32, "--out", out or subject.folder())
+        return median(_epoch_seconds(printed)) / (len(pictures.files(Path(str(arguments[1])) / "train")) // 32) * 1000
+
+    found = alternate(
+        {
+            "frozen head, recorded": lambda: steps(head, kept),
+            "frozen head, not recorded": lambda: steps([*head, *off], kept),
+            "all layers, recorded": lambda: steps(every),
+            "all layers, not recorded": lambda: steps([*every, *off]),
+        },
+        subject.repetitions,
+        subject.say,
+    )
+    medians = {name: median(values) for name, values in found.items()}
+    return Result(
+        title="The debugger's cost",
+        text=f"Time of a step of {ARCH} with what every job records for the debugger and the profile, and without "
+        "(`debug-interval 0`); the mean step of the median epoch, the first left out; batches of 32.",
+        unit="ms",
+        sides=[Side(name, "baseline" if "not" in name else "ours", values) for name, values in found.items()],
+        verdicts=[
+            at_most(
+                f"{what}, % longer",
+                100 * (medians[f"{what}, recorded"] / medians[f"{what}, not recorded"] - 1),
+                5,
+                "{:.1f}",
+            )
+            for what in ("frozen head", "all layers")
+        ],
+    )
+
+
+def memory(subject: Subject) -> Result:
+    """The memory of computing the features of a hundred thousand pictures."""
+    subject.say(f"writing {PICTURES:,} pictures, no two alike")
+    data = pictures.distinct(subject.data, subject.folder(), PICTURES)
+    arguments = [
+        "--data",
+        data,
+        "--weights",
+        subject.weights,
+        "--arch",
+        ARCH,
+        "--image-size",
+        32,
+        "--extract-only",
+        "true",
+    ]
+    subject.say("computing their features")
+    printed = subject.training.run("bench.inside.memory", "train", *arguments, "--out", subject.folder())
+    samples = json.loads(printed.splitlines()[-1])
+    shutil.rmtree(data)
+    seconds = samples[-1][0]
+    largest = [(at, size) for at, size, _ in samples]
+    early = [size for at, size in largest if seconds * 0.2 < at < seconds * 0.3]
+    late = [size for at, size in largest if at > seconds * 0.9]
+    most = max(size for _, size in largest)
+    return Result(
+        title="Memory of feature extraction",
+        text=f"Computing the features of {PICTURES:,} pictures of different bytes with {ARCH} at 32 pixels: the "
+        "resident memory of the largest process, mapped files included, twice a second.",
+        unit="MB",
+        sides=[Side("the largest process, at most", "ours", [most], {"seconds in all": f"{seconds:.0f}"})],
+        verdicts=[
+            at_most("the largest process, MB", most, 1500, "{:.0f}"),
+            at_most("its last tenth, against the third one", median(late) / median(early), 1.05, "{:.3f}"),
+        ],
+        lines=[Line("the largest process", "ours", largest)],
+        axes=("seconds", "MB"),
+    )
+
+
+def random_weights(subject: Subject, arch: str) -> Path:
+    """Return a file of random weights of `arch`, made once."""
+    file = subject.scratch / f"{arch}-random.pth"
+    if not file.exists():
+        subject.say(f"random weights of {arch}")
+        subject.training.run("bench.inside.random_weights", arch, subject.data / "train", file)
+    return file
+
+
+def _train(subject: Subject, module: str, *more: object) -> dict[str, Any]:
+    out = subject.folder()
+    common = ["--data", subject.data, "--weights", subject.weights, "--arch", ARCH, "--epochs", EPOCHS, "--out", out]
+    subject.training.run(module, *common, *more)
+    file = out / "metrics.json" if module == _BASELINE else out / "output" / "metrics.json"
+    figures: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return figures
+
+
+def _epoch_seconds(printed: str) -> list[float]:
+    """Return the training seconds of each epoch but the first, which starts processes and fills caches."""
+    return [float(found) for found in re.findall(r"^epoch=\d+ train.* seconds=(\S+)", printed, re.MULTILINE)][1:]
+
+
+def _once(subject: Subject) -> dict[str, Any]:
+    """Return the figures of the baseline's training of a head, which is run once and serves two comparisons."""
+    file = subject.scratch / "baseline.json"
+    if not file.exists():
+        subject.say("today's script, once (minutes)")
+        file.write_text(json.dumps(_train(subject, _BASELINE)), encoding="utf-8")
+    figures: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return figures
+
+
+def _accuracy(runs: list[dict[str, Any]]) -> dict[str, str]:
+    return {"test accuracy": f"{median(run['test_accuracy'] for run in runs):.4f}"}
