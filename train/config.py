@@ -58,6 +58,10 @@ class Settings:
     workers: int | None = _setting(None, "processes that decode pictures (preset: one a core)", 0, 512)
     seed: int = _setting(0, "start of every random choice", 0, 2**31 - 1)
     extract_only: bool = _setting(False, "compute the features of a frozen backbone for other jobs, and end")
+    debug_interval: int = _setting(
+        500, "steps between two recordings of the network, for the debugger (0: no recording, no profile)", 0, 1_000_000
+    )
+    trace_steps: int = _setting(0, "steps that torch's profiler traces, for ui.perfetto.dev", 0, 1000)
 
 
 #: The text that stands for "not set" where the weights or the machine decide.
@@ -83,6 +87,8 @@ def parse(values: Mapping[str, Any]) -> Settings:
             hint = f"did you mean {near[0]!r}?" if near else f"the names are {', '.join(known)}"
             raise SettingsError(f"there is no hyperparameter {name!r}; {hint}")
     settings = Settings(**{known[name].name: _value(known[name], value) for name, value in values.items()})
+    if settings.trace_steps and not settings.debug_interval:
+        raise SettingsError("trace-steps is part of the profile, which debug-interval 0 turns off; set one of the two")
     if settings.extract_only and not on_features(settings):
         raise SettingsError(
             "extract-only is for features that are computed once: set train-layers to head, augment to none, and take "

@@ -16,13 +16,20 @@ from train.batches import Batches
 from train.checkpoint import Checkpoint
 from train.config import Settings
 from train.progress import progress
+from train.recording import Step
 from train.stopping import Stopped, StopSignal
+from train.watch import Watch
 
 #: Seconds of training after which a checkpoint is written at the next batch; SIGTERM writes one at once.
 SAVE_EVERY = 60.0
 
 #: Replicas ask one another after so many batches whether to stop or save: asking makes a GPU wait.
 BATCHES_BETWEEN_TALKS = 8
+
+#: A loss that is no number is noticed after so many batches at the latest.
+BATCHES_BETWEEN_CHECKS = 256
+
+FIRST_EVALUATION = Step("eval", 0, 0, 0)
 
 Weights = dict[str, Tensor]
 Figures = dict[str, float]
@@ -67,11 +74,14 @@ class Fit:
     """Fits the trainable parameters of `network` to `train`; afterwards `network` has the weights of the best epoch.
 
     `train` and `validation` are on the network's device. Training mode, where there is dropout and batch normalisation
-    learns, is for networks that are trained in all layers: frozen means frozen.
+    learns, is for networks that are trained in all layers: frozen means frozen. `watch` is told of every step.
     """
 
-    def __init__(self, network: nn.Module, settings: Settings, train: Batches, validation: Batches) -> None:
+    def __init__(
+        self, network: nn.Module, settings: Settings, train: Batches, validation: Batches, watch: Watch | None = None
+    ) -> None:
         self.network, self.settings, self.train, self.validation = network, settings, train, validation
+        self.watch = watch or Watch()
         self.progress = Progress()
         self.best: Weights = {}
         self.group = train.order.group
@@ -92,9 +102,10 @@ class Fit:
             self._restore(state)
             report(f"continuing at epoch {self.progress.epoch}, batch {self.progress.batch + 1}, from a checkpoint")
         try:
-            while self.progress.epoch <= self.settings.epochs and not self._out_of_patience():
-                self._train_epoch(checkpoint, stop)
-                self._finish_epoch(stop, report)
+            with self.watch:
+                while self.progress.epoch <= self.settings.epochs and not self._out_of_patience():
+                    self._train_epoch(checkpoint, stop)
+                    self._finish_epoch(stop, report)
         except Stopped:
             self._save(checkpoint)
             raise
@@ -103,33 +114,46 @@ class Fit:
         return self.progress
 
     def _train_epoch(self, checkpoint: Checkpoint, stop: StopSignal) -> None:
-        now, order, group = self.progress, self.train.order, self.group
+        now, order, group, watch = self.progress, self.train.order, self.group, self.watch
         self.replica.train(self.settings.train_layers == "all")
         self._begun = time.monotonic()
         batches = self.train.epoch(now.epoch, skip=now.batch)
+        watch.wait()
         for inputs, targets in progress(batches, len(order) - now.batch, f"epoch {now.epoch}"):
+            watch.batch(self._step("train", now.batch))
             for parameters in self.optimizer.param_groups:
                 parameters["lr"] = self._rate((now.epoch - 1) * len(order) + now.batch)
             samples = order.size_of(now.batch)
             loss = self._loss_sum(self._logits(inputs), targets)
-            self.optimizer.zero_grad(set_to_none=True)
             # This replica's part of the batch's mean; times their number, because their gradients are averaged.
-            (loss / samples * group.size).backward()  # type: ignore[no-untyped-call]
+            mean = loss / samples * group.size
+            watch.forward(mean)
+            self.optimizer.zero_grad(set_to_none=True)
+            mean.backward()  # type: ignore[no-untyped-call]
+            watch.backward()
             self.optimizer.step()
+            watch.update()
             # Added up on the device: reading a loss here would make a GPU wait for every batch.
             self._losses = self._losses.to(loss.device) + loss.detach()
             now.batch += 1
             now.samples += samples
-            if group.size > 1 and now.batch % BATCHES_BETWEEN_TALKS and now.batch < len(order):
-                continue
-            due = group.rank == 0 and time.monotonic() - self._saved > SAVE_EVERY
-            if group.any(stop.requested, loss.device):
-                self._take_stock()
-                raise Stopped
-            if group.any(due, loss.device):
-                self._take_stock()
-                self._save(checkpoint)
+            if group.size == 1 or now.batch % BATCHES_BETWEEN_TALKS == 0 or now.batch == len(order):
+                self._look_up(checkpoint, stop)
+            watch.wait()
         self._take_stock()
+
+    def _look_up(self, checkpoint: Checkpoint, stop: StopSignal) -> None:
+        """Between two batches: raise `Stopped`, save, or check the loss, where any of it is due."""
+        device = self._losses.device
+        if self.group.any(stop.requested, device):
+            self._take_stock()
+            raise Stopped
+        due = self.group.rank == 0 and time.monotonic() - self._saved > SAVE_EVERY
+        if self.group.any(due, device):
+            self._take_stock()
+            self._save(checkpoint)
+        elif self.progress.batch % BATCHES_BETWEEN_CHECKS == 0:
+            self._take_stock()
 
     def _take_stock(self) -> None:
         """Bring `progress` up to date: the losses of all replicas, the time."""
@@ -142,6 +166,7 @@ class Fit:
             raise self._diverged("training", now.loss_sum)
 
     def _save(self, checkpoint: Checkpoint) -> None:
+        self.watch.flush()  # What is told after this will be told again by the run that continues.
         if self.group.rank == 0:
             checkpoint.save(self._state())
         self._saved = time.monotonic()
@@ -149,7 +174,8 @@ class Fit:
     def _finish_epoch(self, stop: StopSignal, report: Callable[[str], None]) -> None:
         now = self.progress
         self.group.align(self.network)
-        validated = evaluate(self.network, self.validation, self.settings, stop)
+        first = self._step("eval", 0)
+        validated = evaluate(self.network, self.validation, self.settings, stop, self.watch, first)
         figures = {
             "train_loss": now.loss_sum / now.samples,
             "validation_loss": validated.loss,
@@ -164,6 +190,14 @@ class Fit:
             now.best_epoch = now.epoch
             self.best = {name: tensor.detach().cpu().clone() for name, tensor in self.network.state_dict().items()}
         now.epoch, now.batch, now.samples, now.loss_sum, now.seconds = now.epoch + 1, 0, 0, 0.0, 0.0
+
+    def _step(self, mode: str, batch: int) -> Step:
+        """Return which step a batch of this epoch is: the number is known without counting, so none is lost."""
+        train, validation = len(self.train.order), len(self.validation.order)
+        done = self.progress.epoch - 1
+        if mode == "train":
+            return Step(mode, done + 1, done * (train + validation) + batch, done * train + batch)
+        return Step(mode, done + 1, done * (train + validation) + train + batch, done * validation + batch)
 
     def _diverged(self, what: str, loss: float) -> DivergedError:
         lr, epoch = self.settings.lr, self.progress.epoch
@@ -208,22 +242,37 @@ class Fit:
 
 
 @torch.inference_mode()
-def evaluate(network: nn.Module, batches: Batches, settings: Settings, stop: StopSignal) -> Evaluation:
-    """Return how `network` does on one unshuffled epoch of `batches`; figures do not depend on the batch size."""
+def evaluate(
+    network: nn.Module,
+    batches: Batches,
+    settings: Settings,
+    stop: StopSignal,
+    watch: Watch | None = None,
+    first: Step = FIRST_EVALUATION,
+) -> Evaluation:
+    """Return how `network` does on one unshuffled epoch of `batches`; figures do not depend on the batch size.
+
+    `watch` is told of the steps, of which `first` is the first.
+    """
     network.eval()
+    watch = watch or Watch()
     kind = precision(settings)
     losses, predicted, probability, truth = [], [], [], []
-    for inputs, targets in batches.epoch(0):
+    watch.wait()
+    for batch, (inputs, targets) in enumerate(batches.epoch(0)):
+        watch.batch(first._replace(number=first.number + batch, mode_number=first.mode_number + batch))
         if batches.order.group.size == 1:  # A replica that left would make the others wait.
             stop.check()
         with torch.autocast(inputs.device.type, kind, enabled=kind is not torch.float32):
             logits = network(inputs).float()
         smoothing = settings.label_smoothing
         losses.append(functional.cross_entropy(logits, targets, label_smoothing=smoothing, reduction="none"))
+        watch.forward(losses[-1].mean())
         top = logits.softmax(dim=1).max(dim=1)
         predicted.append(top.indices)
         probability.append(top.values)
         truth.append(targets)
+        watch.wait()
     loss, classes, sure, right = (batches.gather(torch.cat(rows)) for rows in (losses, predicted, probability, truth))
     accuracy = (classes == right).double().mean().item()
     return Evaluation(loss.double().mean().item(), accuracy, classes.cpu(), sure.cpu())

@@ -29,10 +29,12 @@ def run(root: Path, stop: StopSignal) -> None:
     others = [spawn(target=_replica, args=(root, local, here), daemon=True) for local in range(1, here)]
     for process in others:
         process.start()
-    _replica(root, 0, here, stop)
-    for process in others:
-        process.join()
-    _report(read(root))
+    try:
+        _replica(root, 0, here, stop)
+        for process in others:
+            process.join()
+    finally:  # What went wrong is what a report is for.
+        _report(root)
 
 
 def _replica(root: Path, local: int, here: int, stop: StopSignal | None = None) -> None:
@@ -52,12 +54,17 @@ def _replica(root: Path, local: int, here: int, stop: StopSignal | None = None) 
         group.leave()
 
 
-def _report(job: Run) -> None:
+def _report(root: Path) -> None:
     """Write the report on the job, in a process of its own: what goes wrong there is said and costs the job nothing."""
-    if (job.output / "metrics.json").exists():  # of several hosts, only the first has them
-        pictures = os.path.commonpath(job.channels.values())  # what `train.data` names pictures from
-        options = ["--model", str(job.model), "--pictures", pictures]
-        subprocess.run([sys.executable, "-m", "debugger", str(job.output), *options], check=False)
+    job = read(root)
+    # Of several hosts, only the first leaves these; no host does where training has not begun.
+    if not any((job.output / left).exists() for left in ("metrics.json", "profile/steps.csv")):
+        return
+    pictures = os.path.commonpath(job.channels.values())  # what `train.data` names pictures from
+    options = ["--model", str(job.model), "--pictures", pictures]
+    if job.hook_configuration:
+        options += ["--tensors", json.loads(job.hook_configuration.read_text(encoding="utf-8"))["LocalPath"]]
+    subprocess.run([sys.executable, "-m", "debugger", str(job.output), *options], check=False)
 
 
 def read(root: Path) -> Run:
@@ -68,6 +75,7 @@ def read(root: Path) -> Run:
     if "checkpoint" in channels and not (checkpoints / checkpoint.NAME).exists():
         checkpoints.mkdir(parents=True, exist_ok=True)
         shutil.copy(_only_file(channels["checkpoint"], {".pt"}), checkpoints / checkpoint.NAME)
+    hook = inputs / "config" / "debughookconfig.json"
     return Run(
         settings=config.from_sagemaker(_json(inputs / "config" / "hyperparameters.json")),
         channels={name: folder for name, folder in channels.items() if name not in _OTHER_CHANNELS},
@@ -76,6 +84,7 @@ def read(root: Path) -> Run:
         output=Path(os.environ.get("SM_OUTPUT_DATA_DIR", root / "output" / "data")),
         checkpoints=checkpoints,
         features=channels.get("features"),
+        hook_configuration=hook if hook.exists() else None,
     )
 
 

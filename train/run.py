@@ -5,6 +5,7 @@ import difflib
 import hashlib
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
@@ -18,14 +19,18 @@ from classifier.artifact import Classifier, write_whole
 from classifier.preprocessing import Preprocessing
 from train import config, data, features, metrics
 from train.batches import Batches, FeatureBatches, Order, PictureBatches
-from train.checkpoint import Checkpoint
+from train.checkpoint import NAME, Checkpoint
 from train.config import Settings, SettingsError
 from train.data import Data, Split
 from train.distributed import ALONE, Group
 from train.features import Backbone, Extraction, Store
 from train.fit import Evaluation, Fit, Progress, evaluate, precision
+from train.hook import Hook
 from train.normalization import measured
+from train.profile import Profile
+from train.recorder import Recorder
 from train.stopping import Stopped, StopSignal
+from train.watch import Watch
 
 Report = Callable[[str], None]
 
@@ -35,7 +40,8 @@ class Run:
     """What to train on and where everything is; calling it trains.
 
     `channels` are folders of labelled pictures by name (see `train.data.find`), `weights` a file of pretrained weights.
-    The model's files go to `model`, all else the run leaves to `output`, its checkpoint to `checkpoints`.
+    The model's files go to `model`, all else the run leaves to `output`, its checkpoint to `checkpoints`. Where a file
+    `hook_configuration` is given (debughookconfig.json), smdebug's own hook records what that says, in its place.
     `features` is a folder of features that other runs have computed, for those that it has.
     """
 
@@ -48,14 +54,22 @@ class Run:
     group: Group = ALONE
     stop: StopSignal = field(default_factory=StopSignal)
     report: Report = print
+    hook_configuration: Path | None = None
     features: Path | None = None
 
     def __call__(self) -> None:
-        """Train, test, and write the artifact, `metrics.json` and `predictions.csv`.
+        """Train, test, and write the artifact, `metrics.json`, `predictions.csv`, `debugger/` and `profile/`.
 
         Raises `UserError` for what the user can put right, and `Stopped` when asked to stop: the checkpoint is then
         written, and the artifact of the best epoch so far, if there is one.
         """
+        if self.group.rank or not self.settings.debug_interval:
+            self._run(None)
+            return
+        with Profile(self.output / "profile", self._device, self._resumes) as profile:
+            self._run(profile)
+
+    def _run(self, profile: Profile | None) -> None:
         begun = time.monotonic()
         settings = self.settings
         _check_arch(settings.arch)
@@ -83,6 +97,7 @@ class Run:
             settings,
             self._batches(preprocessing, found.train, store, training=True),
             self._batches(preprocessing, found.validation, store),
+            self._watch(trained, profile),
         )
         classifier = Classifier(
             settings.arch, found.labels, preprocessing, settings=asdict(settings), network=net
@@ -112,6 +127,24 @@ class Run:
     def _say(self, line: str) -> None:
         if self.group.rank == 0:
             self.report(line)
+
+    def _watch(self, trained: nn.Module, profile: Profile | None) -> Watch:
+        if profile is None:
+            return Watch()
+        loaders = None if isinstance(trained, nn.Linear) else self._workers
+        profile.note(workers=loaders, precision=self.settings.precision)
+        if self.hook_configuration:
+            from train.managed_hook import ManagedHook  # imports smdebug, which is only in the training image
+
+            return Recorder(ManagedHook(trained, self.hook_configuration), profile, self.settings.trace_steps)
+        tensors = self.output / "debugger"
+        if not self._resumes:
+            shutil.rmtree(tensors, ignore_errors=True)
+        return Recorder(Hook(trained, tensors, self.settings.debug_interval), profile, self.settings.trace_steps)
+
+    @property
+    def _resumes(self) -> bool:
+        return (self.checkpoints / NAME).exists()
 
     @property
     def _device(self) -> torch.device:
@@ -172,7 +205,8 @@ class Run:
 
     def _identity(self, found: Data) -> dict[str, object]:
         """What must be the same for a checkpoint to be continued: all that changes the result."""
-        settings = {name: value for name, value in asdict(self.settings).items() if name != "workers"}
+        free = ("workers", "debug_interval", "trace_steps")
+        settings = {name: value for name, value in asdict(self.settings).items() if name not in free}
         content = hashlib.sha256(b"".join(name for split in found.splits.values() for name in split.digests))
         pictures = f"{len(found.train)} for training, digest {content.hexdigest()[:8]}"
         return settings | {"labels": list(found.labels), "pictures": pictures, "device": self._device.type}

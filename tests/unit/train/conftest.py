@@ -34,6 +34,7 @@ def make_run(tmp_path: Path, draw_classes: Callable[..., Path]) -> MakeRun:
         weights: Path | None = None,
         stop: StopSignal | None = None,
         report: Report = lambda line: None,
+        hook_configuration: Path | None = None,
         **settings: Any,
     ) -> Run:
         return Run(
@@ -45,6 +46,7 @@ def make_run(tmp_path: Path, draw_classes: Callable[..., Path]) -> MakeRun:
             checkpoints=tmp_path / out / "checkpoints",
             stop=stop or StopSignal(),
             report=report,
+            hook_configuration=hook_configuration,
         )
 
     return make

@@ -1,0 +1,50 @@
+"""smdebug's own hook, for jobs in which the service's Debugger says what to record and where (debughookconfig.json)."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from train.hook import LOSS
+from train.recording import Step
+
+os.environ.setdefault("SMDEBUG_LOG_LEVEL", "error")  # Read when it is imported.
+
+import smdebug.pytorch as smd
+from smdebug.core.modes import ModeKeys
+
+
+class ManagedHook:
+    """Records `network` as the file `configuration` says."""
+
+    def __init__(self, network: nn.Module, configuration: Path) -> None:
+        self._hook = _Hook.create_from_json_file(str(configuration))
+        self._hook.register_module(network)
+
+    def begin(self, step: Step) -> bool:
+        """Before the forward pass; smdebug does the rest. Its steps are timed like any others, for all are hooked."""
+        self._hook.set_mode(ModeKeys.TRAIN if step.mode == "train" else ModeKeys.EVAL)
+        return False
+
+    def forward(self, step: Step, loss: Tensor) -> None:
+        """After the forward pass, with the mean loss of the batch."""
+        self._hook.record_tensor_value(LOSS, loss.detach())
+
+    def backward(self, step: Step) -> None:
+        """Is not called: no step is recorded other than by smdebug."""
+
+    def flush(self) -> None:
+        """Smdebug writes when it likes to."""
+
+    def close(self) -> None:
+        """Write what is left, and that it is all."""
+        self._hook.close()
+
+
+class _Hook(smd.Hook):  # type: ignore[misc]
+    @staticmethod
+    def _make_numpy_array(tensor_value: Any) -> Any:
+        # NumPy has no bfloat16, and smdebug raises TypeError.
+        whole = tensor_value.float() if isinstance(tensor_value, Tensor) else tensor_value
+        return smd.Hook._make_numpy_array(whole)
