@@ -61,6 +61,7 @@ class Settings:
     debug_interval: int = _setting(
         500, "steps between two recordings of the network, for the debugger (0: no recording, no profile)", 0, 1_000_000
     )
+    export: bool = _setting(True, "leave probe pictures and graphs, with which serving is fast and CPUs need no torch")
     trace_steps: int = _setting(0, "steps that torch's profiler traces, for ui.perfetto.dev", 0, 1000)
 
 

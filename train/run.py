@@ -99,9 +99,7 @@ class Run:
             self._batches(preprocessing, found.validation, store),
             self._watch(trained, profile),
         )
-        classifier = Classifier(
-            settings.arch, found.labels, preprocessing, settings=asdict(settings), network=net
-        )
+        classifier = Classifier(settings.arch, found.labels, preprocessing, settings=asdict(settings), network=net)
         checkpoint = Checkpoint(self.checkpoints, identity)
         try:
             progress = fit.run(checkpoint, self.stop, self._say)
@@ -121,8 +119,18 @@ class Run:
             if found.test:
                 self._write_predictions(found, tested)
             artifact.save(replace(classifier, metrics=figures), self.model)
+            if settings.export:
+                self._export(classifier, found)
             self._write_metrics(found, progress, figures, unreadable, time.monotonic() - begun)
             checkpoint.remove()
+
+    def _export(self, classifier: Classifier, found: Data) -> None:
+        try:
+            from train.export import Export  # imports OpenVINO, which trials need not wait for
+        except ModuleNotFoundError as error:
+            self._say(f"no graphs for CPUs were made: {error}")
+            return
+        Export(classifier, found, self.model, self._workers, self.stop, self.report)()
 
     def _say(self, line: str) -> None:
         if self.group.rank == 0:
@@ -205,7 +213,7 @@ class Run:
 
     def _identity(self, found: Data) -> dict[str, object]:
         """What must be the same for a checkpoint to be continued: all that changes the result."""
-        free = ("workers", "debug_interval", "trace_steps")
+        free = ("workers", "debug_interval", "trace_steps", "export")
         settings = {name: value for name, value in asdict(self.settings).items() if name not in free}
         content = hashlib.sha256(b"".join(name for split in found.splits.values() for name in split.digests))
         pictures = f"{len(found.train)} for training, digest {content.hexdigest()[:8]}"

@@ -1,0 +1,64 @@
+"""Run the network with OpenVINO, on CPUs and without torch, from the graphs that `train.export` left."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+
+from classifier import artifact
+from classifier.errors import UserError
+from serve.backend import Network
+from serve.forms import Run
+
+#: For each form but float32, the instructions that make it worth a trial, as /proc/cpuinfo calls them; one is enough.
+#: Without these, sums of 8-bit products saturate at 16 bits, and bfloat16 is emulated.
+_INSTRUCTIONS = {"int8": {"avx512_vnni", "avx_vnni", "amx_int8"}, "bfloat16": {"avx512_bf16", "amx_bf16"}}
+
+#: The file of each form's graph, and the precision of what that does not hold in 8 bits.
+_GRAPHS = {"float32": ("float32.xml", "f32"), "bfloat16": ("float32.xml", "bf16"), "int8": ("int8.xml", "f32")}
+
+
+def load(folder: Path, gpu: int | None = None) -> Network:
+    """Return the network kept in `folder`, always on the CPU; raises `UserError` when the files cannot be used."""
+    description = artifact.describe(folder)
+    graphs = folder / artifact.GRAPHS
+    if not (graphs / "float32.xml").is_file():
+        raise UserError(
+            "the model has no graphs for CPUs: its training job had export set to false, or its log says why; "
+            "deploy it with --image serve, or train it again with export=true"
+        )
+    instructions = _processor()
+    forms = {
+        name: lambda file=graphs / file, precision=precision: _compiled(file, precision)
+        for name, (file, precision) in _GRAPHS.items()
+        if (graphs / file).is_file() and (name == "float32" or _INSTRUCTIONS[name] & instructions)
+    }
+    probes = artifact.probes(folder)
+    return Network(description.arch, description.labels, description.preprocessing, "cpu", forms, probes)
+
+
+def _compiled(file: Path, precision: str) -> Run:
+    options = {
+        "INFERENCE_PRECISION_HINT": precision,
+        "INFERENCE_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
+        "NUM_STREAMS": "1",
+        "ENABLE_CPU_PINNING": "NO",  # every worker would pin itself to the same first cores
+    }
+    try:
+        compiled = ov.Core().compile_model(file, "CPU", options)
+    except RuntimeError as error:
+        raise artifact.damaged(error) from error
+
+    def run(inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        logits: NDArray[np.float32] = compiled(inputs, share_inputs=True)[0]
+        return logits
+
+    return run
+
+
+def _processor() -> set[str]:
+    """Return the instruction sets of this processor, by the names of Linux."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    return {name for line in lines if line.startswith("flags") for name in line.partition(":")[2].split()}

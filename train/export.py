@@ -1,0 +1,161 @@
+"""What a trained model is served with where there is no torch: graphs for CPUs, in float32 and in 8-bit integers.
+
+Each is kept only if it agrees with the network: the float32 graph on every probe picture, the 8-bit one in its accuracy
+on validation pictures.
+"""
+
+import copy
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import openvino as ov
+import torch
+from numpy.typing import NDArray
+
+from classifier import artifact
+from classifier.artifact import Classifier
+from train.batches import Order, PictureBatches
+from train.data import Data, Split
+from train.quantize import quantize
+from train.stopping import Stopped, StopSignal
+
+#: Probe pictures, and the pictures that each of them is chosen from.
+PROBES, CANDIDATES = 16, 4
+
+#: Pictures at most that the 8-bit graph is calibrated on, and that its accuracy is measured on: some seconds' work.
+CALIBRATION, VALIDATION = 256, 512
+
+#: How much lower the 8-bit graph's accuracy on validation pictures may be than float32's.
+TOLERANCE = 0.005
+
+_BATCH = 8
+
+Logits = NDArray[np.float32]
+
+
+class DisagreementError(Exception):
+    """A graph does not answer as the network it was made from."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """Adds probe pictures and graphs to the model in `folder`, which holds `classifier`, trained on `data`."""
+
+    classifier: Classifier
+    data: Data
+    folder: Path
+    workers: int
+    stop: StopSignal
+    report: Callable[[str], None]
+
+    def __call__(self) -> None:
+        """Write them; where a graph cannot be made, say so and leave it out. Raises `Stopped` when asked to stop."""
+        try:
+            self._write_graphs(self._write_probes())
+        except Stopped:
+            raise
+        # The converter meets a network it does not know with every exception there is; the model itself is saved.
+        except Exception as error:
+            shutil.rmtree(self.folder / artifact.GRAPHS, ignore_errors=True)
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            self.report(f"no graphs for CPUs were made, so the model is served with torch only ({reason})")
+
+    def _write_probes(self) -> NDArray[np.uint8]:
+        """Write and return pictures to try numeric forms on, of the half that the network is surest of.
+
+        A form that takes one of those for another class is not less exact, but wrong.
+        """
+        pixels = self._pixels(_spread(self.data.validation, PROBES * CANDIDATES))
+        ranked = np.sort(self._answers(self._network, pixels))
+        surest = np.argsort(ranked[:, -1] - ranked[:, -2])[len(pixels) // 2 :]
+        probes = pixels[np.sort(surest)[:: CANDIDATES // 2]]
+        artifact.write_whole(self.folder / artifact.PROBES, lambda path: _save(path, probes))
+        return probes
+
+    def _write_graphs(self, probes: NDArray[np.uint8]) -> None:
+        graph = self._converted()
+        float32 = _compiled(graph)
+        expected = self._answers(self._network, probes).argmax(axis=1)
+        if not np.array_equal(self._answers(float32, probes).argmax(axis=1), expected):
+            raise DisagreementError("the float32 graph answers otherwise than the network")
+        calibration = self._pixels(_spread(self.data.train, CALIBRATION))
+        integers = quantize(graph, (self._inputs(batch) for batch in _batches(calibration)))
+
+        split = _spread(self.data.validation, VALIDATION)
+        pixels, targets = self._pixels(split), np.array(split.targets)
+        exact, rough = (self._answers(run, pixels).argmax(axis=1) for run in (float32, _compiled(integers)))
+        accuracy, accuracy8 = np.mean(exact == targets), np.mean(rough == targets)
+        kept = bool(accuracy8 >= accuracy - TOLERANCE)
+        figures = {
+            "openvino": version("openvino"),
+            "validation_pictures": len(targets),
+            "float32_accuracy": float(accuracy),
+            "int8_accuracy": float(accuracy8),
+            "int8_agreement": float(np.mean(exact == rough)),
+            "int8_kept": kept,
+        }
+        self._write({"float32": graph} | ({"int8": integers} if kept else {}), figures)
+        self.report(
+            f"graphs for CPUs: float32, as the network on {len(probes)} of {len(probes)} probe pictures; "
+            f"int8, validation accuracy {accuracy8:.4f} against {accuracy:.4f}, "
+            + ("kept" if kept else f"not kept: more than {100 * TOLERANCE:g} points lower")
+        )
+
+    def _converted(self) -> ov.Model:
+        side = self.classifier.preprocessing.crop_size
+        net = copy.deepcopy(self.classifier.network).cpu().to(memory_format=torch.contiguous_format)
+        # Two pictures: networks that were traced with one may take their number for a constant.
+        example = torch.zeros(2, 3, side, side)
+        with torch.no_grad():
+            return ov.convert_model(net.eval().float(), example_input=example, input=[-1, 3, side, side])
+
+    def _write(self, graphs: dict[str, ov.Model], figures: dict[str, object]) -> None:
+        partial = self.folder / f".{artifact.GRAPHS}.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        for name, graph in graphs.items():
+            ov.serialize(graph, partial / f"{name}.xml", partial / f"{name}.bin")
+        (partial / "figures.json").write_text(json.dumps(figures, indent=2), encoding="utf-8")
+        partial.rename(self.folder / artifact.GRAPHS)
+
+    def _network(self, inputs: NDArray[np.float32]) -> Logits:
+        device = next(self.classifier.network.parameters()).device
+        with torch.inference_mode():
+            logits: Logits = self.classifier.network.eval()(torch.from_numpy(inputs).to(device)).cpu().numpy()
+            return logits
+
+    def _answers(self, run: Callable[[NDArray[np.float32]], Logits], pixels: NDArray[np.uint8]) -> Logits:
+        return np.concatenate([run(self._inputs(batch)) for batch in _batches(pixels)])
+
+    def _inputs(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        self.stop.check()
+        return self.classifier.preprocessing.normalize(pixels)
+
+    def _pixels(self, split: Split) -> NDArray[np.uint8]:
+        order = Order(len(split), _BATCH)
+        batches = PictureBatches(split, self.classifier.preprocessing, order, self.workers, torch.device("cpu"))
+        return np.concatenate([pixels.numpy() for pixels, _ in batches.pixels()])
+
+
+def _compiled(graph: ov.Model) -> Callable[[NDArray[np.float32]], Logits]:
+    compiled = ov.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return lambda inputs: compiled(inputs)[0]
+
+
+def _batches(pixels: NDArray[np.uint8]) -> Sequence[NDArray[np.uint8]]:
+    return [pixels[begin : begin + _BATCH] for begin in range(0, len(pixels), _BATCH)]
+
+
+def _spread(split: Split, count: int) -> Split:
+    """Return `count` pictures of `split` at equal distances, so of all classes alike; all where it has no more."""
+    return split.take(np.unique(np.linspace(0, len(split) - 1, min(count, len(split))).astype(int)).tolist())
+
+
+def _save(path: Path, pixels: NDArray[np.uint8]) -> None:
+    with path.open("wb") as file:  # given a path, numpy would add .npy to it
+        np.save(file, pixels)
