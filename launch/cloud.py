@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import quote
 
 import boto3
@@ -14,7 +14,7 @@ from botocore.config import Config
 
 from classifier.errors import UserError
 from launch import images, logs, upload
-from launch.engine import LogKind
+from launch.engine import LogKind, Target
 from launch.errors import code_of
 
 
@@ -83,7 +83,7 @@ class Cloud:
             raise UserError(f"SageMaker may not assume the role {name}; set SAGEMAKER_ROLE to one that trusts it")
         return str(role["Arn"])
 
-    def image(self, target: Literal["train", "serve"]) -> str:
+    def image(self, target: Target) -> str:
         """Return the URI, with digest, that push.sh recorded for this account and region."""
         return images.uri(self.account, self.region, f"byoc-vision-{target}")
 

@@ -3,6 +3,7 @@
     python -m launch.deploy --model JOB
     python -m launch.deploy --model s3://bucket/model.tar.gz --endpoint dogs --instance-type ml.g4dn.xlarge
     python -m launch.deploy --model JOB --source DIR       # with another handler script
+    python -m launch.deploy --model JOB --image serve      # on a CPU with torch, which the default does without
     python -m launch.deploy --delete --endpoint dogs
 
 An endpoint that runs already is given the new model (UpdateEndpoint): the old one answers until the new one does.
@@ -19,9 +20,10 @@ from typing import Any
 
 from classifier.errors import UserError
 from launch import requests
-from launch.engine import Engine
+from launch.engine import SERVING, Engine, Target
 from launch.launcher import Launch, parser, positive
 from launch.source import repack
+from train.config import unquote
 
 
 def options() -> argparse.ArgumentParser:
@@ -39,6 +41,7 @@ def options() -> argparse.ArgumentParser:
         metavar="MB",
         help="no instances; memory in MB (default: 4096)",
     )
+    new.add_argument("--image", choices=SERVING, help="default: serve for GPUs, the lean serve-cpu for all else")
     new.add_argument("--source", metavar="DIR", help="folder with another handler script, inference.py")
     new.add_argument("--delete", action="store_true", help="remove the endpoint with its configuration and model")
     return new
@@ -63,16 +66,18 @@ def deploy(launch: Launch, given: argparse.Namespace) -> int:
     _refuse_if_taken(name, old)
     replaces = old is not None and old["EndpointStatus"] == "InService"
     version = requests.new_name(name)
+    instance_type = engine.instance_type(given.instance_type or "ml.m5.large")
     if given.serverless:
+        instance_type = ""
         config = requests.serverless_config(version, version, given.serverless)
     else:
-        instance_type = engine.instance_type(given.instance_type or "ml.m5.large")
         config = requests.endpoint_config(version, version, instance_type, given.instance_count)
     last = "UpdateEndpoint" if replaces else "CreateEndpoint"
+    image = serving_image(engine, given.model, instance_type, given.image)
     uri = artifact(launch, given.model, given.source)
     plan = launch.finish(
         {
-            "CreateModel": requests.model(version, engine.image("serve"), launch.role(), uri),
+            "CreateModel": requests.model(version, image, launch.role(), uri),
             "CreateEndpointConfig": config,
             last: requests.endpoint(name, version),
         }
@@ -121,14 +126,7 @@ def delete(launch: Launch, name: str) -> int:
 def artifact(launch: Launch, model: str, source: str | None = None) -> str:
     """Return the URI of the model.tar.gz that `model` (training job, URI or file) names, with `source` as its code/."""
     engine = launch.engine
-    if "/" not in model and not Path(model).exists():
-        try:
-            job = engine.sagemaker.describe_training_job(TrainingJobName=model)
-        except Exception as error:
-            if not _not_found(error):
-                raise
-            where = engine.region
-            raise UserError(f"{model!r} is neither a training job in {where} nor a file; check the name") from None
+    if job := _training_job(engine, model):
         if "S3ModelArtifacts" not in job.get("ModelArtifacts", {}):
             raise UserError(f"the training job {model} is {job['TrainingJobStatus']} and has no model")
         model = job["ModelArtifacts"]["S3ModelArtifacts"]
@@ -142,6 +140,32 @@ def artifact(launch: Launch, model: str, source: str | None = None) -> str:
         if "://" in model:
             (archive,) = engine.fetch(model, Path(scratch))
         return engine.place(str(repack(archive, Path(source), Path(scratch))), models, send=launch.send)
+
+
+def serving_image(engine: Engine, model: str, instance_type: str, wanted: Target | None = None) -> str:
+    """Return the image that serves `model` on instances of the type ("": serverless): the one `wanted`, if any.
+
+    Else it is the lean one, where there is no GPU and the training job, if that is known, has left the graphs it needs.
+    """
+    if wanted is None:
+        job = _training_job(engine, model) or {}
+        exported = unquote(job.get("HyperParameters", {}).get("export", "true")) == "true"
+        gpu = requests.is_gpu(instance_type) or instance_type == "local_gpu"
+        wanted = "serve" if gpu or not exported else "serve-cpu"
+    return engine.image(wanted)
+
+
+def _training_job(engine: Engine, model: str) -> dict[str, Any] | None:
+    """Return the training job that `model` names, if it names one and no URI or file."""
+    if "/" in model or Path(model).exists():
+        return None
+    try:
+        return dict(engine.sagemaker.describe_training_job(TrainingJobName=model))
+    except Exception as error:
+        if not _not_found(error):
+            raise
+        where = engine.region
+        raise UserError(f"{model!r} is neither a training job in {where} nor a file; check the name") from None
 
 
 def _describe(engine: Engine, name: str) -> dict[str, Any] | None:

@@ -8,6 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+#: The images, as build.sh names them: serve is for GPUs and runs on CPUs, too, serve-cpu is lean and only for these.
+Target = Literal["train", "serve", "serve-cpu"]
+SERVING: tuple[Target, ...] = ("serve", "serve-cpu")
+
 #: What has a log: a job of a kind, or an endpoint.
 LogKind = Literal["training", "transform", "endpoint"]
 
@@ -38,7 +42,7 @@ class Engine(Protocol):
     def role(self) -> str:
         """Return the ARN of the execution role."""
 
-    def image(self, target: Literal["train", "serve"]) -> str:
+    def image(self, target: Target) -> str:
         """Return the image for a request: in AWS the one that push.sh recorded, here the one that build.sh made."""
 
     def instance_type(self, wanted: str) -> str:

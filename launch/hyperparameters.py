@@ -34,7 +34,10 @@ def checked(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def best_of(engine: Engine, tuning_job: str) -> dict[str, str]:
-    """Return all hyperparameters, tuned and static, of the tuning job's best trial so far."""
+    """Return all hyperparameters, tuned and static, of the tuning job's best trial so far.
+
+    Without `export`, which trials do without and a model that is to be served does not.
+    """
     try:
         job = engine.sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=tuning_job)
     except Exception as error:
@@ -47,6 +50,7 @@ def best_of(engine: Engine, tuning_job: str) -> dict[str, str]:
         raise UserError(f"the tuning job {tuning_job} has no best trial yet; wait for one to complete")
     static = job["TrainingJobDefinition"].get("StaticHyperParameters", {})
     own = {name: value for name, value in static.items() if not name.startswith(("_tuning_", "sagemaker_"))}
+    own.pop("export", None)
     return checked(own | best["TunedHyperParameters"])
 
 

@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from launch import requests
+from launch.engine import SERVING
 from launch.launcher import Launch, parser, positive
 
 
@@ -19,6 +20,7 @@ def options() -> argparse.ArgumentParser:
     new.add_argument("--data", required=True, metavar="SOURCE", help="S3 URI or folder of pictures")
     new.add_argument("--output", default="answers.jsonl", metavar="FILE", help="JSON lines (default: %(default)s)")
     new.add_argument("--instance-type", default="ml.m5.xlarge", metavar="TYPE", help="default: %(default)s")
+    new.add_argument("--image", choices=SERVING, help="as in launch.deploy")
     new.add_argument("--instance-count", type=positive, default=1, metavar="N", help="default: 1")
     return new
 
@@ -28,15 +30,16 @@ def main(arguments: list[str] | None = None) -> int:
     given = options().parse_args(arguments)
 
     from launch import waiting
-    from launch.deploy import artifact
+    from launch.deploy import artifact, serving_image
 
     launch = Launch(given)
     engine = launch.engine
     name = requests.new_name("byoc-vision")
-    model = requests.model(name, engine.image("serve"), launch.role(), artifact(launch, given.model))
+    instance_type = engine.instance_type(given.instance_type)
+    image = serving_image(engine, given.model, instance_type, given.image)
+    model = requests.model(name, image, launch.role(), artifact(launch, given.model))
     pictures = launch.place(given.data, f"{engine.output()}/data")
     answers = f"{engine.output()}/answers/{name}/"
-    instance_type = engine.instance_type(given.instance_type)
     job = requests.transform_job(name, name, pictures, answers, instance_type, given.instance_count)
     plan = launch.finish({"CreateModel": model, "CreateTransformJob": job})
     if not launch.send:

@@ -45,6 +45,8 @@ def main(arguments: list[str] | None = None) -> int:
     searched = {found["Name"] for kind in space.ranges.values() for found in kind}
     if both := searched & static.keys():
         raise UserError(f"{min(both)} is searched in {given.space}, so it cannot be set; remove one of the two")
+    if "export" not in searched:
+        static = {"export": "false"} | static  # of many trials one is served at most, and is trained again for that
     output = (given.output or engine.output()).rstrip("/")
     trial = requests.training_job(
         name="",  # the service names the trials

@@ -27,7 +27,8 @@ ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "local_test" / "out" / "run"
 
 TRAIN_IMAGE = "byoc-vision-train:latest"
-SERVE_IMAGE = "byoc-vision-serve:latest"
+#: By what local mode calls this machine.
+SERVE_IMAGES = {"local": "byoc-vision-serve-cpu:latest", "local_gpu": "byoc-vision-serve:latest"}
 
 #: Local mode asks no one for permission, but a request names a role.
 ROLE = "arn:aws:iam::000000000000:role/local"
@@ -125,7 +126,7 @@ def trial(data: Path | None, weights: Path | None, out: Path) -> None:
         raise TrialError(f"the endpoint and the trained model agree on only {agreeing} of {len(asked)} pictures")
     summary = {
         "train_image_bytes": image_bytes(TRAIN_IMAGE),
-        "serve_image_bytes": image_bytes(SERVE_IMAGE),
+        "serve_image_bytes": image_bytes(SERVE_IMAGES[instance_type()]),
         "hyperparameters": settings,
         "train_seconds": round(train_seconds, 3),
         "test_accuracy": accuracy,
@@ -209,7 +210,7 @@ def deploy(local: LocalMode, name: str, archive: Path) -> float:
     folder.mkdir()
     artifact = Path(shutil.copy(archive, folder))
     return local.deploy(
-        requests.model(name, SERVE_IMAGE, ROLE, artifact.as_uri()),
+        requests.model(name, SERVE_IMAGES[instance_type()], ROLE, artifact.as_uri()),
         requests.endpoint_config(name, name, instance_type()),
         requests.endpoint(name, name),
     )

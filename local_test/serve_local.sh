@@ -7,12 +7,10 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 source "$here/container.sh"
-image=byoc-vision-serve:latest
 
 [[ ${1:-} != -h && ${1:-} != --help ]] || { usage && exit; }
 model=${1:-$here/out/train_local/model}
 [[ -e $model ]] || fail "there is no $model; train one with local_test/train_local.sh, or name a model"
-need_image "$image"
 
 if [[ -f $model ]]; then
     unpacked=$(mktemp -d)
@@ -20,5 +18,8 @@ if [[ -f $model ]]; then
     tar -xzf "$model" -C "$unpacked" || fail "$model is not a model.tar.gz"
     model=$unpacked
 fi
+image=byoc-vision-serve:latest
+if [[ -d $model/cpu ]] && ! nvidia-smi >/dev/null 2>&1; then image=byoc-vision-serve-cpu:latest; fi
+need_image "$image"
 echo "serving on http://127.0.0.1:${PORT:-8080} (Ctrl-C stops it); ask it with local_test/predict.sh PICTURE"
 run_container --publish "127.0.0.1:${PORT:-8080}:8080" --volume "$(folder "$model"):/opt/ml/model:ro" "$image" serve

@@ -7,10 +7,10 @@ import subprocess
 from collections.abc import Callable
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from classifier.errors import UserError
-from launch.engine import LogKind
+from launch.engine import LogKind, Target
 from launch.local.files import link_or_copy, path
 from launch.local.store import ACCOUNT, REGION, ServiceError, Store
 
@@ -45,7 +45,7 @@ class Machine:
         """Return a role's name: a request has one, and here it permits nothing and is asked by no one."""
         return f"arn:aws:iam::{ACCOUNT}:role/local"
 
-    def image(self, target: Literal["train", "serve"]) -> str:
+    def image(self, target: Target) -> str:
         """Return the image that build.sh made last."""
         return f"byoc-vision-{target}:latest"
 

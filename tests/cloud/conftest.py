@@ -103,7 +103,7 @@ def pushed(checkout: Path) -> None:
 
     uris = {
         f"byoc-vision-{target}": f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/byoc-vision-{target}@sha256:{digit * 64}"
-        for target, digit in (("train", "1"), ("serve", "2"))
+        for target, digit in (("train", "1"), ("serve", "2"), ("serve-cpu", "3"))
     }
     images.record(ACCOUNT, REGION, uris, checkout / ".byoc" / "images.json")
 

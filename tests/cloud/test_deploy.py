@@ -51,7 +51,7 @@ def test_an_endpoint_of_a_training_job(run: Run, aws: FakeAws, data: Path, clien
     assert done.code == 0, done.err
     (request,) = aws.sent("CreateModel")
     assert request["PrimaryContainer"]["ModelDataUrl"] == artifact
-    assert request["PrimaryContainer"]["Image"].endswith("byoc-vision-serve@sha256:" + "2" * 64)
+    assert request["PrimaryContainer"]["Image"].endswith("byoc-vision-serve-cpu@sha256:" + "3" * 64)
     assert names(client)[2] == ["byoc-vision"]
     assert "the endpoint byoc-vision is in service" in done.out
 
@@ -72,6 +72,31 @@ def test_a_cpu_host_needs_no_driver(run: Run, model: str) -> None:
         "ProductionVariants"
     ]
     assert "InferenceAmiVersion" not in variant and variant["InstanceType"] == "ml.m5.large"
+
+
+@pytest.mark.parametrize(
+    ("options", "image"),
+    [
+        ([], "serve-cpu"),
+        (["--serverless"], "serve-cpu"),
+        (["--instance-type", "ml.c7i.large"], "serve-cpu"),
+        (["--instance-type", "ml.g4dn.xlarge"], "serve"),
+        (["--image", "serve"], "serve"),
+        (["--image", "serve-cpu", "--instance-type", "ml.g4dn.xlarge"], "serve-cpu"),
+    ],
+)
+def test_the_image_goes_by_the_instances_unless_the_user_chooses(
+    run: Run, model: str, options: list[str], image: str
+) -> None:
+    requests = json.loads(run("deploy", "--model", model, *options, "--dry-run").out)
+    assert f"/byoc-vision-{image}@" in requests["CreateModel"]["PrimaryContainer"]["Image"]
+
+
+@pytest.mark.parametrize(("value", "image"), [("false", "serve"), ("true", "serve-cpu")])
+def test_a_job_that_left_no_graphs_is_served_with_torch(run: Run, data: Path, value: str, image: str) -> None:
+    job = run("train", "--data", data, "--set", f"export={value}", "--no-wait").out.splitlines()[0]
+    requests = json.loads(run("deploy", "--model", job, "--dry-run").out)
+    assert f"/byoc-vision-{image}@" in requests["CreateModel"]["PrimaryContainer"]["Image"]
 
 
 def test_serverless(run: Run, aws: FakeAws, model: str) -> None:

@@ -13,13 +13,13 @@ from tests.cloud.engine import Engine
 from tests.cloud.fake_aws import ACCOUNT, REGION, FakeAws, Refusal
 from tests.cloud.registry import Registry
 
-IMAGES = ("byoc-vision-train", "byoc-vision-serve")
+IMAGES = ("byoc-vision-train", "byoc-vision-serve", "byoc-vision-serve-cpu")
 HEAVY = 3_000_000
 
 
 @pytest.fixture
 def images(engine: Engine) -> str:
-    """Both images, new ones; return their revision."""
+    """All images, new ones; return their revision."""
     revision = f"{random.getrandbits(28):07x}"
     for name in IMAGES:
         engine.image(name, random.randbytes(HEAVY), revision.encode(), revision)
@@ -38,7 +38,7 @@ def test_the_first_push(
     assert all(each["imageScanningConfiguration"]["scanOnPush"] for each in repositories)
     record = json.loads((checkout / ".byoc" / "images.json").read_text())[f"{ACCOUNT}/{REGION}"]
     assert list(record) == list(IMAGES)
-    assert done.out.splitlines()[-2:] == list(record.values())
+    assert done.out.splitlines()[-3:] == list(record.values())
     for name, uri in record.items():
         assert uri.startswith(f"{registry.address}/{name}@sha256:")
         digest = uri.partition("@")[2]

@@ -37,7 +37,9 @@ def described(status: str, best: dict[str, Any] | None = None, **more: object) -
     """Return what DescribeHyperParameterTuningJob answers."""
     return {
         "HyperParameterTuningJobStatus": status,
-        "TrainingJobDefinition": {"StaticHyperParameters": {"epochs": "4", "_tuning_objective_metric": "x"}},
+        "TrainingJobDefinition": {
+            "StaticHyperParameters": {"epochs": "4", "export": "false", "_tuning_objective_metric": "x"}
+        },
         **({"BestTrainingJob": best} if best else {}),
         **more,
     }
@@ -74,7 +76,7 @@ def test_the_request(run: Run, aws: FakeAws, data: Path) -> None:
         "IntegerParameterRanges": [{"Name": "epochs", "MinValue": "2", "MaxValue": "10", "ScalingType": "Auto"}],
         "CategoricalParameterRanges": [{"Name": "batch-size", "Values": ["32", "64", "128", "256", "512"]}],
     }
-    assert definition["StaticHyperParameters"] == {"arch": "resnet18", "test-batch-size": "100"}
+    assert definition["StaticHyperParameters"] == {"arch": "resnet18", "test-batch-size": "100", "export": "false"}
     assert definition["AlgorithmSpecification"]["MetricDefinitions"]
     assert not aws.sent("CreateHyperParameterTuningJob")
 
