@@ -139,7 +139,7 @@ class Run:
     def _watch(self, trained: nn.Module, profile: Profile | None) -> Watch:
         if profile is None:
             return Watch()
-        loaders = None if isinstance(trained, nn.Linear) else self._workers
+        loaders = None if config.on_features(self.settings) else self._workers
         profile.note(workers=loaders, precision=self.settings.precision)
         if self.hook_configuration:
             from train.managed_hook import ManagedHook  # imports smdebug, which is only in the training image

@@ -6,6 +6,7 @@ import json
 import re
 
 import pytest
+import safetensors.torch
 import torch
 
 from classifier import artifact, network
@@ -158,7 +159,7 @@ def test_a_disk_full_at_the_artifact_loses_no_training(make_run, tmp_path, monke
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(artifact, "save_file", full)
+        patched.setattr(safetensors.torch, "save_file", full)
         with pytest.raises(ArtifactError, match=r"No space left on device.*more disk"):
             make_run()()
     assert (tmp_path / "out" / "checkpoints" / "checkpoint.pt").exists()
