@@ -8,6 +8,9 @@ import torch
 
 from train.recording import Step, writing
 
+#: Steps that are kept until they are written: events of a GPU take room there.
+KEPT = 1000
+
 Mark = float | torch.cuda.Event
 
 
@@ -38,6 +41,8 @@ class StepClock:
     def end(self, step: Step) -> None:
         """The step is done, of which an evaluation has two parts and training four."""
         self._steps.append((step, self._marks))
+        if len(self._steps) == KEPT:
+            self.flush()
 
     def flush(self) -> None:
         """Write the steps that have ended."""
