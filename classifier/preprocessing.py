@@ -70,7 +70,8 @@ class Preprocessing:
         mean, std = (
             np.array(values, np.float32).reshape(3, 1, 1) * np.float32(255) for values in (self.mean, self.std)
         )
-        return (pixels - mean) / std
+        inputs: NDArray[np.float32] = (pixels - mean) / std
+        return inputs
 
 
 def as_array(image: Image.Image) -> NDArray[np.uint8]:

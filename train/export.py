@@ -108,7 +108,7 @@ class Export:
 
     def _converted(self) -> ov.Model:
         side = self.classifier.preprocessing.crop_size
-        net = copy.deepcopy(self.classifier.network).cpu().to(memory_format=torch.contiguous_format)
+        net = copy.deepcopy(self.classifier.network).cpu()
         # Two pictures: networks that were traced with one may take their number for a constant.
         example = torch.zeros(2, 3, side, side)
         with torch.no_grad():

@@ -47,7 +47,7 @@ def quantize(graph: ov.Model, pictures: Iterable[Pictures]) -> ov.Model:
 
 
 def _is_constant(value: Output) -> bool:
-    return value.get_node().get_type_name() == "Constant"
+    return bool(value.get_node().get_type_name() == "Constant")
 
 
 def _is_layer(node: Node) -> bool:
