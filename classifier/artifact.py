@@ -2,7 +2,7 @@
 
     model.safetensors    the network's tensors
     model.json           all else one needs to answer
-    probes.npy           validation pictures, uint8 [N, 3, height, width], on which a faster way to compute is tried
+    probes.npz           validation pictures and the answers to them, on which a faster way to compute is tried
     cpu/                 the network as graphs for CPUs without torch; `train.export` makes them
 
 The last two can be missing. Only `save` and `load` need torch.
@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 TENSORS = "model.safetensors"
 DESCRIPTION = "model.json"
-PROBES = "probes.npy"
+PROBES = "probes.npz"
 GRAPHS = "cpu"
 
 
@@ -54,6 +55,14 @@ class Classifier(Description):
     """A trained network with its description."""
 
     network: "nn.Module" = field(kw_only=True)
+
+
+@dataclass(frozen=True)
+class Probes:
+    """Pictures, uint8 [N, 3, height, width], and the classes [N] that the network gives them in float32."""
+
+    pictures: NDArray[np.uint8]
+    answers: NDArray[np.int64]
 
 
 def save(classifier: Classifier, folder: Path) -> None:
@@ -118,14 +127,26 @@ def describe(folder: Path) -> Description:
         raise damaged(error) from error
 
 
-def probes(folder: Path) -> NDArray[np.uint8] | None:
-    """Return the probe pictures kept in `folder`, uint8 [N, 3, height, width], if it has any."""
+def save_probes(probes: Probes, folder: Path) -> None:
+    """Write `probes` beside the model in `folder`; raises `ArtifactError` as `save` does."""
+
+    def write(path: Path) -> None:
+        with path.open("wb") as file:  # given a path, numpy would add .npz to it
+            np.savez(file, pictures=probes.pictures, answers=probes.answers)
+
+    write_whole(folder / PROBES, write)
+
+
+def load_probes(folder: Path) -> Probes | None:
+    """Return the probes of the model in `folder`, if it has any; raises `ArtifactError` when they are damaged."""
     file = folder / PROBES
+    if not file.is_file():
+        return None
     try:
-        pixels: NDArray[np.uint8] | None = np.load(file, allow_pickle=False) if file.is_file() else None
-    except (ValueError, OSError, EOFError) as error:
+        with np.load(file, allow_pickle=False) as arrays:
+            return Probes(arrays["pictures"], arrays["answers"])
+    except (KeyError, ValueError, OSError, EOFError, BadZipFile) as error:
         raise damaged(error) from error
-    return pixels
 
 
 def require(file: Path) -> None:

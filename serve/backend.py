@@ -7,7 +7,8 @@ A backend is a module with `load(folder, gpu) -> Network`: `serve.torch_backend`
 import importlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from classifier.artifact import Probes
 from classifier.errors import UserError
 from classifier.preprocessing import Preprocessing
 from serve import forms
@@ -28,8 +30,7 @@ Batch = Sequence[Image.Image] | NDArray[np.float32]
 class Network:
     """A network as a backend has loaded it; `labels[i]` is the name of class i, `device` what it is computed on.
 
-    `forms` holds float32 first, then the numeric forms that the machine may run faster. `probes` are uint8 pictures
-    [N, 3, height, width] on which these must agree, if the artifact has any.
+    `forms` holds float32 first, then the numeric forms that the machine may run faster, if they agree on the `probes`.
     """
 
     arch: str
@@ -37,7 +38,7 @@ class Network:
     preprocessing: Preprocessing
     device: str
     forms: Forms
-    probes: NDArray[np.uint8] | None = None
+    probes: Probes | None
 
 
 class Model:
@@ -48,6 +49,7 @@ class Model:
         self.labels = network.labels
         self.device = network.device
         self._preprocessing = network.preprocessing
+        network = replace(network, forms={name: cache(make) for name, make in network.forms.items()})
         name, self.choice = forms.once(record, lambda: _choose(network, precision))
         self._run = network.forms[name]()
 
@@ -78,16 +80,19 @@ class Model:
 
 
 def _choose(network: Network, precision: str) -> tuple[str, str]:
-    reference = next(iter(network.forms))
-    if precision == reference:
-        return reference, f"chose {reference}: BYOC_PRECISION asks for it"
-    if len(network.forms) == 1:
-        return reference, f"chose {reference}: this machine computes nothing else faster"
+    allowed = {name: make for name, make in network.forms.items() if precision == "fastest" or precision in name}
+    reference = next(iter(allowed))
+    asked = "" if precision == "fastest" else f", as BYOC_PRECISION={precision} asks"
+    if len(allowed) == 1:
+        return reference, f"chose {reference}" + (asked or ": this machine computes nothing else faster")
     if network.probes is None:
-        return reference, f"chose {reference}: the model has no probe pictures to try other forms with"
+        return reference, f"chose {reference}: the model has no probe pictures to try other forms on"
     # A GPU gets concurrent requests as one batch, a core one picture after the other.
-    batch = 1 if network.device == "cpu" else len(network.probes)
-    return forms.choose(network.forms, network.preprocessing.normalize(network.probes), batch)
+    pictures = network.preprocessing.normalize(network.probes.pictures)
+    name, sentence = forms.choose(
+        allowed, pictures, network.probes.answers, batch=1 if network.device == "cpu" else len(pictures)
+    )
+    return name, sentence + asked
 
 
 def load(folder: Path, gpu: int | None = None) -> Model:

@@ -35,7 +35,7 @@ def load(folder: Path, gpu: int | None = None) -> Network:
         for name, (file, precision) in _GRAPHS.items()
         if (graphs / file).is_file() and (name == "float32" or _INSTRUCTIONS[name] & instructions)
     }
-    probes = artifact.probes(folder)
+    probes = artifact.load_probes(folder)
     return Network(description.arch, description.labels, description.preprocessing, "cpu", forms, probes)
 
 

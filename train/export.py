@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from classifier import artifact
-from classifier.artifact import Classifier
+from classifier.artifact import Classifier, Probes
 from train.batches import Order, PictureBatches
 from train.data import Data, Split
 from train.quantize import quantize
@@ -65,23 +65,24 @@ class Export:
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
             self.report(f"no graphs for CPUs were made, so the model is served with torch only ({reason})")
 
-    def _write_probes(self) -> NDArray[np.uint8]:
+    def _write_probes(self) -> Probes:
         """Write and return pictures to try numeric forms on, of the half that the network is surest of.
 
         A form that takes one of those for another class is not less exact, but wrong.
         """
         pixels = self._pixels(_spread(self.data.validation, PROBES * CANDIDATES))
-        ranked = np.sort(self._answers(self._network, pixels))
+        answers = self._answers(self._network, pixels)
+        ranked = np.sort(answers)
         surest = np.argsort(ranked[:, -1] - ranked[:, -2])[len(pixels) // 2 :]
-        probes = pixels[np.sort(surest)[:: CANDIDATES // 2]]
-        artifact.write_whole(self.folder / artifact.PROBES, lambda path: _save(path, probes))
+        chosen = np.sort(surest)[:: CANDIDATES // 2]
+        probes = Probes(pixels[chosen], answers[chosen].argmax(axis=1))
+        artifact.save_probes(probes, self.folder)
         return probes
 
-    def _write_graphs(self, probes: NDArray[np.uint8]) -> None:
+    def _write_graphs(self, probes: Probes) -> None:
         graph = self._converted()
         float32 = _compiled(graph)
-        expected = self._answers(self._network, probes).argmax(axis=1)
-        if not np.array_equal(self._answers(float32, probes).argmax(axis=1), expected):
+        if not np.array_equal(self._answers(float32, probes.pictures).argmax(axis=1), probes.answers):
             raise DisagreementError("the float32 graph answers otherwise than the network")
         calibration = self._pixels(_spread(self.data.train, CALIBRATION))
         integers = quantize(graph, (self._inputs(batch) for batch in _batches(calibration)))
@@ -101,7 +102,7 @@ class Export:
         }
         self._write({"float32": graph} | ({"int8": integers} if kept else {}), figures)
         self.report(
-            f"graphs for CPUs: float32, as the network on {len(probes)} of {len(probes)} probe pictures; "
+            f"graphs for CPUs: float32, as the network on {len(probes.answers)} probe pictures; "
             f"int8, validation accuracy {accuracy8:.4f} against {accuracy:.4f}, "
             + ("kept" if kept else f"not kept: more than {100 * TOLERANCE:g} points lower")
         )
@@ -154,8 +155,3 @@ def _batches(pixels: NDArray[np.uint8]) -> Sequence[NDArray[np.uint8]]:
 def _spread(split: Split, count: int) -> Split:
     """Return `count` pictures of `split` at equal distances, so of all classes alike; all where it has no more."""
     return split.take(np.unique(np.linspace(0, len(split) - 1, min(count, len(split))).astype(int)).tolist())
-
-
-def _save(path: Path, pixels: NDArray[np.uint8]) -> None:
-    with path.open("wb") as file:  # given a path, numpy would add .npy to it
-        np.save(file, pixels)

@@ -3,6 +3,7 @@
 import errno
 import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -34,6 +35,21 @@ def test_saved_and_loaded_are_the_same(tmp_path):
     with torch.inference_mode():
         picture = torch.rand(2, 3, 32, 32)
         assert torch.equal(before.network(picture), after.network(picture))
+
+
+def test_probes_stay_with_their_model(tmp_path):
+    artifact.save(small(), tmp_path)
+    assert artifact.load_probes(tmp_path) is None
+    before = artifact.Probes(np.arange(96, dtype=np.uint8).reshape(2, 3, 4, 4), np.array([1, 0]))
+    artifact.save_probes(before, tmp_path)
+    after = artifact.load_probes(tmp_path)
+    assert np.array_equal(after.pictures, before.pictures)
+    assert np.array_equal(after.answers, before.answers)
+    (tmp_path / artifact.PROBES).write_bytes(b"PK")
+    with pytest.raises(artifact.ArtifactError, match="damaged"):
+        artifact.load_probes(tmp_path)
+    artifact.save(small(), tmp_path)
+    assert artifact.load_probes(tmp_path) is None
 
 
 def test_description_can_be_read_by_anyone(tmp_path):
