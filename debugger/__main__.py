@@ -5,7 +5,6 @@ usage: python -m debugger OUT [--model DIR] [--pictures DIR] [--tensors DIR|s3:/
 """
 
 import argparse
-import gc
 import json
 import sys
 from contextlib import ExitStack
@@ -77,6 +76,4 @@ def write(
 
 
 if __name__ == "__main__":
-    status = main()
-    gc.freeze()  # Nothing of a long recording is worth a last look for garbage.
-    sys.exit(status)
+    sys.exit(main())

@@ -81,10 +81,10 @@ def step_losses(trial: FinishedTrial) -> Bands:
     for name in sorted(names):
         tensor = trial.tensor(name)
         for mode in (ModeKeys.TRAIN, ModeKeys.GLOBAL):
-            steps = tensor._mode_steps[mode].steps() if mode in tensor._mode_steps else []
-            if steps:
-                values = [float(np.mean(tensor.value(step, mode=mode))) for step in steps]
-                return bands(np.array(steps, dtype=float), np.array(values))
+            if steps := tensor.steps(mode):
+                losses = [tensor.value(step, mode) for step in steps]
+                values = [loss.item() if loss.size == 1 else loss.mean() for loss in losses]
+                return bands(np.array(steps, dtype=float), np.array(values, dtype=float))
     return {}
 
 

@@ -90,7 +90,7 @@ def _table(file: Path, what: str, missing: list[str]) -> dict[str, list[str]] | 
     """Return the columns of a CSV file's whole rows, or None when there are none."""
     try:
         with file.open(newline="", encoding="utf-8", errors="replace") as lines:
-            reader = csv.reader(line.replace("\0", "") for line in lines)
+            reader = csv.reader(lines)
             header = next(reader, [])
             rows = [row for row in reader if row]
     except FileNotFoundError:

@@ -5,7 +5,6 @@ job was killed, and gives up at the first damaged one. `FinishedTrial` reads wha
 a `smdebug` trial in all else, so that every rule works on both.
 """
 
-import gc
 import logging
 import os
 import tempfile
@@ -16,13 +15,14 @@ from pathlib import Path
 from smdebug.core.collection_manager import CollectionManager
 from smdebug.core.index_reader import LocalIndexReader
 from smdebug.core.locations import TensorLocation
+from smdebug.core.modes import ModeKeys
 from smdebug.core.reductions import REDUCTIONS_PREFIX, reverse_reduction_tensor_name
-from smdebug.core.tensor import Tensor
 from smdebug.exceptions import SMDebugError
 from smdebug.trials.local_trial import LocalTrial
 from smdebug.trials.trial import Trial
 
 from debugger import events
+from debugger.tensor import FinishedTensor, Reduction
 
 #: Tensors up to this size in bytes are kept in memory; greater ones are read again when a rule asks for them.
 KEPT = 65536
@@ -40,18 +40,16 @@ class FinishedTrial(LocalTrial):  # type: ignore[misc]
     def __init__(self, folder: Path | None) -> None:
         folder = folder or Path(os.devnull)
         # Not LocalTrial's, which waits.
-        Trial.__init__(self, folder.name)
+        Trial.__init__(self, folder.name, index_mode=False)
         logging.getLogger("smdebug").setLevel(logging.ERROR)
         self.path = self.trial_dir = str(folder)
         self.index_reader = LocalIndexReader(self.path)
         self.notes: list[str] = []
         self.collection_manager = self._collections(folder)
-        # Millions of objects that all stay: to look for garbage among them takes as long as to read them.
-        gc.disable()
-        try:
-            damaged = [file for file in self._files(folder / "events") if not self._load(file)]
-        finally:
-            gc.enable()
+        self._reader = events.Reader()
+        self._places: dict[str, tuple[FinishedTensor, Reduction]] = {}
+        damaged = [file for file in self._files(folder / "events") if not self._load(file)]
+        self._share_names()
         if damaged:
             self.notes.append(f"Event files are damaged ({len(damaged)}); what could be read of them counts.")
         if not self._tensors:
@@ -87,38 +85,44 @@ class FinishedTrial(LocalTrial):  # type: ignore[misc]
         """Add an event file's tensors; return whether it was whole."""
         worker = os.path.basename(file).removesuffix(".tfevents").partition("_")[2]
         self.worker_set.add(worker)
+        at = None
         try:
-            for saved in events.read(file):
-                self._add(saved, file, worker)
+            for saved in self._reader.read(file):
+                if saved.step != at:
+                    at = saved.step
+                    self._populate_step_dict(saved.mode, saved.mode_step, at)
+                    self.workers_for_global_step.setdefault(at, set()).add(worker)
+                    names = self.global_step_to_tensors_map.setdefault(at, set())
+                names.add(self._add(saved, file, worker))
         except (events.DamagedError, OSError) as error:
             log.debug("%s", error)
             return False
         return True
 
-    def _add(self, saved: events.Saved, file: str, worker: str) -> None:
-        name, reduction = saved.name, None
-        if name.startswith(REDUCTIONS_PREFIX):
-            name, *reduction = reverse_reduction_tensor_name(name)
-        tensor = self._tensors.get(name)
-        if tensor is None:
-            tensor = self._tensors[name] = Tensor(name, trial=self, cache=False)
-        mode, step = saved.mode, saved.mode_step
-        tensor._create_mode_step(mode, step)
-        steps = tensor._mode_steps[mode]
-        if saved.value.nbytes > KEPT:
-            place = TensorLocation(saved.name, mode, step, file, saved.start, saved.length, worker)
-            if reduction:
-                steps.set_step_reduction_location(step, worker, *reduction, place)
-            else:
-                steps.set_step_location(step, worker, place)
-        elif reduction:
-            steps.set_step_reduction_value(step, worker, *reduction, saved.value)
-        else:
-            steps.set_step_value(step, worker, saved.value)
-        self._populate_step_dict(mode, step, saved.step)
-        self.global_step_to_tensors_map.setdefault(saved.step, set()).add(name)
-        self.workers_for_global_step.setdefault(saved.step, set()).add(worker)
-        self._populate_mode_to_tensor_name_map(name, mode)
+    def _add(self, saved: events.Saved, file: str, worker: str) -> str:
+        """Keep a value, or its place, and return the name of its tensor."""
+        if saved.name not in self._places:
+            name, reduction = saved.name, None
+            if name.startswith(REDUCTIONS_PREFIX):
+                name, *parts = reverse_reduction_tensor_name(name)
+                reduction = tuple(parts)
+            self._places[saved.name] = self._tensors.setdefault(name, FinishedTensor(name, self)), reduction
+        tensor, reduction = self._places[saved.name]
+        table, name, value = tensor.tables[worker][reduction], saved.name, saved.value
+        if value.nbytes > KEPT:
+            value = TensorLocation(name, saved.mode, saved.mode_step, file, saved.start, saved.length, worker)
+        table[saved.step] = value
+        return str(tensor.name)
+
+    def _share_names(self) -> None:
+        """Let steps that saved the same tensors have the same set of names, so that rules compare these at once."""
+        shared: dict[frozenset[str], frozenset[str]] = {}
+        for step, saved in self.global_step_to_tensors_map.items():
+            names = frozenset(saved)
+            self.global_step_to_tensors_map[step] = shared.setdefault(names, names)
+            mode, _ = self._global_to_mode[step]
+            if mode is not ModeKeys.GLOBAL:
+                self.mode_to_tensors_map.setdefault(mode, set()).update(names)
 
     def refresh_data(self) -> None:
         """Nothing comes any more."""

@@ -10,7 +10,7 @@ from smdebug.trials import create_trial
 
 from debugger.rules.tensors import VanishingGradient
 from debugger.trial import KEPT, FinishedTrial, RecordingError, recorded
-from tests.unit.debugger.jobs import EVAL, LOSS, TRAIN, Recorder
+from tests.unit.debugger.jobs import EVAL, GLOBAL, LOSS, REDUCTIONS, TRAIN, Recorder
 
 GRADIENT = "gradient/Net_fc.weight"
 
@@ -47,6 +47,29 @@ def test_reads_the_same_as_smdebug(recording: Path, monkeypatch: pytest.MonkeyPa
     for reduction, absolute in (("mean", False), ("mean", True), ("std", False)):
         pair = [trial.tensor("reduced").reduction_value(1, reduction, abs=absolute) for trial in (ours, theirs)]
         assert pair[0] == pair[1]
+    for ask in (
+        lambda trial: trial.tensor(LOSS).values(mode=EVAL),
+        lambda trial: trial.tensor(LOSS).prev_steps(7, 2),
+        lambda trial: trial.tensor(LOSS).workers(2, mode=TRAIN),
+        lambda trial: trial.tensor(GRADIENT).shape(2),
+        lambda trial: trial.tensor(GRADIENT).reduction_value(2, "max"),
+        lambda trial: trial.tensor_names(step=1, mode=TRAIN),
+        lambda trial: trial.tensor_names(mode=EVAL),
+    ):
+        assert ask(ours) == ask(theirs)
+    assert set(ours.tensor("reduced").reduction_values(1)) == set(REDUCTIONS)
+
+
+def test_events_of_one_tensor_that_differ_in_form(tmp_path: Path) -> None:
+    recorder, name = Recorder(tmp_path), "layer." * 50
+    values = [np.zeros(3), np.ones(3, np.float32), np.ones((3, 1), np.int64), np.float32(7), np.array([]), np.ones(3)]
+    for mode, value in zip((TRAIN, EVAL, GLOBAL) * 2, values, strict=True):
+        recorder.save({name: value, "loss": np.float32(1)}, mode)
+    trial = FinishedTrial(tmp_path)
+    for step, value in enumerate(values):
+        read = trial.tensor(name).value(step)
+        assert read.dtype == value.dtype and np.array_equal(read, value)
+    assert [trial.mode(step) for step in range(6)] == [TRAIN, EVAL, GLOBAL] * 2
 
 
 def test_every_place_to_break_off_leaves_what_came_before(recording: Path) -> None:
