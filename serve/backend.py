@@ -22,6 +22,9 @@ from classifier.preprocessing import Preprocessing
 from serve import forms
 from serve.forms import Forms
 
+#: Pictures that go through the network at once, which bounds its memory when many requests have many.
+_LARGEST_BATCH = 64
+
 #: What a model is asked about: upright RGB pictures, or a float32 tensor [N, 3, height, width] ready for it.
 Batch = Sequence[Image.Image] | NDArray[np.float32]
 
@@ -48,6 +51,8 @@ class Model:
         self.arch = network.arch
         self.labels = network.labels
         self.device = network.device
+        #: Pixels of the shorter side from which on a picture may be decoded smaller than it is.
+        self.enough_pixels = 2 * network.preprocessing.resize_size
         self._preprocessing = network.preprocessing
         network = replace(network, forms={name: cache(make) for name, make in network.forms.items()})
         name, self.choice = forms.once(record, lambda: _choose(network, precision))
@@ -58,7 +63,12 @@ class Model:
 
         Raises `UserError` when the tensor's size is not the one the network was trained on.
         """
-        logits = self._run(self.inputs(batch))
+        return self.probabilities(self.inputs(batch))
+
+    def probabilities(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the probabilities [N, classes] of what `inputs` returned, perhaps that of several requests."""
+        parts = range(0, len(inputs), _LARGEST_BATCH)
+        logits = np.concatenate([self._run(inputs[begin : begin + _LARGEST_BATCH]) for begin in parts])
         exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
         probabilities: NDArray[np.float32] = exponentials / exponentials.sum(axis=1, keepdims=True)
         return probabilities

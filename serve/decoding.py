@@ -30,34 +30,35 @@ class RequestError(GenericInferenceToolkitError):  # type: ignore[misc]
         super().__init__(status, sentence)
 
 
-def decode(body: bytes | str, content_type: str) -> Batch:
+def decode(body: bytes | str, content_type: str, at_least: int | None = None) -> Batch:
     """Return the batch in `body`; `content_type` is lower case and without parameters.
 
+    A large JPEG is decoded to a fraction of its size that leaves its shorter side `at_least` so many pixels.
     Raises `RequestError`: 400 (malformed), 413 (too many pictures or pixels), 415 (a type that is not read).
     """
     if not body:
         raise RequestError(400, "the request's body is empty; send a picture")
     if content_type == "application/json":
-        return _instances(body)
+        return _instances(body, at_least)
     data = body.encode() if isinstance(body, str) else body
     if content_type.startswith("image/") or content_type == "application/x-image":
-        return [_picture(data)]
+        return [_picture(data, at_least)]
     if content_type == "application/x-npy":
         return _tensor(data)
     given = f"{content_type!r} is not read" if content_type else "the request names no Content-Type"
     raise RequestError(415, f"{given}; send one of {CONTENT_TYPES}")
 
 
-def _picture(data: bytes) -> Image.Image:
+def _picture(data: bytes, at_least: int | None) -> Image.Image:
     try:
-        return pictures.decode(data)
+        return pictures.decode(data, at_least)
     except pictures.PictureTooLargeError as error:
         raise RequestError(413, str(error)) from error
     except pictures.PictureError as error:
         raise RequestError(400, str(error)) from error
 
 
-def _instances(body: bytes | str) -> list[Image.Image]:
+def _instances(body: bytes | str, at_least: int | None) -> list[Image.Image]:
     try:
         content = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -72,7 +73,7 @@ def _instances(body: bytes | str) -> list[Image.Image]:
     pixels = 0
     for index, instance in enumerate(instances):
         try:
-            image = _picture(_bytes(instance))
+            image = _picture(_bytes(instance), at_least)
         except RequestError as error:
             raise RequestError(error.status_code, f"instance {index}: {error.message}") from error
         # Pictures compress a thousandfold, so a small body can ask for any amount of memory.

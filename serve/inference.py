@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from classifier.errors import UserError
 from serve import backend, decoding
@@ -37,21 +38,30 @@ def input_fn(body: bytes | str, content_type: str) -> backend.Batch:
 
 def predict_fn(data: backend.Batch, model: backend.Model) -> dict[str, Any]:
     """Run the pictures through the network as one batch: `{"predictions": [one for each], "model": architecture}`."""
+    return predictions(model.probabilities(inputs(data, model)), model)
+
+
+def inputs(data: backend.Batch, model: backend.Model) -> NDArray[np.float32]:
+    """Return what the network takes for `data`; raises `RequestError` 400 for a tensor of another size."""
     try:
-        probabilities = model.predict(data)
+        return model.inputs(data)
     except UserError as error:
         raise RequestError(400, str(error)) from error
+
+
+def predictions(probabilities: NDArray[np.float32], model: backend.Model) -> dict[str, Any]:
+    """Return `predict_fn`'s answer for the pictures that have these `probabilities` [N, classes]."""
     # Ready models answer finite numbers to every picture; a tensor can hold values that no picture has.
     if not np.isfinite(probabilities).all():
         raise RequestError(400, "the array's values are too large for the model; send a normalised picture")
-    predictions = []
+    answers = []
     for row in probabilities:
         best = [
             {"predicted_class": int(index), "label": model.labels[index], "probability": round(float(row[index]), 6)}
             for index in np.argsort(-row, kind="stable")[:TOP_K]
         ]
-        predictions.append({**best[0], "top_k": best})
-    return {"predictions": predictions, "model": model.arch}
+        answers.append({**best[0], "top_k": best})
+    return {"predictions": answers, "model": model.arch}
 
 
 def output_fn(prediction: dict[str, Any], accept: str) -> tuple[str, str]:

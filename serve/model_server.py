@@ -46,10 +46,13 @@ class Client:
         except OSError:
             return False
 
-    def register(self, name: str, folder: Path, workers: int, timeout: int) -> tuple[int, dict[str, Any]]:
+    def register(
+        self, name: str, folder: Path, workers: int, batch_size: int, timeout: int
+    ) -> tuple[int, dict[str, Any]]:
         """Load the model in `folder` into `workers` processes and wait until all have it, or one has failed.
 
-        `timeout` bounds the loading, in seconds.
+        A worker that is free is given up to `batch_size` of the requests that wait. `timeout` bounds the loading, in
+        seconds.
         """
         return self._request(
             "POST",
@@ -59,6 +62,9 @@ class Client:
                 "url": str(folder),  # relative to the model store, which is /
                 "handler": "serve.handler",
                 "initial_workers": workers,
+                "batch_size": batch_size,
+                # In milliseconds. Requests gather while a worker is busy; an idle one does not wait for more of them.
+                "max_batch_delay": 1,
                 "synchronous": True,
                 "response_timeout": timeout,
             },

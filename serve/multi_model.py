@@ -31,7 +31,9 @@ class Models:
         settings = self._settings
         if (folder / "code" / "requirements.txt").is_file():
             print("code/requirements.txt is ignored: nothing is installed when a container starts", file=sys.stderr)
-        status, answer = self._client.register(name, folder, settings.workers, settings.startup_timeout)
+        status, answer = self._client.register(
+            name, folder, settings.workers, settings.batch_size, settings.startup_timeout
+        )
         if status < 300:
             print(f"model {name}: {self._workers.wait_for_description(name)}", file=sys.stderr)
             return None

@@ -31,6 +31,7 @@ class Settings:
     gpus: int
     workers: int
     threads: int
+    batch_size: int
     max_request_bytes: int
     heap_bytes: int
     queue_size: int
@@ -59,6 +60,8 @@ class Settings:
             gpus=gpus,
             workers=workers,
             threads=max(1, cores // workers),
+            # A GPU takes hardly longer for many pictures than for one, a core so many times as long.
+            batch_size=_number(environ, "SAGEMAKER_MODEL_SERVER_BATCH_SIZE", 16 if gpus else 1),
             max_request_bytes=max_request,
             heap_bytes=heap,
             queue_size=heap // 2 // max_request,

@@ -141,7 +141,7 @@ class Supervisor:
         print(
             f"ready after {seconds:.1f} s: port {settings.port}, "
             f"{'multi-model, ' if settings.multi_model else ''}workers {settings.workers}, "
-            f"threads per worker {settings.threads}, "
+            f"threads per worker {settings.threads}, requests at once {settings.batch_size}, "
             f"request limit {settings.max_request_bytes // MB} MB, queue {settings.queue_size}, "
             f"timeout {settings.invocation_timeout} s, heap {settings.heap_bytes // MB} MB",
             file=sys.stderr,

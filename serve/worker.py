@@ -1,22 +1,28 @@
 """A model with its four functions in one process: sagemaker-inference's transformer, with our errors and checks."""
 
+import copy
 import importlib.util
 import json
 import logging
 import os
 import sys
+import traceback
+from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sagemaker_inference.content_types import UTF8_TYPES
+import numpy as np
+from numpy.typing import NDArray
+from sagemaker_inference.content_types import ANY, UTF8_TYPES
 from sagemaker_inference.default_inference_handler import DefaultInferenceHandler
 from sagemaker_inference.environment import Environment
-from sagemaker_inference.errors import BaseInferenceToolkitError
+from sagemaker_inference.errors import BaseInferenceToolkitError, GenericInferenceToolkitError
 from sagemaker_inference.transformer import Transformer
 
 from classifier.errors import UserError
-from serve import backend, inference
+from serve import backend, decoding, inference
 from serve.config import CONTENT_TYPE_HEADER, ERROR_HEADER, INTERNAL_ERROR
 from serve.decoding import RequestError
 
@@ -34,10 +40,13 @@ class Functions(DefaultInferenceHandler):  # type: ignore[misc]
 
 
 class Worker(Transformer):  # type: ignore[misc]
-    """Loads the model once, then answers one request at a time."""
+    """Loads the model once, then answers one request at a time, or as many as multi-model-server hands it at once."""
+
+    _input_fn: Any
 
     def __init__(self) -> None:
         super().__init__(Functions())
+        self._threads = ThreadPoolExecutor(int(os.environ.get("OMP_NUM_THREADS", "1")))
 
     def load(self, context: Any) -> None:
         """Load and warm up the model; raises `UserError` when it, or its `code/inference.py`, cannot be used."""
@@ -48,9 +57,15 @@ class Worker(Transformer):  # type: ignore[misc]
             sys.path.insert(0, str(code))
         _check_module(Environment().module_name, code, own)
         self.validate_and_initialize(model_dir=str(model_dir), context=context)
-        ours = self._transform_fn == self._default_transform_fn and self._predict_fn is inference.predict_fn
-        if ours and not hasattr(self._model, "predict"):
+        predicted_by_us = self._transform_fn == self._default_transform_fn and self._predict_fn is inference.predict_fn
+        if predicted_by_us and not hasattr(self._model, "predict"):
             raise UserError("code/inference.py has its own model_fn but no predict_fn; add one that knows its model")
+        functions = (self._input_fn, self._predict_fn, self._output_fn)
+        ours = (inference.input_fn, inference.predict_fn, inference.output_fn)
+        self._ours = predicted_by_us and functions == ours and isinstance(self._model, backend.Model)
+        if self._ours:
+            enough = self._model.enough_pixels
+            self._input_fn = lambda body, content_type: decoding.decode(body, content_type, enough)
 
     @property
     def description(self) -> str:
@@ -60,20 +75,50 @@ class Worker(Transformer):  # type: ignore[misc]
         return "made by its own model_fn"
 
     def answer(self, data: list[dict[str, Any]], context: Any) -> list[Any]:
-        """Return the answer to one request, as multi-model-server wants it: a list of one."""
-        headers = context.request_processor[0].get_request_properties()
-        content_type = headers.get(CONTENT_TYPE_HEADER, "").partition(";")[0].strip().lower()
-        headers["Content-Type"] = content_type
-        body = data[0]["body"] = bytes(data[0].get("body") or b"")
-        if content_type in UTF8_TYPES:
-            # The transformer decodes these, and would take a wrong byte for a fault of ours.
-            try:
-                body.decode()
-            except UnicodeDecodeError as error:
-                sentence = f"the body is not UTF-8 (byte {error.start})"
-                return self.handle_error(context, RequestError(HTTPStatus.BAD_REQUEST, sentence), "")
-        answer: list[Any] = self.transform(data, context)
+        """Return the answers to requests in their order. Each has headers and errors of its own."""
+        requests = [_Request(fields, context, index) for index, fields in enumerate(data)]
+        if self._ours and len(requests) > 1:
+            return self._answer_together(requests)
+        return [self._answer_alone(request) for request in requests]
+
+    def _answer_alone(self, request: "_Request") -> Any:
+        try:
+            request.check()
+        except RequestError as error:
+            (answer,) = self.handle_error(request.context, error, "")
+        else:
+            (answer,) = self.transform([{"body": request.body}], request.context)
         return answer
+
+    def _answer_together(self, requests: list["_Request"]) -> list[Any]:
+        """Run what several requests hold through the network at once; all else is done for each by itself."""
+        decoded = [self._threads.submit(self._inputs, request) for request in requests]
+        arrays = [future.result() for future in decoded if future.exception() is None]
+        try:
+            rows = iter(self._model.probabilities(np.concatenate(arrays)) if arrays else [])
+        except Exception:
+            logger.exception("the model failed on %d requests at once, which are now answered one by one", len(arrays))
+            return [self._answer_alone(request) for request in requests]
+        answers: list[Any] = []
+        for request, future in zip(requests, decoded, strict=True):
+            try:
+                pictures = len(future.result())
+                answers.append(self._output(np.stack(list(islice(rows, pictures))), request))
+            except Exception as error:
+                known = isinstance(error, BaseInferenceToolkitError)
+                told = error if known else GenericInferenceToolkitError(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
+                answers += self.handle_error(request.context, told, traceback.format_exc())
+        return answers
+
+    def _inputs(self, request: "_Request") -> NDArray[np.float32]:
+        request.check()
+        return inference.inputs(self._input_fn(request.body, request.content_type), self._model)
+
+    def _output(self, probabilities: NDArray[np.float32], request: "_Request") -> str:
+        accept = request.accept if request.accept not in ("", ANY) else self._environment.default_accept
+        body, content_type = inference.output_fn(inference.predictions(probabilities, self._model), accept)
+        request.context.set_response_content_type(0, content_type)
+        return body
 
     @staticmethod
     def handle_error(context: Any, inference_exception: BaseInferenceToolkitError, trace: str) -> list[str]:
@@ -87,6 +132,27 @@ class Worker(Transformer):  # type: ignore[misc]
         context.set_response_content_type(0, inference.JSON)
         context.set_response_header(0, ERROR_HEADER, body)
         return [body]
+
+
+class _Request:
+    """One request of those that came at once, with a context in which it is the only one."""
+
+    def __init__(self, fields: dict[str, Any], context: Any, index: int) -> None:
+        self.context = copy.copy(context)
+        self.context.request_processor = [context.request_processor[index]]
+        headers = self.context.request_processor[0].get_request_properties()
+        self.content_type = headers.get(CONTENT_TYPE_HEADER, "").partition(";")[0].strip().lower()
+        headers["Content-Type"] = self.content_type
+        self.accept = headers.get("Accept") or headers.get("accept") or ""
+        self.body = bytes(fields.get("body") or b"")
+
+    def check(self) -> None:
+        """Raise `RequestError` for text that is none: the transformer would take a wrong byte for a fault of ours."""
+        if self.content_type in UTF8_TYPES:
+            try:
+                self.body.decode()
+            except UnicodeDecodeError as error:
+                raise RequestError(HTTPStatus.BAD_REQUEST, f"the body is not UTF-8 (byte {error.start})") from error
 
 
 def _check_module(name: str, code: Path, own: bool) -> None:
