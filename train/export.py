@@ -28,7 +28,7 @@ from train.stopping import Stopped, StopSignal
 PROBES, CANDIDATES = 16, 4
 
 #: Pictures at most that the 8-bit graph is calibrated on, and that its accuracy is measured on: some seconds' work.
-CALIBRATION, VALIDATION = 256, 512
+CALIBRATION, VALIDATION = 128, 400
 
 #: How much lower the 8-bit graph's accuracy on validation pictures may be than float32's.
 TOLERANCE = 0.005

@@ -1,0 +1,104 @@
+"""The backend without torch, in the image that has none: which forms there are, what they answer, what is refused."""
+
+import json
+from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from classifier import artifact
+from classifier.artifact import ArtifactError, Probes
+from classifier.errors import UserError
+from classifier.preprocessing import Preprocessing
+
+ov = pytest.importorskip("openvino", reason="only the lean image has OpenVINO")
+from openvino import opset13 as ops  # noqa: E402
+
+from serve import backend, openvino_backend  # noqa: E402
+
+PREPROCESSING = Preprocessing(8, 8, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+COLOURS = ("red", "green", "blue")
+
+
+def graph(weights: np.ndarray) -> "ov.Model":
+    """Mean colour [N, 3] times `weights`."""
+    inputs = ops.parameter([-1, 3, 8, 8], np.float32)
+    mean = ops.reduce_mean(inputs, np.array([2, 3]))
+    return ov.Model([ops.result(ops.matmul(mean, ops.constant(weights.astype(np.float32)), False, True))], [inputs])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A model whose classes are the three colours."""
+    description = {"format_version": 1, "arch": "mean", "labels": COLOURS, "preprocessing": asdict(PREPROCESSING)}
+    (tmp_path / artifact.DESCRIPTION).write_text(json.dumps(description | {"metrics": {}, "settings": {}}))
+    (tmp_path / artifact.GRAPHS).mkdir()
+    for name in ("float32", "int8"):
+        ov.serialize(graph(10 * np.eye(3)), tmp_path / artifact.GRAPHS / f"{name}.xml")
+    pixels = np.stack([PREPROCESSING.pixels(Image.new("RGB", (8, 8), colour)) for colour in ("red", "lime", "blue")])
+    artifact.save_probes(Probes(pixels, np.arange(3)), tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def _processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A processor that has all instructions, as far as the choice of forms goes."""
+    monkeypatch.setattr(openvino_backend, "_processor", lambda: {"avx512_vnni", "avx512_bf16"})
+
+
+def test_the_image_has_neither_torch_nor_anything_of_training() -> None:
+    assert [name for name in ("torch", "torchvision", "smdebug", "sagemaker_training") if find_spec(name)] == []
+
+
+def test_pictures_and_tensors_are_answered(folder: Path) -> None:
+    model = backend.load(folder)
+    assert (model.arch, model.labels, model.device) == ("mean", COLOURS, "cpu")
+    pictures = [Image.new("RGB", (20, 10), colour) for colour in ("blue", "red")]
+    probabilities = model.predict(pictures)
+    assert probabilities.argmax(axis=1).tolist() == [2, 0]
+    assert np.allclose(probabilities[0], np.exp([0, 0, 10]) / np.exp([0, 0, 10]).sum(), atol=1e-5)
+    tensor = np.zeros((3, 3, 8, 8), np.float32)
+    tensor[:, 1] = 1
+    assert model.predict(tensor).argmax(axis=1).tolist() == [1, 1, 1]
+
+
+def test_a_form_is_there_where_the_processor_has_its_instructions(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert list(openvino_backend.load(folder).forms) == ["float32", "bfloat16", "int8"]
+    for instructions, names in (
+        ({"avx_vnni"}, ["float32", "int8"]),
+        ({"amx_bf16"}, ["float32", "bfloat16"]),
+        ({"avx512f"}, ["float32"]),
+    ):
+        monkeypatch.setattr(openvino_backend, "_processor", lambda instructions=instructions: instructions)
+        assert list(openvino_backend.load(folder).forms) == names
+
+
+def test_a_model_without_an_8_bit_graph_has_the_other_forms(folder: Path) -> None:
+    (folder / artifact.GRAPHS / "int8.xml").unlink()
+    assert list(openvino_backend.load(folder).forms) == ["float32", "bfloat16"]
+
+
+def test_a_form_that_disagrees_is_not_chosen(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openvino_backend, "_processor", lambda: {"avx512_vnni"})
+    ov.serialize(graph(-np.eye(3)), folder / artifact.GRAPHS / "int8.xml")
+    model = backend.load(folder)
+    assert "chose float32" in model.choice
+    assert model.predict([Image.new("RGB", (8, 8), "red")]).argmax() == 0
+
+
+def test_a_model_without_graphs_says_what_to_do(folder: Path) -> None:
+    (folder / artifact.GRAPHS / "float32.xml").unlink()
+    with pytest.raises(UserError, match=r"no graphs for CPUs.*--image serve.*export=true"):
+        backend.load(folder)
+
+
+@pytest.mark.parametrize("file", ["float32.xml", "float32.bin"])
+def test_a_damaged_graph_is_told_in_one_sentence(folder: Path, file: str) -> None:
+    (folder / artifact.GRAPHS / file).write_bytes(b"")
+    with pytest.raises(ArtifactError, match="damaged"):
+        backend.load(folder)
