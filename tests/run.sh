@@ -74,6 +74,7 @@ if [[ $parts == *unit* ]]; then
     run unit-train pytest_inside unit-train train /checkout/tests/unit/classifier /checkout/tests/unit/train \
         /checkout/tests/unit/debugger
     run unit-serve pytest_inside unit-serve serve /checkout/tests/unit/classifier /checkout/tests/unit/serve
+    run unit-serve-cpu pytest_inside unit-serve-cpu serve-cpu /checkout/tests/unit/serve/test_openvino_backend.py
     run unit-host "$python" -m pytest --junit-xml="$results/unit-host.xml" tests/unit/local_test tests/unit/launch_local
 fi
 if [[ $parts == *cloud* ]]; then
