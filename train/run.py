@@ -17,7 +17,7 @@ from torch import nn
 from classifier import artifact, network
 from classifier.artifact import Classifier, write_whole
 from classifier.preprocessing import Preprocessing
-from train import config, data, features, metrics
+from train import config, data, features, memory, metrics
 from train.batches import Batches, FeatureBatches, Order, PictureBatches
 from train.checkpoint import NAME, Checkpoint
 from train.config import Settings, SettingsError
@@ -63,6 +63,7 @@ class Run:
         Raises `UserError` for what the user can put right, and `Stopped` when asked to stop: the checkpoint is then
         written, and the artifact of the best epoch so far, if there is one.
         """
+        memory.keep_freed()
         if self.group.rank or not self.settings.debug_interval:
             self._run(None)
             return
