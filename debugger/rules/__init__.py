@@ -4,7 +4,7 @@ from debugger.rules.activations import DeadRelu, PoorWeightInitialization
 from debugger.rules.base import TensorRule
 from debugger.rules.classes import ClassImbalance, Confusion
 from debugger.rules.losses import LossNotDecreasing, Overfit, Overtraining
-from debugger.rules.profiler_report import ProfilerReport
+from debugger.rules.profiler_report import RULES, ProfilerReport
 from debugger.rules.profiling import ProfilerRule
 from debugger.rules.tensors import (
     AllZero,
@@ -14,22 +14,7 @@ from debugger.rules.tensors import (
     VanishingGradient,
     WeightUpdateRatio,
 )
-from debugger.rules.timing import (
-    Dataloader,
-    MaxInitializationTime,
-    OverallFrameworkMetrics,
-    OverallSystemUsage,
-    StalledTrainingRule,
-    StepOutlier,
-)
-from debugger.rules.utilisation import (
-    BatchSize,
-    CPUBottleneck,
-    GPUMemoryIncrease,
-    IOBottleneck,
-    LoadBalancing,
-    LowGPUUtilization,
-)
+from debugger.rules.timing import StalledTrainingRule
 
 _DEFAULT_TENSOR: tuple[type[TensorRule], ...] = (
     VanishingGradient,
@@ -41,20 +26,7 @@ _DEFAULT_TENSOR: tuple[type[TensorRule], ...] = (
     DeadRelu,
     ClassImbalance,
 )
-_DEFAULT_PROFILER: tuple[type[ProfilerRule], ...] = (
-    LowGPUUtilization,
-    CPUBottleneck,
-    IOBottleneck,
-    BatchSize,
-    GPUMemoryIncrease,
-    StepOutlier,
-    LoadBalancing,
-    MaxInitializationTime,
-    Dataloader,
-    OverallSystemUsage,
-    OverallFrameworkMetrics,
-    ProfilerReport,
-)
+_DEFAULT_PROFILER: tuple[type[ProfilerRule], ...] = (*RULES, ProfilerReport)
 _ON_REQUEST = (AllZero, TensorVariance, UnchangedTensor, WeightUpdateRatio, Confusion)
 
 TENSOR_RULES: dict[str, type[TensorRule]] = {rule.__name__: rule for rule in (*_DEFAULT_TENSOR, *_ON_REQUEST)}

@@ -137,9 +137,9 @@ class PoorWeightInitialization(TensorRule):
         largest, smallest = max(known, key=lambda name: known[name]), min(known, key=lambda name: known[name])
         ratio = known[largest] / known[smallest] if known[smallest] else float("inf")
         if ratio > self.threshold:
-            yield Finding(
-                step, smallest, ratio, self.threshold, f"variance {ratio:.3g} times smaller than that of {largest}"
-            )
+            apart = f"variance {ratio:.3g} times smaller than that of {largest}"
+            detail = apart if known[largest] else "does not vary, nor does any other"
+            yield Finding(step, smallest, ratio, self.threshold, detail)
 
     def _gradients(self, step: int) -> Iterator[Finding]:
         for name in self.names(step, ["gradients"], [GRADIENT]):

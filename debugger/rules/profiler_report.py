@@ -21,7 +21,8 @@ from debugger.rules.utilisation import (
     LowGPUUtilization,
 )
 
-_RULES: tuple[type[ProfilerRule], ...] = (
+#: The profiler rules that run when none are asked for, but for the one that runs these.
+RULES: tuple[type[ProfilerRule], ...] = (
     LowGPUUtilization,
     CPUBottleneck,
     IOBottleneck,
@@ -43,14 +44,14 @@ class ProfilerReport(ProfilerRule):
 
     def __init__(self, **parameters: str) -> None:
         super().__init__()
-        given: dict[str, dict[str, str]] = {rule.__name__: {} for rule in _RULES}
+        given: dict[str, dict[str, str]] = {rule.__name__: {} for rule in RULES}
         for key, value in parameters.items():
             rule, _, name = key.partition("_")
             if rule not in given:
                 raise ParameterError(f"{self.rule_name}: {key} is not of the form <Rule>_<parameter>.")
             given[rule][name] = value
         try:
-            self.rules = [rule(**given[rule.__name__]) for rule in _RULES]
+            self.rules = [rule(**given[rule.__name__]) for rule in RULES]
         except TypeError as error:
             raise ParameterError(f"{self.rule_name}: {error}.") from None
 
