@@ -1,18 +1,20 @@
 """Rules over steps and start-up: steps that take far longer than others, a late start, too few loader workers."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from debugger.profile import PHASES, Profile, Series
-from debugger.rules.base import Finding, NotRecordedError, ParameterError, number, whole
+from debugger.rules.base import Finding, NotRecordedError, ParameterError
 from debugger.rules.profiling import NotApplicableError, ProfilerRule, steps, system
 
 #: Steps of a mode that must have been seen before one is called an outlier.
 ENOUGH_STEPS = 100
 
 
+@dataclass(eq=False)
 class StepOutlier(ProfilerRule):
     """Fires when more than `n_outliers` (10) steps took longer than the mean + `stddev` (5) [3] standard deviations,
     once more than 100 steps were seen; training and evaluation apart, or only `mode` (TRAIN or EVAL).
@@ -22,17 +24,18 @@ class StepOutlier(ProfilerRule):
         "Look at what happens at these steps: checkpoints, the first batches of an epoch, another job on the machine."
     )
 
-    def __init__(self, stddev: float | str = 5, mode: str | None = None, n_outliers: int | str = 10) -> None:
-        super().__init__()
-        self.stddev = number(self.rule_name, "stddev", stddev)
-        if mode is not None and mode.lower() not in ("train", "eval"):
-            raise ParameterError(f"{self.rule_name}: mode must be TRAIN or EVAL and is {mode!r}.")
-        self.modes = [mode.lower()] if mode else ["train", "eval"]
-        self.n_outliers = whole(self.rule_name, "n_outliers", n_outliers)
+    stddev: float = 5
+    mode: str | None = None
+    n_outliers: int = 10
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.mode is not None and self.mode.lower() not in ("train", "eval"):
+            raise ParameterError(f"{self.rule_name}: mode must be TRAIN or EVAL and is {self.mode!r}.")
 
     def judge(self, profile: Profile) -> Iterable[Finding]:
         found = steps(profile)
-        for mode in self.modes:
+        for mode in [self.mode.lower()] if self.mode else ["train", "eval"]:
             chosen = found.mode == mode
             duration, number_of = found.duration[chosen], found.step[chosen]
             if len(duration) <= ENOUGH_STEPS:
@@ -47,6 +50,7 @@ class StepOutlier(ProfilerRule):
                 yield Finding(int(number_of[worst]), "step time", float(duration[worst]), limit, detail)
 
 
+@dataclass(eq=False)
 class StalledTrainingRule(ProfilerRule):
     """Fires when `threshold` seconds (1800) passed between the beginnings of two steps. On request only; the managed
     rule also stops the job, which a report made afterwards cannot.
@@ -54,9 +58,7 @@ class StalledTrainingRule(ProfilerRule):
 
     advice = "Look in the log for what the job waited for: the network, another worker, the file system."
 
-    def __init__(self, threshold: float | str = 1800) -> None:
-        super().__init__()
-        self.threshold = number(self.rule_name, "threshold", threshold)
+    threshold: float = 1800
 
     def judge(self, profile: Profile) -> Iterable[Finding]:
         found = steps(profile)
@@ -72,14 +74,13 @@ class StalledTrainingRule(ProfilerRule):
             )
 
 
+@dataclass(eq=False)
 class MaxInitializationTime(ProfilerRule):
     """Fires when the first step began more than `threshold` minutes (20) after the job, or none began for so long."""
 
     advice = "Use FastFile instead of File mode, and move work on the whole data set out of the job."
 
-    def __init__(self, threshold: float | str = 20) -> None:
-        super().__init__()
-        self.threshold = number(self.rule_name, "threshold", threshold)
+    threshold: float = 20
 
     def judge(self, profile: Profile) -> Iterable[Finding]:
         started, first = profile.run.get("started"), profile.run.get("first_step")
@@ -96,6 +97,7 @@ class MaxInitializationTime(ProfilerRule):
             yield Finding(None, "start-up", minutes, self.threshold, f"{minutes:.1f} {detail}")
 
 
+@dataclass(eq=False)
 class Dataloader(ProfilerRule):
     """Fires when the number of loader workers is below `min_threshold` per cent (70) of the cores, or above
     `max_threshold` (200).
@@ -105,10 +107,8 @@ class Dataloader(ProfilerRule):
 
     advice = "Set workers to the number of cores, or leave it out: that is its default."
 
-    def __init__(self, min_threshold: float | str = 70, max_threshold: float | str = 200) -> None:
-        super().__init__()
-        self.least = number(self.rule_name, "min_threshold", min_threshold)
-        self.most = number(self.rule_name, "max_threshold", max_threshold)
+    min_threshold: float = 70
+    max_threshold: float = 200
 
     def judge(self, profile: Profile) -> Iterable[Finding]:
         cores, workers = profile.run.get("cores"), profile.run.get("workers")
@@ -118,10 +118,10 @@ class Dataloader(ProfilerRule):
             raise NotApplicableError("The job used no data loader.")
         self.judged = True
         share = 100 * workers / cores
-        if share < self.least:
-            yield Finding(None, "loader", share, self.least, f"{workers} workers for {cores} cores")
-        elif share > self.most:
-            yield Finding(None, "loader", share, self.most, f"{workers} workers for {cores} cores")
+        if share < self.min_threshold:
+            yield Finding(None, "loader", share, self.min_threshold, f"{workers} workers for {cores} cores")
+        elif share > self.max_threshold:
+            yield Finding(None, "loader", share, self.max_threshold, f"{workers} workers for {cores} cores")
 
 
 def spread(values: Series) -> dict[str, float]:

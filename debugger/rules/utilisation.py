@@ -5,17 +5,20 @@ Debugger built-in rules"); the last public code differed in a few, which stand i
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from debugger.profile import Profile, Series, System
-from debugger.rules.base import Finding, number, whole
+from debugger.rules.base import Finding
 from debugger.rules.profiling import ProfilerRule, gpus, system_with_gpu, windows
 
 #: Width in per cent of the bars of LoadBalancing's histograms.
 BAR = 2
 
 
+@dataclass(eq=False)
 class LowGPUUtilization(ProfilerRule):
     """Fires when over a `window` (500 samples) the 95th percentile of a GPU's load is below `threshold_p95` (70: under-
     used), or above it while the 5th is below `threshold_p5` (10: fluctuating); not before `patience` (1000) samples.
@@ -25,48 +28,34 @@ class LowGPUUtilization(ProfilerRule):
         "Use more loader workers or cheaper augmentation where the CPU is busy; else a larger batch or a smaller GPU."
     )
 
-    def __init__(
-        self,
-        threshold_p95: float | str = 70,
-        threshold_p5: float | str = 10,
-        window: int | str = 500,
-        patience: int | str = 1000,
-    ) -> None:
-        super().__init__()
-        self.p95 = number(self.rule_name, "threshold_p95", threshold_p95)
-        self.p5 = number(self.rule_name, "threshold_p5", threshold_p5)
-        self.window = whole(self.rule_name, "window", window, 1)
-        self.patience = whole(self.rule_name, "patience", patience)
+    threshold_p95: float = 70
+    threshold_p5: float = 10
+    window: int = 500
+    patience: int = 1000
 
     def judge(self, profile: Profile) -> Iterable[Finding]:
         for name, load in gpus(system_with_gpu(profile).gpu):
             for part in windows(len(load), self.window, self.patience):
                 self.judged = True
                 low, high = np.percentile(load[part], [5, 95])
-                if high < self.p95:
-                    yield Finding(
-                        None, name, high, self.p95, f"under-used, p95 {high:.0f} %, up to sample {part.stop:,}"
-                    )
-                elif high > self.p95 and low < self.p5:
+                if high < self.threshold_p95:
+                    detail = f"under-used, p95 {high:.0f} %, up to sample {part.stop:,}"
+                    yield Finding(None, name, high, self.threshold_p95, detail)
+                elif high > self.threshold_p95 and low < self.threshold_p5:
                     detail = f"fluctuating, p5 {low:.0f} % and p95 {high:.0f} %, up to sample {part.stop:,}"
-                    yield Finding(None, name, low, self.p5, detail)
+                    yield Finding(None, name, low, self.threshold_p5, detail)
 
 
 class _Bottleneck(ProfilerRule):
     """Fires when in more than `threshold` per cent of all samples a GPU is idle while something else is busy."""
 
-    busy: str
-    what: str
+    threshold: float
+    gpu_threshold: float
+    patience: int
+    what: ClassVar[str]
 
-    def __init__(self, threshold: float | str, gpu_threshold: float | str, busy: float | str, patience: int | str):
-        super().__init__()
-        self.threshold = number(self.rule_name, "threshold", threshold)
-        self.gpu = number(self.rule_name, "gpu_threshold", gpu_threshold)
-        self.limit = number(self.rule_name, self.busy, busy)
-        self.patience = whole(self.rule_name, "patience", patience)
-
-    def load(self, found: System) -> Series:
-        """Return the load [N] that keeps the GPUs waiting."""
+    def busy(self, found: System) -> tuple[Series, float]:
+        """Return the load [N] that keeps the GPUs waiting, and the load above which it does."""
         raise NotImplementedError
 
     def judge(self, profile: Profile) -> Iterable[Finding]:
@@ -74,57 +63,51 @@ class _Bottleneck(ProfilerRule):
         if len(found.time) < max(1, self.patience):
             return
         self.judged = True
-        busy = self.load(found) > self.limit
-        idle = (found.gpu < self.gpu).any(axis=1)
-        share = 100 * float(np.mean(busy & idle))
+        load, limit = self.busy(found)
+        idle = (found.gpu < self.gpu_threshold).any(axis=1)
+        share = 100 * float(np.mean((load > limit) & idle))
         if share > self.threshold:
-            detail = f"above {self.limit:g} % while a GPU is below {self.gpu:g} %, in {share:.0f} % of the samples"
+            detail = f"above {limit:g} % while a GPU is below {self.gpu_threshold:g} %, in {share:.0f} % of the samples"
             yield Finding(None, self.what, share, self.threshold, detail)
 
 
+@dataclass(eq=False)
 class CPUBottleneck(_Bottleneck):
     """Fires when in more than `threshold` per cent (50) of the samples a GPU is below `gpu_threshold` (10) while a core
     is above `cpu_threshold` (90); not before `patience` (100) samples [1000].
     """
 
     advice = "Use a machine with more cores per GPU, more loader workers, or smaller pictures prepared beforehand."
-    busy, what = "cpu_threshold", "CPU"
+    what = "CPU"
 
-    def __init__(
-        self,
-        threshold: float | str = 50,
-        gpu_threshold: float | str = 10,
-        cpu_threshold: float | str = 90,
-        patience: int | str = 100,
-    ) -> None:
-        super().__init__(threshold, gpu_threshold, cpu_threshold, patience)
+    threshold: float = 50
+    gpu_threshold: float = 10
+    cpu_threshold: float = 90
+    patience: int = 100
 
-    def load(self, found: System) -> Series:
-        busiest: Series = found.cpu.max(axis=1, initial=0)
-        return busiest
+    def busy(self, found: System) -> tuple[Series, float]:
+        return found.cpu.max(axis=1, initial=0), self.cpu_threshold
 
 
+@dataclass(eq=False)
 class IOBottleneck(_Bottleneck):
     """Fires when in more than `threshold` per cent (50) of the samples a GPU is below `gpu_threshold` (70) [10] while
     the wait for I/O is above `io_threshold` (50); not before `patience` (1000) samples.
     """
 
     advice = "Use FastFile or a larger volume, or store fewer, larger files."
-    busy, what = "io_threshold", "waiting for I/O"
+    what = "waiting for I/O"
 
-    def __init__(
-        self,
-        threshold: float | str = 50,
-        gpu_threshold: float | str = 70,
-        io_threshold: float | str = 50,
-        patience: int | str = 1000,
-    ) -> None:
-        super().__init__(threshold, gpu_threshold, io_threshold, patience)
+    threshold: float = 50
+    gpu_threshold: float = 70
+    io_threshold: float = 50
+    patience: int = 1000
 
-    def load(self, found: System) -> Series:
-        return found.iowait
+    def busy(self, found: System) -> tuple[Series, float]:
+        return found.iowait, self.io_threshold
 
 
+@dataclass(eq=False)
 class BatchSize(ProfilerRule):
     """Fires when over a `window` (500 samples) the 95th percentiles of the mean load of the cores, of a GPU's load and
     of its memory are all below their thresholds (70 each); not before `patience` (100) samples [1000].
@@ -132,20 +115,11 @@ class BatchSize(ProfilerRule):
 
     advice = "Use a larger batch, or a smaller instance."
 
-    def __init__(
-        self,
-        cpu_threshold_p95: float | str = 70,
-        gpu_threshold_p95: float | str = 70,
-        gpu_memory_threshold_p95: float | str = 70,
-        patience: int | str = 100,
-        window: int | str = 500,
-    ) -> None:
-        super().__init__()
-        self.cpu = number(self.rule_name, "cpu_threshold_p95", cpu_threshold_p95)
-        self.gpu = number(self.rule_name, "gpu_threshold_p95", gpu_threshold_p95)
-        self.memory = number(self.rule_name, "gpu_memory_threshold_p95", gpu_memory_threshold_p95)
-        self.window = whole(self.rule_name, "window", window, 1)
-        self.patience = whole(self.rule_name, "patience", patience)
+    cpu_threshold_p95: float = 70
+    gpu_threshold_p95: float = 70
+    gpu_memory_threshold_p95: float = 70
+    patience: int = 100
+    window: int = 500
 
     def judge(self, profile: Profile) -> Iterable[Finding]:
         found = system_with_gpu(profile)
@@ -156,11 +130,13 @@ class BatchSize(ProfilerRule):
                 if not load.size or not memory.size:
                     continue
                 high = [float(np.percentile(series, 95)) for series in (cpu[part], load, memory)]
-                if high[0] < self.cpu and high[1] < self.gpu and high[2] < self.memory:
+                limits = self.cpu_threshold_p95, self.gpu_threshold_p95, self.gpu_memory_threshold_p95
+                if all(value < limit for value, limit in zip(high, limits, strict=True)):
                     detail = f"p95 {high[1]:.0f} %, memory {high[2]:.0f} %, CPU {high[0]:.0f} %, up to {part.stop:,}"
-                    yield Finding(None, name, high[1], self.gpu, detail)
+                    yield Finding(None, name, high[1], self.gpu_threshold_p95, detail)
 
 
+@dataclass(eq=False)
 class GPUMemoryIncrease(ProfilerRule):
     """Fires when the mean of a GPU's memory over a `window` (500 samples) [10] is more than `increase` per cent points
     (10) [5] above that of the window before; not before `patience` (100) samples [1000].
@@ -168,11 +144,9 @@ class GPUMemoryIncrease(ProfilerRule):
 
     advice = "Look for tensors kept from step to step: losses added up without .item() or .detach(), growing lists."
 
-    def __init__(self, increase: float | str = 10, patience: int | str = 100, window: int | str = 500) -> None:
-        super().__init__()
-        self.increase = number(self.rule_name, "increase", increase)
-        self.patience = whole(self.rule_name, "patience", patience)
-        self.window = whole(self.rule_name, "window", window, 1)
+    increase: float = 10
+    patience: int = 100
+    window: int = 500
 
     def judge(self, profile: Profile) -> Iterable[Finding]:
         for name, memory in gpus(system_with_gpu(profile).gpu_memory):
@@ -185,6 +159,7 @@ class GPUMemoryIncrease(ProfilerRule):
                     yield Finding(None, name, increase, self.increase, detail)
 
 
+@dataclass(eq=False)
 class LoadBalancing(ProfilerRule):
     """Fires when the Jensen-Shannon distance of the histograms of two GPUs' loads is above `threshold` (0.5) [0.2]; not
     before `patience` (10) samples [1000].
@@ -194,10 +169,8 @@ class LoadBalancing(ProfilerRule):
 
     advice = "Give every GPU the same share of the batch, and check that nothing else runs on one of them."
 
-    def __init__(self, threshold: float | str = 0.5, patience: int | str = 10) -> None:
-        super().__init__()
-        self.threshold = number(self.rule_name, "threshold", threshold)
-        self.patience = whole(self.rule_name, "patience", patience)
+    threshold: float = 0.5
+    patience: int = 10
 
     def judge(self, profile: Profile) -> Iterable[Finding]:
         loads = [load for _, load in gpus(system_with_gpu(profile).gpu)]
