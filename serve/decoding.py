@@ -120,4 +120,4 @@ def _tensor(data: bytes) -> NDArray[np.float32]:
     tensor = np.frombuffer(values, dtype="<f4").reshape(shape, order="F" if fortran_order else "C")
     if not np.isfinite(tensor).all():
         raise RequestError(400, "the array holds NaN or infinite values; send finite ones")
-    return np.ascontiguousarray(tensor)
+    return np.array(tensor, order="C")  # torch wants memory that it could write to

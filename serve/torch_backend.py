@@ -1,6 +1,7 @@
 """Run the network with torch, on a GPU or on the CPU."""
 
 import copy
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -55,7 +56,10 @@ def _fused(network: nn.Module, side: int, dtype: torch.dtype) -> Run:
     """
     picture = torch.zeros(1, 3, side, side).contiguous(memory_format=torch.channels_last)
     torch.jit.enable_onednn_fusion(True)
-    with torch.no_grad(), torch.autocast("cpu", dtype, enabled=dtype is not torch.float32, cache_enabled=False):
+    autocast = torch.autocast("cpu", dtype, enabled=dtype is not torch.float32, cache_enabled=False)
+    with warnings.catch_warnings(), torch.no_grad(), autocast:
+        # That other shapes might need other operators.
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
         compiled = torch.jit.freeze(torch.jit.trace(network, picture, check_trace=False))  # type: ignore[no-untyped-call]
         for _ in range(2):  # the first run is watched, at the second it is compiled
             compiled(picture)

@@ -38,6 +38,24 @@ def test_workers_times_threads_are_the_cores(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.usefixtures("machine")
+def test_requests_are_taken_together_on_gpus_or_when_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings.from_environment({}).batch_size == 1
+    assert Settings.from_environment({"SAGEMAKER_MODEL_SERVER_BATCH_SIZE": "4"}).batch_size == 4
+    monkeypatch.setattr(settings, "visible_gpus", lambda: 2)
+    assert Settings.from_environment({}).batch_size == 16
+    with pytest.raises(UserError, match="SAGEMAKER_MODEL_SERVER_BATCH_SIZE is '0'"):
+        Settings.from_environment({"SAGEMAKER_MODEL_SERVER_BATCH_SIZE": "0"})
+
+
+@pytest.mark.usefixtures("machine")
+def test_the_precision_is_one_of_two() -> None:
+    assert Settings.from_environment({}).precision == "fastest"
+    assert Settings.from_environment({"BYOC_PRECISION": "float32"}).precision == "float32"
+    with pytest.raises(UserError, match=r"BYOC_PRECISION is 'int8'; set it to fastest or float32, or leave it out"):
+        Settings.from_environment({"BYOC_PRECISION": "int8"})
+
+
+@pytest.mark.usefixtures("machine")
 def test_waiting_requests_fit_the_heap() -> None:
     for megabytes in (1, 6, 100, 1000):
         chosen = Settings.from_environment({"SAGEMAKER_MAX_PAYLOAD_IN_MB": str(megabytes)})

@@ -1,0 +1,82 @@
+"""The forms torch computes: alike in their answers, and chosen as the environment asks."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from classifier import artifact
+from classifier.preprocessing import Preprocessing
+from serve import backend
+
+torch = pytest.importorskip("torch", reason="the lean image has no torch")
+
+from classifier import network  # noqa: E402
+from serve import torch_backend  # noqa: E402
+
+PREPROCESSING = Preprocessing(36, 32, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
+
+
+@pytest.fixture
+def pictures() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (5, 3, 32, 32), dtype=np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model with probes, whose answers are wide apart."""
+    monkeypatch.delenv("BYOC_PRECISION", raising=False)
+    torch.manual_seed(0)
+    net = network.build("resnet18", 7).eval()
+    inputs = torch.from_numpy(PREPROCESSING.normalize(pictures))
+    with torch.no_grad():
+        net.fc.bias.sub_(net(inputs).mean(dim=0))
+        net.fc.weight.mul_(20)
+        net.fc.bias.mul_(20)
+        answers = net(inputs).argmax(dim=1).numpy()
+    labels = tuple(f"label {index}" for index in range(7))
+    classifier = artifact.Classifier(arch="resnet18", labels=labels, preprocessing=PREPROCESSING, network=net)
+    artifact.save(classifier, tmp_path)
+    artifact.save_probes(artifact.Probes(pictures, answers), tmp_path)
+    return tmp_path
+
+
+def test_every_form_gives_the_networks_answers(folder: Path, pictures: np.ndarray) -> None:
+    loaded = torch_backend.load(folder)
+    assert list(loaded.forms)[:2] == ["float32", "float32 fused"]
+    inputs = PREPROCESSING.normalize(pictures)
+    with torch.no_grad():
+        expected = artifact.load(folder).network(torch.from_numpy(inputs)).numpy()
+    for name, make in loaded.forms.items():
+        run = make()
+        tolerance = np.abs(expected).max() * (0.05 if "bfloat16" in name else 1e-5)
+        for count in (1, 5, 2):
+            logits = run(inputs[:count])
+            assert (logits.shape, logits.dtype) == ((count, 7), np.float32)
+            assert np.abs(logits - expected[:count]).max() < tolerance
+
+
+def test_a_form_is_chosen_and_reasoned(folder: Path) -> None:
+    choice = backend.load(folder).choice
+    assert choice.startswith("chose ")
+    assert " ms a picture" in choice
+
+
+def test_float32_can_be_asked_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BYOC_PRECISION", "float32")
+    model = backend.load(folder)
+    assert model.choice.startswith("chose float32")
+    assert model.choice.endswith(", as BYOC_PRECISION=float32 asks")
+    assert model.enough_pixels is None
+
+
+def test_a_model_without_probes_gets_the_reference(folder: Path) -> None:
+    (folder / artifact.PROBES).unlink()
+    assert backend.load(folder).choice == "chose float32: the model has no probe pictures to try other forms on"
+
+
+def test_a_machine_with_one_form_says_so(folder: Path) -> None:
+    loaded = torch_backend.load(folder)
+    only = replace(loaded, forms={"float32": loaded.forms["float32"]})
+    assert backend.Model(only).choice == "chose float32: this machine computes nothing else faster"
