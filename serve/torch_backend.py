@@ -59,7 +59,7 @@ def _fused(network: nn.Module, side: int, dtype: torch.dtype) -> Run:
     autocast = torch.autocast("cpu", dtype, enabled=dtype is not torch.float32, cache_enabled=False)
     with warnings.catch_warnings(), torch.no_grad(), autocast:
         # That other shapes might need other operators.
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
         compiled = torch.jit.freeze(torch.jit.trace(network, picture, check_trace=False))  # type: ignore[no-untyped-call]
         for _ in range(2):  # the first run is watched, at the second it is compiled
             compiled(picture)
