@@ -10,6 +10,9 @@ from launch.engine import Engine
 from launch.errors import code_of
 from train import config
 
+#: What a job leaves besides the model and its figures. Trials leave it out.
+FOR_KEEPS = ("export", "report")
+
 
 def collect(engine: Engine, source: str | None, assignments: Iterable[str]) -> dict[str, str]:
     """Return the hyperparameters of `source` (a file or a tuning job) and of `assignments` (NAME=VALUE), checked.
@@ -36,7 +39,7 @@ def checked(values: Mapping[str, Any]) -> dict[str, str]:
 def best_of(engine: Engine, tuning_job: str) -> dict[str, str]:
     """Return all hyperparameters, tuned and static, of the tuning job's best trial so far.
 
-    Without `export`, which trials do without and a model that is to be served does not.
+    Not what trials do without and a model that is kept does not.
     """
     try:
         job = engine.sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=tuning_job)
@@ -50,7 +53,8 @@ def best_of(engine: Engine, tuning_job: str) -> dict[str, str]:
         raise UserError(f"the tuning job {tuning_job} has no best trial yet; wait for one to complete")
     static = job["TrainingJobDefinition"].get("StaticHyperParameters", {})
     own = {name: value for name, value in static.items() if not name.startswith(("_tuning_", "sagemaker_"))}
-    own.pop("export", None)
+    for name in FOR_KEEPS:
+        own.pop(name, None)
     return checked(own | best["TunedHyperParameters"])
 
 

@@ -57,19 +57,7 @@ def training_job(
             "MetricDefinitions": metrics.DEFINITIONS,
         },
         "HyperParameters": dict(hyperparameters),
-        "InputDataConfig": [
-            {
-                "ChannelName": channel,
-                "DataSource": {
-                    "S3DataSource": {
-                        "S3DataType": "S3Prefix",
-                        "S3Uri": uri,
-                        "S3DataDistributionType": "FullyReplicated",
-                    }
-                },
-            }
-            for channel, uri in channels.items()
-        ],
+        "InputDataConfig": [_channel(channel, uri) for channel, uri in channels.items()],
         "OutputDataConfig": {"S3OutputPath": output},
         "ResourceConfig": {"InstanceType": instance_type, "InstanceCount": instance_count, "VolumeSizeInGB": 30},
         "StoppingCondition": {"MaxRuntimeInSeconds": _DAY},
@@ -80,6 +68,24 @@ def training_job(
         request["CheckpointConfig"] = {"S3Uri": f"{output}/{name}/checkpoints"}
         request["StoppingCondition"]["MaxWaitTimeInSeconds"] = 2 * _DAY
     return request
+
+
+def extraction_job(name: str, trial: Request) -> Request:
+    """Return CreateTrainingJob: compute the features that the trials share, as the training job `trial` would.
+
+    They are left where the job keeps its checkpoints: copied there as they come, so an interrupted job loses none.
+    """
+    output = trial["OutputDataConfig"]["S3OutputPath"]
+    return trial | {
+        "TrainingJobName": name,
+        "HyperParameters": trial["HyperParameters"] | {"extract-only": "true"},
+        "CheckpointConfig": {"S3Uri": f"{output}/{name}/checkpoints"},
+    }
+
+
+def with_channel(job: Request, channel: str, uri: str) -> Request:
+    """Return the training job `job` with one more channel."""
+    return job | {"InputDataConfig": [*job["InputDataConfig"], _channel(channel, uri)]}
 
 
 def tuning_job(name: str, space: Mapping[str, Any], ranges: Request, trial: Request) -> Request:
@@ -163,3 +169,8 @@ def transform_job(
         "TransformResources": resources,
         "BatchStrategy": "SingleRecord",
     }
+
+
+def _channel(name: str, uri: str) -> Request:
+    source = {"S3DataType": "S3Prefix", "S3Uri": uri, "S3DataDistributionType": "FullyReplicated"}
+    return {"ChannelName": name, "DataSource": {"S3DataSource": source}}

@@ -1,5 +1,7 @@
 """Search for the best hyperparameters: build CreateHyperParameterTuningJob, send it, and show the trials as they run.
 
+Where the trials train a head on features that are the same in all of them, a training job computes these first.
+
 python -m launch.tune launch/examples/tune.yaml --data DIR_OR_S3_URI --best best.json
 python -m launch.train --data DIR_OR_S3_URI --hyperparameters best.json
 """
@@ -45,8 +47,8 @@ def main(arguments: list[str] | None = None) -> int:
     searched = {found["Name"] for kind in space.ranges.values() for found in kind}
     if both := searched & static.keys():
         raise UserError(f"{min(both)} is searched in {given.space}, so it cannot be set; remove one of the two")
-    if "export" not in searched:
-        static = {"export": "false"} | static  # of many trials one is served at most, and is trained again for that
+    # Of many trials one is kept at most, and is trained again for that.
+    static = {name: "false" for name in hyperparameters.FOR_KEEPS if name not in searched} | static
     output = (given.output or engine.output()).rstrip("/")
     trial = requests.training_job(
         name="",  # the service names the trials
@@ -57,11 +59,19 @@ def main(arguments: list[str] | None = None) -> int:
         output=output,
         instance_type=engine.instance_type(given.instance_type),
     )
+    plan: dict[str, requests.Request] = {}
+    if _share_features(static, searched, trial):
+        extraction = requests.extraction_job(requests.new_name("byoc-features"), trial)
+        trial = requests.with_channel(trial, "features", f"{extraction['CheckpointConfig']['S3Uri']}/features/")
+        plan["CreateTrainingJob"] = extraction
     job = requests.tuning_job(requests.new_name("byoc-vision"), space.settings, space.ranges, trial)
-    plan = launch.finish({"CreateHyperParameterTuningJob": job})
+    plan = launch.finish(plan | {"CreateHyperParameterTuningJob": job})
     if not launch.send:
         launch.show(plan)
         return 0
+    if "CreateTrainingJob" in plan:
+        launch.call("CreateTrainingJob", plan["CreateTrainingJob"])
+        waiting.until_done(engine, waiting.TRAINING, plan["CreateTrainingJob"]["TrainingJobName"])
     job = plan["CreateHyperParameterTuningJob"]
     launch.call("CreateHyperParameterTuningJob", job)
     name = job["HyperParameterTuningJobName"]
@@ -71,6 +81,18 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     follow(engine, name, given.best)
     return 0
+
+
+def _share_features(static: dict[str, str], searched: set[str], trial: requests.Request) -> bool:
+    """Whether the trials train on the same features, so that one job computes them before the search."""
+    from train import config
+
+    if any(channel["ChannelName"] == "features" for channel in trial["InputDataConfig"]):
+        return False
+    if differs := searched & set(config.FEATURES_DEPEND_ON):
+        print(f"every trial computes its own features, because {min(differs)} is searched", file=sys.stderr)
+        return False
+    return config.on_features(config.parse(static))
 
 
 def follow(engine: Engine, job: str, best: str | None) -> None:

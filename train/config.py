@@ -57,6 +57,7 @@ class Settings:
     precision: str = _setting("float32", "number format of the network's arithmetic", choices=("float32", "bfloat16"))
     workers: int | None = _setting(None, "processes that decode pictures (preset: one a core)", 0, 512)
     seed: int = _setting(0, "start of every random choice", 0, 2**31 - 1)
+    report: bool = _setting(True, "leave report.html; launch.report makes it of a job without, too")
     extract_only: bool = _setting(False, "compute the features of a frozen backbone for other jobs, and end")
     debug_interval: int = _setting(
         500, "steps between two recordings of the network, for the debugger (0: no recording, no profile)", 0, 1_000_000
@@ -98,6 +99,10 @@ def parse(values: Mapping[str, Any]) -> Settings:
     if not settings.pretrained and settings.train_layers == "head":
         raise SettingsError("pretrained is false, so a frozen backbone would stay random; set train-layers to all")
     return settings
+
+
+#: The settings that features depend on, or whether they are computed once at all.
+FEATURES_DEPEND_ON = ("arch", "augment", "image-size", "normalization", "precision", "train-layers")
 
 
 def on_features(settings: Settings) -> bool:

@@ -58,7 +58,8 @@ def _report(root: Path) -> None:
     """Write the report on the job, in a process of its own: what goes wrong there is said and costs the job nothing."""
     job = read(root)
     # Of several hosts, only the first leaves these; no host does where training has not begun.
-    if not any((job.output / left).exists() for left in ("metrics.json", "profile/steps.csv")):
+    left = any((job.output / file).exists() for file in ("metrics.json", "profile/steps.csv"))
+    if not (job.settings.report and left):
         return
     pictures = os.path.commonpath(job.channels.values())  # what `train.data` names pictures from
     options = ["--model", str(job.model), "--pictures", pictures]

@@ -214,7 +214,7 @@ class Run:
 
     def _identity(self, found: Data) -> dict[str, object]:
         """What must be the same for a checkpoint to be continued: all that changes the result."""
-        free = ("workers", "debug_interval", "trace_steps", "export")
+        free = ("workers", "debug_interval", "trace_steps", "export", "report")
         settings = {name: value for name, value in asdict(self.settings).items() if name not in free}
         content = hashlib.sha256(b"".join(name for split in found.splits.values() for name in split.digests))
         pictures = f"{len(found.train)} for training, digest {content.hexdigest()[:8]}"

@@ -78,7 +78,8 @@ def test_build_push_tune_train_deploy_predict_delete(
     # Train on the best, with the managed Debugger.
     trained = run("train", "--data", data, "--hyperparameters", "best.json", "--debugger", "managed")
     assert trained.code == 0, trained.err
-    (job,) = aws.sent("CreateTrainingJob")
+    features, job = aws.sent("CreateTrainingJob")
+    assert features["HyperParameters"]["extract-only"] == "true"
     assert job["HyperParameters"] == {"batch-size": "64", "lr": "0.016", "epochs": "4"}
     assert job["AlgorithmSpecification"]["TrainingImage"] == train_image
     assert "0 of 6 files sent" in trained.err  # the pictures are there from the search

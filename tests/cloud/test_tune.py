@@ -38,7 +38,12 @@ def described(status: str, best: dict[str, Any] | None = None, **more: object) -
     return {
         "HyperParameterTuningJobStatus": status,
         "TrainingJobDefinition": {
-            "StaticHyperParameters": {"epochs": "4", "export": "false", "_tuning_objective_metric": "x"}
+            "StaticHyperParameters": {
+                "epochs": "4",
+                "export": "false",
+                "report": "false",
+                "_tuning_objective_metric": "x",
+            }
         },
         **({"BestTrainingJob": best} if best else {}),
         **more,
@@ -76,8 +81,54 @@ def test_the_request(run: Run, aws: FakeAws, data: Path) -> None:
         "IntegerParameterRanges": [{"Name": "epochs", "MinValue": "2", "MaxValue": "10", "ScalingType": "Auto"}],
         "CategoricalParameterRanges": [{"Name": "batch-size", "Values": ["32", "64", "128", "256", "512"]}],
     }
-    assert definition["StaticHyperParameters"] == {"arch": "resnet18", "test-batch-size": "100", "export": "false"}
+    assert definition["StaticHyperParameters"] == {
+        "arch": "resnet18",
+        "test-batch-size": "100",
+        "export": "false",
+        "report": "false",
+    }
     assert definition["AlgorithmSpecification"]["MetricDefinitions"]
+    assert not aws.sent("CreateHyperParameterTuningJob")
+
+
+def test_features_are_computed_once_for_all_trials(run: Run, data: Path) -> None:
+    arguments = ("--data", data, "--output", "s3://mine/results", "--set", "arch=resnet18", "--dry-run")
+    requests = json.loads(run("tune", EXAMPLES / "tune.yaml", *arguments).out)
+    extraction = requests["CreateTrainingJob"]
+    trials = requests["CreateHyperParameterTuningJob"]["TrainingJobDefinition"]
+    assert extraction["HyperParameters"] == trials["StaticHyperParameters"] | {"extract-only": "true"}
+    assert config.from_sagemaker(extraction["HyperParameters"]).extract_only
+    for field in ("RoleArn", "AlgorithmSpecification", "ResourceConfig", "OutputDataConfig"):
+        assert extraction[field] == trials[field]
+    pictures, features = trials["InputDataConfig"]
+    assert extraction["InputDataConfig"] == [pictures]
+    assert features["ChannelName"] == "features"
+    checkpoints = f"s3://mine/results/{extraction['TrainingJobName']}/checkpoints"
+    assert extraction["CheckpointConfig"] == {"S3Uri": checkpoints}
+    assert features["DataSource"]["S3DataSource"]["S3Uri"] == f"{checkpoints}/features/"
+
+
+@pytest.mark.parametrize("more", ["train-layers: all", "augment: basic", "arch: squeezenet1_1"])
+def test_where_there_are_no_features_the_search_begins_at_once(run: Run, data: Path, tmp_path: Path, more: str) -> None:
+    file = space(tmp_path, f"hyperparameters: {{batch-size: [8, 16], {more}}}")
+    assert set(json.loads(run("tune", file, "--data", data, "--dry-run").out)) == {"CreateHyperParameterTuningJob"}
+
+
+def test_a_search_that_changes_the_features_says_so(run: Run, data: Path, tmp_path: Path) -> None:
+    file = space(tmp_path, "hyperparameters: {batch-size: [8, 16], arch: [resnet18, resnet50]}")
+    done = run("tune", file, "--data", data, "--dry-run")
+    assert set(json.loads(done.out)) == {"CreateHyperParameterTuningJob"}
+    assert "every trial computes its own features, because arch is searched" in done.err
+
+
+def test_given_features_are_not_computed(run: Run, data: Path) -> None:
+    done = run("tune", EXAMPLES / "tune.yaml", "--data", data, "--data", "features=s3://mine/features/", "--dry-run")
+    assert set(json.loads(done.out)) == {"CreateHyperParameterTuningJob"}
+
+
+def test_a_failed_computation_of_features_ends_the_search(run: Run, aws: FakeAws, data: Path) -> None:
+    aws.script("DescribeTrainingJob", {"TrainingJobStatus": "Failed", "FailureReason": "no pictures"})
+    assert "no pictures" in run("tune", EXAMPLES / "tune.yaml", "--data", data).sentence
     assert not aws.sent("CreateHyperParameterTuningJob")
 
 
@@ -123,7 +174,7 @@ def test_trials_are_shown_and_the_best_is_saved_for_training(
     assert saved == {"batch-size": "256", "lr": "0.016", "epochs": "4"}
     trained = run("train", "--data", data, "--hyperparameters", "best.json")
     assert trained.code == 0, trained.err
-    assert aws.sent("CreateTrainingJob")[0]["HyperParameters"] == saved
+    assert aws.sent("CreateTrainingJob")[1]["HyperParameters"] == saved
     assert config.from_sagemaker(saved).lr == 0.016
 
 
