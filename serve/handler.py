@@ -1,4 +1,4 @@
-"""What multi-model-server imports in each worker process, to load a model and then to answer one request at a time.
+"""What multi-model-server imports in each worker process, to load a model and then to answer requests.
 
 Only the standard library is imported here: whatever goes wrong beyond that is told to the supervisor, who tells the
 user. multi-model-server would keep it to itself.
@@ -23,7 +23,7 @@ _alive: socket.socket
 
 
 def handle(data: list[dict[str, Any]] | None, context: Any) -> list[Any]:
-    """Load the model (`data` is None) or answer a request."""
+    """Load the model (`data` is None) or answer the requests in `data`."""
     if data is None:
         _load(context)
         return []

@@ -57,6 +57,16 @@ def test_every_form_gives_the_networks_answers(folder: Path, pictures: np.ndarra
             assert np.abs(logits - expected[:count]).max() < tolerance
 
 
+def test_a_network_in_another_precision_answers_alike(folder: Path, pictures: np.ndarray) -> None:
+    net, inputs = artifact.load(folder).network, PREPROCESSING.normalize(pictures)
+    with torch.no_grad():
+        expected = net(torch.from_numpy(inputs)).numpy()
+    logits = torch_backend._cast(net, torch.device("cpu"), torch.bfloat16)(inputs)
+    assert logits.dtype == np.float32
+    assert np.abs(logits - expected).max() < 0.05 * np.abs(expected).max()
+    assert next(net.parameters()).dtype == torch.float32  # the reference is left as it was
+
+
 def test_a_form_is_chosen_and_reasoned(folder: Path) -> None:
     choice = backend.load(folder).choice
     assert choice.startswith("chose ")
