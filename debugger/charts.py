@@ -117,10 +117,10 @@ def lines(
     if mark is not None:
         x = scale.x(mark)
         side, shift = ("end", -5) if x > WIDTH - 130 else ("start", 5)
+        there = [scale.y(value) for curve in curves for at, value in zip(curve.x, curve.y, strict=True) if at == mark]
+        level = HEIGHT - BOTTOM - 6 if min(there, default=HEIGHT) < HEIGHT / 2 else TOP + 10  # not on the curves
         parts.append(f'<line class="mark" x1="{x}" x2="{x}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>')
-        parts.append(
-            f'<text class="note" x="{x + shift}" y="{TOP + 10}" text-anchor="{side}">{escape(mark_name)}</text>'
-        )
+        parts.append(f'<text class="note" x="{x + shift}" y="{level}" text-anchor="{side}">{escape(mark_name)}</text>')
     for curve in curves:
         if curve.least and len(curve.x) > 1:
             outline = scale.points([*curve.x, *reversed(curve.x)], [*curve.most, *reversed(curve.least)])

@@ -12,9 +12,9 @@ from smdebug.exceptions import SMDebugError
 
 from debugger.profile import Profile
 from debugger.rules import DEFAULT, PROFILER_RULES, TENSOR_RULES
-from debugger.rules.base import Finding, NotRecordedError, ParameterError, TensorRule
+from debugger.rules.base import Finding, NotApplicableError, NotRecordedError, ParameterError, TensorRule
 from debugger.rules.classes import LabelRule
-from debugger.rules.profiling import NotApplicableError, ProfilerRule
+from debugger.rules.profiling import ProfilerRule
 from debugger.trial import FinishedTrial
 
 #: Findings a verdict shows; of the others it says the number.

@@ -39,6 +39,11 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[
     return f"<table><thead><tr>{cells('th', head)}</tr></thead><tbody>{body}</tbody></table>"
 
 
+def _name(text: str) -> str:
+    """Return the markup of a class or file; a line that is too narrow for it breaks after a _."""
+    return escape(text).replace("_", "_<wbr>")
+
+
 def _pair(*charts_with_titles: tuple[str, str]) -> str:
     shown = [f"<div><h3>{escape(title)}</h3>{chart}</div>" for title, chart in charts_with_titles if chart]
     return f'<div class="pair">{"".join(shown)}</div>' if shown else ""
@@ -73,7 +78,7 @@ def classes(facts: Facts) -> str:
     meter = '<span class="meter"><i style="width:{:.1f}%"></i></span>'
     cells = [
         [
-            escape(row["label"]),
+            _name(row["label"]),
             meter.format(100 * row["accuracy"]),
             f"{100 * row['accuracy']:.1f} %",
             f"{row['count']:,}",
@@ -88,7 +93,7 @@ def classes(facts: Facts) -> str:
     asked = {row["label"]: row["count"] for row in rows}
     mixed = [(labels[i], labels[j], n) for i, j, n in pairs if i != j][:FIRST_PAIRS]
     taken = [
-        [escape(label), escape(predicted), str(n), f"{100 * n / asked[label]:.0f} %"] for label, predicted, n in mixed
+        [_name(label), _name(predicted), str(n), f"{100 * n / asked[label]:.0f} %"] for label, predicted, n in mixed
     ]
     most = table(["class", "taken for", "pictures", "of the class"], taken, (2, 3)) if taken else "<p>None.</p>"
     square = charts.confusion(labels, pairs)
@@ -108,10 +113,10 @@ def pictures(facts: Facts, thumbnail: Thumbnail) -> str:
     items = []
     for row in facts["wrong"]:
         found = thumbnail(row["file"])
-        name = escape(row["file"])
+        name = _name(row["file"])
         image = f'<img src="{found}" alt="">' if found else '<span class="none">no picture</span>'
         items.append(
-            f"<li>{image}<b>{escape(row['label'])}</b><br>taken for {escape(row['predicted'])}, "
+            f"<li>{image}<b>{_name(row['label'])}</b><br>taken for {_name(row['predicted'])}, "
             f'{100 * row["probability"]:.0f} % <span class="file">{name}</span></li>'
         )
     if not items:

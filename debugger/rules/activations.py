@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from smdebug.core.modes import ModeKeys
 
-from debugger.rules.base import Array, Finding, NotRecordedError, TensorRule, number, whole, words
+from debugger.rules.base import Array, Finding, NotApplicableError, NotRecordedError, TensorRule, number, whole, words
 from debugger.rules.tensors import GRADIENT
 
 #: What precedes a ReLU's name where the hook recorded, for each of its units, the share of positive outputs in a step.
@@ -67,7 +67,10 @@ class DeadRelu(TensorRule):
         return 100 * float(np.mean(100 * activity < self.inactivity)) if activity.size else None
 
     def check(self) -> None:
-        """Raise `NotRecordedError` when nothing told how active single units are."""
+        """Raise `NotRecordedError` when nothing told how active units are, `NotApplicableError` when there are none."""
+        outputs = self.base_trial.collections().get("relu_output")
+        if not self.seen and outputs and not outputs.include_regex and not outputs.tensor_names:
+            raise NotApplicableError("What was trained has no ReLUs.")
         super().check()
         if not self.judged:
             raise NotRecordedError(

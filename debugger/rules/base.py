@@ -21,6 +21,10 @@ class ParameterError(ValueError):
     """A rule was given a parameter it cannot use; the message is one sentence."""
 
 
+class NotApplicableError(Exception):
+    """The rule is about something this job did not have; the message is one sentence."""
+
+
 class NotRecordedError(Exception):
     """The job did not record what the rule reads; the message is one sentence."""
 
@@ -125,7 +129,8 @@ class TensorRule(Rule):  # type: ignore[misc]
         return {name: value for name in names if (value := self.mean(name, step)) is not None}
 
     def _chooses(self, name: str, collections: list[str], patterns: list[str]) -> bool:
-        known = [self.base_trial.collection(collection) for collection in collections]
+        recorded = self.base_trial.collections()  # Its `collection` makes those that were not.
+        known = [recorded[collection] for collection in collections if collection in recorded]
         regexes = [regex for collection in known for regex in collection.include_regex or []] + patterns
         return any(name in collection.tensor_names for collection in known) or any(
             re.search(regex, name) for regex in regexes

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 
 from debugger.profile import Profile
-from debugger.rules.base import Finding, NotRecordedError, ParameterError
-from debugger.rules.profiling import NotApplicableError, ProfilerRule
+from debugger.rules.base import Finding, NotApplicableError, NotRecordedError, ParameterError
+from debugger.rules.profiling import ProfilerRule
 from debugger.rules.timing import (
     Dataloader,
     MaxInitializationTime,

@@ -7,11 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from debugger.profile import Profile, Series, Steps, System
-from debugger.rules.base import Finding, NotRecordedError, number, whole
-
-
-class NotApplicableError(Exception):
-    """The rule is about something this job did not have; the message is one sentence."""
+from debugger.rules.base import Finding, NotApplicableError, NotRecordedError, number, whole
 
 
 @dataclass(eq=False)

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from debugger.profile import PHASES, Profile, Series
-from debugger.rules.base import Finding, NotRecordedError, ParameterError
-from debugger.rules.profiling import NotApplicableError, ProfilerRule, steps, system
+from debugger.rules.base import Finding, NotApplicableError, NotRecordedError, ParameterError
+from debugger.rules.profiling import ProfilerRule, steps, system
 
 #: Steps of a mode that must have been seen before one is called an outlier.
 ENOUGH_STEPS = 100

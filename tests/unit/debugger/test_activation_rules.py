@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from debugger.rules.activations import DeadRelu, PoorWeightInitialization
-from debugger.rules.base import NotRecordedError
+from debugger.rules.base import NotApplicableError, NotRecordedError
 from tests.unit.debugger.conftest import Judge
 from tests.unit.debugger.jobs import EVAL, LOSS, TRAIN
 
@@ -53,6 +53,15 @@ def test_reductions_tell_only_of_a_layer_that_is_dead_as_a_whole(judge: Judge) -
     both = {OUTPUT: outputs(6, 10), "relu_activity/layer1.relu": np.array([0.0, 0.0, 0.5])}
     [found] = judge(DeadRelu, [({**both}, TRAIN)]).findings
     assert found.value == pytest.approx(200 / 3)
+
+
+def test_a_recording_without_relus_says_whether_there_are_any(judge: Judge) -> None:
+    steps = [({LOSS: np.float32(1)}, TRAIN)]
+    for collections in ({}, {"relu_output": [".*relu_output"]}):
+        with pytest.raises(NotRecordedError):
+            judge(DeadRelu, steps, collections=collections).check()
+    with pytest.raises(NotApplicableError, match="no ReLUs"):
+        judge(DeadRelu, steps, collections={"relu_output": []}).check()
 
 
 @pytest.mark.parametrize("reduced", [False, True])

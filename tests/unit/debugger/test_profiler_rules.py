@@ -7,9 +7,9 @@ import pytest
 
 from debugger import profile
 from debugger.profile import Profile, Steps, System
-from debugger.rules.base import NotRecordedError, ParameterError
+from debugger.rules.base import NotApplicableError, NotRecordedError, ParameterError
 from debugger.rules.profiler_report import ProfilerReport
-from debugger.rules.profiling import NotApplicableError, ProfilerRule
+from debugger.rules.profiling import ProfilerRule
 from debugger.rules.timing import (
     Dataloader,
     MaxInitializationTime,

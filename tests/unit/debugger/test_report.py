@@ -39,7 +39,7 @@ class Page(HTMLParser):
     def handle_starttag(self, tag, attrs):
         self.seen.append(tag)
         self.addresses += [value for name, value in attrs if name in ("src", "href")]
-        if tag not in ("meta", "link", "img", "br"):
+        if tag not in ("meta", "link", "img", "br", "wbr"):
             self.open.append(tag)
 
     def handle_startendtag(self, tag, attrs):
