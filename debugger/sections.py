@@ -117,7 +117,7 @@ def pictures(facts: Facts, thumbnail: Thumbnail) -> str:
         image = f'<img src="{found}" alt="">' if found else '<span class="none">no picture</span>'
         items.append(
             f"<li>{image}<b>{_name(row['label'])}</b><br>taken for {_name(row['predicted'])}, "
-            f'{100 * row["probability"]:.0f} % <span class="file">{name}</span></li>'
+            f'{100 * row["probability"]:.0f}&nbsp;% <span class="file">{name}</span></li>'
         )
     if not items:
         return ""
@@ -137,7 +137,8 @@ def time(facts: Facts) -> str:
         of_mode = spent[mode]
         total = sum(of_mode["seconds"].values())
         named = [(_PHASE_NAMES[name], _COLOURS[name], of_mode["seconds"][name]) for name in PHASES]
-        parts.append(f"<h3>{title}: {seconds(total)} in {of_mode['steps']:,} steps</h3>{charts.shares(named, title)}")
+        said = f"{title}: {seconds(total)} in {of_mode['steps']:,} timed steps"  # those that were recorded are not
+        parts.append(f"<h3>{said}</h3>{charts.shares(named, title)}")
         split = [
             f'<li><i class="swatch c{colour}"></i>{name} {seconds(value)}, {100 * value / total:.0f} %</li>'
             for name, colour, value in named
