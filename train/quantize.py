@@ -30,17 +30,20 @@ def quantize(graph: ov.Model, pictures: Iterable[Pictures]) -> ov.Model:
     readers: dict[tuple[str, int], list[ov.Input]] = {}
     for place in [layer.input(0) for layer in layers] + [place for node in sums for place in node.inputs()]:
         readers.setdefault(_name(place.get_source_output()), []).append(place)
-    sources = {name: places[0].get_source_output() for name, places in readers.items()}
-    statistics = dict(zip(sources, _measured(graph, list(sources.values()), pictures), strict=True))
-    for layer in layers:
-        _quantize_weights(layer, statistics[_name(layer.input_value(0))][2])
-    for name, source in sources.items():
+    sources = [places[0].get_source_output() for places in readers.values()]
+    statistics = dict(zip(readers, _measured(graph, sources, pictures), strict=True))
+    means = [statistics[_name(layer.input_value(0))][2] for layer in layers]
+    for layer, mean in zip(layers, means, strict=True):
+        _quantize_weights(layer, mean)
+    for name, places in readers.items():
         low, high, _ = statistics[name]
         # Zero stays exact: padding and rectifiers make much of it.
         high = max(high, -low * 127 / 128, 1e-6)
         low = -high * 128 / 127 if low < 0 else 0.0
+        # Not the output measured: what was taken off it comes between.
+        source = places[0].get_source_output()
         quantized = ops.fake_quantize(source, *np.array([low, high, low, high], np.float32), levels=256)
-        for place in readers[name]:
+        for place in places:
             place.replace_source_output(quantized.output(0))
     graph.validate_nodes_and_infer_types()
     return graph

@@ -1,4 +1,4 @@
-"""Write a small model, pictures, and the answers the model must give to them. Runs inside the serving image.
+"""Write a small model, pictures, and the answers the model must give to them. Runs inside the training image.
 
 `python serving_samples.py OUT`: OUT/model, OUT/pictures, OUT/expected.json (file name to probabilities).
 """
@@ -13,6 +13,9 @@ from PIL import Image, ImageDraw
 
 from classifier import artifact, network, pictures
 from classifier.preprocessing import Preprocessing
+from train.data import Data, Split
+from train.export import Export
+from train.stopping import StopSignal
 
 ARCH, CLASSES = "mobilenet_v3_small", 7
 
@@ -67,9 +70,12 @@ def main(out: Path) -> None:
         head.bias.sub_(logits.mean(dim=0)).mul_(scale)
         expected = torch.softmax(net(inputs), dim=1)
     labels = tuple(f"{index + 1:03}.Hund_ß_{index}" for index in range(CLASSES))
-    artifact.save(artifact.Classifier(ARCH, labels, preprocessing, network=net), out / "model")
+    classifier = artifact.Classifier(ARCH, labels, preprocessing, network=net)
+    artifact.save(classifier, out / "model")
+    names = tuple(file.name for file in good)
+    split = Split(tuple(good), tuple(expected.argmax(dim=1).tolist()), names)
+    Export(classifier, Data(labels, split, split, Split()), out / "model", 0, StopSignal(), print)()
     np.save(out / "tensor.npy", inputs[:3].numpy())
-    names = [file.name for file in good]
     (out / "expected.json").write_text(json.dumps(dict(zip(names, expected.tolist(), strict=True))))
 
 

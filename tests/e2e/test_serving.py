@@ -1,6 +1,7 @@
-"""The serving image as SageMaker meets it: real containers, real HTTP, on a loopback port.
+"""The serving images as SageMaker meets them: real containers, real HTTP, on a loopback port.
 
-Needs Docker (`DOCKER` names the client) and the built image (`SERVE_IMAGE`).
+Both have one handler and one front: what these do is tested in the lean image, the answers and the log in both. Needs
+Docker (`DOCKER` names the client) and the built images.
 """
 
 import base64
@@ -8,6 +9,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import shutil
 import socket
 import struct
@@ -23,7 +25,7 @@ from typing import Any
 import pytest
 
 DOCKER = os.environ.get("DOCKER", "docker")
-IMAGE = os.environ.get("SERVE_IMAGE", "byoc-vision-serve:latest")
+TRAIN, SERVE, LEAN = (f"byoc-vision-{name}:latest" for name in ("train", "serve", "serve-cpu"))
 SAMPLES = Path(__file__).with_name("serving_samples.py")
 MB = 1024 * 1024
 JPEG = {"Content-Type": "image/jpeg"}
@@ -117,12 +119,18 @@ class Container:
 
 
 @contextlib.contextmanager
-def container(model: Path, *options: str, target: str = "/opt/ml/model") -> Iterator[Container]:
-    """Start a serving container on `model`; it is gone afterwards, whatever happens."""
+def container(
+    model: Path, *options: str, target: str = "/opt/ml/model", image: str = LEAN, precision: str = "float32"
+) -> Iterator[Container]:
+    """Start a serving container on `model`; it is gone afterwards, whatever happens.
+
+    It computes in float32, so that its answers can be held against the right ones to the third digit.
+    """
     name = f"test-serving-{uuid.uuid4().hex[:12]}"
     try:
         mount = ("--volume", f"{model}:{target}:ro", "--publish", "127.0.0.1:0:8080")
-        docker("run", "--detach", "--name", name, *mount, *options, IMAGE, "serve")
+        environment = ("--env", f"BYOC_PRECISION={precision}")
+        docker("run", "--detach", "--name", name, *mount, *environment, *options, image, "serve")
         published = docker("port", name, "8080", check=False).strip().rpartition(":")[2]
         yield Container(name, int(published) if published.isdigit() else 0)
     finally:
@@ -155,11 +163,11 @@ class Samples:
 
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory: pytest.TempPathFactory) -> Samples:
-    """A model, pictures and the right answers, made inside the image that is tested."""
+    """A model, pictures and the right answers, made inside the training image."""
     folder = tmp_path_factory.mktemp("serving")
     volumes = ("--volume", f"{SAMPLES}:/samples.py:ro", "--volume", f"{folder}:/out")
     user = f"{os.getuid()}:{os.getgid()}"
-    docker("run", "--rm", "--user", user, *volumes, IMAGE, "python", "/samples.py", "/out")
+    docker("run", "--rm", "--user", user, *volumes, TRAIN, "python", "/samples.py", "/out")
     return Samples(folder, json.loads((folder / "expected.json").read_text()))
 
 
@@ -169,6 +177,21 @@ def endpoint(samples: Samples) -> Iterator[Container]:
     with container(samples.model) as running:
         running.wait_ready()
         yield running
+
+
+@pytest.fixture(scope="module")
+def torch_endpoint(samples: Samples) -> Iterator[Container]:
+    """The same, of the image that runs torch."""
+    with container(samples.model, image=SERVE) as running:
+        running.wait_ready()
+        yield running
+
+
+@pytest.fixture(params=["endpoint", "torch_endpoint"])
+def either(request: pytest.FixtureRequest) -> Container:
+    """Each of the two in turn."""
+    running: Container = request.getfixturevalue(request.param)
+    return running
 
 
 def with_code(samples: Samples, folder: Path, source: str, **files: str) -> Path:
@@ -195,8 +218,8 @@ def npy(shape: str, values: bytes, dtype: str = "<f4") -> bytes:
 
 
 @pytest.mark.parametrize("declared", ["image/jpeg", "application/x-image", "IMAGE/JPEG; charset=binary", "image/png"])
-def test_a_picture_is_answered_whatever_it_is_called(endpoint: Container, samples: Samples, declared: str) -> None:
-    answer = endpoint.invoke(samples.picture(), {"Content-Type": declared})
+def test_a_picture_is_answered_whatever_it_is_called(either: Container, samples: Samples, declared: str) -> None:
+    answer = either.invoke(samples.picture(), {"Content-Type": declared})
     assert samples.is_right(answer, "0.jpg"), answer
     assert answer.headers["Content-Type"] == "application/json"
     assert answer.json["model"] == "mobilenet_v3_small"
@@ -208,21 +231,21 @@ def test_a_picture_is_answered_whatever_it_is_called(endpoint: Container, sample
     assert len(probabilities) == 5 and probabilities == sorted(probabilities, reverse=True)
 
 
-def test_every_kind_of_picture_is_answered_as_in_training(endpoint: Container, samples: Samples) -> None:
+def test_every_kind_of_picture_is_answered_as_in_training(either: Container, samples: Samples) -> None:
     for name in samples.expected:
-        answer = endpoint.invoke(samples.picture(name), {"Content-Type": "application/x-image"})
+        answer = either.invoke(samples.picture(name), {"Content-Type": "application/x-image"})
         assert samples.is_right(answer, name), (name, answer)
 
 
-def test_a_batch_is_answered_in_its_order(endpoint: Container, samples: Samples) -> None:
+def test_a_batch_is_answered_in_its_order(either: Container, samples: Samples) -> None:
     names = list(samples.expected)
     body = instances(*(samples.picture(name) for name in names))
-    assert samples.is_right(endpoint.invoke(body, {"Content-Type": "application/json; charset=utf-8"}), *names)
+    assert samples.is_right(either.invoke(body, {"Content-Type": "application/json; charset=utf-8"}), *names)
 
 
-def test_a_ready_tensor_is_answered(endpoint: Container, samples: Samples) -> None:
+def test_a_ready_tensor_is_answered(either: Container, samples: Samples) -> None:
     body = (samples.folder / "tensor.npy").read_bytes()
-    answer = endpoint.invoke(body, {"Content-Type": "application/x-npy"})
+    answer = either.invoke(body, {"Content-Type": "application/x-npy"})
     assert samples.is_right(answer, *list(samples.expected)[:3]), answer
 
 
@@ -237,18 +260,18 @@ def test_a_ready_tensor_is_answered(endpoint: Container, samples: Samples) -> No
     ],
 )
 def test_the_answer_has_the_type_the_client_accepts(
-    endpoint: Container, samples: Samples, accept: str, content_type: str
+    either: Container, samples: Samples, accept: str, content_type: str
 ) -> None:
     body = instances(samples.picture("0.jpg"), samples.picture("2.jpg"))
-    answer = endpoint.invoke(body, {**JSON, "Accept": accept})
+    answer = either.invoke(body, {**JSON, "Accept": accept})
     assert (answer.status, answer.headers["Content-Type"]) == (200, content_type)
     if content_type == "application/jsonlines":
         lines = [json.loads(line) for line in answer.body.decode().splitlines()]
         assert [set(line) for line in lines] == [{"predicted_class", "label", "probability", "top_k"}] * 2
 
 
-def test_ping_tells_the_state(endpoint: Container) -> None:
-    answer = endpoint.request("GET", "/ping")
+def test_ping_tells_the_state(either: Container) -> None:
+    answer = either.request("GET", "/ping")
     assert answer.status == 200
     assert answer.json["state"] == "ready" and answer.json["workers"] >= 1
 
@@ -438,13 +461,38 @@ def test_only_one_port_listens_and_secrets_stay_inside(endpoint: Container) -> N
     assert answer.headers["Server"] == "nginx"  # without its version
 
 
-def test_the_log_says_once_what_was_chosen(endpoint: Container) -> None:
-    model = [line for line in endpoint.logs().splitlines() if line.startswith("model model: on cpu, chose ")]
+def test_the_log_says_once_what_was_chosen(either: Container) -> None:
+    model = [line for line in either.logs().splitlines() if line.startswith("model model: on cpu, chose ")]
     assert len(model) == 1
-    ready = [line for line in endpoint.logs().splitlines() if line.startswith("ready after")]
+    ready = [line for line in either.logs().splitlines() if line.startswith("ready after")]
     assert len(ready) == 1
     assert all(word in ready[0] for word in ("workers", "threads", "6 MB"))
-    assert "GET /ping" not in endpoint.logs()
+    assert "GET /ping" not in either.logs()
+
+
+@pytest.mark.parametrize("image", [LEAN, SERVE])
+def test_the_form_that_is_chosen_gives_the_same_answers(samples: Samples, image: str) -> None:
+    with container(samples.model, image=image, precision="fastest") as endpoint:
+        endpoint.wait_ready()
+        assert re.search(r"^model model: on cpu, chose \S+.* ms a picture", endpoint.logs(), re.MULTILINE)
+        for name, expected in samples.expected.items():
+            first, second = sorted(expected, reverse=True)[:2]
+            (prediction,) = endpoint.invoke(samples.picture(name)).json["predictions"]
+            # Where two classes are close, rounding may decide for either.
+            assert prediction["predicted_class"] == expected.index(first) or first - second < 0.1, name
+
+
+@pytest.mark.parametrize(
+    ("image", "absent"),
+    [(SERVE, ["smdebug", "sagemaker_training"]), (LEAN, ["smdebug", "sagemaker_training", "torch", "torchvision"])],
+)
+def test_an_image_holds_only_what_it_serves_with(image: str, absent: list[str]) -> None:
+    script = "import importlib.util, sys; print([name for name in sys.argv[1:] if importlib.util.find_spec(name)])"
+    assert docker("run", "--rm", image, "python", "-c", script, *absent).strip() == "[]"
+
+
+def test_the_lean_image_is_lean() -> None:
+    assert int(docker("image", "inspect", "--format", "{{.Size}}", LEAN)) <= 700e6
 
 
 # ---------------------------------------------------------------------------------------------------------- readiness
@@ -482,6 +530,22 @@ class Hammer:
         self._stop.set()
         for thread in self._threads:
             thread.join()
+
+
+def test_requests_that_wait_are_answered_together_and_each_rightly(samples: Samples) -> None:
+    options = ("--env", "SAGEMAKER_MODEL_SERVER_WORKERS=1", "--env", "SAGEMAKER_MODEL_SERVER_BATCH_SIZE=8")
+    bad = [(samples.picture("bad-truncated.jpg"), JPEG, 400), (b"{}", JSON, 400), (b"x", {"Content-Type": "a/b"}, 415)]
+    with container(samples.model, *options, image=SERVE) as endpoint:
+        endpoint.wait_ready()
+        assert "requests at once 8" in endpoint.logs()
+        with Hammer(endpoint, samples, threads=8) as hammer:
+            for body, headers, status in bad * 5:
+                answer = endpoint.invoke(body, headers)
+                assert answer.status == status and answer.error
+            lines = {"Accept": "application/jsonlines", **JPEG}
+            assert endpoint.invoke(samples.picture(), lines).headers.get_content_type() == "application/jsonlines"
+            endpoint.wait_until(lambda: hammer.right + len(hammer.wrong) > 100)
+        assert hammer.wrong == []
 
 
 def test_from_the_first_good_ping_on_every_request_is_answered_right(samples: Samples) -> None:
@@ -525,22 +589,32 @@ def wrong_version(model: Path) -> None:
 def not_a_number(model: Path) -> None:
     tensors = bytearray((model / "model.safetensors").read_bytes())
     start = 8 + struct.unpack("<Q", tensors[:8])[0]
-    tensors[start:] = struct.pack("<f", float("nan")) * ((len(tensors) - start) // 4)
+    tensors[start:] = NAN * ((len(tensors) - start) // 4)
     (model / "model.safetensors").write_bytes(tensors)
+    graph = (model / "cpu" / "float32.xml").read_text()
+    weights = bytearray((model / "cpu" / "float32.bin").read_bytes())
+    for begin, size in re.findall(r'element_type="f32"[^>]*offset="(\d+)" size="(\d+)"', graph):
+        weights[int(begin) : int(begin) + int(size)] = NAN * (int(size) // 4)
+    (model / "cpu" / "float32.bin").write_bytes(weights)
 
 
 def truncated(model: Path) -> None:
-    os.truncate(model / "model.safetensors", 100_000)
+    for name in ("model.safetensors", "cpu/float32.bin"):
+        os.truncate(model / name, 100_000)
 
 
-BROKEN_MODELS: dict[str, tuple[Callable[[Path], None], str]] = {
-    "nothing": (empty, "no model.json"),
-    "no tensors": (lambda model: (model / "model.safetensors").unlink(), "no model.safetensors"),
-    "no description": (lambda model: (model / "model.json").unlink(), "no model.json"),
-    "description is not JSON": (lambda model: (model / "model.json").write_text("{") and None, "damaged"),
-    "truncated tensors": (truncated, "damaged"),
-    "NaN tensors": (not_a_number, "NaN"),
-    "another version": (wrong_version, "format 99"),
+NAN = struct.pack("<f", float("nan"))
+BROKEN_MODELS: dict[str, tuple[str, Callable[[Path], None], str]] = {
+    "nothing": (LEAN, empty, "no model.json"),
+    "no description": (LEAN, lambda model: (model / "model.json").unlink(), "no model.json"),
+    "description is not JSON": (LEAN, lambda model: (model / "model.json").write_text("{") and None, "damaged"),
+    "another version": (LEAN, wrong_version, "format 99"),
+    "no graphs": (LEAN, lambda model: shutil.rmtree(model / "cpu"), "deploy it with --image serve"),
+    "truncated graphs": (LEAN, truncated, "damaged"),
+    "NaN graphs": (LEAN, not_a_number, "NaN"),
+    "no tensors": (SERVE, lambda model: (model / "model.safetensors").unlink(), "no model.safetensors"),
+    "truncated tensors": (SERVE, truncated, "damaged"),
+    "NaN tensors": (SERVE, not_a_number, "NaN"),
 }
 
 
@@ -558,10 +632,10 @@ def check_failure(endpoint: Container, words: str) -> str:
 
 @pytest.mark.parametrize("case", BROKEN_MODELS)
 def test_a_broken_model_ends_the_container_with_one_line(samples: Samples, tmp_path: Path, case: str) -> None:
-    break_it, words = BROKEN_MODELS[case]
+    image, break_it, words = BROKEN_MODELS[case]
     model = shutil.copytree(samples.model, tmp_path / "model")
     break_it(model)
-    with container(model) as endpoint:
+    with container(model, image=image) as endpoint:
         assert len(check_failure(endpoint, words).splitlines()) == 1
 
 
