@@ -49,6 +49,14 @@ class Preprocessing:
         resize_size = round(self.resize_size * crop_size / self.crop_size)
         return type(self)(resize_size, crop_size, self.mean, self.std, self.interpolation)
 
+    @property
+    def enough(self) -> int:
+        """Pixels of the shorter side with which a picture may be decoded at a reduced scale.
+
+        With twice the resized side, the result differs by less than one of 255 steps on average.
+        """
+        return 2 * self.resize_size
+
     def pixels(self, image: Image.Image) -> NDArray[np.uint8]:
         """Return the resized centre of an RGB `image` as uint8 [3, crop_size, crop_size].
 

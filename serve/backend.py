@@ -53,7 +53,7 @@ class Model:
         self.device = network.device
         #: Pixels of the shorter side that a JPEG may be decoded down to; None: it is decoded whole. With twice what the
         #: network sees, 1 of 378 answers to photographs of 2048 x 1536 pixels was another; with as much, 3 were.
-        self.enough_pixels = None if precision == "float32" else 2 * network.preprocessing.resize_size
+        self.enough_pixels = None if precision == "float32" else network.preprocessing.enough
         self._preprocessing = network.preprocessing
         network = replace(network, forms={name: cache(make) for name, make in network.forms.items()})
         name, self.choice = forms.once(record, lambda: _choose(network, precision))

@@ -95,7 +95,7 @@ class FeatureBatches(Batches):
 
 
 class PictureBatches(Batches):
-    """Batches of the pictures of a split, normalised, [N, 3, S, S] float32, on `device`."""
+    """Batches of the pictures of a split, normalised, [N, 3, S, S] float32 in channels_last, on `device`."""
 
     def __init__(
         self,
@@ -124,8 +124,8 @@ class PictureBatches(Batches):
 
     def epoch(self, number: int, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         for pixels, targets in self.pixels(number, skip):
-            inputs = network.normalize(pixels.to(self.device, non_blocking=True), self._preprocessing)
-            yield inputs, targets.to(self.device, non_blocking=True)
+            pixels = pixels.to(self.device, non_blocking=True).contiguous(memory_format=torch.channels_last)
+            yield network.normalize(pixels, self._preprocessing), targets.to(self.device, non_blocking=True)
 
     def pixels(self, epoch: int = 0, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the batches as uint8 [N, 3, S, S] with their targets [N], on the CPU."""
@@ -159,7 +159,7 @@ class _Pictures(Dataset[tuple[NDArray[np.uint8], int]]):
 
     def __getitem__(self, place: tuple[int, int]) -> tuple[NDArray[np.uint8], int]:
         epoch, position = place
-        image = pictures.decode(self.split.files[position])
+        image = pictures.decode(self.split.files[position], self.preprocessing.enough)
         target = self.split.targets[position]
         if self.transform is None:
             return self.preprocessing.pixels(image), target

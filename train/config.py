@@ -54,7 +54,11 @@ class Settings:
     validation_share: float = _setting(0.15, "share of each class that validates where no split does", 0.01, 0.5)
     test_share: float = _setting(0.15, "share of each class that tests where the data has no splits", 0, 0.5)
     max_unreadable: float = _setting(0.01, "share of unreadable pictures that is skipped, not fatal", 0, 1)
-    precision: str = _setting("float32", "number format of the network's arithmetic", choices=("float32", "bfloat16"))
+    precision: str | None = _setting(
+        None,
+        "number format of the network's arithmetic (preset: bfloat16 to train all layers where the hardware has it)",
+        choices=("float32", "bfloat16"),
+    )
     workers: int | None = _setting(None, "processes that decode pictures (preset: one a core)", 0, 512)
     seed: int = _setting(0, "start of every random choice", 0, 2**31 - 1)
     report: bool = _setting(True, "leave report.html; launch.report makes it of a job without, too")
@@ -139,12 +143,12 @@ def _value(setting: Field[Any], value: Any) -> Any:
         if text.lower() not in ("true", "false"):
             raise SettingsError(f"{name} is {text!r}; give true or false")
         return text.lower() == "true"
-    if kind is str:
+    if setting.default is None and text == PRESET:
+        return None
+    if kind in (str, str | None):
         if limits["choices"] and text not in limits["choices"]:
             raise SettingsError(f"{name} is {text!r}; give one of {', '.join(limits['choices'])}")
         return text
-    if setting.default is None and text == PRESET:
-        return None
     try:
         number: float = float(text) if kind is float else int(text)
     except ValueError:

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -279,13 +280,27 @@ def evaluate(
 
 
 def precision(settings: Settings) -> torch.dtype:
-    """Return the number format that `settings` name."""
-    return torch.bfloat16 if settings.precision == "bfloat16" else torch.float32
+    """Return the number format that `settings` name, or that suits what is trained and this machine.
+
+    Features are computed once: there is little to gain from rounding them.
+    """
+    preset = "bfloat16" if settings.train_layers == "all" and _has_bfloat16() else "float32"
+    return torch.bfloat16 if (settings.precision or preset) == "bfloat16" else torch.float32
+
+
+def _has_bfloat16() -> bool:
+    """Whether this machine computes in bfloat16 itself, rather than by way of float32."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    processor = Path("/proc/cpuinfo")
+    flags = processor.read_text(encoding="utf-8").split() if processor.exists() else []
+    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 def _optimizer(network: nn.Module, settings: Settings) -> torch.optim.Optimizer:
     trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
     if settings.optimizer == "sgd":
-        return torch.optim.SGD(trainable, settings.lr, settings.momentum, weight_decay=settings.weight_decay)
+        momentum = settings.momentum
+        return torch.optim.SGD(trainable, settings.lr, momentum, weight_decay=settings.weight_decay, fused=True)
     kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
-    return kind(trainable, settings.lr, weight_decay=settings.weight_decay)
+    return kind(trainable, settings.lr, weight_decay=settings.weight_decay, fused=True)

@@ -141,7 +141,7 @@ class Run:
         if profile is None:
             return Watch()
         loaders = None if config.on_features(self.settings) else self._workers
-        profile.note(workers=loaders, precision=self.settings.precision)
+        profile.note(workers=loaders, precision=str(precision(self.settings)).removeprefix("torch."))
         if self.hook_configuration:
             from train.managed_hook import ManagedHook  # imports smdebug, which is only in the training image
 
@@ -218,7 +218,8 @@ class Run:
         settings = {name: value for name, value in asdict(self.settings).items() if name not in free}
         content = hashlib.sha256(b"".join(name for split in found.splits.values() for name in split.digests))
         pictures = f"{len(found.train)} for training, digest {content.hexdigest()[:8]}"
-        return settings | {"labels": list(found.labels), "pictures": pictures, "device": self._device.type}
+        settings |= {"precision": str(precision(self.settings)), "device": self._device.type}
+        return settings | {"labels": list(found.labels), "pictures": pictures}
 
     def _write_predictions(self, found: Data, tested: Evaluation) -> None:
         def write(path: Path) -> None:

@@ -19,6 +19,7 @@ SMALL = {
     "batch_size": 4,
     "workers": 0,
     "max_unreadable": 0.0,
+    "precision": "float32",  # the preset is the machine's
     "export": False,
 }
 

@@ -71,6 +71,7 @@ def test_inputs_are_normalised(split):
     inputs, _ = collect(PictureBatches(split, SMALL, Order(len(split), 4), 0, CPU))
     assert inputs.shape == (len(split), 3, 32, 32)
     assert inputs.dtype == torch.float32
+    assert inputs.is_contiguous(memory_format=torch.channels_last)
     assert -2.01 <= inputs.min() <= inputs.max() <= 2.01
 
 

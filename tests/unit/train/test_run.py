@@ -11,8 +11,8 @@ import torch
 
 from classifier import artifact, network
 from classifier.artifact import ArtifactError
-from train import metrics
-from train.config import SettingsError
+from train import fit, metrics
+from train.config import Settings, SettingsError
 from train.fit import DivergedError
 
 
@@ -167,3 +167,13 @@ def test_a_disk_full_at_the_artifact_loses_no_training(make_run, tmp_path, monke
     make_run(report=lines.append)()
     assert not any(line.startswith("epoch=") for line in lines), "the second run trained again"
     artifact.load(tmp_path / "out" / "model")
+
+
+@pytest.mark.parametrize(
+    ("layers", "native", "expected"),
+    [("all", True, torch.bfloat16), ("all", False, torch.float32), ("head", True, torch.float32)],
+)
+def test_the_number_format_is_the_machines_where_all_layers_are_trained(monkeypatch, layers, native, expected):
+    monkeypatch.setattr(fit, "_has_bfloat16", lambda: native)
+    assert fit.precision(Settings(train_layers=layers)) is expected
+    assert fit.precision(Settings(train_layers=layers, precision="float32")) is torch.float32
