@@ -3,3 +3,7 @@
 `python -m debugger OUT` judges the output folder of a job; the tensor rules of `debugger.rules` are subclasses of
 `smdebug.rules.Rule` and work with `smdebug.rules.invoke_rule` on any trial.
 """
+
+import os
+
+os.environ.setdefault("SMDEBUG_LOG_LEVEL", "error")  # smdebug reads it when it is imported, and then tells of itself.

@@ -146,7 +146,7 @@ def time(facts: Facts) -> str:
         ]
         parts.append(f'<ul class="legend" style="margin-bottom:18px">{"".join(split)}</ul>')
         marks = of_mode["step"]
-        cells = [f"{1000 * marks[mark]:,.4g}" for mark in ("p50", "p95", "p99", "max")] if marks else [""] * 4
+        cells = [_milliseconds(marks[mark]) for mark in ("p50", "p95", "p99", "max")] if marks else [""] * 4
         rows.append([title.lower(), *cells])
         course = of_mode["course"]
         layers = [(_PHASE_NAMES[name], _COLOURS[name], course[name]) for name in PHASES if any(course[name])]
@@ -157,6 +157,10 @@ def time(facts: Facts) -> str:
         head = ["a step, ms", "median", "p95", "p99", "longest"]
         parts.append(f'<div style="margin-top:24px;max-width:520px">{table(head, rows, (1, 2, 3, 4))}</div>')
     return section("Where the time went", *parts)
+
+
+def _milliseconds(value: float) -> str:
+    return f"{1000 * value:,.0f}" if value >= 0.1 else f"{1000 * value:.3g}"
 
 
 def seconds(value: float) -> str:
