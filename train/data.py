@@ -143,7 +143,8 @@ def checked(
     """
     files = [file for split in data.splits.values() for file in split.files]
     found = _read_all(files, workers, stop, known)
-    splits, bad = {}, {}
+    splits: dict[str, Split] = {}
+    bad: dict[str, str] = {}
     for name, split in data.splits.items():
         entries = [next(found) for _ in split.files]
         bad |= {split.names[i]: reason for i, (_, reason) in enumerate(entries) if reason}

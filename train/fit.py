@@ -291,7 +291,7 @@ def precision(settings: Settings) -> torch.dtype:
 def _has_bfloat16() -> bool:
     """Whether this machine computes in bfloat16 itself, rather than by way of float32."""
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     processor = Path("/proc/cpuinfo")
     flags = processor.read_text(encoding="utf-8").split() if processor.exists() else []
     return "avx512_bf16" in flags or "amx_bf16" in flags

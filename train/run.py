@@ -7,7 +7,8 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -103,7 +104,8 @@ class Run:
         classifier = Classifier(settings.arch, found.labels, preprocessing, settings=asdict(settings), network=net)
         checkpoint = Checkpoint(self.checkpoints, identity)
         try:
-            progress = fit.run(checkpoint, self.stop, self._say)
+            with _threads(1 if store else torch.get_num_threads()):
+                progress = fit.run(checkpoint, self.stop, self._say)
         except Stopped:
             if fit.best and self.group.rank == 0:
                 trained.load_state_dict(fit.best)
@@ -251,6 +253,17 @@ class Run:
 def _best(progress: Progress) -> dict[str, float]:
     best = progress.history[progress.best_epoch - 1]
     return {"best_epoch": progress.best_epoch, "epochs": len(progress.history), **best}
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    """Let CPU operations use `number` threads: a head alone is so small that waiting for others takes longer."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _check_arch(arch: str) -> None:
