@@ -70,6 +70,7 @@ class _Known(NamedTuple):
     name: str
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    nbytes: int
 
 
 class Reader:
@@ -110,10 +111,12 @@ class Reader:
         known = self._known.get(content[at : at + length])
         if known is None or not content.startswith(known.between, at + length):
             return None
-        at += length + len(known.between)
-        value: NDArray[Any] = np.ndarray(known.shape, known.dtype, content, at)
+        begins = at + length + len(known.between)
+        ends = begins + known.nbytes
+        # A copy, because an array keeps alive what it was made from, which would be the whole file.
+        value: NDArray[Any] = np.ndarray(known.shape, known.dtype, content[begins:ends])
         step = _varint(begin[1], 0)[0] if begin[1] else 0
-        mode, mode_step = _mode(content[at + value.nbytes : end], step)
+        mode, mode_step = _mode(content[ends:end], step)
         return Saved(known.name, step, mode, mode_step, start, end + _TAIL - start, value)
 
     def _walk(self, content: bytes, start: int, end: int) -> Saved | None:
@@ -134,7 +137,7 @@ class Reader:
         mode, mode_step = _mode(content[parts.get(9, _NOTHING)], step)
         if elements.start > parts[1].stop:
             between = content[parts[1].stop : elements.start]
-            self._known[name] = _Known(between, name.decode(), shape, dtype)
+            self._known[name] = _Known(between, name.decode(), shape, dtype, value.nbytes)
         return Saved(name.decode(), step, mode, mode_step, start, end + _TAIL - start, value.reshape(shape))
 
 
