@@ -1,4 +1,4 @@
-"""The report in a real browser: headless Chromium, at the width of a desk and of a phone."""
+"""The report that launch.report makes: of a healthy job, and in Chromium, as wide as on a desk and on a phone."""
 
 import json
 import os
@@ -20,21 +20,28 @@ onload = () => document.documentElement.dataset.width = frame.contentDocument.do
 </script>"""
 
 
+def run_inside(job: Path, mounts: list[str], command: list[str]) -> None:
+    """Run a program in the training image, as the caller, with the folder `job` as /job."""
+    user = ["--user", f"{os.getuid()}:{os.getgid()}", "--mount", f'type=bind,"source={job}",target=/job']
+    image = "byoc-vision-train:latest"
+    subprocess.run(["docker", "run", "--rm", "--network", "none", *user, *mounts, image, *command], check=True)
+
+
+def make_report(*arguments: str | Path) -> list[str]:
+    """Run launch.report and return the lines it printed."""
+    command = [sys.executable, "-m", "launch.report", *arguments]
+    return subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout.splitlines()
+
+
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Have launch.report make the report of a job with all there is, and return its page."""
     folder = tmp_path_factory.mktemp("a job, ")
     code = "from pathlib import Path; from tests.unit.debugger.jobs import whole_job; whole_job(Path('/job/data'))"
-    inside = ["--volume", f"{CHECKOUT}:/checkout:ro", "--env", "PYTHONPATH=/checkout", "--workdir", "/checkout"]
-    user = ["--user", f"{os.getuid()}:{os.getgid()}", "--mount", f'type=bind,"source={folder}",target=/job']
-    image = "byoc-vision-train:latest"
     (folder / "data").mkdir()
-    subprocess.run(
-        ["docker", "run", "--rm", "--network", "none", *inside, *user, image, "python", "-c", code], check=True
-    )
-    launcher = [sys.executable, "-m", "launch.report", folder, "--data", folder / "pictures"]
-    done = subprocess.run(launcher, cwd=CHECKOUT, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == f"wrote {folder}/data/report.html"
+    checkout = ["--volume", f"{CHECKOUT}:/checkout:ro", "--env", "PYTHONPATH=/checkout", "--workdir", "/checkout"]
+    run_inside(folder, checkout, ["python", "-c", code])
+    assert make_report(folder, "--data", folder / "pictures")[-1] == f"wrote {folder}/data/report.html"
     assert {path.lstat().st_uid for path in folder.rglob("*")} == {os.getuid()}
     return folder / "data" / "report.html"
 
@@ -44,6 +51,17 @@ def test_model_and_pictures_are_found(report: Path) -> None:
     assert facts["missing"] == []
     assert facts["versions"] == {"torch": "2.10"}
     assert report.read_text(encoding="utf-8").count('src="data:image/jpeg') == 1
+
+
+def test_a_healthy_job_on_real_photographs_fires_no_rule(real_data: Path, tmp_path: Path) -> None:
+    """Eight epochs: after some ten the validation loss comes to rest, and rules say so of every further one."""
+    weights = "--arch mobilenet_v2 --weights /data/weights/mobilenet_v2-9dda7561.pth"
+    train = f"python -m train --out /job --data /data/data/trashnet6 {weights} --epochs 8 --export false"
+    run_inside(tmp_path, ["--volume", f"{real_data}:/data:ro"], train.split())
+    assert make_report(tmp_path) == [f"wrote {tmp_path}/output/report.html"]
+    rules = json.loads((tmp_path / "output" / "report.json").read_text(encoding="utf-8"))["rules"]
+    assert {rule["RuleEvaluationStatus"] for rule in rules} == {"NoIssuesFound"}
+    assert not [rule["Rule"] for rule in rules if rule["Applicable"] and not rule["Judged"]]
 
 
 def browse(page: Path, folder: Path, width: int, *options: str) -> tuple[str, list[str]]:
