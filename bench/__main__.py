@@ -1,6 +1,7 @@
 """The command line: which comparisons, on what, how often, and where the results go."""
 
 import argparse
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -49,6 +50,7 @@ def main() -> int:
     )
     parser.add_argument("--here", action="store_true", help="train with this Python's torch, not in the image")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that no container outlives this
     try:
         names = _names(given.comparisons)
         with tempfile.TemporaryDirectory(prefix="byoc-vision-bench-") as scratch:

@@ -27,9 +27,9 @@ class Place(Protocol):
 class Here:
     """This machine's own Python."""
 
-    def run(self, module: str, *arguments: object) -> str:
+    def run(self, module: str, *arguments: object, **environment: str) -> str:
         """Run the module with the checkout as the program."""
-        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        environment = os.environ | {"PYTHONPATH": str(ROOT)} | environment
         return _run([sys.executable, "-m", module, *map(str, arguments)], module, environment)
 
 
