@@ -60,7 +60,10 @@ class Workers:
 
         class Handler(StreamRequestHandler):
             def handle(self) -> None:
-                report = json.loads(self.rfile.readline())
+                line = self.rfile.readline()
+                if not line:  # it was ended before it could say anything
+                    return
+                report = json.loads(line)
                 model = report["model"]
                 if "error" in report:
                     with workers._lock:

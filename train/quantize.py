@@ -2,8 +2,8 @@
 
 Convolutions and matrix products get quantized weights, they and sums quantized inputs; OpenVINO then computes all that
 lies between in integers. Weights are symmetric with a scale for each output channel, activations have one range a
-tensor: the mean over pictures of each picture's smallest and greatest value. Depthwise convolutions stay as they are,
-for they are a small part of the work and most of the loss.
+tensor: the mean over pictures of each picture's smallest and greatest value. The first layer, the last, and depthwise
+convolutions stay as they are, for they are a small part of the work and most of the loss.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,7 +24,7 @@ def quantize(graph: ov.Model, pictures: Iterable[Pictures]) -> ov.Model:
     """Return `graph` (float32 [N, 3, H, W] -> logits [N, classes]) in 8 bits, calibrated on batches of `pictures`."""
     graph = graph.clone()
     nodes = graph.get_ordered_ops()
-    layers = [node for node in nodes if _is_layer(node)]
+    layers = [node for node in nodes if _is_layer(node)][1:-1]
     sums = [node for node in nodes if node.get_type_name() == "Add" and not any(map(_is_constant, node.input_values()))]
     # What two of them read is quantized once, so that it is also stored in 8 bits.
     readers: dict[tuple[str, int], list[ov.Input]] = {}
