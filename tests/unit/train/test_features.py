@@ -177,7 +177,7 @@ class StopAfter(StopSignal):
 
 def test_an_interrupted_extraction_goes_on(make_run, weights, tmp_path, computed):
     with pytest.raises(Stopped):
-        head_run(make_run, weights, stop=StopAfter(24 + 1))()  # 24 pictures are checked before
+        head_run(make_run, weights, stop=StopAfter(24))()  # one look at each picture; then the extraction begins
     done = sum(computed)
     assert 0 < done < 24
     head_run(make_run, weights)()
