@@ -3,8 +3,8 @@
     python -m train --data PICTURES --out RESULT [--weights FILE] [--lr 0.01 --epochs 10 …]
 
 PICTURES holds train/, validation/ and perhaps test/, each with one folder per class, or the class folders alone.
-RESULT gets model/ (the artifact), output/ (metrics and predictions) and, after an interruption, checkpoints/ to
-continue from.
+RESULT gets model/ (the artifact), output/ (metrics and predictions) and checkpoints/: the features of a frozen
+backbone, which the next run with that RESULT reuses, and after an interruption what to continue from.
 """
 
 import argparse

@@ -1,7 +1,8 @@
 """Find the labelled pictures of a job: channels -> splits -> files with their classes.
 
 A split is a folder with one folder per class. The training split alone decides which classes there are and in what
-order. Every picture is decoded once before training begins, so that a damaged one is known and named at the start.
+order. Every picture is decoded once before training begins, so that a damaged one is known and named at the start;
+what is known by its content need only be read.
 """
 
 import hashlib

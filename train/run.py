@@ -41,8 +41,9 @@ class Run:
     """What to train on and where everything is; calling it trains.
 
     `channels` are folders of labelled pictures by name (see `train.data.find`), `weights` a file of pretrained weights.
-    The model's files go to `model`, all else the run leaves to `output`, its checkpoint to `checkpoints`. Where a file
-    `hook_configuration` is given (debughookconfig.json), smdebug's own hook records what that says, in its place.
+    The model's files go to `model`, all else the run leaves to `output`, its checkpoint and the features of a
+    frozen backbone to `checkpoints`. Where a file `hook_configuration` is given (debughookconfig.json), smdebug's own
+    hook records what that says, in its place.
     `features` is a folder of features that other runs have computed, for those that it has.
     """
 
