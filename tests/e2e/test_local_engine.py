@@ -36,6 +36,7 @@ SETTINGS = {
     "batch-size": "8",
     "epochs": "2",
     "workers": "0",
+    "export": "false",
 }
 FOREVER = SETTINGS | {"epochs": "5000", "patience": "5000"}
 
