@@ -36,7 +36,7 @@ def _draw(hue: float, generator: random.Random) -> bytes:
         noise = Image.frombytes("RGB", (width, height), generator.randbytes(width * height * 3))
         picture = Image.blend(picture, noise.resize(SIZE, Image.Resampling.BICUBIC), share)
     x, y = generator.randint(100, 400), generator.randint(100, 275)
-    colour = f"hsl({360 * hue + generator.randint(-20, 20):.0f}, 70%, 50%)"
+    colour = f"hsl({(360 * hue + generator.randint(-20, 20)) % 360:.0f}, 70%, 50%)"
     ImageDraw.Draw(picture).ellipse((x - 80, y - 80, x + 80, y + 80), fill=colour)
     return _jpeg(picture)
 

@@ -69,13 +69,14 @@ if [[ $parts == *unit* ]]; then
     run format ruff format --check
     run shellcheck shellcheck ./*.sh ./*/*.sh .ci/run docker/serve
     run types-host mypy
-    run types-train mypy_inside train classifier train debugger
+    run types-train mypy_inside train classifier train debugger bench
     run types-serve mypy_inside serve serve
     run unit-train pytest_inside unit-train train /checkout/tests/unit/classifier /checkout/tests/unit/train \
         /checkout/tests/unit/debugger
     run unit-serve pytest_inside unit-serve serve /checkout/tests/unit/classifier /checkout/tests/unit/serve
     run unit-serve-cpu pytest_inside unit-serve-cpu serve-cpu /checkout/tests/unit/serve/test_openvino_backend.py
-    run unit-host "$python" -m pytest --junit-xml="$results/unit-host.xml" tests/unit/local_test tests/unit/launch_local
+    run unit-host "$python" -m pytest --junit-xml="$results/unit-host.xml" tests/unit/local_test tests/unit/launch_local \
+        tests/unit/bench
 fi
 if [[ $parts == *cloud* ]]; then
     run cloud "$python" -m pytest --junit-xml="$results/cloud.xml" tests/cloud
