@@ -64,7 +64,7 @@ def write(
             reason, trial = str(error), FinishedTrial(None)
         missing += [reason] if reason else trial.notes
         labels, predicted = [row.label for row in job.predictions], [row.predicted for row in job.predictions]
-        material = Material(trial, reason, job.profile, labels, predicted)
+        material = Material(trial, reason, job.profile, labels, predicted, job.fine_tuned)
         verdicts = evaluate(configurations(None) if chosen is None else chosen, material)
         content = facts(job, trial, verdicts, missing)
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)

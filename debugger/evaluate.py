@@ -12,6 +12,7 @@ from smdebug.exceptions import SMDebugError
 
 from debugger.profile import Profile
 from debugger.rules import DEFAULT, PROFILER_RULES, TENSOR_RULES
+from debugger.rules.activations import PoorWeightInitialization
 from debugger.rules.base import Finding, NotApplicableError, NotRecordedError, ParameterError, TensorRule
 from debugger.rules.classes import LabelRule
 from debugger.rules.profiling import ProfilerRule
@@ -108,7 +109,7 @@ def _configuration(item: dict[str, Any]) -> Configuration:
 @dataclass(frozen=True)
 class Material:
     """What the rules read: the recording, empty with the reason where there is none; the profile; each test picture's
-    label and prediction.
+    label and prediction; and whether the job trained all layers from pretrained weights.
     """
 
     trial: FinishedTrial
@@ -116,6 +117,7 @@ class Material:
     profile: Profile
     labels: list[str]
     predicted: list[str]
+    fine_tuned: bool = False
 
 
 def evaluate(chosen: Iterable[Configuration], material: Material) -> list[Verdict]:
@@ -151,6 +153,9 @@ def _made(rule: type[Any], configuration: Configuration, *arguments: object) -> 
 
 
 def _tensor_verdict(configuration: Configuration, material: Material) -> Verdict:
+    if configuration.rule == PoorWeightInitialization.__name__ and material.fine_tuned:
+        # The layers of a trained network differ far more than those of a well initialised one.
+        raise NotApplicableError("The weights were not initialised but pretrained.")
     rule: TensorRule = _made(TENSOR_RULES[configuration.rule], configuration, material.trial)
     for step in sorted(material.trial.global_step_to_tensors_map):
         rule.invoke_at_step(step)

@@ -38,6 +38,13 @@ class Job:
         return best if isinstance(best, int) and 1 <= best <= len(self.history) else None
 
     @property
+    def fine_tuned(self) -> bool:
+        """Whether all layers were trained, from pretrained weights, as far as the model's settings tell."""
+        settings = self.model.get("settings")
+        known = settings if isinstance(settings, dict) else {}
+        return known.get("pretrained") is True and known.get("train_layers") == "all"
+
+    @property
     def labels(self) -> list[str]:
         """The classes, in the model's order where it is known, else sorted."""
         listed = self.model.get("labels")

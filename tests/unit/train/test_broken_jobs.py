@@ -12,6 +12,7 @@ import psutil
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from classifier import network
 from debugger.__main__ import main
@@ -31,9 +32,6 @@ SMALL = {
     "workers": 0,
     "export": False,
 }
-
-#: Without batch normalisation, which tames some faults and moves what stands still.
-PLAIN = {"arch": "squeezenet1_1", "image_size": 64}
 
 Weights = dict[str, torch.Tensor]
 Judged = Callable[..., dict[str, Any]]
@@ -61,13 +59,13 @@ def judged(tmp_path: Path) -> Judged:
             job()
         except DivergedError:
             assert settings["lr"] == 100
-        return report(output)
+        return report(output, tmp_path / "model")
 
     return run
 
 
-def report(output: Path) -> dict[str, Any]:
-    assert main([str(output)]) == 0
+def report(output: Path, model: Path) -> dict[str, Any]:
+    assert main([str(output), "--model", str(model)]) == 0
     rules = json.loads((output / "report.json").read_text())["rules"]
     return {rule["Rule"]: rule for rule in rules}
 
@@ -104,24 +102,41 @@ def test_dead_relus(judged, draw_classes):
     )
 
 
-def test_weights_of_zeros(judged, draw_classes):
-    broken = {name: torch.zeros_like(tensor) for name, tensor in weights().items()}
-    found = judged(draw_classes("pictures"), broken, epochs=1)
+def test_weights_that_start_at_zero(judged, draw_classes, monkeypatch):
+    build = network.build
+
+    def zeros(arch: str, classes: int) -> nn.Module:
+        built = build(arch, classes)
+        for parameter in built.parameters():
+            nn.init.zeros_(parameter)
+        return built
+
+    monkeypatch.setattr(network, "build", zeros)
+    found = judged(draw_classes("pictures"), epochs=1)
     assert "mean absolute value 0; threshold 1e-07" in issue(found["VanishingGradient"])
     said = issue(found["PoorWeightInitialization"])
     assert "relu_input_0 at step 0: does not vary, nor does any other; threshold 10" in said
 
 
+def test_pretrained_weights_are_not_taken_for_an_initialisation(judged, draw_classes):
+    """The layers of a trained network differ far more than those of a well initialised one."""
+    trained = weights()
+    trained["layer1.0.bn1.weight"].fill_(100)
+    found = judged(draw_classes("pictures"), trained, epochs=1)["PoorWeightInitialization"]
+    assert not found["Applicable"] and "pretrained" in found["StatusDetails"]
+
+
 def test_a_learning_rate_that_explodes(judged, draw_classes):
-    found = judged(draw_classes("pictures"), **PLAIN, optimizer="sgd", lr=100, epochs=3)
+    plain = {"arch": "squeezenet1_1", "image_size": 64}  # Batch normalisation would tame it.
+    found = judged(draw_classes("pictures"), **plain, optimizer="sgd", lr=100, epochs=3)
     said = issue(found["ExplodingTensor"])
     assert "NaN among its values" in said or "infinity among its values" in said
 
 
 def test_a_learning_rate_that_moves_nothing(judged, draw_classes):
-    settings = {"lr": 1e-8, "schedule": "constant", "epochs": 12, "patience": 0}
-    found = judged(draw_classes("pictures"), **PLAIN, **settings)
-    assert "loss at step 21: down 0.0" in issue(found["LossNotDecreasing"])
+    settings = {"train_layers": "head", "lr": 1e-8, "schedule": "constant", "epochs": 12, "patience": 0}
+    found = judged(draw_classes("pictures"), weights(), **settings)
+    assert "loss at step 21: down 0" in issue(found["LossNotDecreasing"])
     assert "nothing better than" in issue(found["Overtraining"])
 
 
@@ -190,6 +205,6 @@ def test_gpus_that_wait(judged, draw_classes, tmp_path):
             rows = csv.writer(file)
             rows.writerow(columns)
             rows.writerows(zip(*columns.values(), strict=True))
-        found = report(tmp_path / "output")
+        found = report(tmp_path / "output", tmp_path / "model")
         assert why in issue(found[rule])
         assert rule in issue(found["ProfilerReport"]) or len(found["ProfilerReport"]["Findings"]) > 1
