@@ -37,6 +37,7 @@ TOLERANCE = 0.005
 _BATCH = 8
 
 Logits = NDArray[np.float32]
+Run = Callable[[NDArray[np.float32]], Logits]
 
 
 class DisagreementError(Exception):
@@ -62,9 +63,8 @@ class Export:
             raise
         # The converter meets a network it does not know with every exception there is; the model itself is saved.
         except Exception as error:
-            shutil.rmtree(self.folder / artifact.GRAPHS, ignore_errors=True)
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-            self.report(f"no graphs for CPUs were made, so the model is served with torch only ({reason})")
+            shutil.rmtree(self._partial, ignore_errors=True)
+            self.report(f"no graphs for CPUs were made, so the model is served with torch only ({_one_line(error)})")
 
     def _write_probes(self) -> Probes:
         """Write and return pictures to try numeric forms on, of the half that the network is surest of.
@@ -85,33 +85,42 @@ class Export:
         float32 = _compiled(graph)
         if not np.array_equal(self._answers(float32, probes.pictures).argmax(axis=1), probes.answers):
             raise DisagreementError("the float32 graph answers otherwise than the network")
-        calibration = self._pixels(_spread(self.data.train, CALIBRATION))
-        integers = quantize(graph, (self._inputs(batch) for batch in _batches(calibration)))
+        graphs, told = {"float32": graph}, f"float32, as the network on {len(probes.answers)} probe pictures"
+        figures: dict[str, object] = {"openvino": version("openvino")}
+        try:
+            calibration = self._pixels(_spread(self.data.train, CALIBRATION))
+            integers = quantize(graph, (self._inputs(batch) for batch in _batches(calibration)))
+            kept, measured = self._compared(float32, _compiled(integers))
+        except Stopped:
+            raise
+        except Exception as error:
+            told += f"; no int8 ({_one_line(error)})"
+        else:
+            figures |= measured
+            told += "; int8, validation accuracy {int8_accuracy:.4f} against {float32_accuracy:.4f}".format(**measured)
+            if kept:
+                graphs["int8"] = integers
+            else:
+                told += f", not kept: more than {100 * TOLERANCE:g} points lower"
+        self._write(graphs, figures)
+        self.report(f"graphs for CPUs: {told}")
 
+    def _compared(self, float32: Run, integers: Run) -> tuple[bool, dict[str, float]]:
+        """Return whether the 8-bit graph is accurate enough, and the figures that say so."""
         split = _spread(self.data.validation, VALIDATION)
         pixels, targets = self._pixels(split), np.array(split.targets)
-        exact, rough = (self._answers(run, pixels).argmax(axis=1) for run in (float32, _compiled(integers)))
-        accuracy, accuracy8 = np.mean(exact == targets), np.mean(rough == targets)
-        allowed = math.ceil(TOLERANCE * len(targets))
-        kept = bool(np.sum(rough == targets) >= np.sum(exact == targets) - allowed)
-        figures = {
-            "openvino": version("openvino"),
+        exact, rough = (self._answers(run, pixels).argmax(axis=1) for run in (float32, integers))
+        lost = np.sum(exact == targets) - np.sum(rough == targets)
+        return bool(lost <= math.ceil(TOLERANCE * len(targets))), {
             "validation_pictures": len(targets),
-            "float32_accuracy": float(accuracy),
-            "int8_accuracy": float(accuracy8),
+            "float32_accuracy": float(np.mean(exact == targets)),
+            "int8_accuracy": float(np.mean(rough == targets)),
             "int8_agreement": float(np.mean(exact == rough)),
-            "int8_kept": kept,
         }
-        self._write({"float32": graph} | ({"int8": integers} if kept else {}), figures)
-        self.report(
-            f"graphs for CPUs: float32, as the network on {len(probes.answers)} probe pictures; "
-            f"int8, validation accuracy {accuracy8:.4f} against {accuracy:.4f}, "
-            + (
-                "kept"
-                if kept
-                else f"not kept: more than {100 * TOLERANCE:g} points ({allowed} of {len(targets)}) lower"
-            )
-        )
+
+    @property
+    def _partial(self) -> Path:
+        return self.folder / f".{artifact.GRAPHS}.partial"
 
     def _converted(self) -> ov.Model:
         side = self.classifier.preprocessing.crop_size
@@ -122,13 +131,12 @@ class Export:
             return ov.convert_model(net.eval().float(), example_input=example, input=[-1, 3, side, side])
 
     def _write(self, graphs: dict[str, ov.Model], figures: dict[str, object]) -> None:
-        partial = self.folder / f".{artifact.GRAPHS}.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
+        shutil.rmtree(self._partial, ignore_errors=True)
+        self._partial.mkdir()
         for name, graph in graphs.items():
-            ov.serialize(graph, partial / f"{name}.xml", partial / f"{name}.bin")
-        (partial / "figures.json").write_text(json.dumps(figures, indent=2), encoding="utf-8")
-        partial.rename(self.folder / artifact.GRAPHS)
+            ov.serialize(graph, self._partial / f"{name}.xml", self._partial / f"{name}.bin")
+        (self._partial / "figures.json").write_text(json.dumps(figures, indent=2), encoding="utf-8")
+        self._partial.rename(self.folder / artifact.GRAPHS)
 
     def _network(self, inputs: NDArray[np.float32]) -> Logits:
         device = next(self.classifier.network.parameters()).device
@@ -136,7 +144,7 @@ class Export:
             logits: Logits = self.classifier.network.eval()(torch.from_numpy(inputs).to(device)).cpu().numpy()
             return logits
 
-    def _answers(self, run: Callable[[NDArray[np.float32]], Logits], pixels: NDArray[np.uint8]) -> Logits:
+    def _answers(self, run: Run, pixels: NDArray[np.uint8]) -> Logits:
         return np.concatenate([run(self._inputs(batch)) for batch in _batches(pixels)])
 
     def _inputs(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -149,7 +157,7 @@ class Export:
         return np.concatenate([pixels.numpy() for pixels, _ in batches.pixels()])
 
 
-def _compiled(graph: ov.Model) -> Callable[[NDArray[np.float32]], Logits]:
+def _compiled(graph: ov.Model) -> Run:
     compiled = ov.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return lambda inputs: compiled(inputs)[0]
 
@@ -161,3 +169,7 @@ def _batches(pixels: NDArray[np.uint8]) -> Sequence[NDArray[np.uint8]]:
 def _spread(split: Split, count: int) -> Split:
     """Return `count` pictures of `split` at equal distances, so of all classes alike; all where it has no more."""
     return split.take(np.unique(np.linspace(0, len(split) - 1, min(count, len(split))).astype(int)).tolist())
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
