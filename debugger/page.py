@@ -60,7 +60,7 @@ def _head(facts: Facts) -> str:
         count = facts["pictures"]["train"]
         shown.append((f"{int(count):,}" if count.isdecimal() else count, "training pictures"))
     if "seconds" in figures:
-        shown.append((sections.seconds(figures["seconds"]), "in all"))
+        shown.append((sections.seconds(figures["seconds"]), "run time"))
     items = "".join(f"<li><b>{escape(value)}</b><span>{name}</span></li>" for value, name in shown)
     return f'<header><h1>Training report</h1><p class="soft">{said}</p><ul class="figures">{items}</ul></header>'
 
