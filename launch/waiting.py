@@ -51,11 +51,11 @@ def find(engine: Engine, job: str) -> Kind:
 
 
 def pauses() -> Iterator[float]:
-    """Yield seconds to pause between looks: short ones at first, then 10 s, so as not to be throttled."""
+    """Yield seconds to pause between looks: a tenth of the time so far, and 10 at most, so as not to be throttled."""
     seconds = 0.5
     while True:
         yield seconds
-        seconds = min(10.0, seconds * 1.3)
+        seconds = min(10.0, seconds * 1.1)
 
 
 def until_done(
