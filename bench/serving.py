@@ -22,7 +22,7 @@ from bench.training import random_weights
 
 #: Connections of the load, and seconds of it after some to warm up; for the curve over connections, each.
 CONNECTIONS, SECONDS, WARM_UP = 8, 12.0, 3.0
-CURVE, CURVE_SECONDS = (1, 2, 4, 8, 16, 32), 5.0
+CURVE, CURVE_SECONDS = (1, 2, 4, 8, 16, 32), 4.0
 
 #: The longest wait for an endpoint's first answer, in seconds.
 PATIENCE = 180.0

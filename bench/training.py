@@ -76,10 +76,10 @@ def tuning(subject: Subject) -> Result:
         seconds: float = json.loads(printed.splitlines()[-1])["seconds"]
         return seconds
 
-    ways = {"one process": in_one_process}
+    found = alternate({"one process": in_one_process}, subject.repetitions, subject.say)
     if isinstance(subject.training, Image):
-        ways["launch.tune --local"] = lambda: _tune(subject)
-    found = alternate(ways, subject.repetitions, subject.say)
+        subject.say("launch.tune --local, once")
+        found["launch.tune --local"] = [_tune(subject)]
     return Result(
         title="Tuning",
         text=f"{TRIALS} trials of {EPOCHS} epochs of a new head on a frozen {ARCH}, with other learning rates; ours "
@@ -113,21 +113,21 @@ def _tune(subject: Subject) -> float:
 
 def all_layers(subject: Subject) -> Result:
     """All layers of MobileNetV2."""
-    return _all_layers(subject, ARCH, subject.weights, train=256)
+    return _all_layers(subject, ARCH, subject.weights, train=192)
 
 
 def all_layers_resnet50(subject: Subject) -> Result:
     """All layers of ResNet-50; on a GPU in bf16."""
     weights = random_weights(subject, "resnet50")
-    return _all_layers(subject, "resnet50", weights, train=12_800 if gpu() else 64)
+    return _all_layers(subject, "resnet50", weights, train=12_800 if gpu() else 48)
 
 
 def _all_layers(subject: Subject, arch: str, weights: Path, train: int) -> Result:
     subject.say(f"{train} training pictures")
-    data = pictures.sized(subject.data, subject.folder(), train, others=64)
-    batch = 128 if gpu() else 32
-    common = ["--data", data, "--weights", weights, "--arch", arch, "--train-layers", "all", "--epochs", 3]
-    common += ["--batch-size", batch]
+    data = pictures.sized(subject.data, subject.folder(), train, others=32)
+    batch, epochs = (128, 4) if gpu() else (16, 2)
+    common = ["--data", data, "--weights", weights, "--arch", arch, "--train-layers", "all"]
+    common += ["--batch-size", batch, "--epochs", epochs]
 
     def rate(module: str, *more: object) -> float:
         printed = subject.training.run(module, *common, "--out", subject.folder(), *more)
@@ -147,7 +147,7 @@ def _all_layers(subject: Subject, arch: str, weights: Path, train: int) -> Resul
     baseline, ours, limit = (side.median for side in sides)
     return Result(
         title=f"Training all layers of {arch}" + (f" on one {gpu()}" if gpu() else ""),
-        text=f"{train:,} JPEGs an epoch, batches of {batch}; the median of the second and the third epoch. "
+        text=f"{train:,} JPEGs an epoch, batches of {batch}; the median of {epochs} epochs but the first. "
         "Ours and the limit in a job's own precision (bfloat16 where hardware has it); the baseline in float32.",
         unit="pictures/s",
         sides=sides,
@@ -160,10 +160,10 @@ def _all_layers(subject: Subject, arch: str, weights: Path, train: int) -> Resul
 
 def debugger(subject: Subject) -> Result:
     """What the debugger's recording and the profile cost at their defaults."""
-    few = pictures.sized(subject.data, subject.folder(), train=256, others=64)
+    few = pictures.sized(subject.data, subject.folder(), train=192, others=32)
     kept = subject.folder()  # the features are computed once
     head = ["--data", subject.data, "--arch", ARCH, "--weights", subject.weights, "--epochs", 60, "--patience", 0]
-    every = ["--data", few, "--arch", ARCH, "--weights", subject.weights, "--train-layers", "all", "--epochs", 3]
+    every = ["--data", few, "--arch", ARCH, "--weights", subject.weights, "--train-layers", "all", "--epochs", 2]
     off = ["--debug-interval", 0]
 
     def steps(arguments: list[object], out: Path | None = None) -> float:
