@@ -6,7 +6,7 @@ import re
 import shutil
 import time
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 from bench import pictures
@@ -160,17 +160,28 @@ def _all_layers(subject: Subject, arch: str, weights: Path, train: int) -> Resul
 
 def debugger(subject: Subject) -> Result:
     """What the debugger's recording and the profile cost at their defaults."""
-    few = pictures.sized(subject.data, subject.folder(), train=192, others=32)
     kept = subject.folder()  # the features are computed once
-    head = ["--data", subject.data, "--arch", ARCH, "--weights", subject.weights, "--epochs", 60, "--patience", 0]
-    every = ["--data", few, "--arch", ARCH, "--weights", subject.weights, "--train-layers", "all", "--epochs", 2]
+    common = [
+        "--data",
+        subject.data,
+        "--weights",
+        subject.weights,
+        "--arch",
+        ARCH,
+        "--patience",
+        0,
+        "--export",
+        "false",
+    ]
+    head = [*common, "--batch-size", 32, "--epochs", 60]
+    # Small pictures, so that enough steps fit in: the recording weighs more beside their short steps.
+    every = [*common, "--batch-size", 32, "--epochs", 10, "--train-layers", "all", "--image-size", 64]
     off = ["--debug-interval", 0]
+    count = -(-len(pictures.files(subject.data / "train")) // 32)
 
     def steps(arguments: list[object], out: Path | None = None) -> float:
-        printed = subject.training.run(
-            "train", *arguments, "--export", "false", "--batch-size", 32, "--out", out or subject.folder()
-        )
-        return median(_epoch_seconds(printed)) / (len(pictures.files(Path(str(arguments[1])) / "train")) // 32) * 1000
+        printed = subject.training.run("train", *arguments, "--out", out or subject.folder())
+        return 1000 * mean(_epoch_seconds(printed)) / count
 
     found = alternate(
         {
@@ -186,7 +197,8 @@ def debugger(subject: Subject) -> Result:
     return Result(
         title="The debugger's cost",
         text=f"Time of a step of {ARCH} with what every job records for the debugger and the profile, and without "
-        "(`debug-interval 0`); the mean step of the median epoch, the first left out; batches of 32.",
+        "(`debug-interval 0`): the mean step, recorded ones among them, of all epochs but the first; batches of 32. "
+        "All layers are trained on pictures of 64 pixels.",
         unit="ms",
         sides=[Side(name, "baseline" if "not" in name else "ours", values) for name, values in found.items()],
         verdicts=[
@@ -205,20 +217,10 @@ def memory(subject: Subject) -> Result:
     """The memory of computing the features of a hundred thousand pictures."""
     subject.say(f"writing {PICTURES:,} pictures, no two alike")
     data = pictures.distinct(subject.data, subject.folder(), PICTURES)
-    arguments = [
-        "--data",
-        data,
-        "--weights",
-        subject.weights,
-        "--arch",
-        ARCH,
-        "--image-size",
-        32,
-        "--extract-only",
-        "true",
-    ]
+    arguments = ["--data", data, "--weights", subject.weights, "--arch", ARCH, "--image-size", 32]
+    out = subject.folder()
     subject.say("computing their features")
-    printed = subject.training.run("bench.inside.memory", "train", *arguments, "--out", subject.folder())
+    printed = subject.training.run("bench.inside.memory", "train", *arguments, "--extract-only", "true", "--out", out)
     samples = json.loads(printed.splitlines()[-1])
     shutil.rmtree(data)
     seconds = samples[-1][0]
