@@ -25,7 +25,7 @@ def quantize(graph: ov.Model, pictures: Iterable[Pictures]) -> ov.Model:
     graph = graph.clone()
     nodes = graph.get_ordered_ops()
     layers = [node for node in nodes if _is_layer(node)][1:-1]
-    sums = [node for node in nodes if node.get_type_name() == "Add" and not any(map(_is_constant, node.input_values()))]
+    sums = [node for node in nodes if _is_sum(node)]
     # What two of them read is quantized once, so that it is also stored in 8 bits.
     readers: dict[tuple[str, int], list[ov.Input]] = {}
     for place in [layer.input(0) for layer in layers] + [place for node in sums for place in node.inputs()]:
@@ -51,6 +51,12 @@ def quantize(graph: ov.Model, pictures: Iterable[Pictures]) -> ov.Model:
 
 def _is_constant(value: Output) -> bool:
     return bool(value.get_node().get_type_name() == "Constant")
+
+
+def _is_sum(node: Node) -> bool:
+    if node.get_type_name() != "Add" or any(map(_is_constant, node.input_values())):
+        return False
+    return bool(node.get_element_type() == ov.Type.f32)  # integers are arithmetic on shapes
 
 
 def _is_layer(node: Node) -> bool:
