@@ -15,13 +15,15 @@ TIMEOUT = 60
 class Load:
     """What a load of some `seconds` found: seconds of each answered request, and how many were not answered right.
 
-    `client` is the share of one core that sending and receiving took, of the cores that the server works on too.
+    `client` is the share of one core that sending and receiving took, of the cores that the server works on too;
+    `form` is the numeric form that the server computed in.
     """
 
     seconds: float = 0.0
     latencies: list[float] = field(default_factory=list)
     errors: int = 0
     client: float = 0.0
+    form: str = ""
 
     @property
     def rate(self) -> float:
