@@ -13,7 +13,7 @@ _WIDTH = 720
 
 def bars(sides: Sequence[Side], unit: str) -> str:
     """Return a horizontal bar for each side's median; the thin line spans its repetitions."""
-    left, row = 250, 34
+    left, row = 280, 34
     most = max(max(side.values) for side in sides)
     scale = (_WIDTH - left - 110) / most
     parts = []
