@@ -56,9 +56,9 @@ def head(subject: Subject) -> Result:
             at_least("test accuracy, against the baseline's", accuracy, round(baseline["test_accuracy"], 4), "{:.4f}"),
         ],
         notes=[
-            f"A plain pass decodes all pictures, a process a core ({alone['decoding']:.0f}/s), then runs the network on "
-            f"ready tensors in batches of 64 ({alone['network']:.0f}/s). It bounds nothing: smaller batches, a process a "
-            "core, are faster.",
+            f"A plain pass decodes all pictures, a process a core ({alone['decoding']:.0f}/s), then runs the network "
+            f"on ready tensors in batches of 64 ({alone['network']:.0f}/s). It bounds nothing: smaller batches, a "
+            "process a core, are faster.",
             "The baseline's artifact is its weights; so is ours with `export false`. By default a job adds graphs for "
             "CPUs to it, in float32 and quantised.",
             "The baseline is so long that it is measured once.",
