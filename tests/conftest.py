@@ -1,11 +1,15 @@
 """What all tests share: where the real photographs are."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+
+# A shell starts what runs in the background deaf to Ctrl-C, and the programs that tests interrupt would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
