@@ -38,7 +38,9 @@ class Engine:
             "iptables": "false",
             "ip6tables": "false",
         }
-        # Told to have no bridge, an engine would remove docker0, which is the machine's own engine's.
+        # Told to have no bridge, an engine would remove docker0, which is the machine's own engine's. That of tests
+        # that were killed may still be there.
+        subprocess.run(["ip", "link", "delete", BRIDGE], capture_output=True)
         for command in (["add", BRIDGE, "type", "bridge"], ["set", BRIDGE, "up"]):
             subprocess.run(["ip", "link", *command], check=True)
         subprocess.run(["ip", "address", "add", "192.0.2.1/30", "dev", BRIDGE], check=True)
