@@ -81,7 +81,7 @@ def throughput(subject: Subject) -> Result:
         sides=sides,
         verdicts=[
             at_least("serve-cpu, times the baseline", rate["serve-cpu"] / baseline, 5),
-            at_least("serve-cpu in float32, times the baseline", rate["serve-cpu, float32"] / baseline, 2),
+            at_least("serve-cpu in bfloat16, times the baseline", rate["serve-cpu, bfloat16"] / baseline, 2),
             at_most("serve-cpu, p99 / p50", load.percentile(lean, 0.99) / load.percentile(lean, 0.5), 2.5),
             at_least("serve, times the baseline", rate["serve"] / baseline, 2),
             at_least("serve, share of its limit", rate["serve"] / limits[0]["request"], 0.9, "{:.3f}"),
@@ -198,8 +198,11 @@ def accuracy(subject: Subject) -> Result:
         ],
         verdicts=[
             at_most("serve-cpu, points of accuracy lost", lost, 0.5),
-            at_least(
-                "serve-cpu in float32, answers as the test pass", same["serve-cpu, float32"], len(tested), "{:.0f}"
+            *(
+                at_least(
+                    f"serve-cpu in {name}, answers as the test pass", same[f"serve-cpu, {name}"], len(tested), "{:.0f}"
+                )
+                for name in ("bfloat16", "float32")
             ),
         ],
     )
@@ -219,7 +222,10 @@ def _servers(subject: Subject, model: Path | None = None) -> list[Server]:
         Server("today's endpoint", "baseline", serve, models.users, ("python", "-m", "bench.baseline.serving")),
         Server("serve", "ours", serve, artifact),
         Server("serve-cpu", "ours", lean, artifact),
-        Server("serve-cpu, float32", "ours", lean, artifact, environment=("BYOC_PRECISION=float32",)),
+        *(
+            Server(f"serve-cpu, {name}", "ours", lean, artifact, environment=(f"BYOC_PRECISION={name}",))
+            for name in ("bfloat16", "float32")
+        ),
     ]
 
 

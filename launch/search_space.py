@@ -18,7 +18,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 from classifier.errors import UserError
 from launch.hyperparameters import checked
@@ -107,8 +107,8 @@ def _interval(name: str, values: Mapping[str, Any]) -> tuple[str, Request]:
     if not {"min", "max"} <= values.keys() <= {"min", "max", "scale"}:
         raise UserError(f"{name} is {dict(values)}; write {{min: …, max: …}}, perhaps with scale: log")
     low, high = (_alone(name, values[end]) for end in ("min", "max"))
-    kind = get_type_hints(config.Settings)[name.replace("-", "_")]
-    if kind not in (int, float, int | None):
+    kind = config.TYPES[name.replace("-", "_")]
+    if kind not in (int, float):
         raise UserError(f"{name} has no range; give it a list of values")
     if float(low) >= float(high):
         raise UserError(f"{name} has a min of {low} that is not below its max of {high}; swap or correct them")

@@ -21,6 +21,7 @@ from classifier.errors import UserError
 from classifier.preprocessing import Preprocessing
 from serve import forms
 from serve.forms import Forms
+from serve.settings import PRECISIONS
 
 #: Pictures that go through the network at once, which bounds its memory when many requests have many.
 _LARGEST_BATCH = 64
@@ -91,7 +92,7 @@ class Model:
 
 
 def _choose(network: Network, precision: str) -> tuple[str, str]:
-    allowed = {name: make for name, make in network.forms.items() if precision == "fastest" or precision in name}
+    allowed = {name: make for name, make in network.forms.items() if not name.startswith(PRECISIONS[precision])}
     reference = next(iter(allowed))
     asked = "" if precision == "fastest" else f", as BYOC_PRECISION={precision} asks"
     if len(allowed) == 1:

@@ -15,8 +15,8 @@ MB = 1024 * 1024
 #: SageMaker's own limit for a real-time request.
 DEFAULT_PAYLOAD_MB = 6
 
-#: `fastest`: the numeric form that is fastest on this machine and gives the same answers. `float32`: only that.
-PRECISIONS = ("fastest", "float32")
+#: What `BYOC_PRECISION` may be, with the numeric forms too coarse for it. Of the others the fastest is chosen.
+PRECISIONS = {"fastest": (), "bfloat16": ("int8",), "float32": ("int8", "bfloat16", "float16")}
 
 CGROUP = Path("/sys/fs/cgroup")
 
@@ -67,7 +67,7 @@ class Settings:
             queue_size=heap // 2 // max_request,
             invocation_timeout=_number(environ, "SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS", timeout),
             startup_timeout=_number(environ, "SAGEMAKER_STARTUP_TIMEOUT", 600),
-            precision=_one_of(environ, "BYOC_PRECISION", PRECISIONS),
+            precision=_one_of(environ, "BYOC_PRECISION", tuple(PRECISIONS)),
             jvm_options=tuple(shlex.split(environ.get("SAGEMAKER_MODEL_SERVER_VMARGS", ""))),
         )
 
@@ -82,7 +82,7 @@ def _number(environ: Mapping[str, str], name: str, default: int) -> int:
 def _one_of(environ: Mapping[str, str], name: str, values: tuple[str, ...]) -> str:
     text = environ.get(name, values[0])
     if text not in values:
-        raise UserError(f"{name} is {text!r}; set it to {' or '.join(values)}, or leave it out")
+        raise UserError(f"{name} is {text!r}; set it to one of {', '.join(values)}, or leave it out")
     return text
 
 

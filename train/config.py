@@ -8,7 +8,7 @@ import difflib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from classifier.errors import UserError
 
@@ -33,7 +33,12 @@ class Settings:
     epochs: int = _setting(30, "passes over the training pictures, at most", 1, 10_000)
     batch_size: int = _setting(64, "pictures in a training batch", 1, 65_536)
     test_batch_size: int = _setting(64, "pictures in a batch that is only evaluated", 1, 65_536)
-    lr: float = _setting(0.001, "learning rate at the start", 1e-8, 100)
+    lr: float | None = _setting(
+        None,
+        "learning rate at the start (preset: 0.003 for a head, 0.0003 for pretrained layers, else 0.001)",
+        1e-8,
+        100,
+    )
     schedule: str = _setting("cosine", "learning rate goes down to 0, or stays", choices=("cosine", "constant"))
     optimizer: str = _setting("adamw", "how weights are updated", choices=("adamw", "adam", "sgd"))
     weight_decay: float = _setting(0.01, "weight decay", 0, 10)
@@ -73,7 +78,8 @@ class Settings:
 #: The text that stands for "not set" where the weights or the machine decide.
 PRESET = "preset"
 
-_TYPES = get_type_hints(Settings)
+#: Each setting's type, whether or not it has a preset.
+TYPES = {name: (get_args(kind) or [kind])[0] for name, kind in get_type_hints(Settings).items()}
 
 
 def kebab(name: str) -> str:
@@ -116,6 +122,16 @@ def on_features(settings: Settings) -> bool:
     return frozen and not settings.arch.startswith("squeezenet")
 
 
+def learning_rate(settings: Settings) -> float:
+    """Return the learning rate that `settings` name, or that suits what is trained, with adamw and adam.
+
+    A new head has far to go, pretrained layers have not.
+    """
+    if settings.lr is not None:
+        return settings.lr
+    return 0.003 if settings.train_layers == "head" else 0.0003 if settings.pretrained else 0.001
+
+
 def from_sagemaker(raw: Mapping[str, Any]) -> Settings:
     """Return the settings of a SageMaker job's `hyperparameters.json`, less the names SageMaker itself adds."""
     return parse({name: value for name, value in raw.items() if not name.startswith(("sagemaker_", "_tuning_"))})
@@ -138,19 +154,19 @@ def as_text(settings: Settings) -> dict[str, str]:
 
 def _value(setting: Field[Any], value: Any) -> Any:
     text = str(unquote(value)).strip()
-    name, kind, limits = kebab(setting.name), _TYPES[setting.name], setting.metadata
+    name, kind, limits = kebab(setting.name), TYPES[setting.name], setting.metadata
     if kind is bool:
         if text.lower() not in ("true", "false"):
             raise SettingsError(f"{name} is {text!r}; give true or false")
         return text.lower() == "true"
     if setting.default is None and text == PRESET:
         return None
-    if kind in (str, str | None):
+    if kind is str:
         if limits["choices"] and text not in limits["choices"]:
             raise SettingsError(f"{name} is {text!r}; give one of {', '.join(limits['choices'])}")
         return text
     try:
-        number: float = float(text) if kind is float else int(text)
+        number: float = kind(text)
     except ValueError:
         wanted = "a number" if kind is float else "a whole number"
         raise SettingsError(f"{name} is {text!r}; give {wanted}") from None
@@ -169,7 +185,7 @@ def table() -> str:
     for f in fields(Settings):
         low, high, choices = f.metadata["low"], f.metadata["high"], f.metadata["choices"]
         values = ", ".join(choices) or (f"{low:g} … {high:g}" if low is not None else "")
-        values = values or ("true, false" if _TYPES[f.name] is bool else "a name")
+        values = values or ("true, false" if TYPES[f.name] is bool else "a name")
         rows.append(f"| `{kebab(f.name)}` | {_shown(f.default)} | {values} | {f.metadata['help']} |")
     return "\n".join(rows)
 

@@ -15,7 +15,7 @@ from classifier.errors import UserError
 from train import metrics
 from train.batches import Batches
 from train.checkpoint import Checkpoint
-from train.config import Settings
+from train.config import Settings, learning_rate
 from train.progress import progress
 from train.recording import Step
 from train.stopping import Stopped, StopSignal
@@ -87,6 +87,7 @@ class Fit:
         self.best: Weights = {}
         self.group = train.order.group
         self.replica = self.group.replicate(network)
+        self.lr = learning_rate(settings)
         self.optimizer = _optimizer(network, settings)
         self.precision = precision(settings)
         self._saved = self._begun = time.monotonic()
@@ -201,8 +202,8 @@ class Fit:
         return Step(mode, done + 1, done * (train + validation) + train + batch, done * validation + batch)
 
     def _diverged(self, what: str, loss: float) -> DivergedError:
-        lr, epoch = self.settings.lr, self.progress.epoch
-        return DivergedError(f"the {what} loss became {loss} in epoch {epoch}; set lr below the {lr:g} it was")
+        epoch = self.progress.epoch
+        return DivergedError(f"the {what} loss became {loss} in epoch {epoch}; set lr below the {self.lr:g} it was")
 
     def _out_of_patience(self) -> bool:
         done = self.progress.epoch - 1
@@ -211,8 +212,8 @@ class Fit:
     def _rate(self, step: int) -> float:
         """The learning rate of a step, a function of the step alone: there is no scheduler state to lose."""
         if self.settings.schedule == "constant":
-            return self.settings.lr
-        return self.settings.lr * (1 + math.cos(math.pi * step / (self.settings.epochs * len(self.train.order)))) / 2
+            return self.lr
+        return self.lr * (1 + math.cos(math.pi * step / (self.settings.epochs * len(self.train.order)))) / 2
 
     def _logits(self, inputs: Tensor) -> Tensor:
         with torch.autocast(inputs.device.type, self.precision, enabled=self.precision is not torch.float32):
@@ -299,8 +300,9 @@ def _has_bfloat16() -> bool:
 
 def _optimizer(network: nn.Module, settings: Settings) -> torch.optim.Optimizer:
     trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    lr = learning_rate(settings)
     if settings.optimizer == "sgd":
         momentum = settings.momentum
-        return torch.optim.SGD(trainable, settings.lr, momentum, weight_decay=settings.weight_decay, fused=True)
+        return torch.optim.SGD(trainable, lr, momentum, weight_decay=settings.weight_decay, fused=True)
     kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
-    return kind(trainable, settings.lr, weight_decay=settings.weight_decay, fused=True)
+    return kind(trainable, lr, weight_decay=settings.weight_decay, fused=True)

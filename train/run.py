@@ -102,7 +102,8 @@ class Run:
             self._batches(preprocessing, found.validation, store),
             self._watch(trained, profile),
         )
-        classifier = Classifier(settings.arch, found.labels, preprocessing, settings=asdict(settings), network=net)
+        used = asdict(settings) | {"lr": fit.lr}
+        classifier = Classifier(settings.arch, found.labels, preprocessing, settings=used, network=net)
         checkpoint = Checkpoint(self.checkpoints, identity)
         try:
             with _threads(1 if store else torch.get_num_threads()):
@@ -222,6 +223,7 @@ class Run:
         content = hashlib.sha256(b"".join(name for split in found.splits.values() for name in split.digests))
         pictures = f"{len(found.train)} for training, digest {content.hexdigest()[:8]}"
         settings |= {"precision": str(precision(self.settings)), "device": self._device.type}
+        settings["lr"] = config.learning_rate(self.settings)
         return settings | {"labels": list(found.labels), "pictures": pictures}
 
     def _write_predictions(self, found: Data, tested: Evaluation) -> None:

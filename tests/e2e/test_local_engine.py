@@ -355,6 +355,38 @@ def test_a_tuning_job_survives_its_processes(local: Local) -> None:
     assert [each["HyperParameterTuningJobName"] for each in listed] == [name]
 
 
+def test_trials_of_a_head_share_the_features_that_one_job_computes(
+    local: Local, pictures: Path, real_data: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "space.yaml").write_text("strategy: Grid\nhyperparameters: {lr: [0.001, 0.01]}\n", encoding="utf-8")
+    weights = real_data / "weights" / "mobilenet_v2-9dda7561.pth"
+    command = [sys.executable, "-m", "launch.tune", tmp_path / "space.yaml", "--local", "--data", pictures]
+    command += ["--data", f"weights={weights}", "--set", "image-size=32", "--set", "epochs=2"]
+    environment = os.environ | {"BYOC_LOCAL": str(local.engine.root)}
+    said = subprocess.check_output(
+        [*command, "--set", "arch=mobilenet_v2", "--best", tmp_path / "best.json"],
+        text=True,
+        cwd=CHECKOUT,
+        env=environment,
+    )
+    assert json.loads((tmp_path / "best.json").read_text())["lr"] in ("0.001", "0.01"), said
+    jobs = local.sagemaker.list_training_jobs(MaxResults=100)["TrainingJobSummaries"]
+    (extraction,) = [each["TrainingJobName"] for each in jobs if each["TrainingJobName"].startswith("byoc-features-")]
+    kept = Path(local.describe("TrainingJob", extraction)["CheckpointConfig"]["S3Uri"].removeprefix("file://"))
+    (digests,) = kept.glob("features/*/digests")
+    assert digests.stat().st_size == 32 * len(list(pictures.glob("*/*/*.jpg")))
+    trials = [each["TrainingJobName"] for each in jobs if each["TrainingJobName"].startswith("byoc-vision-")]
+    assert len(trials) == 2
+    for name in trials:
+        trial = local.describe("TrainingJob", name)
+        channels = {each["ChannelName"]: each["DataSource"] for each in trial["InputDataConfig"]}
+        assert channels["features"]["S3DataSource"]["S3Uri"].removeprefix("file://") == f"{kept}/features/"
+        archive = Path(trial["ModelArtifacts"]["S3ModelArtifacts"].removeprefix("file://"))
+        with tarfile.open(archive) as model:
+            assert not [member for member in model.getnames() if "graphs" in member]
+        assert not (archive.parent / "data" / "report.html").exists()
+
+
 def test_a_tuning_job_is_stopped_with_its_trials(local: Local) -> None:
     trial = local.training_job("", {name: value for name, value in FOREVER.items() if name != "batch-size"})
     local.sagemaker.create_hyper_parameter_tuning_job(**requests.tuning_job("unwanted", SPACE, RANGES, trial))

@@ -91,6 +91,14 @@ def test_a_form_that_disagrees_is_not_chosen(folder: Path, monkeypatch: pytest.M
     assert model.predict([Image.new("RGB", (8, 8), "red")]).argmax() == 0
 
 
+@pytest.mark.parametrize(("precision", "never"), [("bfloat16", ["int8"]), ("float32", ["int8", "bfloat16"])])
+def test_a_form_coarser_than_asked_for_is_not_chosen(folder: Path, precision: str, never: list[str]) -> None:
+    for _ in range(5):  # whichever is faster
+        choice = backend.Model(openvino_backend.load(folder), precision).choice
+        assert not any(f"chose {name}" in choice for name in never)
+        assert choice.endswith(f", as BYOC_PRECISION={precision} asks")
+
+
 def test_a_model_without_graphs_says_what_to_do(folder: Path) -> None:
     (folder / artifact.GRAPHS / "float32.xml").unlink()
     with pytest.raises(UserError, match=r"no graphs for CPUs.*--image serve.*export=true"):

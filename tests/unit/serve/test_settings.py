@@ -48,10 +48,12 @@ def test_requests_are_taken_together_on_gpus_or_when_told(monkeypatch: pytest.Mo
 
 
 @pytest.mark.usefixtures("machine")
-def test_the_precision_is_one_of_two() -> None:
+def test_the_precision_is_one_of_three() -> None:
     assert Settings.from_environment({}).precision == "fastest"
-    assert Settings.from_environment({"BYOC_PRECISION": "float32"}).precision == "float32"
-    with pytest.raises(UserError, match=r"BYOC_PRECISION is 'int8'; set it to fastest or float32, or leave it out"):
+    for name in ("fastest", "bfloat16", "float32"):
+        assert Settings.from_environment({"BYOC_PRECISION": name}).precision == name
+    said = r"BYOC_PRECISION is 'int8'; set it to one of fastest, bfloat16, float32, or leave it out"
+    with pytest.raises(UserError, match=said):
         Settings.from_environment({"BYOC_PRECISION": "int8"})
 
 

@@ -50,7 +50,20 @@ def test_wrong_values_are_named(values, message):
 
 
 def test_preset_means_unset():
-    assert parse({"image-size": "preset", "workers": "preset"}) == Settings()
+    assert parse({"image-size": "preset", "workers": "preset", "lr": "preset"}) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("settings", "rate"),
+    [
+        (Settings(), 0.003),
+        (Settings(train_layers="all"), 0.0003),
+        (Settings(train_layers="all", pretrained=False), 0.001),
+        (Settings(lr=0.1), 0.1),
+    ],
+)
+def test_the_learning_rate_suits_what_is_trained(settings, rate):
+    assert config.learning_rate(settings) == rate
 
 
 def test_settings_survive_a_request():
