@@ -57,7 +57,7 @@ for image in "${images[@]}"; do
     repository=$("$python" -m launch.ecr repository "$image")
     revision=$("$docker" image inspect --format '{{index .Config.Labels "org.opencontainers.image.revision"}}' "$image:latest")
     tags=(latest)
-    [[ -z $revision || $revision == unknown ]] || tags+=("$revision")
+    [[ -z $revision ]] || tags+=("$revision")
     for tag in "${tags[@]}"; do
         "$docker" tag "$image:latest" "$repository:$tag"
         names+=("$repository:$tag")

@@ -49,7 +49,7 @@ class Image:
         options += ["--env", "HOME=/tmp", "--env", "USER=bench", *mount(self.writes, writable=True)]
         options += [option for path in self.reads for option in mount(path)]
         if gpu():
-            options += ["--gpus", "all"]
+            options += ["--gpus", "all", "--shm-size", "8g"]
         command = ["docker", "run", *options, *bench_mount(), self.name, "python", "-m", module, *map(str, arguments)]
         try:
             return _run(command, module)

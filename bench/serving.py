@@ -6,7 +6,7 @@ import re
 import subprocess
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -51,20 +51,35 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Models:
-    """ResNet-50 as an artifact and as users deploy it, what its head was trained on, and JPEGs of 500 x 375 pixels."""
+    """What `python -m train` left of the pictures `data`, and the same network as users deploy it, a ResNet-50 only."""
 
-    artifact: Path
-    users: Path
-    pictures: Path
-    bodies: Sequence[bytes]
+    trained: Path
+    data: Path
+    users: Path | None = None
+
+    @property
+    def artifact(self) -> Path:
+        """The artifact's folder."""
+        return self.trained / "model"
+
+    def tested(self) -> list[dict[str, str]]:
+        """Return what the job's own test pass predicted, a row a picture: file, label, predicted, probability."""
+        with (self.trained / "output" / "predictions.csv").open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+
+    def labels(self) -> list[str]:
+        """Return the names of the classes, by their numbers."""
+        found: list[str] = json.loads((self.artifact / "model.json").read_text(encoding="utf-8"))["labels"]
+        return found
 
 
 def throughput(subject: Subject) -> Result:
     """Requests per second of ResNet-50 at eight connections."""
-    models, servers = _models(subject), _servers(subject)
-    found = alternate({each.name: partial(_load, each, models) for each in servers}, subject.repetitions, subject.say)
+    models, bodies = _resnet50(subject), _bodies(subject)
+    servers = _servers(models)
+    found = alternate({each.name: partial(_load, each, bodies) for each in servers}, subject.repetitions, subject.say)
     subject.say("the functions without a server")
-    limits = [_direct(subject, image, models) for image in ("serve", "serve-cpu")]
+    limits = [_direct(subject, image, models, bodies) for image in ("serve", "serve-cpu")]
     sides = [_side(each, found[each.name]) for each in servers]
     sides += [
         Side(f"limit: {image}, no server", "limit", [rates["request"]])
@@ -109,9 +124,9 @@ def _side(server: Server, loads: Sequence[Load]) -> Side:
 
 def concurrency(subject: Subject) -> Result:
     """Requests per second and errors as the number of connections grows."""
-    models = _models(subject)
-    servers = [each for each in _servers(subject) if not each.environment]
-    found = alternate({each.name: partial(_curve, each, models) for each in servers}, subject.repetitions, subject.say)
+    bodies = _bodies(subject)
+    servers = [each for each in _servers(_resnet50(subject)) if not each.environment]
+    found = alternate({each.name: partial(_curve, each, bodies) for each in servers}, subject.repetitions, subject.say)
     lines, sides, verdicts = [], [], []
     for server in servers:
         loads = list(zip(*found[server.name], strict=True))  # for each number of connections, the repetitions
@@ -139,42 +154,41 @@ def concurrency(subject: Subject) -> Result:
 
 def start(subject: Subject) -> Result:
     """The size of the images, and the time from a container's start to its first right prediction."""
-    models, servers = _models(subject), [each for each in _servers(subject) if not each.environment]
-    row = _predictions(models.artifact.parent)[0]
-    labels = json.loads((models.artifact / "model.json").read_text(encoding="utf-8"))["labels"]
-    expected = (models.pictures / row["file"]).read_bytes(), labels.index(row["predicted"])
-    found = alternate(
-        {each.name: partial(_first, each, *expected) for each in servers}, subject.repetitions, subject.say
-    )
+    sides: dict[str, Callable[[], float]] = {}
+    servers: dict[str, Server] = {}
+    for arch, models in ((ARCH, _mobilenet(subject)), ("resnet50", _resnet50(subject))):
+        row, labels = models.tested()[0], models.labels()
+        body, right = (models.data / row["file"]).read_bytes(), labels.index(row["predicted"])
+        for server in (each for each in _servers(models) if not each.environment):
+            servers[f"{server.name}, {arch}"] = server
+            sides[f"{server.name}, {arch}"] = partial(_first, server, body, right)
+    found = alternate(sides, subject.repetitions, subject.say)
     megabytes = {
-        each.name: int(_docker("image", "inspect", "--format", "{{.Size}}", each.image)) / 1e6 for each in servers
+        each.image: int(_docker("image", "inspect", "--format", "{{.Size}}", each.image)) / 1e6
+        for each in servers.values()
     }
-    sides = [
-        Side(each.name, each.kind, found[each.name], {"image, MB": f"{megabytes[each.name]:,.0f}"}) for each in servers
-    ]
-    lean = next(side for side in sides if side.name == "serve-cpu")
     return Result(
         title="Image and start",
-        text="From a container's start to its first answer that names the class the training job named; ResNet-50.",
+        text="From a container's start to its first answer that names the class the training job named.",
         unit="s",
-        sides=sides,
+        sides=[
+            Side(name, each.kind, found[name], {"image, MB": f"{megabytes[each.image]:,.0f}"})
+            for name, each in servers.items()
+        ],
         verdicts=[
-            at_most("serve-cpu, MB", megabytes["serve-cpu"], 700, "{:.0f}"),
-            at_most("serve-cpu, s to the first right prediction", lean.median, 3),
+            at_most("serve-cpu, MB", megabytes[servers[f"serve-cpu, {ARCH}"].image], 700, "{:.0f}"),
+            at_most(f"serve-cpu, s to {ARCH}'s first right prediction", median(found[f"serve-cpu, {ARCH}"]), 3),
         ],
     )
 
 
 def accuracy(subject: Subject) -> Result:
     """Whether endpoints answer as the training job's own test pass, in torch and float32, did."""
-    out = subject.folder()
-    subject.say(f"training a head of {ARCH}")
-    subject.training.run("train", "--data", subject.data, "--weights", subject.weights, "--arch", ARCH, "--out", out)
-    tested = _predictions(out)
-    bodies = [(subject.data / row["file"]).read_bytes() for row in tested]
-    labels = json.loads((out / "model" / "model.json").read_text(encoding="utf-8"))["labels"]
+    models = _mobilenet(subject)
+    tested, labels = models.tested(), models.labels()
+    bodies = [(models.data / row["file"]).read_bytes() for row in tested]
     answers = {"the job's test pass": [row["predicted"] for row in tested]}
-    for server in (each for each in _servers(subject, out / "model") if each.kind == "ours"):
+    for server in (each for each in _servers(models) if each.kind == "ours"):
         subject.say(f"{server.name}, {len(bodies)} pictures")
         with _endpoint(server, bodies[0]) as endpoint:
             numbers = [load.predicted(endpoint.port, body) for body in bodies]
@@ -208,41 +222,55 @@ def accuracy(subject: Subject) -> Result:
     )
 
 
-def _predictions(out: Path) -> list[dict[str, str]]:
-    with (out / "output" / "predictions.csv").open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def _servers(subject: Subject, model: Path | None = None) -> list[Server]:
-    """Return the sides, baseline first; all serve the ResNet-50, or ours the artifact `model`."""
-    models = _models(subject)
-    artifact = model or models.artifact
+def _servers(models: Models) -> list[Server]:
+    """Return the sides, the baseline first where there is one."""
     serve, lean = places.build("serve"), places.build("serve-cpu")
     return [
-        Server("today's endpoint", "baseline", serve, models.users, ("python", "-m", "bench.baseline.serving")),
-        Server("serve", "ours", serve, artifact),
-        Server("serve-cpu", "ours", lean, artifact),
         *(
-            Server(f"serve-cpu, {name}", "ours", lean, artifact, environment=(f"BYOC_PRECISION={name}",))
+            [Server("today's endpoint", "baseline", serve, models.users, ("python", "-m", "bench.baseline.serving"))]
+            if models.users
+            else []
+        ),
+        Server("serve", "ours", serve, models.artifact),
+        Server("serve-cpu", "ours", lean, models.artifact),
+        *(
+            Server(f"serve-cpu, {name}", "ours", lean, models.artifact, environment=(f"BYOC_PRECISION={name}",))
             for name in ("bfloat16", "float32")
         ),
     ]
 
 
-def _models(subject: Subject) -> Models:
-    """Return the models that are served; they are made when they are first asked for."""
-    artifact, users, data = (subject.scratch / f"resnet50-{name}" for name in ("artifact", "users", "pictures"))
-    if not users.exists():
-        weights = random_weights(subject, "resnet50")
-        subject.say("training a head of resnet50")
+def _mobilenet(subject: Subject) -> Models:
+    """Return a MobileNetV2 with a head that was trained as a job does by default; it is made once."""
+    return Models(_trained(subject, ARCH, subject.weights, subject.data), subject.data)
+
+
+def _resnet50(subject: Subject) -> Models:
+    """Return a ResNet-50 of random weights with a trained head; it is made once."""
+    data, users = subject.scratch / "resnet50-pictures", subject.scratch / "resnet50-users"
+    if not data.exists():
         pictures.sized(subject.data, data, train=300, others=120)
-        # Until it is sure of its answers: the 8-bit form is kept only where it gives the same ones.
-        arguments = ["--data", data, "--weights", weights, "--arch", "resnet50", "--out", artifact]
-        arguments += ["--epochs", 300, "--patience", 0, "--lr", 0.01]
-        subject.training.run("train", *arguments)
-        subject.training.run("bench.inside.users_model", artifact / "model", users)
-    some = [file for i, file in enumerate(pictures.files(subject.data / "test")) if i % 6 == 0][:32]
-    return Models(artifact / "model", users, data, pictures.resized(some))
+    # Until it is sure of its answers: the 8-bit form is kept only where it gives the same ones.
+    options = ("--epochs", 300, "--patience", 0, "--lr", 0.01)
+    models = Models(_trained(subject, "resnet50", random_weights(subject, "resnet50"), data, *options), data, users)
+    if not users.exists():
+        subject.training.run("bench.inside.users_model", models.artifact, users)
+    return models
+
+
+def _trained(subject: Subject, arch: str, weights: Path, data: Path, *options: object) -> Path:
+    """Return the folder of results of a head's training."""
+    out = subject.scratch / f"{arch}-trained"
+    if not out.exists():
+        subject.say(f"training a head of {arch}")
+        arguments = ["--data", data, "--weights", weights, "--arch", arch, "--out", out]
+        subject.training.run("train", *arguments, *options)
+    return out
+
+
+def _bodies(subject: Subject) -> list[bytes]:
+    """Return JPEGs of 500 x 375 pixels."""
+    return pictures.resized([file for i, file in enumerate(pictures.files(subject.data / "test")) if i % 6 == 0][:32])
 
 
 @contextmanager
@@ -284,18 +312,18 @@ def _log(endpoint: Endpoint) -> str:
     return done.stdout + done.stderr
 
 
-def _load(server: Server, models: Models) -> Load:
-    with _endpoint(server, models.bodies[0]) as endpoint:
-        load.drive(endpoint.port, models.bodies, CONNECTIONS, WARM_UP)
-        found = load.drive(endpoint.port, models.bodies, CONNECTIONS, SECONDS)
+def _load(server: Server, bodies: Sequence[bytes]) -> Load:
+    with _endpoint(server, bodies[0]) as endpoint:
+        load.drive(endpoint.port, bodies, CONNECTIONS, WARM_UP)
+        found = load.drive(endpoint.port, bodies, CONNECTIONS, SECONDS)
         chosen = re.search(r"chose (\w+)", _log(endpoint))
         return replace(found, form=chosen[1] if chosen else "float32")
 
 
-def _curve(server: Server, models: Models) -> list[Load]:
-    with _endpoint(server, models.bodies[0]) as endpoint:
-        load.drive(endpoint.port, models.bodies, CONNECTIONS, WARM_UP)
-        return [load.drive(endpoint.port, models.bodies, count, CURVE_SECONDS) for count in CURVE]
+def _curve(server: Server, bodies: Sequence[bytes]) -> list[Load]:
+    with _endpoint(server, bodies[0]) as endpoint:
+        load.drive(endpoint.port, bodies, CONNECTIONS, WARM_UP)
+        return [load.drive(endpoint.port, bodies, count, CURVE_SECONDS) for count in CURVE]
 
 
 def _first(server: Server, body: bytes, right: int) -> float:
@@ -311,10 +339,10 @@ def _first(server: Server, body: bytes, right: int) -> float:
         return answered - datetime.fromisoformat(started).timestamp()
 
 
-def _direct(subject: Subject, image: str, models: Models) -> dict[str, float]:
+def _direct(subject: Subject, image: str, models: Models, bodies: Sequence[bytes]) -> dict[str, float]:
     folder = subject.folder()
     folder.mkdir()
-    for number, body in enumerate(models.bodies):
+    for number, body in enumerate(bodies):
         (folder / f"{number:02}.jpg").write_bytes(body)
     place = places.Image(places.build(image), [models.artifact], folder)
     printed = place.run("bench.inside.direct", models.artifact, folder, SECONDS / 2)

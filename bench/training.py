@@ -120,13 +120,13 @@ def all_layers(subject: Subject) -> Result:
 def all_layers_resnet50(subject: Subject) -> Result:
     """All layers of ResNet-50; on a GPU in bf16."""
     weights = random_weights(subject, "resnet50")
-    return _all_layers(subject, "resnet50", weights, train=12_800 if gpu() else 48)
+    return _all_layers(subject, "resnet50", weights, train=12_800 if gpu() else 96)
 
 
 def _all_layers(subject: Subject, arch: str, weights: Path, train: int) -> Result:
     subject.say(f"{train} training pictures")
     data = pictures.sized(subject.data, subject.folder(), train, others=32)
-    batch, epochs = (128, 4) if gpu() else (16, 2)
+    batch, epochs = (128, 4) if gpu() else (16, 3)
     common = ["--data", data, "--weights", weights, "--arch", arch, "--train-layers", "all"]
     common += ["--batch-size", batch, "--epochs", epochs]
 
@@ -134,12 +134,14 @@ def _all_layers(subject: Subject, arch: str, weights: Path, train: int) -> Resul
         printed = subject.training.run(module, *common, "--out", subject.folder(), *more)
         return train / median(_epoch_seconds(printed))
 
+    # So short a training would consist of what is recorded at the beginning of every one.
+    ours = ("--export", "false", "--debug-interval", 0)
     names = {"today's script": "baseline", _NAME: "ours", _READY: "limit"}
     found = alternate(
         {
             "today's script": lambda: rate(_BASELINE),
-            _NAME: lambda: rate("train", "--export", "false"),
-            _READY: lambda: rate("bench.inside.ready", "--export", "false"),
+            _NAME: lambda: rate("train", *ours),
+            _READY: lambda: rate("bench.inside.ready", *ours),
         },
         subject.repetitions,
         subject.say,
@@ -149,7 +151,8 @@ def _all_layers(subject: Subject, arch: str, weights: Path, train: int) -> Resul
     return Result(
         title=f"Training all layers of {arch}" + (f" on one {gpu()}" if gpu() else ""),
         text=f"{train:,} JPEGs an epoch, batches of {batch}; the median of {epochs} epochs but the first. "
-        "Ours and the limit in a job's own precision (bfloat16 where hardware has it); the baseline in float32.",
+        "Ours and the limit in a job's own precision (bfloat16 where hardware has it), the baseline in float32. Nothing is "
+        "recorded for the debugger, whose cost is a comparison of its own.",
         unit="pictures/s",
         sides=sides,
         verdicts=[

@@ -2,6 +2,7 @@
 
 import pickle
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +40,15 @@ def build(arch: str, classes: int) -> nn.Module:
 
 def normalize(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
     """Return uint8 [N, 3, H, W] `pixels` as `preprocessing.normalize` does, to the bit, on the device they lie on."""
-    mean, std = (
-        torch.tensor(values, device=pixels.device).view(3, 1, 1) * 255
-        for values in (preprocessing.mean, preprocessing.std)
-    )
+    mean, std = (_constant(tuple(values), pixels.device) for values in (preprocessing.mean, preprocessing.std))
     return (pixels - mean) / std
+
+
+@lru_cache
+def _constant(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Return channel `values` of 0 to 1 as [3, 1, 1] of 0 to 255; kept, because a GPU waits for what is sent to it."""
+    with torch.inference_mode(False):
+        return (torch.tensor(values).view(3, 1, 1) * 255).to(device)
 
 
 def head_name(network: nn.Module) -> str:

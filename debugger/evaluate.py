@@ -12,9 +12,9 @@ from smdebug.exceptions import SMDebugError
 
 from debugger.profile import Profile
 from debugger.rules import DEFAULT, PROFILER_RULES, TENSOR_RULES
-from debugger.rules.activations import PoorWeightInitialization
 from debugger.rules.base import Finding, NotApplicableError, NotRecordedError, ParameterError, TensorRule
 from debugger.rules.classes import LabelRule
+from debugger.rules.initialization import PoorWeightInitialization
 from debugger.rules.profiling import ProfilerRule
 from debugger.trial import FinishedTrial
 

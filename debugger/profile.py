@@ -33,7 +33,6 @@ class Steps:
     """The steps [N] of training and evaluation: `begin` in unix seconds, each part's duration in seconds."""
 
     step: Series
-    epoch: Series
     mode: NDArray[np.str_]
     begin: Series
     parts: dict[str, Series]
@@ -151,7 +150,7 @@ def _system(columns: dict[str, list[str]]) -> System | None:
 
 
 def _steps(columns: dict[str, list[str]]) -> Steps | None:
-    numbers = {name: _numbers(columns, name) for name in ("step", "epoch", "begin", *PHASES)}
+    numbers = {name: _numbers(columns, name) for name in ("step", "begin", *PHASES)}
     good = np.isfinite(numbers["begin"])
     for name in PHASES:  # An evaluation step has no backward pass.
         numbers[name] = np.nan_to_num(numbers[name])
@@ -159,4 +158,4 @@ def _steps(columns: dict[str, list[str]]) -> Steps | None:
         return None
     mode = np.array(columns.get("mode", ["train"] * len(good)))[good]
     parts = {name: numbers[name][good] for name in PHASES}
-    return Steps(numbers["step"][good], numbers["epoch"][good], mode, numbers["begin"][good], parts)
+    return Steps(numbers["step"][good], mode, numbers["begin"][good], parts)

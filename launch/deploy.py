@@ -21,6 +21,7 @@ from typing import Any
 from classifier.errors import UserError
 from launch import requests
 from launch.engine import SERVING, Engine, Target
+from launch.errors import not_found
 from launch.launcher import Launch, parser, positive
 from launch.source import repack
 from train.config import unquote
@@ -132,7 +133,7 @@ def artifact(launch: Launch, model: str, source: str | None = None) -> str:
         model = job["ModelArtifacts"]["S3ModelArtifacts"]
     if Path(model).is_dir():
         raise UserError(f"{model} is a folder; name the model.tar.gz in it")
-    models = model if "://" in model else f"{engine.output()}/models"
+    models = model.rpartition("/")[0] if "://" in model else f"{engine.output()}/models"
     if source is None:
         return launch.place(model, models)
     with tempfile.TemporaryDirectory() as scratch:
@@ -162,7 +163,7 @@ def _training_job(engine: Engine, model: str) -> dict[str, Any] | None:
     try:
         return dict(engine.sagemaker.describe_training_job(TrainingJobName=model))
     except Exception as error:
-        if not _not_found(error):
+        if not not_found(error):
             raise
         where = engine.region
         raise UserError(f"{model!r} is neither a training job in {where} nor a file; check the name") from None
@@ -172,15 +173,9 @@ def _describe(engine: Engine, name: str) -> dict[str, Any] | None:
     try:
         return dict(engine.sagemaker.describe_endpoint(EndpointName=name))
     except Exception as error:
-        if not _not_found(error):
+        if not not_found(error):
             raise
         return None
-
-
-def _not_found(error: Exception) -> bool:
-    from launch.errors import code_of
-
-    return code_of(error) in ("ValidationException", "ResourceNotFound", "ResourceNotFoundException")
 
 
 def _is_ours(name: str, endpoint: dict[str, Any]) -> bool:
@@ -250,7 +245,7 @@ def _unless_gone() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not _not_found(error):
+        if not not_found(error):
             raise
 
 

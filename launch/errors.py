@@ -30,6 +30,11 @@ def code_of(error: Exception) -> str:
     return str(response.get("Error", {}).get("Code", ""))
 
 
+def not_found(error: Exception) -> bool:
+    """Whether the service says that what was named does not exist: it has three codes for that."""
+    return code_of(error) in ("ValidationException", "ResourceNotFound", "ResourceNotFoundException")
+
+
 def sentence(error: Exception) -> str | None:
     """Return what `error` says to the user, in one sentence; None where it is not the user's to put right."""
     if isinstance(error, UserError):

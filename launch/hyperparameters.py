@@ -7,7 +7,7 @@ from typing import Any
 
 from classifier.errors import UserError
 from launch.engine import Engine
-from launch.errors import code_of
+from launch.errors import not_found
 from train import config
 
 #: What a job leaves besides the model and its figures. Trials leave it out.
@@ -44,7 +44,7 @@ def best_of(engine: Engine, tuning_job: str) -> dict[str, str]:
     try:
         job = engine.sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=tuning_job)
     except Exception as error:
-        if code_of(error) not in ("ValidationException", "ResourceNotFound", "ResourceNotFoundException"):
+        if not not_found(error):
             raise
         where = engine.region
         raise UserError(f"{tuning_job!r} is neither a file nor a tuning job in {where}; check the name") from None

@@ -73,7 +73,7 @@ def _answers(engine: Engine, endpoint: str, names: list[str]) -> Iterator[tuple[
     def ask(name: str) -> dict[str, Any]:
         try:
             answer = runtime.invoke_endpoint(**request(endpoint, pictures.read(name)))
-            return _parsed(answer["Body"].read())
+            return parsed(answer["Body"].read())
         except UserError as error:
             return {"error": str(error)}
         except Exception as error:
@@ -90,7 +90,8 @@ def _answers(engine: Engine, endpoint: str, names: list[str]) -> Iterator[tuple[
             raise
 
 
-def _parsed(body: bytes) -> dict[str, Any]:
+def parsed(body: bytes) -> dict[str, Any]:
+    """Return the prediction in the endpoint's answer about one picture; raises `UserError` where there is none."""
     try:
         answer = dict(json.loads(body))
         return dict(answer["predictions"][0])
@@ -111,7 +112,10 @@ def _model_error(error: Exception) -> str | None:
 
 
 def _table(name: str, answer: dict[str, Any]) -> str:
-    rows = [f"  {each['probability']:6.1%}  {each['label']}" for each in answer["top_k"]]
+    try:
+        rows = [f"  {each['probability']:6.1%}  {each['label']}" for each in answer["top_k"]]
+    except (KeyError, TypeError, ValueError):  # its own code/inference.py has another form
+        rows = [f"  {json.dumps(answer, ensure_ascii=False)}"]
     return "\n".join([name, *rows])
 
 

@@ -91,12 +91,12 @@ def fetch(engine: Engine, job: str, folder: Path) -> None:
 
 def _uris(engine: Engine, job: str) -> list[str]:
     """Return where the job's results are and, if the service's hook was configured, what that has recorded."""
-    from launch.errors import code_of
+    from launch.errors import not_found
 
     try:
         described = engine.sagemaker.describe_training_job(TrainingJobName=job)
     except Exception as error:
-        if code_of(error) not in ("ValidationException", "ResourceNotFound", "ResourceNotFoundException"):
+        if not not_found(error):
             raise
         where = engine.region
         raise UserError(f"{job!r} is neither a training job in {where} nor a folder; check the name") from None

@@ -61,7 +61,7 @@ def _space(content: Mapping[str, Any], max_jobs: int | None, parallel_jobs: int 
     if not isinstance(given, dict):
         raise UserError("hyperparameters is missing; give each a value, a list of values or {min: …, max: …}")
     strategy = _one_of("strategy", content.get("strategy", "Bayesian"), STRATEGIES)
-    objective = _one_of("objective", content.get("objective", "validation_accuracy"), metrics.NAMES)
+    objective = _one_of("objective", content.get("objective", "validation_accuracy"), metrics.OBJECTIVES)
     ranges: Request = {
         "ContinuousParameterRanges": [],
         "IntegerParameterRanges": [],
@@ -89,8 +89,12 @@ def _space(content: Mapping[str, Any], max_jobs: int | None, parallel_jobs: int 
         "parallel_jobs": _count("parallel-jobs", content.get("parallel-jobs", 2), parallel_jobs),
         "early_stopping": content.get("early-stopping", False),
     }
+    if max_jobs and not parallel_jobs:  # the file's is meant for the file's
+        settings["parallel_jobs"] = min(settings["parallel_jobs"], max_jobs)
     if settings["parallel_jobs"] > settings["max_jobs"]:
-        raise UserError(f"parallel-jobs is {settings['parallel_jobs']} and above max-jobs, {settings['max_jobs']}")
+        raise UserError(
+            f"parallel-jobs is {settings['parallel_jobs']} and above max-jobs, {settings['max_jobs']}; lower it"
+        )
     if not isinstance(settings["early_stopping"], bool):
         raise UserError(f"early-stopping is {settings['early_stopping']!r}; give true or false")
     if strategy == "Hyperband":

@@ -4,7 +4,9 @@ python -m launch.transform --model JOB --data DIR_OR_S3_URI --output answers.jso
 """
 
 import argparse
+import contextlib
 import json
+import sys
 import tempfile
 from pathlib import Path
 
@@ -46,16 +48,17 @@ def main(arguments: list[str] | None = None) -> int:
         launch.show(plan)
         return 0
     name = plan["CreateTransformJob"]["TransformJobName"]
-    for operation, request in plan.items():
-        launch.call(operation, request)
-    if given.no_wait:
-        print(name)
-        print(waiting.still_running(engine, waiting.TRANSFORM, name))
-        return 0
-    try:
+    launch.call("CreateModel", plan["CreateModel"])
+    with contextlib.ExitStack() as undo:  # the job has its own copy at its end, or none is needed
+        undo.callback(engine.sagemaker.delete_model, ModelName=plan["CreateModel"]["ModelName"])
+        launch.call("CreateTransformJob", plan["CreateTransformJob"])
+        if given.no_wait:
+            undo.pop_all()
+            print("the model stays, since the job needs it", file=sys.stderr)
+            print(name)
+            print(waiting.still_running(engine, waiting.TRANSFORM, name))
+            return 0
         waiting.until_done(engine, waiting.TRANSFORM, name)
-    finally:  # the job has its own copy by now, or none is needed
-        engine.sagemaker.delete_model(ModelName=plan["CreateModel"]["ModelName"])
     count = _collect(launch, plan["CreateTransformJob"]["TransformOutput"]["S3OutputPath"], Path(given.output))
     print(f"{count} answers in {given.output}")
     return 0
@@ -63,11 +66,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _collect(launch: Launch, uri: str, file: Path) -> int:
     """Write the answers below `uri`, one a line, to `file`; return their number."""
+    from launch.predict import parsed
+
     with tempfile.TemporaryDirectory() as scratch, file.open("w", encoding="utf-8") as lines:
         answers = sorted(path for path in launch.engine.fetch(uri, Path(scratch)) if path.suffix == ".out")
         for path in answers:
             picture = str(path.relative_to(scratch)).removesuffix(".out")
-            prediction = json.loads(path.read_bytes())["predictions"][0]
+            prediction = parsed(path.read_bytes())
             print(json.dumps({"picture": picture} | prediction, ensure_ascii=False), file=lines)
     return len(answers)
 

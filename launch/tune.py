@@ -1,6 +1,7 @@
 """Search for the best hyperparameters: build CreateHyperParameterTuningJob, send it, and show the trials as they run.
 
-Where the trials train a head on features that are the same in all of them, a training job computes these first.
+Where the trials train a head on features that are the same in all of them, a training job computes these first; that
+one is waited for with --no-wait, too.
 
 python -m launch.tune launch/examples/tune.yaml --data DIR_OR_S3_URI --best best.json
 python -m launch.train --data DIR_OR_S3_URI --hyperparameters best.json

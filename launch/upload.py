@@ -38,7 +38,7 @@ def destination(source: Path, under: str) -> str:
 def send(s3: Any, source: Path, uri: str) -> None:
     """Make the objects at `uri` equal to the folder or file `source`: send what changed, remove what is gone."""
     bucket, key = split(uri)
-    files = {key: source} if source.is_file() else {key + str(f.relative_to(source)): f for f in _files(source)}
+    files = {key: source} if source.is_file() else {key + str(f.relative_to(source)): f for f in visible(source)}
     if not files:
         raise UserError(f"{source} holds no files")
     there = {item["Key"]: item for item in listing(s3, bucket, key)}
@@ -91,7 +91,8 @@ def fetch(s3: Any, uri: str, folder: Path) -> list[Path]:
     return files
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def visible(folder: Path) -> Iterator[Path]:
+    """Yield the files below `folder` but for hidden ones, which desktops leave."""
     for path in sorted(folder.rglob("*")):
         if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts):
             yield path

@@ -14,7 +14,7 @@ def check(operation: str, request: Request) -> None:
     """Raise `UserError` with the first thing in `request` that the operation would not take."""
     from botocore.validate import ParamValidator
 
-    shape = _service(operation).operation_model(operation).input_shape
+    shape = _service().operation_model(operation).input_shape
     for line in ParamValidator().validate(request, shape).generate_report().splitlines():
         raise UserError(f"{operation}: {line[0].lower()}{line[1:].rstrip('.')}")
     for problem in _problems(request, shape, ""):
@@ -22,11 +22,10 @@ def check(operation: str, request: Request) -> None:
 
 
 @cache
-def _service(operation: str) -> Any:
+def _service() -> Any:
     import botocore.session
 
-    name = "sagemaker-runtime" if operation == "InvokeEndpoint" else "sagemaker"
-    return botocore.session.get_session().get_service_model(name)
+    return botocore.session.get_session().get_service_model("sagemaker")
 
 
 def _problems(value: Any, shape: Any, where: str) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from classifier.errors import UserError
 from launch.engine import Engine, LogKind
-from launch.errors import code_of
+from launch.errors import not_found
 
 #: Lines of a failed job's log that are shown again.
 _LAST_LINES = 15
@@ -43,7 +43,7 @@ def find(engine: Engine, job: str) -> Kind:
         try:
             kind.describe(engine, job)
         except Exception as error:
-            if code_of(error) not in ("ValidationException", "ResourceNotFound", "ResourceNotFoundException"):
+            if not not_found(error):
                 raise
         else:
             return kind

@@ -15,8 +15,9 @@ need_image() {
     docker image inspect "$1" >/dev/null 2>&1 || fail "there is no image $1; build it with ./build.sh"
 }
 
-run_container() { # docker run's arguments; Ctrl-C reaches the container as SIGTERM, which is how SageMaker stops one
+run_container() { # docker run's arguments; Ctrl-C sets `stopped` and reaches the container as SIGTERM, as SageMaker does
     local gpus=() client status=0
+    stopped=
     if nvidia-smi >/dev/null 2>&1; then
         gpus=(--gpus all)
     fi
@@ -24,7 +25,7 @@ run_container() { # docker run's arguments; Ctrl-C reaches the container as SIGT
     docker run --rm ${gpus[@]+"${gpus[@]}"} "$@" </dev/null &
     client=$!
     set +m
-    trap 'kill -TERM "$client" 2>/dev/null' INT TERM
+    trap 'stopped=1; kill -TERM "$client" 2>/dev/null' INT TERM
     while kill -0 "$client" 2>/dev/null; do
         status=0
         wait "$client" || status=$?

@@ -9,10 +9,8 @@ handed to the containers, and no usage data is sent.
 """
 
 import contextlib
-import http.client
 import io
 import itertools
-import os
 import re
 import shutil
 import signal
@@ -28,11 +26,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from launch.local import containers
+from launch.local import containers, server
+from launch.local.local_mode import plain_client
 from launch.requests import Request
-
-#: Local mode wants one, and contacts none.
-REGION = "us-east-1"
 
 #: The network local mode makes for the containers of all its projects.
 NETWORK = "sagemaker-local"
@@ -56,7 +52,7 @@ class LocalMode:
         # Resolved, because on macOS the temporary folder lies behind a link.
         self.work = Path(tempfile.mkdtemp(prefix="byoc-vision-")).resolve()
         self.port = _free_port(8080)
-        self._client = _client(self.work, self.port)
+        self._client = plain_client(self.work, serving_port=self.port)
         self._logs = logs
         self._output = _Output(sys.stdout)
         self._exit = contextlib.ExitStack()
@@ -126,7 +122,7 @@ class LocalMode:
         begun = time.monotonic()
         self._call = _Call(self._client.create_endpoint, endpoint)
         for attempt in itertools.count():
-            if _answers_ping(self.port):
+            if server.answers_ping(self.port):
                 break
             if attempt % 10 == 9 and any(containers.exit_code(each) is not None for each in self._containers()):
                 raise LocalModeError(f"the endpoint's container ended ({self._last_line('endpoint.log', 'silently')})")
@@ -212,25 +208,6 @@ class _Output(io.TextIOBase):
         return len(text)
 
 
-def _client(work: Path, port: int) -> Any:
-    """Return the SDK's local client, working in `work` and publishing endpoints on `port`."""
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        del os.environ[name]
-    os.environ |= {
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-    }
-    # Takes seconds to import, and reads the environment.
-    import boto3
-    from sagemaker.core.local import LocalSession
-
-    opt_out = {"SchemaVersion": "1.0", "SageMaker": {"PythonSDK": {"Modules": {"TelemetryOptOut": True}}}}
-    session = LocalSession(boto3.Session(region_name=REGION), sagemaker_config=opt_out)
-    session.config = {"local": {"container_root": str(work), "serving_port": port}}
-    return session.sagemaker_client
-
-
 def _free_port(preferred: int) -> int:
     """Return `preferred`, or any other port where something listens on that one already."""
     for port in (preferred, 0):
@@ -239,11 +216,3 @@ def _free_port(preferred: int) -> int:
             listener.bind(("", port))
             return int(listener.getsockname()[1])
     raise LocalModeError("no port is free for the endpoint")
-
-
-def _answers_ping(port: int) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-    with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
-        connection.request("GET", "/ping")
-        return connection.getresponse().status == 200
-    return False

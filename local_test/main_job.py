@@ -20,18 +20,18 @@ from typing import Any
 
 from launch import requests
 from launch.local import containers
+from launch.local.machine import Machine
 from local_test import draw
 from local_test.local_mode import LocalMode, LocalModeError
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "local_test" / "out" / "run"
 
-TRAIN_IMAGE = "byoc-vision-train:latest"
-#: By what local mode calls this machine.
-SERVE_IMAGES = {"local": "byoc-vision-serve-cpu:latest", "local_gpu": "byoc-vision-serve:latest"}
+#: This machine as the launchers know it.
+MACHINE = Machine()
 
-#: Local mode asks no one for permission, but a request names a role.
-ROLE = "arn:aws:iam::000000000000:role/local"
+#: What a trial leaves in OUT.
+LEFT = {"model.tar.gz", "output", "pictures", "summary.json", "training.log", "endpoint.log"}
 
 #: How many pictures the endpoint is asked about, and on what share of them it must agree with the job's own test pass.
 #: (Batches of another size round differently, so a picture between two classes may fall to either side.)
@@ -90,6 +90,7 @@ def trial(data: Path | None, weights: Path | None, out: Path) -> None:
         raise TrialError(f"{data} is not a folder; --data wants one with train/, valid/ and test/ in it")
     if weights is not None and not weights.is_file():
         raise TrialError(f"{weights} is not a file; --weights wants one of pretrained weights")
+    check_room(out, data, weights)
     say("build")
     if subprocess.run([ROOT / "build.sh"]).returncode != 0:
         raise TrialError("the images were not built; the lines above say why")
@@ -125,8 +126,8 @@ def trial(data: Path | None, weights: Path | None, out: Path) -> None:
     if agreeing < AGREEMENT * len(asked):
         raise TrialError(f"the endpoint and the trained model agree on only {agreeing} of {len(asked)} pictures")
     summary = {
-        "train_image_bytes": image_bytes(TRAIN_IMAGE),
-        "serve_image_bytes": image_bytes(SERVE_IMAGES[instance_type()]),
+        "train_image_bytes": image_bytes(MACHINE.image("train")),
+        "serve_image_bytes": image_bytes(serving_image()),
         "hyperparameters": settings,
         "train_seconds": round(train_seconds, 3),
         "test_accuracy": accuracy,
@@ -146,13 +147,24 @@ def image_bytes(image: str) -> int:
     return int(containers.docker("image", "inspect", "--format", "{{.Size}}", image))
 
 
+def check_room(out: Path, *needed: Path | None) -> None:
+    """Raise `TrialError` where `make_room` would remove what is `needed`, or what is not a trial's."""
+    for path in needed:
+        if path is not None and path.resolve().is_relative_to(out):
+            raise TrialError(f"{path} lies in {out}, which is emptied first; name another folder with --out")
+    strangers = {each.name for each in out.iterdir()} - LEFT if out.exists() else set()
+    if strangers:
+        raise TrialError(f"{out} holds {min(strangers)}, which no trial has left; name another folder with --out")
+
+
 def make_room(out: Path) -> None:
     """Make the folder `out`, without what an earlier run left there."""
     out.mkdir(parents=True, exist_ok=True)
-    for name in ("output", "pictures"):
-        shutil.rmtree(out / name, ignore_errors=True)
-    for name in ("model.tar.gz", "summary.json", "training.log", "endpoint.log"):
-        (out / name).unlink(missing_ok=True)
+    for each in out.iterdir():
+        if each.is_dir():
+            shutil.rmtree(each)
+        else:
+            each.unlink()
 
 
 def hyperparameters(data: Path | None, weights: Path | None) -> dict[str, str]:
@@ -175,12 +187,12 @@ def train(local: LocalMode, name: str, data: Path, weights: Path | None, setting
     results = local.work / "results"
     request = requests.training_job(
         name=name,
-        image=TRAIN_IMAGE,
-        role=ROLE,
+        image=MACHINE.image("train"),
+        role=MACHINE.role(),
         channels={channel: folder.as_uri() for channel, folder in channels.items()},
         hyperparameters=settings,
         output=results.as_uri(),
-        instance_type=instance_type(),
+        instance_type=MACHINE.instance_type("local"),
     )
     try:
         job = local.train(request)
@@ -210,16 +222,15 @@ def deploy(local: LocalMode, name: str, archive: Path) -> float:
     folder.mkdir()
     artifact = Path(shutil.copy(archive, folder))
     return local.deploy(
-        requests.model(name, SERVE_IMAGES[instance_type()], ROLE, artifact.as_uri()),
-        requests.endpoint_config(name, name, instance_type()),
+        requests.model(name, serving_image(), MACHINE.role(), artifact.as_uri()),
+        requests.endpoint_config(name, name, MACHINE.instance_type("local")),
         requests.endpoint(name, name),
     )
 
 
-def instance_type() -> str:
-    """Return local mode's name for this machine."""
-    driver = shutil.which("nvidia-smi")
-    return "local_gpu" if driver and subprocess.run([driver], capture_output=True).returncode == 0 else "local"
+def serving_image() -> str:
+    """Return the image that serves on this machine: the lean one where there is no GPU."""
+    return MACHINE.image("serve" if MACHINE.instance_type("local") == "local_gpu" else "serve-cpu")
 
 
 def curl(port: int, picture: Path) -> list[str]:

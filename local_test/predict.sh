@@ -21,7 +21,7 @@ for picture in "$@"; do
         continue
     fi
     # application/x-image: the endpoint finds out whether it is JPEG, PNG or WebP.
-    curl --silent --show-error --fail-with-body --header 'Content-Type: application/x-image' \
+    curl --noproxy 127.0.0.1 --silent --show-error --fail-with-body --header 'Content-Type: application/x-image' \
         --data-binary "@$picture" "$endpoint/invocations" || status=1
     echo
 done

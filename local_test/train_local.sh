@@ -49,7 +49,7 @@ fi
 
 config=$out/input/config
 mkdir -p "$config" "$out/model" "$out/output/data" "$out/checkpoints"
-rm -f "$out/output/failure"
+rm -f "$out/output/failure" "$out/output/data/metrics.json"
 object() { # lines NAME=VALUE as a JSON object; of two equal names the last counts
     echo "{$(sed -n 's/[\\"]/\\&/g; s/^\([^=]*\)=\(.*\)$/"\1": "\2"/p' | paste -sd , -)}"
 }
@@ -61,8 +61,11 @@ status=0
 run_container --hostname algo-1 --volume "$out:/opt/ml" "${mounts[@]}" "$image" train || status=$?
 give_to_caller "$out" "$image"
 [[ $status == 0 ]] || fail "training failed: $(head -n 1 "$out/output/failure" 2>/dev/null || echo "see the lines above")"
-if [[ -n $(ls -A "$out/checkpoints") ]]; then
+if [[ -f $out/output/data/metrics.json ]]; then
+    echo "the model is in $out/model, its figures in $out/output/data; local_test/serve_local.sh $out/model serves it"
+elif [[ -n $stopped ]]; then
     echo "stopped; the same command goes on from $out/checkpoints"
     exit 130
+else
+    echo "the features are in $out/checkpoints/features"
 fi
-echo "the model is in $out/model, its figures in $out/output/data; local_test/serve_local.sh $out/model serves it"

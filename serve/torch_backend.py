@@ -1,6 +1,8 @@
 """Run the network with torch, on a GPU or on the CPU."""
 
 import copy
+import logging
+import os
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -15,6 +17,8 @@ from classifier import artifact
 from classifier.errors import UserError
 from serve.backend import Network
 from serve.forms import Forms, Run
+
+logger = logging.getLogger(__name__)
 
 
 def load(folder: Path, gpu: int | None = None) -> Network:
@@ -81,9 +85,14 @@ def _cast(network: nn.Module, device: torch.device, dtype: torch.dtype) -> Run:
 
 def _run(logits: Callable[[Tensor], Tensor], device: torch.device) -> Run:
     def run(inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        with torch.inference_mode():
-            batch = torch.from_numpy(inputs).to(device).contiguous(memory_format=torch.channels_last)
-            answer: NDArray[np.float32] = logits(batch).float().cpu().numpy()
-            return answer
+        try:
+            with torch.inference_mode():
+                batch = torch.from_numpy(inputs).to(device).contiguous(memory_format=torch.channels_last)
+                answer: NDArray[np.float32] = logits(batch).float().cpu().numpy()
+                return answer
+        except torch.AcceleratorError:
+            # After such an error a process can do nothing on its GPU any more; multi-model-server starts another one.
+            logger.exception("the GPU failed, so this worker ends")
+            os._exit(1)
 
     return run

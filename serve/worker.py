@@ -58,7 +58,7 @@ class Worker(Transformer):  # type: ignore[misc]
         _check_module(Environment().module_name, code, own)
         self.validate_and_initialize(model_dir=str(model_dir), context=context)
         predicted_by_us = self._transform_fn == self._default_transform_fn and self._predict_fn is inference.predict_fn
-        if predicted_by_us and not hasattr(self._model, "predict"):
+        if predicted_by_us and not hasattr(self._model, "probabilities"):
             raise UserError("code/inference.py has its own model_fn but no predict_fn; add one that knows its model")
         functions = (self._input_fn, self._predict_fn, self._output_fn)
         ours = (inference.input_fn, inference.predict_fn, inference.output_fn)

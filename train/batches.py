@@ -88,10 +88,14 @@ class FeatureBatches(Batches):
         self._features, self._rows, self._targets = features, rows, targets
 
     def epoch(self, number: int, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        device = self._targets.device
-        for positions in self.order.batches(number, skip):
-            rows = self._rows[positions.to(self._rows.device)]
-            yield self._features[rows].to(device), self._targets[positions.to(device)]
+        device, batches = self._targets.device, self.order.batches(number, skip)
+        if not batches:
+            return
+        # At once for the whole epoch, because a GPU waits for what is sent to it.
+        order, sizes = torch.cat(batches), [len(batch) for batch in batches]
+        rows, targets = self._rows[order.to(self._rows.device)], self._targets[order.to(device)]
+        for some, truth in zip(rows.split(sizes), targets.split(sizes), strict=True):
+            yield self._features[some].to(device), truth
 
 
 class PictureBatches(Batches):
@@ -124,8 +128,14 @@ class PictureBatches(Batches):
 
     def epoch(self, number: int, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         for pixels, targets in self.pixels(number, skip):
-            pixels = pixels.to(self.device, non_blocking=True).contiguous(memory_format=torch.channels_last)
-            yield network.normalize(pixels, self._preprocessing), targets.to(self.device, non_blocking=True)
+            pixels = self._near(pixels).contiguous(memory_format=torch.channels_last)
+            yield network.normalize(pixels, self._preprocessing), self._near(targets)
+
+    def _near(self, tensor: Tensor) -> Tensor:
+        """Return `tensor` on the device, where it may arrive later; what came through a pipe is pinned for that."""
+        if self.device.type == "cuda" and not tensor.is_pinned():
+            tensor = tensor.pin_memory()
+        return tensor.to(self.device, non_blocking=True)
 
     def pixels(self, epoch: int = 0, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the batches as uint8 [N, 3, S, S] with their targets [N], on the CPU."""
@@ -165,7 +175,7 @@ class _Pictures(Dataset[tuple[NDArray[np.uint8], int]]):
             return self.preprocessing.pixels(image), target
         # Each picture's randomness comes from seed, epoch and position alone: no state to save, none to lose.
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(_mix(self.seed, epoch, position))
+            torch.default_generator.manual_seed(_mix(self.seed, epoch, position))
             augmented: Image.Image = self.transform(image)
         return as_array(augmented), target
 

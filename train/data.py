@@ -203,6 +203,10 @@ def _read(file: Path, stop: StopSignal, known: Container[bytes]) -> tuple[bytes,
 def _split_folders(channels: Mapping[str, Path]) -> dict[str, Path]:
     """Return each split's folder; the training split's is always among them."""
     given = {split: channels[split] for split in FOLDER_NAMES if split in channels}
+    if given and "training" in channels:
+        raise DataError(
+            f"the channels training and {min(given)} do not go together; name the first train, or leave out the others"
+        )
     if "train" in given and len(given) > 1:
         return given
     root = channels.get("training", channels.get("train"))

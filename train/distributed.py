@@ -1,4 +1,4 @@
-"""Train in several processes at once: one a GPU, or one a host, joined by torch.distributed (nccl, or gloo on CPUs).
+"""Train in several processes at once: one a GPU, or one a host, joined by torch.distributed (nccl and gloo).
 
 Each process, a replica, works on its share of every batch; `DistributedDataParallel` averages the gradients. All take
 every decision together (stop, best epoch), because each decides on figures that were summed over all.
@@ -28,17 +28,17 @@ class Group:
     rank: int = 0
     size: int = 1
 
-    def sum(self, values: Sequence[float], device: torch.device) -> list[float]:
+    def sum(self, values: Sequence[float]) -> list[float]:
         """Return the sums of each of `values` over all replicas."""
         if self.size == 1:
             return list(values)
-        total = torch.tensor(values, dtype=torch.float64, device=device)
+        total = torch.tensor(values, dtype=torch.float64)
         dist.all_reduce(total)
         return total.tolist()
 
-    def any(self, flag: bool, device: torch.device) -> bool:
+    def any(self, flag: bool) -> bool:
         """Return whether any replica has `flag` set."""
-        return self.sum([float(flag)], device)[0] > 0
+        return self.sum([float(flag)])[0] > 0
 
     def share(self, value: Any) -> Any:
         """Return rank 0's `value` (plain data and tensors on the CPU)."""
@@ -99,6 +99,7 @@ def join(master: str, rank: int, size: int, interface: str | None = None) -> Gro
     if interface:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
         os.environ.setdefault("NCCL_SOCKET_IFNAME", interface)
-    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    # What is on the CPU is exchanged there: no GPU has to finish its work for it.
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, f"tcp://{master}:{PORT}", TIMEOUT, size, rank)
     return Group(rank, size)

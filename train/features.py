@@ -13,7 +13,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -41,6 +41,9 @@ FORMAT_VERSION = 1
 
 #: Pictures that a CPU's core works on at a time: more are no faster, and take more memory.
 CPU_BATCH = 16
+
+#: Pictures whose features are written together: few, so that little is lost when a run is killed.
+STORED_AT_ONCE = 1024
 
 DIGEST_BYTES = 32
 
@@ -170,6 +173,27 @@ class Store:
             os.fsync(file.fileno())
 
 
+class _Buffer:
+    """Gathers features for `store`, to which nothing is added before the disk has it: many at once are faster."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._digests: list[bytes] = []
+        self._features: list[NDArray[np.float32]] = []
+
+    def add(self, digests: Sequence[bytes], features: NDArray[np.float32]) -> None:
+        self._digests += digests
+        self._features.append(features)
+        if len(self._digests) >= STORED_AT_ONCE:
+            self.close()
+
+    def close(self) -> None:
+        """Add what is left."""
+        if self._digests:
+            self._store.add(self._digests, np.concatenate(self._features))
+        self._digests, self._features = [], []
+
+
 @dataclass(frozen=True)
 class Extraction:
     """Computes the features that are wanted and that are neither in `folder`, where it keeps them, nor in `given`.
@@ -198,12 +222,14 @@ class Extraction:
         writes = places.index(places[self.group.rank]) == self.group.rank  # the first of those that share the folder
         store = self._store(self.folder)
         if supplied and writes:
-            for digests in _parts(list(supplied.rows), 1024):
+            for digests in _parts(list(supplied.rows), STORED_AT_ONCE):
                 store.add(digests, supplied.tensor()[[supplied.rows[name] for name in digests]].numpy())
         missing = set[bytes]().union(*self.group.everyone(files.keys() - self._store(self.folder).rows.keys()))
-        for digests, features in self._computed([file for name, file in files.items() if name in missing]):
-            if writes:
-                store.add(digests, features)
+        computed = self._computed([file for name, file in files.items() if name in missing])
+        with closing(_Buffer(store)) as buffer:
+            for digests, features in computed:
+                if writes:
+                    buffer.add(digests, features)
         self.group.everyone(None)  # The others read when all has been written.
         store = self._store(self.folder)
         for name in files.keys() - store.rows.keys():

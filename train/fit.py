@@ -91,7 +91,7 @@ class Fit:
         self.optimizer = _optimizer(network, settings)
         self.precision = precision(settings)
         self._saved = self._begun = time.monotonic()
-        self._losses = torch.zeros((), dtype=torch.float64)
+        self._losses = torch.zeros((), dtype=torch.float64, device=next(network.parameters()).device)
 
     def run(self, checkpoint: Checkpoint, stop: StopSignal, report: Callable[[str], None]) -> Progress:
         """Train until the epochs or the patience are used up; `report` gets one line an epoch.
@@ -136,7 +136,7 @@ class Fit:
             self.optimizer.step()
             watch.update()
             # Added up on the device: reading a loss here would make a GPU wait for every batch.
-            self._losses = self._losses.to(loss.device) + loss.detach()
+            self._losses = self._losses + loss.detach()
             now.batch += 1
             now.samples += samples
             if group.size == 1 or now.batch % BATCHES_BETWEEN_TALKS == 0 or now.batch == len(order):
@@ -146,12 +146,11 @@ class Fit:
 
     def _look_up(self, checkpoint: Checkpoint, stop: StopSignal) -> None:
         """Between two batches: raise `Stopped`, save, or check the loss, where any of it is due."""
-        device = self._losses.device
-        if self.group.any(stop.requested, device):
+        if self.group.any(stop.requested):
             self._take_stock()
             raise Stopped
         due = self.group.rank == 0 and time.monotonic() - self._saved > SAVE_EVERY
-        if self.group.any(due, device):
+        if self.group.any(due):
             self._take_stock()
             self._save(checkpoint)
         elif self.progress.batch % BATCHES_BETWEEN_CHECKS == 0:
@@ -160,7 +159,7 @@ class Fit:
     def _take_stock(self) -> None:
         """Bring `progress` up to date: the losses of all replicas, the time."""
         now = self.progress
-        now.loss_sum += self.group.sum([self._losses.item()], self._losses.device)[0]
+        now.loss_sum += self.group.sum([self._losses.item()])[0]
         self._losses.zero_()
         now.seconds += time.monotonic() - self._begun
         self._begun = time.monotonic()
@@ -183,14 +182,15 @@ class Fit:
             "validation_loss": validated.loss,
             "validation_accuracy": validated.accuracy,
         }
-        if not metrics.finite(figures):
+        if not all(map(math.isfinite, figures.values())):
             raise self._diverged("validation", validated.loss)
         report(metrics.line({"epoch": now.epoch, **figures, "seconds": now.seconds}))
         better = now.better(figures)
         now.history.append(figures)
         if better:
             now.best_epoch = now.epoch
-            self.best = {name: tensor.detach().cpu().clone() for name, tensor in self.network.state_dict().items()}
+            weights = self.network.state_dict()
+            self.best = {name: tensor.detach().to("cpu", copy=True) for name, tensor in weights.items()}
         now.epoch, now.batch, now.samples, now.loss_sum, now.seconds = now.epoch + 1, 0, 0, 0.0, 0.0
 
     def _step(self, mode: str, batch: int) -> Step:
@@ -231,7 +231,7 @@ class Fit:
             "best": self.best,
             "optimizer": self.optimizer.state_dict(),
             "random": torch.get_rng_state(),
-            "random_cuda": torch.cuda.get_rng_state_all(),
+            "random_cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
@@ -240,7 +240,8 @@ class Fit:
         self.best = state["best"]
         self.optimizer.load_state_dict(state["optimizer"])
         torch.set_rng_state(state["random"])
-        torch.cuda.set_rng_state_all(state["random_cuda"])
+        if state["random_cuda"] is not None and torch.cuda.is_available():
+            torch.cuda.set_rng_state(state["random_cuda"])
 
 
 @torch.inference_mode()

@@ -5,8 +5,12 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +20,10 @@ from train import checkpoint, config
 from train.data import DataError
 from train.distributed import join
 from train.run import Run
-from train.stopping import StopSignal
+from train.stopping import Stopped, StopSignal
+
+#: Seconds that the first replica has to fail of its own when another has.
+_GRACE = 30
 
 #: Channels that hold no training pictures.
 _OTHER_CHANNELS = ("weights", "checkpoint", "features")
@@ -25,23 +32,49 @@ _OTHER_CHANNELS = ("weights", "checkpoint", "features")
 def run(root: Path, stop: StopSignal) -> None:
     """Run the job described by the files under `root` (laid out like /opt/ml) on the GPUs of this host, or its CPU."""
     here = max(1, torch.cuda.device_count())
-    spawn = get_context("spawn").Process
-    others = [spawn(target=_replica, args=(root, local, here), daemon=True) for local in range(1, here)]
-    for process in others:
-        process.start()
+    _take_checkpoint(root)
+    # Not as daemons, which may not start the processes that decode pictures.
+    others = [get_context("spawn").Process(target=_other_replica, args=(root, i, here)) for i in range(1, here)]
+    over = threading.Event()
+    threading.Thread(target=_watch, args=(root, others, over), daemon=True).start()
     try:
+        for process in others:
+            process.start()
         _replica(root, 0, here, stop)
         for process in others:
             process.join()
-    finally:  # What went wrong is what a report is for.
-        _report(root)
+    finally:
+        over.set()
+        for process in others:
+            if process.pid:
+                process.kill()
+        _report(root)  # What went wrong is what a report is for.
 
 
-def _replica(root: Path, local: int, here: int, stop: StopSignal | None = None) -> None:
-    """Run the job's replica on this host's GPU number `local` of `here`."""
-    if stop is None:
-        stop = StopSignal()
-        stop.listen()
+def _watch(root: Path, others: Sequence[BaseProcess], over: threading.Event) -> None:
+    """End the job when one of the `others` has broken off: this host's first would wait for it in vain."""
+    while not over.wait(1):
+        # What is wrong with the job is wrong for all replicas, and the first says it best.
+        if any(process.exitcode for process in others) and not over.wait(_GRACE):
+            reason = "a replica on another GPU broke off; the log says where"
+            (root / "output" / "failure").write_text(reason, encoding="utf-8")
+            _report(root)
+            os._exit(1)
+
+
+def _other_replica(root: Path, local: int, here: int) -> None:
+    stop = StopSignal()
+    stop.listen()
+    with suppress(Stopped):
+        _replica(root, local, here, stop)
+
+
+def _replica(root: Path, local: int, here: int, stop: StopSignal) -> None:
+    """Run the job's replica on this host's GPU number `local` of `here`, with its share of the cores."""
+    cores = sorted(os.sched_getaffinity(0))
+    share = len(cores) // here
+    if share:
+        os.sched_setaffinity(0, cores[local * share : (local + 1) * share])
     if torch.cuda.is_available():
         torch.cuda.set_device(local)
     resources = _json(root / "input" / "config" / "resourceconfig.json")
@@ -52,6 +85,14 @@ def _replica(root: Path, local: int, here: int, stop: StopSignal | None = None) 
         replace(read(root), group=group, stop=stop)()
     finally:
         group.leave()
+
+
+def _take_checkpoint(root: Path) -> None:
+    """Put the channel `checkpoint`'s file where the run looks for one, unless it has one of its own."""
+    given, own = root / "input" / "data" / "checkpoint", root / "checkpoints" / checkpoint.NAME
+    if given.is_dir() and not own.exists():
+        own.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(_only_file(given, {".pt"}), own)
 
 
 def _report(root: Path) -> None:
@@ -72,10 +113,6 @@ def read(root: Path) -> Run:
     """Return the run that the files under `root` ask for."""
     inputs = root / "input"
     channels = {name: inputs / "data" / name for name in _json(inputs / "config" / "inputdataconfig.json")}
-    checkpoints = root / "checkpoints"
-    if "checkpoint" in channels and not (checkpoints / checkpoint.NAME).exists():
-        checkpoints.mkdir(parents=True, exist_ok=True)
-        shutil.copy(_only_file(channels["checkpoint"], {".pt"}), checkpoints / checkpoint.NAME)
     hook = inputs / "config" / "debughookconfig.json"
     return Run(
         settings=config.from_sagemaker(_json(inputs / "config" / "hyperparameters.json")),
@@ -83,7 +120,7 @@ def read(root: Path) -> Run:
         weights=_only_file(channels["weights"], {".pth", ".pt", ".safetensors"}) if "weights" in channels else None,
         model=Path(os.environ.get("SM_MODEL_DIR", root / "model")),
         output=Path(os.environ.get("SM_OUTPUT_DATA_DIR", root / "output" / "data")),
-        checkpoints=checkpoints,
+        checkpoints=root / "checkpoints",
         features=channels.get("features"),
         hook_configuration=hook if hook.exists() else None,
     )

@@ -3,11 +3,13 @@
 Imports nothing but the standard library: the launchers put `DEFINITIONS` into their requests.
 """
 
-import math
 from collections.abc import Mapping
 
 #: The figures a tuning job or CloudWatch can follow.
 NAMES = ("train_loss", "validation_loss", "validation_accuracy", "test_loss", "test_accuracy")
+
+#: Those that say which of several jobs is best; the test split is not for choosing.
+OBJECTIVES = ("validation_loss", "validation_accuracy")
 
 #: Said once more at the end, of the epoch that was kept.
 LAST = ("best_epoch", "train_loss", "validation_loss", "validation_accuracy")
@@ -19,8 +21,3 @@ DEFINITIONS = [{"Name": name, "Regex": rf"(?:^|\s){name}=([0-9.eE+-]+)"} for nam
 def line(figures: Mapping[str, float | int]) -> str:
     """Return `figures` as one log line of `name=value` pairs, fit for `DEFINITIONS`."""
     return " ".join(f"{name}={value if isinstance(value, int) else f'{value:.5g}'}" for name, value in figures.items())
-
-
-def finite(figures: Mapping[str, float]) -> bool:
-    """Whether no figure is NaN or infinite."""
-    return all(math.isfinite(value) for value in figures.values())

@@ -20,7 +20,7 @@ def measured(pictures: PictureBatches, preprocessing: Preprocessing) -> Preproce
         total += values.sum(dim=(0, 2, 3))
         squares += (values**2).sum(dim=(0, 2, 3))
         count += values.numel() // 3
-    sums = pictures.order.group.sum([*total.tolist(), *squares.tolist(), count], pictures.device)
+    sums = pictures.order.group.sum([*total.tolist(), *squares.tolist(), count])
     mean, power = (
         torch.tensor(sums[:3], dtype=torch.float64) / sums[6],
         torch.tensor(sums[3:6], dtype=torch.float64) / sums[6],

@@ -94,7 +94,10 @@ class _Gpus:
             return
         query = "--query-gpu=index,utilization.gpu,memory.used,memory.total"
         command = ["nvidia-smi", query, "--format=csv,noheader,nounits", f"--loop-ms={int(INTERVAL * 1000)}"]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        try:
+            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        except OSError:  # a host without that program
+            return
         threading.Thread(target=self._follow, daemon=True).start()
 
     def close(self) -> None:

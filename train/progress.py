@@ -11,15 +11,15 @@ T = TypeVar("T")
 bars = sys.stdout.isatty()
 
 
-def progress(items: Iterable[T], total: int, what: str, every: float = 10.0) -> Iterator[T]:
-    """Yield `items`; on a terminal redraw one line, elsewhere print a line each `every` seconds of work."""
+def progress(items: Iterable[T], total: int, what: str) -> Iterator[T]:
+    """Yield `items`; on a terminal redraw one line, elsewhere print a line every ten seconds."""
     begun = shown = time.monotonic()
     done = 0
     for item in items:
         yield item
         done += 1
         now = time.monotonic()
-        if now - shown < (0.1 if bars else every):
+        if now - shown < (0.1 if bars else 10):
             continue
         shown = now
         left = (now - begun) / done * (total - done)

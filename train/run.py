@@ -1,9 +1,7 @@
 """One training run, from pictures to artifact: find and check the data, build the network, fit, test, write it down."""
 
-import csv
 import difflib
 import hashlib
-import json
 import os
 import shutil
 import time
@@ -16,16 +14,16 @@ import torch
 from torch import nn
 
 from classifier import artifact, network
-from classifier.artifact import Classifier, write_whole
+from classifier.artifact import Classifier
 from classifier.preprocessing import Preprocessing
-from train import config, data, features, memory, metrics
+from train import config, data, features, memory, metrics, results
 from train.batches import Batches, FeatureBatches, Order, PictureBatches
 from train.checkpoint import NAME, Checkpoint
 from train.config import Settings, SettingsError
 from train.data import Data, Split
 from train.distributed import ALONE, Group
 from train.features import Backbone, Extraction, Store
-from train.fit import Evaluation, Fit, Progress, evaluate, precision
+from train.fit import Fit, Progress, evaluate, precision
 from train.hook import Hook
 from train.normalization import measured
 from train.profile import Profile
@@ -76,6 +74,10 @@ class Run:
         begun = time.monotonic()
         settings = self.settings
         _check_arch(settings.arch)
+        if min(settings.batch_size, settings.test_batch_size) < self.group.size:
+            raise SettingsError(
+                f"{self.group.size} processes train together, so batch-size and test-batch-size must be at least that"
+            )
         torch.manual_seed(settings.seed)
         found = data.find(self.channels, settings.validation_share, settings.test_share, settings.seed)
         seen = features.known(self._kept_features, self.features)
@@ -122,11 +124,12 @@ class Run:
             self._say(metrics.line({"test_loss": tested.loss, "test_accuracy": tested.accuracy}))
         if self.group.rank == 0:
             if found.test:
-                self._write_predictions(found, tested)
+                results.write_predictions(self.output, found, tested)
             artifact.save(replace(classifier, metrics=figures), self.model)
             if settings.export:
                 self._export(classifier, found)
-            self._write_metrics(found, progress, figures, unreadable, time.monotonic() - begun)
+            more = {"unreadable": unreadable, "seconds": round(time.monotonic() - begun, 3)}
+            results.write_metrics(self.output, found, figures | {"history": progress.history} | more)
             checkpoint.remove()
 
     def _export(self, classifier: Classifier, found: Data) -> None:
@@ -174,6 +177,8 @@ class Run:
         if self.settings.train_layers == "head":
             net.requires_grad_(False)
             net.get_submodule(network.head_name(net)).requires_grad_(True)
+        # cuDNN tries its algorithms once: all batches but the last have one shape.
+        torch.backends.cudnn.benchmark = self.settings.train_layers == "all"
         # A pixel's channels side by side: convolutions are faster so, on CPUs and on tensor cores.
         return net.to(self._device).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
@@ -225,32 +230,6 @@ class Run:
         settings |= {"precision": str(precision(self.settings)), "device": self._device.type}
         settings["lr"] = config.learning_rate(self.settings)
         return settings | {"labels": list(found.labels), "pictures": pictures}
-
-    def _write_predictions(self, found: Data, tested: Evaluation) -> None:
-        def write(path: Path) -> None:
-            with path.open("w", newline="", encoding="utf-8") as file:
-                rows = csv.writer(file)
-                rows.writerow(["file", "label", "predicted", "probability"])
-                predicted, probability = tested.predicted.tolist(), tested.probability.tolist()
-                for i, name in enumerate(found.test.names):
-                    label = found.labels[found.test.targets[i]]
-                    rows.writerow([name, label, found.labels[predicted[i]], f"{probability[i]:.6f}"])
-
-        self.output.mkdir(parents=True, exist_ok=True)
-        write_whole(self.output / "predictions.csv", write)
-
-    def _write_metrics(
-        self, found: Data, progress: Progress, figures: dict[str, float], unreadable: dict[str, str], seconds: float
-    ) -> None:
-        content = figures | {
-            "seconds": round(seconds, 3),
-            "history": progress.history,
-            "pictures": {name: len(split) for name, split in found.splits.items()},
-            "unreadable": unreadable,
-        }
-        self.output.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(content, indent=2, ensure_ascii=False)
-        write_whole(self.output / "metrics.json", lambda path: path.write_text(text, encoding="utf-8"))
 
 
 def _best(progress: Progress) -> dict[str, float]:

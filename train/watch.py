@@ -2,7 +2,7 @@
 
 from typing import Self
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from train.recording import Step
 
@@ -15,9 +15,6 @@ class Watch:
 
     def __exit__(self, *_: object) -> None:
         """The run is over, however it ended."""
-
-    def attach(self, network: nn.Module, workers: int | None) -> None:
-        """`network` is what will be trained, on batches of that many worker processes (None: of ready tensors)."""
 
     def wait(self) -> None:
         """The loop begins to wait for a batch."""

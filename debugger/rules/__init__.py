@@ -1,8 +1,10 @@
 """The rules by their documented names; `TENSOR_RULES` read what smdebug recorded, `PROFILER_RULES` the profile."""
 
-from debugger.rules.activations import DeadRelu, PoorWeightInitialization
+from debugger.rules.activations import DeadRelu, SaturatedActivation
 from debugger.rules.base import TensorRule
 from debugger.rules.classes import ClassImbalance, Confusion
+from debugger.rules.images import CheckInputImages
+from debugger.rules.initialization import PoorWeightInitialization
 from debugger.rules.losses import LossNotDecreasing, Overfit, Overtraining
 from debugger.rules.profiler_report import RULES, ProfilerReport
 from debugger.rules.profiling import ProfilerRule
@@ -27,7 +29,10 @@ _DEFAULT_TENSOR: tuple[type[TensorRule], ...] = (
     ClassImbalance,
 )
 _DEFAULT_PROFILER: tuple[type[ProfilerRule], ...] = (*RULES, ProfilerReport)
-_ON_REQUEST = (AllZero, TensorVariance, UnchangedTensor, WeightUpdateRatio, Confusion)
+_ON_REQUEST = (
+    *(AllZero, TensorVariance, UnchangedTensor, WeightUpdateRatio),
+    *(SaturatedActivation, CheckInputImages, Confusion),
+)
 
 TENSOR_RULES: dict[str, type[TensorRule]] = {rule.__name__: rule for rule in (*_DEFAULT_TENSOR, *_ON_REQUEST)}
 PROFILER_RULES: dict[str, type[ProfilerRule]] = {

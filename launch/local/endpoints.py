@@ -43,6 +43,8 @@ def delete(store: Store, request: Request) -> Request:
     record = store.find(KIND, request["EndpointName"])
     record.ask_to_stop()
     while (lock := record.take()) is None:  # until the background process has given up
+        if not record.folder.exists():  # someone else has deleted it
+            return {}
         time.sleep(0.2)
     with lock:
         for container in containers.labelled(containers.OWNER, str(record.folder)):

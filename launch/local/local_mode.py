@@ -23,19 +23,8 @@ def client(
     `volumes` (folder -> its name in the containers) and `configuration` (file in /opt/ml/input/config -> content) come
     on top of local mode's own. `gather` gets the folder with what the containers have left, and their hosts' names.
     """
-    # All that local mode wants of AWS is a region: no credentials are read or handed on, no usage data is sent.
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        del os.environ[name]
-    os.environ |= {
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-    }
-    # Compose may be a Python program, with packages of its own.
-    os.environ.pop("PYTHONPATH", None)
-    # Takes seconds to import, and reads the environment.
-    import boto3
-    from sagemaker.core.local import LocalSession, local_session
+    made = plain_client(work)
+    from sagemaker.core.local import local_session
     from sagemaker.core.local.image import _SageMakerContainer, _Volume
 
     class Containers(_SageMakerContainer):  # type: ignore[misc]
@@ -58,7 +47,28 @@ def client(
             return ""
 
     local_session._SageMakerContainer = Containers
+    return made
+
+
+def plain_client(work: Path, **options: Any) -> Any:
+    """Return local mode's client as it is, working in `work`, with more `options` (serving_port).
+
+    All that local mode wants of AWS is a region: no credentials are read or handed on, no usage data is sent.
+    """
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        del os.environ[name]
+    os.environ |= {
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    }
+    # Compose may be a Python program, with packages of its own.
+    os.environ.pop("PYTHONPATH", None)
+    # Takes seconds to import, and reads the environment.
+    import boto3
+    from sagemaker.core.local import LocalSession
+
     opt_out = {"SchemaVersion": "1.0", "SageMaker": {"PythonSDK": {"Modules": {"TelemetryOptOut": True}}}}
     session = LocalSession(boto3.Session(region_name=REGION), sagemaker_config=opt_out)
-    session.config = {"local": {"container_root": str(work)}}
+    session.config = {"local": {"container_root": str(work), **options}}
     return session.sagemaker_client

@@ -6,6 +6,7 @@ an orderly stop, a longest run time, a log, metrics, results in the job's own fo
 
 import fcntl
 import json
+import re
 import sys
 import tempfile
 import threading
@@ -168,12 +169,14 @@ class Attempt:
         definitions = self._request["AlgorithmSpecification"].get("MetricDefinitions", [])
         for line in containers.follow(container):
             found = list(training.parse(definitions, line))
+            epoch = {"Epoch": int(number[1])} if (number := re.search(r"(?:^|\s)epoch=(\d+)", line)) else {}
             with self._writing:
                 with (self._record.folder / "log").open("a", encoding="utf-8") as log:
                     print(f"{label}{line}", file=log)
                 with (self._record.folder / "metrics.jsonl").open("a", encoding="utf-8") as metrics:
                     for name, value in found:
-                        print(json.dumps({"MetricName": name, "Value": value, "Timestamp": now()}), file=metrics)
+                        entry = {"MetricName": name, "Value": value, "Timestamp": now()} | epoch
+                        print(json.dumps(entry), file=metrics)
 
 
 def _make_network(lock: TextIO) -> None:

@@ -175,12 +175,12 @@ class Search:
         status = described["TrainingJobStatus"]
         if status == "Failed" and described.get("Interrupted") and training.restart(job):
             return True
-        reported = [each["Value"] for each in training.metrics(job) if each["MetricName"] == self._metric]
+        reported = [each for each in training.metrics(job) if each["MetricName"] == self._metric]
         if status in ("InProgress", "Stopping"):
             if self._early:
-                self._report(trial, job, reported)
+                self._report(trial, job, {each["Epoch"]: each["Value"] for each in reported if "Epoch" in each})
             return True
-        value = reported[-1] if reported else math.nan
+        value = reported[-1]["Value"] if reported else math.nan
         if status == "Completed" and math.isfinite(value):
             self._study.tell(trial.number, value)
         elif status == "Stopped" and trial.intermediate_values:
@@ -190,12 +190,12 @@ class Search:
         self._trials.pop(trial.number, None)
         return False
 
-    def _report(self, trial: FrozenTrial, job: Record, reported: list[float]) -> None:
+    def _report(self, trial: FrozenTrial, job: Record, epochs: dict[int, float]) -> None:
         """Report the epochs that are new, and stop the trial where Optuna finds it not worth its time."""
         if trial.number not in self._trials:  # begun by the process before this one
             self._trials[trial.number] = optuna.Trial(self._study, trial._trial_id)
         live = self._trials[trial.number]
-        for step, value in enumerate(reported, 1):
+        for step, value in epochs.items():
             if step not in trial.intermediate_values and math.isfinite(value):
                 live.report(value, step)
                 if live.should_prune():

@@ -24,7 +24,7 @@ _STOP_SECONDS = 30
 def wait(container: str, port: int, seconds: float, given_up: Callable[[], bool]) -> None:
     """Return at the container's first 200 of /ping; raise `UserError` when there will be none."""
     deadline = time.monotonic() + seconds
-    while not _answers_ping(port):
+    while not answers_ping(port):
         if not containers.running(container):
             lines = [line for _, line in containers.printed(container) if line]
             said = lines[-1] if lines else "it printed nothing"
@@ -98,7 +98,7 @@ def options(instance: Request) -> tuple[str, ...]:
     return ("--gpus", "all") if instance.get("InstanceType") == "local_gpu" else ()
 
 
-def _answers_ping(port: int) -> bool:
+def answers_ping(port: int) -> bool:
     """Return whether GET /ping is answered with 200."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:

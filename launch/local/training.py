@@ -91,7 +91,7 @@ def restart(record: Record) -> bool:
 
 
 def metrics(record: Record) -> Iterator[Request]:
-    """Yield what the job's log lines said, oldest first: MetricName, Value, Timestamp."""
+    """Yield what the job's log lines said, oldest first: MetricName, Value, Timestamp and, of an epoch's, Epoch."""
     file = record.folder / "metrics.jsonl"
     if file.exists():
         for line in file.read_text(encoding="utf-8").splitlines(keepends=True):
@@ -100,8 +100,9 @@ def metrics(record: Record) -> Iterator[Request]:
 
 
 def final_metrics(record: Record) -> dict[str, Request]:
-    """Return each metric's last entry."""
-    return {entry["MetricName"]: entry for entry in metrics(record)}
+    """Return each metric's last entry, without Epoch, which the service has not."""
+    fields = ("MetricName", "Value", "Timestamp")
+    return {entry["MetricName"]: {field: entry[field] for field in fields} for entry in metrics(record)}
 
 
 def parse(definitions: Iterable[Request], line: str) -> Iterator[tuple[str, float]]:

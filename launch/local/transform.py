@@ -10,6 +10,7 @@ from classifier.errors import UserError
 from launch.local import containers, models, process, server
 from launch.local.files import path
 from launch.local.store import Record, Request, ServiceError, Store, now, page, refuse
+from launch.upload import visible
 
 KIND = "transform-job"
 
@@ -88,7 +89,9 @@ def _ask_about_all(record: Record, request: Request, definition: Request) -> lis
     record.update(TransformStartTime=now())
 
     source = path(request["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"])
-    files = sorted(each for each in source.rglob("*") if each.is_file()) if source.is_dir() else [source]
+    files = [source]
+    if source.is_dir():
+        files = list(visible(source))
     target = path(request["TransformOutput"]["S3OutputPath"])
     headers = {"Content-Type": request["TransformInput"].get("ContentType", "application/octet-stream")}
     if "Accept" in request["TransformOutput"]:

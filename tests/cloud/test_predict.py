@@ -12,7 +12,7 @@ import pytest
 from classifier.errors import UserError
 from launch import pictures
 from tests.cloud.conftest import Run, archive
-from tests.cloud.fake_aws import FakeAws
+from tests.cloud.fake_aws import FakeAws, Refusal
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +52,14 @@ def test_a_table_of_labels(run: Run, endpoint: None, data: Path) -> None:
         "   93.0%  test cat as image/jpeg",
         "    7.0%  other",
     ]
+
+
+def test_an_answer_of_another_form_is_shown_as_it_is(run: Run, endpoint: None, aws: FakeAws, data: Path) -> None:
+    aws.container = lambda body, content_type: (200, {"predictions": [{"breed": "beagle"}]})
+    done = run("predict", data / "test" / "cat")
+    assert done.out.splitlines()[1] == '  {"breed": "beagle"}'
+    aws.container = lambda body, content_type: (200, ["beagle"])
+    assert "answer is none of this project's" in run("predict", data / "test" / "cat").err
 
 
 def test_json_for_programs(run: Run, endpoint: None, data: Path, tmp_path: Path) -> None:
@@ -189,6 +197,17 @@ def test_transform_sends_the_request_and_collects_the_answers(
         ("cat/0.jpg", "cat", 0.8),
         ("dog/0.jpg", "dog", 0.8),
     ]
+    assert client("sagemaker").list_models()["Models"] == []
+
+
+def test_a_refused_transform_leaves_no_model(
+    run: Run, aws: FakeAws, data: Path, tmp_path: Path, client: Callable[[str], Any]
+) -> None:
+    archive(tmp_path / "model.tar.gz", {"model.json": b"{}"})
+    aws.script(
+        "CreateTransformJob", Refusal("ResourceLimitExceeded", "The account-level service limit is 0 Instances.")
+    )
+    assert "Service Quotas" in run("transform", "--model", "./model.tar.gz", "--data", data).sentence
     assert client("sagemaker").list_models()["Models"] == []
 
 

@@ -216,12 +216,13 @@ def test_a_search_without_a_good_trial(run: Run, aws: FakeAws, data: Path) -> No
         ("strategy: Grid\nhyperparameters: {lr: {min: 0.1, max: 1}}", "Grid tries lists only"),
         ("strategy: Hyperband\nearly-stopping: true\nhyperparameters: {lr: [0.1, 1]}", "Hyperband stops trials itself"),
         ("strategy: Hyperband\nhyperparameters: {epochs: [1, 2]}", "Hyperband deals out the epochs"),
+        ("objective: test_accuracy\nhyperparameters: {lr: [0.1, 1]}", "there is no objective 'test_accuracy'"),
         (
             "objective: val_accuracy\nhyperparameters: {lr: [0.1, 1]}",
             "there is no objective 'val_accuracy'; did you mean",
         ),
         ("max_jobs: 3\nhyperparameters: {lr: [0.1, 1]}", "there is no field 'max_jobs'; did you mean 'max-jobs'?"),
-        ("max-jobs: 1\nhyperparameters: {lr: [0.1, 1]}", "parallel-jobs is 2 and above max-jobs, 1"),
+        ("max-jobs: 1\nhyperparameters: {lr: [0.1, 1]}", "parallel-jobs is 2 and above max-jobs, 1; lower it"),
         ("max-jobs: lots\nhyperparameters: {lr: [0.1, 1]}", "max-jobs is 'lots'"),
         ("max-jobs: 3", "hyperparameters is missing"),
         ("- lr", "does not hold name: value pairs"),
@@ -231,6 +232,12 @@ def test_a_wrong_search_space(run: Run, aws: FakeAws, data: Path, tmp_path: Path
     sentence = run("tune", space(tmp_path, text), "--data", data).sentence
     assert said in sentence and "space.yaml" in sentence
     assert not aws.sent("CreateHyperParameterTuningJob")
+
+
+def test_fewer_trials_than_the_file_has_at_a_time(run: Run, data: Path) -> None:
+    done = run("tune", EXAMPLES / "tune.yaml", "--data", data, "--max-jobs", 1, "--dry-run")
+    job = json.loads(done.out)["CreateHyperParameterTuningJob"]["HyperParameterTuningJobConfig"]
+    assert job["ResourceLimits"] == {"MaxNumberOfTrainingJobs": 1, "MaxParallelTrainingJobs": 1}
 
 
 def test_what_is_searched_cannot_be_set(run: Run, data: Path) -> None:

@@ -491,12 +491,13 @@ def test_a_transform_job_with_one_bad_picture(local: Local, artifact: str, pictu
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "good.jpg").write_bytes(picture)
     (tmp_path / "data" / "bad.jpg").write_text("no picture")
+    (tmp_path / "data" / ".DS_Store").write_text("litter, which is not sent")
     local.sagemaker.create_model(**requests.model("mixed", engine.image("serve"), engine.role(), artifact))
     source, target = engine.place(str(tmp_path / "data"), "", send=True), f"{(tmp_path / 'answers').as_uri()}/"
     local.sagemaker.create_transform_job(**requests.transform_job("mixed", "mixed", source, target, "local"))
     job = local.ended("TransformJob", "mixed")
     assert job["TransformJobStatus"] == "Failed"
-    assert "bad.jpg" in job["FailureReason"]
+    assert "bad.jpg" in job["FailureReason"] and "DS_Store" not in job["FailureReason"]
     assert [file.name for file in engine.fetch(target, tmp_path / "fetched")] == ["good.jpg.out"]
     local.sagemaker.delete_model(ModelName="mixed")
 

@@ -70,6 +70,26 @@ def test_train_stop_resume_serve_predict(machine: Any, pictures: Path) -> None:
     assert machine.press_ctrl_c(server) == 0, machine.log
 
 
+def test_a_head_and_the_features_alone(machine: Any, pictures: Path, real_data: Path) -> None:
+    weights = real_data / "weights" / "mobilenet_v2-9dda7561.pth"
+    head = (
+        "local_test/train_local.sh",
+        "--data",
+        pictures,
+        "--weights",
+        weights,
+        "--out",
+        "out",
+        *SMALL,
+        "export=false",
+    )
+    assert machine.run(*head, "extract-only=true") == 0, machine.log
+    assert machine.log.splitlines()[-1] == f"the features are in {machine.folder}/out/checkpoints/features"
+    assert machine.run(*head) == 0, machine.log
+    assert machine.log.splitlines()[-1].startswith(f"the model is in {machine.folder}/out/model, ")
+    assert (machine.folder / "out" / "checkpoints" / "features").is_dir()
+
+
 def test_hyperparameters_reach_the_job_and_a_wrong_one_is_told(machine: Any, pictures: Path) -> None:
     script = machine.start(
         "local_test/train_local.sh", "--data", pictures, "--out", "out", "epoch=3", 'arch="resnet18"'

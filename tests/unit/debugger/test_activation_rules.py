@@ -1,10 +1,12 @@
-"""Dead ReLUs and poor initialisation: hand-computed layers."""
+"""Dead and saturated activations, poor initialisation, images: hand-computed layers."""
 
 import numpy as np
 import pytest
 
-from debugger.rules.activations import DeadRelu, PoorWeightInitialization
-from debugger.rules.base import NotApplicableError, NotRecordedError
+from debugger.rules.activations import DeadRelu, SaturatedActivation
+from debugger.rules.base import NotApplicableError, NotRecordedError, ParameterError
+from debugger.rules.images import CheckInputImages
+from debugger.rules.initialization import PoorWeightInitialization
 from tests.unit.debugger.conftest import Judge
 from tests.unit.debugger.jobs import EVAL, LOSS, TRAIN
 
@@ -108,3 +110,72 @@ def test_only_the_first_training_steps_are_judged(judge: Judge) -> None:
     assert not judge(PoorWeightInitialization, [(good, TRAIN)] * 10 + [(bad, TRAIN)]).findings
     assert judge(PoorWeightInitialization, [(good, TRAIN)] * 10 + [(bad, TRAIN)], steps="11").findings
     assert not judge(PoorWeightInitialization, [(bad, EVAL), (good, TRAIN)]).findings
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "fires"),
+    [
+        ("tanh_input_0", 9.4998, False),
+        ("tanh_input_0", 9.5, True),
+        ("tanh_input_0", -9.5, True),
+        ("gate.sigmoid_input_0", 16.9, False),
+        ("gate.sigmoid_input_0", 17.0, True),
+        ("gate.sigmoid_input_0", -22.9, False),
+        ("gate.sigmoid_input_0", -23.1, True),
+    ],
+)
+@pytest.mark.parametrize("reduced", [False, True])
+def test_inputs_beyond_the_extremes_saturate(judge, name, value, fires, reduced):
+    rule = judge(SaturatedActivation, [({name: np.full((4, 3), value)}, TRAIN)], reduced=reduced)
+    assert [finding.value for finding in rule.findings] == ([100.0] if fires else [])
+
+
+@pytest.mark.parametrize(("saturated", "fires"), [(5, False), (6, True)])
+def test_more_than_half_of_a_layer_is_saturated(judge, saturated, fires):
+    values = np.zeros((2, 10))
+    values[:, :saturated] = [[20], [-20]]  # first beyond the one extreme, then beyond the other
+    assert bool(judge(SaturatedActivation, [({"tanh_input_0": values}, TRAIN)]).findings) is fires
+
+
+@pytest.mark.parametrize(("active", "fires"), [(0, True), (1, False), (2, False)])
+def test_a_unit_is_saturated_below_one_per_cent_of_activity(judge, active, fires):
+    values = np.full((100, 4), 20.0)
+    values[:active] = 0
+    assert bool(judge(SaturatedActivation, [({"tanh_input_0": values}, TRAIN)]).findings) is fires
+
+
+def test_reductions_of_a_layer_within_the_extremes_tell_nothing_of_its_units(judge: Judge) -> None:
+    rule = judge(SaturatedActivation, [({"tanh_input_0": np.array([[-20.0, 20.0]])}, TRAIN)], reduced=True)
+    with pytest.raises(NotRecordedError, match="not recorded, only layers' reductions"):
+        rule.check()
+
+
+IMAGES = "ResNet_input_0"
+
+
+@pytest.mark.parametrize(("mean", "fires"), [(0.19, False), (0.21, True), (-0.21, True), (0.0, False)])
+def test_a_channel_whose_mean_is_not_zero(judge, mean, fires):
+    images = np.zeros((250, 3, 2, 2))
+    images[:, 1] = mean + np.array([[-1.0, 1.0], [1.0, -1.0]])
+    rule = judge(CheckInputImages, [({IMAGES: images}, TRAIN)] * 2, regex="_input_0$")
+    assert [(finding.step, round(finding.value, 6)) for finding in rule.findings] == ([(1, mean)] if fires else [])
+
+
+@pytest.mark.parametrize(("samples", "steps"), [(500, []), (30, [2]), (20, [1, 2]), (10, [0, 1, 2])])
+def test_the_mean_is_that_of_enough_images(judge, samples, steps):
+    seen = [({IMAGES: np.ones((10, 3, 2, 2))}, TRAIN)] * 3
+    rule = judge(CheckInputImages, seen, regex=IMAGES, threshold_samples=str(samples))
+    assert [finding.step for finding in rule.findings] == steps
+
+
+def test_channels_may_come_last_and_must_be_there(judge: Judge) -> None:
+    images = np.zeros((10, 2, 2, 3))
+    images[..., 2] = 1
+    [found] = judge(
+        CheckInputImages, [({IMAGES: images}, TRAIN)], regex=IMAGES, channel="3", threshold_samples="10"
+    ).findings
+    assert "channel 2 has a mean of 1 over 10 images" in found.detail
+    with pytest.raises(ParameterError, match=r"is \[10, 2, 2, 3\], so its channels are not at 4"):
+        judge(CheckInputImages, [({IMAGES: images}, TRAIN)], regex=IMAGES, channel=4)
+    with pytest.raises(NotRecordedError, match="Images that went into the network were not recorded"):
+        judge(CheckInputImages, [({IMAGES: images}, TRAIN)], regex=IMAGES, reduced=True).check()

@@ -58,13 +58,22 @@ class Played:
         return [each for each in self.trials if each.status["TrainingJobStatus"] == "InProgress"]
 
     def say(self, trial: Record, *values: float) -> None:
-        with (trial.folder / "metrics.jsonl").open("a") as file:
-            for value in values:
-                print(json.dumps({"MetricName": METRIC, "Value": value, "Timestamp": now()}), file=file)
+        """Report an epoch for each value."""
+        epoch = sum("Epoch" in each for each in training.metrics(trial))
+        for number, value in enumerate(values, epoch + 1):
+            self._write(trial, {"MetricName": METRIC, "Value": value, "Timestamp": now(), "Epoch": number})
 
     def end(self, trial: Record, status: str = "Completed", *values: float) -> None:
         self.say(trial, *values)
         trial.update(TrainingJobStatus=status)
+
+    def sum_up(self, trial: Record, value: float) -> None:
+        """Report the figure of the epoch that was kept, as the job does at its end."""
+        self._write(trial, {"MetricName": METRIC, "Value": value, "Timestamp": now()})
+
+    def _write(self, trial: Record, entry: dict[str, Any]) -> None:
+        with (trial.folder / "metrics.jsonl").open("a") as file:
+            print(json.dumps(entry), file=file)
 
     def run(self, value: Callable[[dict[str, str]], float]) -> None:
         """Play the whole search: each trial reports `value` of its hyperparameters."""
@@ -153,6 +162,20 @@ def test_a_trial_worse_than_the_median_is_stopped(play: NewSearch) -> None:
     described = tuning.describe(played.record)
     assert described["TrainingJobStatusCounters"]["Stopped"] == 1
     assert described["BestTrainingJob"]["FinalHyperParameterTuningJobObjectiveMetric"]["Value"] == 0.9
+
+
+def test_the_figure_of_the_epoch_kept_is_no_further_epoch(play: NewSearch) -> None:
+    limits = {"MaxNumberOfTrainingJobs": 4, "MaxParallelTrainingJobs": 1}
+    played = play(TrainingJobEarlyStoppingType="Auto", ResourceLimits=limits)
+    for _ in range(3):
+        played.search.step()
+        played.end(played.running[0], "Completed", 0.5, 0.7, 0.9)
+    played.search.step()
+    (trial,) = played.running
+    played.say(trial, 0.1, 0.1)
+    played.sum_up(trial, 0.1)
+    played.search.step()
+    assert not trial.stopping
 
 
 def test_hyperband_stops_trials_that_fall_behind(play: NewSearch) -> None:

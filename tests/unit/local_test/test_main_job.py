@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from local_test import draw
-from local_test.main_job import TrialError, Verdict, curl, hyperparameters, read_output, spread
+from local_test.main_job import TrialError, Verdict, check_room, curl, hyperparameters, make_room, read_output, spread
 
 
 def test_drawn_pictures_are_trained_from_scratch() -> None:
@@ -44,3 +44,20 @@ def test_data_without_test_pictures_is_one_sentence(tmp_path: Path) -> None:
 
 def test_curl_is_given_the_picture_as_it_is() -> None:
     assert "@/folder/a b.jpg" in curl(8080, Path("/folder/a b.jpg"))
+
+
+def test_what_an_earlier_run_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    out, data = tmp_path / "out", tmp_path / "out" / "pictures"
+    check_room(out)
+    make_room(out)
+    for folder in (data, out / "output"):
+        (folder / "deeper").mkdir(parents=True)
+    (out / "training.log").touch()
+    with pytest.raises(TrialError, match=r"pictures lies in .*out, which is emptied first; name another folder"):
+        check_room(out, data)
+    check_room(out, tmp_path, None)
+    make_room(out)
+    assert not list(out.iterdir())
+    (out / "thesis").mkdir()
+    with pytest.raises(TrialError, match="holds thesis, which no trial has left"):
+        check_room(out)

@@ -1,5 +1,6 @@
 """The forms torch computes: alike in their answers, and chosen as the environment asks."""
 
+import multiprocessing
 from dataclasses import replace
 from pathlib import Path
 
@@ -90,3 +91,14 @@ def test_a_machine_with_one_form_says_so(folder: Path) -> None:
     loaded = torch_backend.load(folder)
     only = replace(loaded, forms={"float32": loaded.forms["float32"]})
     assert backend.Model(only).choice == "chose float32: this machine computes nothing else faster"
+
+
+def test_a_worker_whose_gpu_has_failed_ends() -> None:
+    def failing(batch: object) -> object:
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    run = torch_backend._run(failing, torch.device("cpu"))  # type: ignore[arg-type]
+    worker = multiprocessing.get_context("fork").Process(target=run, args=(np.zeros((1, 3, 2, 2), np.float32),))
+    worker.start()
+    worker.join(60)
+    assert worker.exitcode == 1

@@ -97,6 +97,7 @@ def test_nested_folders_spaces_and_letters_of_any_script(draw_classes, tmp_path)
     [
         ({}, r"no training pictures.*\(it has none\)"),
         ({"validation": "train"}, r"no training pictures.*\(it has validation\)"),
+        ({"training": "train", "test": "train"}, "channels training and test do not go together; name the first train"),
         ({"training": "nowhere"}, "is not a folder"),
         ({"training": "empty"}, r"0 class folder\(s\)"),
         ({"train": "single", "validation": "single"}, r"1 class folder\(s\)"),

@@ -10,8 +10,9 @@ import torch
 
 from classifier import artifact, network
 from train import distributed
+from train.config import SettingsError
 from train.data import DataError
-from train.distributed import ALONE, join
+from train.distributed import ALONE, Group, join
 from train.features import Store
 
 
@@ -110,10 +111,15 @@ def test_hosts_with_different_pictures_are_told_so(make_run, draw_classes):
     assert all(f.startswith(DataError.__name__) and "FullyReplicated" in f for f in failures.values())
 
 
+def test_a_batch_too_small_for_all_is_told(make_run):
+    with pytest.raises(SettingsError, match="2 processes train together, so batch-size and test-batch-size must be at"):
+        replace(make_run(batch_size=1), group=Group(0, 2))()
+
+
 def test_alone_costs_nothing():
     rows = torch.arange(3)
     assert ALONE.gather(rows, rows, 3) is rows
-    assert ALONE.sum([1.5], torch.device("cpu")) == [1.5]
+    assert ALONE.sum([1.5]) == [1.5]
     assert ALONE.share("x") == "x"
     module = torch.nn.Linear(1, 1)
     assert ALONE.replicate(module) is module

@@ -1,9 +1,12 @@
 """The SageMaker entry: files under /opt/ml -> a run, and a failure file of one sentence."""
 
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
+import threading
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -39,6 +42,18 @@ def test_environment_becomes_a_run(opt_ml):
     assert (run.model, run.output) == (opt_ml / "model", opt_ml / "output" / "data")
 
 
+TWO_GPUS = """
+import sys
+from pathlib import Path
+import torch
+from train import job
+from train.stopping import StopSignal
+if __name__ == "__main__":
+    torch.cuda.device_count = lambda: 2
+    job.run(Path(sys.argv[1]), StopSignal())
+"""
+
+
 def channel(root, name):
     folder = root / "input" / "data" / name
     folder.mkdir()
@@ -60,10 +75,40 @@ def test_the_weights_channel_holds_one_file(opt_ml):
 def test_the_checkpoint_channel_is_where_a_run_begins_unless_it_has_its_own(opt_ml):
     folder = channel(opt_ml, "checkpoint")
     (folder / "checkpoint.pt").write_text("given")
-    run = job.read(opt_ml)
-    assert (run.checkpoints / "checkpoint.pt").read_text() == "given"
-    (run.checkpoints / "checkpoint.pt").write_text("own")
-    assert (job.read(opt_ml).checkpoints / "checkpoint.pt").read_text() == "own"
+    own = job.read(opt_ml).checkpoints / "checkpoint.pt"
+    job._take_checkpoint(opt_ml)
+    assert own.read_text() == "given"
+    own.write_text("own")
+    job._take_checkpoint(opt_ml)
+    assert own.read_text() == "own"
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="takes two cores")
+def test_a_host_with_two_gpus_runs_two_replicas(opt_ml):
+    write(
+        opt_ml, "resourceconfig", {"hosts": ["localhost"], "current_host": "localhost", "network_interface_name": "lo"}
+    )
+    settings = {"arch": "resnet18", "epochs": "1", "train-layers": "all", "pretrained": "false", "image-size": "32"}
+    # The profile would ask what the GPUs are called. Its replicas have processes of their own, as GPUs' have.
+    write(opt_ml, "hyperparameters", settings | {"workers": "1", "debug-interval": "0", "export": "false"})
+    program = opt_ml / "two.py"
+    program.write_text(TWO_GPUS)
+    done = subprocess.run([sys.executable, program, opt_ml], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (opt_ml / "model" / "model.safetensors").is_file()
+    assert done.stdout.count("\nepoch=1 ") == 1
+
+
+def test_a_replica_that_breaks_off_ends_the_job_with_a_reason(opt_ml, monkeypatch):
+    monkeypatch.setattr(job, "_GRACE", 0.1)
+    (opt_ml / "output").mkdir(exist_ok=True)
+    fork = multiprocessing.get_context("fork")
+    broken = [SimpleNamespace(exitcode=None), SimpleNamespace(exitcode=-9)]
+    watching = fork.Process(target=job._watch, args=(opt_ml, broken, threading.Event()))
+    watching.start()
+    watching.join(60)
+    assert watching.exitcode == 1
+    assert (opt_ml / "output" / "failure").read_text() == "a replica on another GPU broke off; the log says where"
 
 
 @pytest.mark.parametrize(
