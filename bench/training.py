@@ -151,8 +151,8 @@ def _all_layers(subject: Subject, arch: str, weights: Path, train: int) -> Resul
     return Result(
         title=f"Training all layers of {arch}" + (f" on one {gpu()}" if gpu() else ""),
         text=f"{train:,} JPEGs an epoch, batches of {batch}; the median of {epochs} epochs but the first. "
-        "Ours and the limit in a job's own precision (bfloat16 where hardware has it), the baseline in float32. Nothing is "
-        "recorded for the debugger, whose cost is a comparison of its own.",
+        "Ours and the limit in a job's own precision (bfloat16 where hardware has it), the baseline in float32. "
+        "Nothing is recorded for the debugger, whose cost is a comparison of its own.",
         unit="pictures/s",
         sides=sides,
         verdicts=[
