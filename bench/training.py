@@ -135,13 +135,13 @@ def _all_layers(subject: Subject, arch: str, weights: Path, train: int) -> Resul
         return train / median(_epoch_seconds(printed))
 
     # So short a training would consist of what is recorded at the beginning of every one.
-    ours = ("--export", "false", "--debug-interval", 0)
+    options = ("--export", "false", "--debug-interval", 0)
     names = {"today's script": "baseline", _NAME: "ours", _READY: "limit"}
     found = alternate(
         {
             "today's script": lambda: rate(_BASELINE),
-            _NAME: lambda: rate("train", *ours),
-            _READY: lambda: rate("bench.inside.ready", *ours),
+            _NAME: lambda: rate("train", *options),
+            _READY: lambda: rate("bench.inside.ready", *options),
         },
         subject.repetitions,
         subject.say,

@@ -17,7 +17,8 @@ need_image() {
 
 run_container() { # docker run's arguments; Ctrl-C sets `stopped` and reaches the container as SIGTERM, as SageMaker does
     local gpus=() client status=0
-    stopped=
+    # shellcheck disable=SC2034 # the caller reads it
+    stopped=''
     if nvidia-smi >/dev/null 2>&1; then
         gpus=(--gpus all)
     fi

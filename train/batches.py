@@ -94,7 +94,7 @@ class FeatureBatches(Batches):
         # At once for the whole epoch, because a GPU waits for what is sent to it.
         order, sizes = torch.cat(batches), [len(batch) for batch in batches]
         rows, targets = self._rows[order.to(self._rows.device)], self._targets[order.to(device)]
-        for some, truth in zip(rows.split(sizes), targets.split(sizes), strict=True):
+        for some, truth in zip(torch.split(rows, sizes), torch.split(targets, sizes), strict=True):
             yield self._features[some].to(device), truth
 
 
