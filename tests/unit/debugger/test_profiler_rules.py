@@ -55,7 +55,7 @@ def timed(seconds, mode="train", begin=None) -> Profile:
     parts = {name: np.zeros(len(seconds)) for name in profile.PHASES} | {"forward": seconds}
     begin = np.cumsum(seconds) if begin is None else column(begin)
     count = np.arange(len(seconds), dtype=float)
-    return Profile(steps=Steps(count, np.ones(len(seconds)), np.array([mode] * len(seconds)), begin, parts))
+    return Profile(steps=Steps(count, np.array([mode] * len(seconds)), begin, parts))
 
 
 def findings(rule: ProfilerRule, found: Profile):
