@@ -133,13 +133,14 @@ def artifact(launch: Launch, model: str, source: str | None = None) -> str:
         model = job["ModelArtifacts"]["S3ModelArtifacts"]
     if Path(model).is_dir():
         raise UserError(f"{model} is a folder; name the model.tar.gz in it")
-    models = model.rpartition("/")[0] if "://" in model else f"{engine.output()}/models"
+    models = f"{engine.output()}/models"
     if source is None:
-        return launch.place(model, models)
+        return launch.place(model, model if "://" in model else models)
     with tempfile.TemporaryDirectory() as scratch:
         archive = Path(model)
         if "://" in model:
             (archive,) = engine.fetch(model, Path(scratch))
+            models = model.rpartition("/")[0]  # what may read the model may read what is made of it
         return engine.place(str(repack(archive, Path(source), Path(scratch))), models, send=launch.send)
 
 
