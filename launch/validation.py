@@ -23,9 +23,11 @@ def check(operation: str, request: Request) -> None:
 
 @cache
 def _service() -> Any:
-    import botocore.session
+    # Not from a session, which the user's AWS profile may spoil: the local engine's requests are checked, too.
+    from botocore.loaders import create_loader
+    from botocore.model import ServiceModel
 
-    return botocore.session.get_session().get_service_model("sagemaker")
+    return ServiceModel(create_loader().load_service_model("sagemaker", "service-2"), "sagemaker")
 
 
 def _problems(value: Any, shape: Any, where: str) -> Iterator[str]:

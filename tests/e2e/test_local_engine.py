@@ -23,6 +23,7 @@ from botocore.validate import ParamValidator
 from classifier.errors import UserError
 from launch import requests
 from launch.local import containers
+from launch.local.files import path
 from launch.local.machine import Machine
 from local_test.draw import CLASSES, draw_picture
 
@@ -372,7 +373,7 @@ def test_trials_of_a_head_share_the_features_that_one_job_computes(
     assert json.loads((tmp_path / "best.json").read_text())["lr"] in ("0.001", "0.01"), said
     jobs = local.sagemaker.list_training_jobs(MaxResults=100)["TrainingJobSummaries"]
     (extraction,) = [each["TrainingJobName"] for each in jobs if each["TrainingJobName"].startswith("byoc-features-")]
-    kept = Path(local.describe("TrainingJob", extraction)["CheckpointConfig"]["S3Uri"].removeprefix("file://"))
+    kept = path(local.describe("TrainingJob", extraction)["CheckpointConfig"]["S3Uri"])
     (digests,) = kept.glob("features/*/digests")
     assert digests.stat().st_size == 32 * len(list(pictures.glob("*/*/*.jpg")))
     trials = [each["TrainingJobName"] for each in jobs if each["TrainingJobName"].startswith("byoc-vision-")]
@@ -380,8 +381,8 @@ def test_trials_of_a_head_share_the_features_that_one_job_computes(
     for name in trials:
         trial = local.describe("TrainingJob", name)
         channels = {each["ChannelName"]: each["DataSource"] for each in trial["InputDataConfig"]}
-        assert channels["features"]["S3DataSource"]["S3Uri"].removeprefix("file://") == f"{kept}/features/"
-        archive = Path(trial["ModelArtifacts"]["S3ModelArtifacts"].removeprefix("file://"))
+        assert path(channels["features"]["S3DataSource"]["S3Uri"]) == kept / "features"
+        archive = path(trial["ModelArtifacts"]["S3ModelArtifacts"])
         with tarfile.open(archive) as model:
             assert not [member for member in model.getnames() if "graphs" in member]
         assert not (archive.parent / "data" / "report.html").exists()
