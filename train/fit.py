@@ -88,7 +88,7 @@ class Fit:
         self.group = train.order.group
         self.replica = self.group.replicate(network)
         self.lr = learning_rate(settings)
-        self.optimizer = _optimizer(network, settings)
+        self.optimizer = _optimizer(network, settings, self.lr)
         self.precision = precision(settings)
         self._saved = self._begun = time.monotonic()
         self._losses = torch.zeros((), dtype=torch.float64, device=next(network.parameters()).device)
@@ -299,9 +299,8 @@ def _has_bfloat16() -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
-def _optimizer(network: nn.Module, settings: Settings) -> torch.optim.Optimizer:
+def _optimizer(network: nn.Module, settings: Settings, lr: float) -> torch.optim.Optimizer:
     trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    lr = learning_rate(settings)
     if settings.optimizer == "sgd":
         momentum = settings.momentum
         return torch.optim.SGD(trainable, lr, momentum, weight_decay=settings.weight_decay, fused=True)

@@ -36,7 +36,8 @@ def run(root: Path, stop: StopSignal) -> None:
     # Not as daemons, which may not start the processes that decode pictures.
     others = [get_context("spawn").Process(target=_other_replica, args=(root, i, here)) for i in range(1, here)]
     over = threading.Event()
-    threading.Thread(target=_watch, args=(root, others, over), daemon=True).start()
+    if others:
+        threading.Thread(target=_watch, args=(root, others, over), daemon=True).start()
     try:
         for process in others:
             process.start()

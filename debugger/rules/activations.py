@@ -56,7 +56,7 @@ class DeadRelu(TensorRule):
         if values is None:
             return 100.0 if self.reduced(name, step, "max") == 0 else None
         activity = values if name.startswith(ACTIVITY) else activity_of(values > 0)
-        return 100 * float(np.mean(100 * activity < self.inactivity)) if activity.size else None
+        return inactive(activity, self.inactivity)
 
     def check(self) -> None:
         """Raise `NotRecordedError` when nothing told how active units are, `NotApplicableError` when there are none."""
@@ -76,6 +76,11 @@ def activity_of(active: Array) -> Array:
         return np.asarray(active.ravel(), dtype=float)
     share: Array = np.mean(active, axis=(0, *range(2, active.ndim)))
     return share
+
+
+def inactive(activity: Array, threshold: float) -> float | None:
+    """Return how many per cent of the units are active in less than `threshold` per cent; None where there are none."""
+    return 100 * float(np.mean(100 * activity < threshold)) if activity.size else None
 
 
 class SaturatedActivation(TensorRule):
@@ -136,7 +141,7 @@ class SaturatedActivation(TensorRule):
             beyond = (greatest is not None and greatest <= low) or (least is not None and least >= high)
             return 100.0 if beyond else None
         activity = activity_of((values > low) & (values < high))
-        return 100 * float(np.mean(100 * activity < self.inactivity)) if activity.size else None
+        return inactive(activity, self.inactivity)
 
     def check(self) -> None:
         """Raise `NotRecordedError` when nothing told how saturated units are."""
