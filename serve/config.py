@@ -3,7 +3,8 @@
 from pathlib import Path
 from string import Template
 
-from serve.settings import LARGE_BODY, MB, Settings
+from serve.memory import LARGE_BODY, MB, MEDIUM_BODY
+from serve.settings import Settings
 
 #: The client's Content-Type travels to the worker under this name, for multi-model-server parses forms by itself.
 CONTENT_TYPE_HEADER = "X-Client-Content-Type"
@@ -41,8 +42,11 @@ def write(settings: Settings, runtime: Path, requests_log: str, user: str | None
         "max_request_mb": limit // MB,
         # nginx may have a thousand of them. What is longer goes to a file.
         "body_buffer_bytes": min(limit, MB, memory.total // 16384),
-        "large_body_digits": len(str(LARGE_BODY)) - 1,
-        "large_bodies": memory.large_bodies,
+        "small_digits": len(str(MEDIUM_BODY)) - 1,
+        "medium_digits": len(str(LARGE_BODY)) - 1,
+        "small": memory.small,
+        "medium": memory.medium,
+        "large": memory.large,
         "requests": memory.requests,
         "requests_log": requests_log,
         "user": f"user {user};" if user else "",

@@ -50,6 +50,8 @@ def _load(context: Any) -> None:
 
         _worker = Worker()
         _worker.load(context)
+        if "SERVE_WORKER_BYTES" in os.environ:
+            _worker.take_at_most(int(os.environ["SERVE_WORKER_BYTES"]))
     except UserError as error:
         _tell(model=context.model_name, error=str(error), trace="")
         raise

@@ -8,7 +8,8 @@ from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
-from serve.settings import MB, Settings
+from serve.memory import MB
+from serve.settings import Settings
 
 
 def command(settings: Settings, runtime: Path) -> list[str]:

@@ -12,8 +12,9 @@ import time
 from pathlib import Path
 
 from serve.control import Answer
+from serve.memory import MB, kernel_kills, used_memory
 from serve.model_server import Client
-from serve.settings import MB, Settings, kernel_kills, used_memory
+from serve.settings import Settings
 from serve.workers import Failure, Workers
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,127}", re.ASCII)
@@ -48,6 +49,7 @@ class Models:
         settings = self._settings
         if (folder / "code" / "requirements.txt").is_file():
             print("code/requirements.txt is ignored: nothing is installed when a container starts", file=sys.stderr)
+        kills = kernel_kills()
         status, answer = self._client.register(
             name, folder, settings.workers, settings.batch_size, settings.startup_timeout
         )
@@ -55,6 +57,12 @@ class Models:
             print(f"model {name}: {self._workers.wait_for_description(name)}", file=sys.stderr)
             (self._loaded / name).touch()
             return None
+        if kernel_kills() > kills:
+            return Failure(
+                f"the model does not fit into the container's memory ({settings.memory.total // MB} MB, workers: "
+                f"{settings.workers}); give it more, or take fewer workers (SAGEMAKER_MODEL_SERVER_WORKERS)",
+                status=507,
+            )
         reason = f"the model cannot be loaded ({answer.get('message', status)}); the lines above may say why"
         return self._workers.wait_for_failure(name) or Failure(reason, status=status)
 
@@ -107,22 +115,22 @@ class Models:
 
     def _load_if_it_fits(self, name: str, folder: Path) -> Failure | None:
         files = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-        used, kills = used_memory(), kernel_kills()
-        if self._settings.memory.total - used < files + self._worker_bytes + self._settings.worker_bytes:
+        used = used_memory()
+        if self._settings.memory.total - used < files + self._worker_bytes + self._settings.request_bytes:
             return self._too_large()
         failure = self.load(name, folder)
         if failure is not None:
-            return self._too_large() if kernel_kills() > kills else failure
+            return failure
         now = used_memory()
         self._worker_bytes = max(self._worker_bytes, now - used - files)
-        if self._settings.memory.total - now < self._settings.worker_bytes:
+        if self._settings.memory.total - now < self._settings.request_bytes:
             self._unload(name)
             return self._too_large()
         return None
 
     def _too_large(self) -> Failure:
         free = (self._settings.memory.total - used_memory()) // MB
-        needed = self._settings.worker_bytes // MB
+        needed = self._settings.request_bytes // MB
         return Failure(
             f"the model does not fit: {free} MB are free, and {needed} MB of them are for requests; unload another one",
             status=507,

@@ -1,5 +1,6 @@
 """What the container was told (environment) and what it was given (cores, memory, GPUs), read once at start."""
 
+import math
 import os
 import shlex
 import shutil
@@ -9,23 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from classifier.errors import UserError
-
-MB = 1024 * 1024
+from serve.memory import CGROUP, MB, Memory, read, visible_memory
 
 #: SageMaker's own limit for a real-time request.
 DEFAULT_PAYLOAD_MB = 6
 
-#: Bodies of so many bytes are admitted before they are read, as there is room for them. A power of ten: nginx.conf can
-#: only count digits.
-LARGE_BODY = 1_000_000
+#: With less memory, another worker is not worth its core.
+_LEAST_WORKER = 256 * MB
 
-#: What Java takes besides its heap and buffers; what nginx and the supervisor take; with less, one more worker is none.
-_JAVA, _OTHERS, _WORKER = 96 * MB, 64 * MB, 256 * MB
+#: Processes and threads: those of nginx, Java and the supervisor; those of a worker besides its threads that compute.
+_OTHER_THREADS, _WORKER_THREADS = 56, 4
 
 #: What `BYOC_PRECISION` may be, with the numeric forms too coarse for it. Of the others the fastest is chosen.
 PRECISIONS = {"fastest": (), "bfloat16": ("int8",), "float32": ("int8", "bfloat16", "float16")}
-
-CGROUP = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,7 @@ class Settings:
     threads: int
     batch_size: int
     max_request_bytes: int
-    memory: "Memory"
+    memory: Memory
     invocation_timeout: int
     startup_timeout: int
     precision: str
@@ -48,8 +45,13 @@ class Settings:
 
     @property
     def worker_bytes(self) -> int:
-        """The memory of a worker. Of many models nobody knows how many will be there: what a request may take."""
-        return self.memory.workers_bytes // (4 if self.multi_model else self.workers)
+        """The memory a worker may take with its model."""
+        return self.memory.workers_bytes // self.workers
+
+    @property
+    def request_bytes(self) -> int:
+        """The memory that is kept for requests where there are many models, nobody knows how many."""
+        return self.memory.workers_bytes // 4
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> "Settings":
@@ -61,8 +63,10 @@ class Settings:
         memory = Memory.divided(visible_memory(), max_request)
         # One process a core (or a GPU) and no more threads than cores: more of either only fight for the same cores.
         # Of many models few are busy at a time, so each gets one process and all cores.
-        fitting = 1 if multi_model else gpus or max(1, min(cores, memory.workers_bytes // _WORKER))
+        fitting = 1 if multi_model else gpus or max(1, min(cores, memory.workers_bytes // _LEAST_WORKER))
         workers = _number(environ, "SAGEMAKER_MODEL_SERVER_WORKERS", fitting)
+        threads = max(1, cores // workers)
+        _check_threads(_OTHER_THREADS + workers * (_WORKER_THREADS + threads))
         timeout = _number(environ, "SAGEMAKER_MODEL_SERVER_TIMEOUT", 60)
         return cls(
             port=_number(environ, "SAGEMAKER_BIND_TO_PORT", 8080),
@@ -70,7 +74,7 @@ class Settings:
             multi_model=multi_model,
             gpus=gpus,
             workers=workers,
-            threads=max(1, cores // workers),
+            threads=threads,
             # A GPU takes hardly longer for many pictures than for one, a core so many times as long.
             batch_size=_number(environ, "SAGEMAKER_MODEL_SERVER_BATCH_SIZE", 16 if gpus else 1),
             max_request_bytes=max_request,
@@ -80,31 +84,6 @@ class Settings:
             precision=_one_of(environ, "BYOC_PRECISION", tuple(PRECISIONS)),
             jvm_options=tuple(shlex.split(environ.get("SAGEMAKER_MODEL_SERVER_VMARGS", ""))),
         )
-
-
-@dataclass(frozen=True)
-class Memory:
-    """The container's memory in bytes, divided, so that what is admitted fits.
-
-    Of bodies from `LARGE_BODY` on, `large_bodies` may be there at once, from their first byte; multi-model-server may
-    hold `requests` of any size. `workers_bytes` is for all workers together.
-    """
-
-    total: int
-    heap_bytes: int
-    direct_bytes: int
-    large_bodies: int
-    requests: int
-    workers_bytes: int
-
-    @classmethod
-    def divided(cls, total: int, max_request: int) -> "Memory":
-        """Divide `total`: a 32nd is for bodies, which Java has in its heap and in buffers, up to twice."""
-        bodies = min(64, max(2, total // 32 // max_request))
-        room = 2 * bodies * max_request
-        heap, direct = 64 * MB + room, 32 * MB + room
-        rest = total - heap - direct - room // 2 - _JAVA - _OTHERS
-        return cls(total, heap, direct, bodies, bodies + room // 2 // LARGE_BODY, max(0, rest))
 
 
 def _number(environ: Mapping[str, str], name: str, default: int) -> int:
@@ -121,34 +100,30 @@ def _one_of(environ: Mapping[str, str], name: str, values: tuple[str, ...]) -> s
     return text
 
 
+def _check_threads(needed: int) -> None:
+    limit = visible_threads()
+    if limit < needed:
+        raise UserError(
+            f"the container may have {limit} processes and threads, and needs {needed}; start it with a higher "
+            "--pids-limit, or with fewer workers (SAGEMAKER_MODEL_SERVER_WORKERS)"
+        )
+
+
+def visible_threads(cgroup: Path = CGROUP) -> float:
+    """Return how many processes and threads this container may have, infinity where nothing limits them."""
+    limit = read(cgroup / "pids.max") or read(cgroup / "pids" / "pids.max")
+    return int(limit) if limit.isdigit() else math.inf
+
+
 def visible_cores(cgroup: Path = CGROUP) -> int:
     """Return how many cores this container may use at once: its CPU set, cut to its quota."""
     cores = len(os.sched_getaffinity(0))
-    quota = _read(cgroup / "cpu.max").split()  # version 2: "200000 100000" or "max 100000"
+    quota = read(cgroup / "cpu.max").split()  # version 2: "200000 100000" or "max 100000"
     if not quota:
-        quota = [_read(cgroup / "cpu" / f"cpu.cfs_{name}_us") for name in ("quota", "period")]
+        quota = [read(cgroup / "cpu" / f"cpu.cfs_{name}_us") for name in ("quota", "period")]
     if quota[0].isdigit() and quota[1].isdigit():
         cores = min(cores, max(1, int(quota[0]) // int(quota[1])))
     return cores
-
-
-def visible_memory(cgroup: Path = CGROUP) -> int:
-    """Return the bytes of memory this container may use: its limit, or else the machine's."""
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = _read(cgroup / "memory.max") or _read(cgroup / "memory" / "memory.limit_in_bytes")
-    return min(machine, int(limit)) if limit.isdigit() else machine
-
-
-def used_memory(cgroup: Path = CGROUP) -> int:
-    """Return the bytes of memory in use that the kernel cannot take back by forgetting files."""
-    used = _read(cgroup / "memory.current") or _read(cgroup / "memory" / "memory.usage_in_bytes")
-    statistics = _read(cgroup / "memory.stat") or _read(cgroup / "memory" / "memory.stat")
-    return int(used or 0) - _field(statistics, "inactive_file") - _field(statistics, "active_file")
-
-
-def kernel_kills(cgroup: Path = CGROUP) -> int:
-    """Return how many processes of this container the kernel has killed because its memory was used up."""
-    return _field(_read(cgroup / "memory.events") or _read(cgroup / "memory" / "memory.oom_control"), "oom_kill")
 
 
 def visible_gpus() -> int:
@@ -159,11 +134,3 @@ def visible_gpus() -> int:
         ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"], capture_output=True, text=True, check=False
     )
     return len(listing.stdout.splitlines()) if listing.returncode == 0 else 0
-
-
-def _field(text: str, name: str) -> int:
-    return next((int(line.split()[1]) for line in text.splitlines() if line.startswith(name + " ")), 0)
-
-
-def _read(file: Path) -> str:
-    return file.read_text().strip() if file.is_file() else ""

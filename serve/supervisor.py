@@ -18,8 +18,9 @@ from classifier.errors import UserError
 from serve import config, control, model_server, multi_model, privileges
 from serve.config import MODEL_NAME
 from serve.control import Answer
+from serve.memory import MB
 from serve.metrics import Metrics
-from serve.settings import MB, Settings
+from serve.settings import Settings
 from serve.workers import Failure, Workers
 
 #: SageMaker kills a container 30 s after SIGTERM; requests under way get most of that.
@@ -92,7 +93,7 @@ class Supervisor:
             SERVE_WORKERS_SOCKET=str(self._runtime / "workers.sock"),
             SERVE_FORMS=str(self._runtime / "forms"),
             BYOC_PRECISION=self._settings.precision,
-            SERVE_WORKER_BYTES=str(self._settings.worker_bytes),
+            **self._memory(),
         )
         self._running = {nginx: "nginx", mms: "multi-model-server"}
         threading.Thread(target=self._reap, daemon=True).start()
@@ -112,6 +113,12 @@ class Supervisor:
             raise
         finally:
             shutil.rmtree(self._runtime, ignore_errors=True)
+
+    def _memory(self) -> dict[str, str]:
+        """What a worker may take, for the workers' environment: with its model or, of many models, for a request."""
+        if self._settings.multi_model:
+            return {"SERVE_DECODING_BYTES": str(self._settings.request_bytes)}
+        return {"SERVE_WORKER_BYTES": str(self._settings.worker_bytes)}
 
     def _watch(self) -> None:
         """Return at SIGTERM; raise `UserError` when there is nothing left to serve with."""

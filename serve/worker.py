@@ -29,8 +29,12 @@ from classifier.errors import UserError
 from serve import backend, decoding, inference
 from serve.config import CONTENT_TYPE_HEADER, ERROR_HEADER, INTERNAL_ERROR
 from serve.decoding import RequestError
+from serve.memory import MB, own_memory
 
 logger = logging.getLogger(__name__)
+
+#: With less memory, in bytes, few pictures could be decoded.
+_LEAST_DECODING = 16 * MB
 
 #: Bytes of an error's JSON, which travels in a header: nginx reads 8 KB of them.
 _LONGEST_ERROR = 2000
@@ -74,6 +78,18 @@ class Worker(Transformer):  # type: ignore[misc]
         self._ours = predicted_by_us and functions == ours and isinstance(self._model, backend.Model)
         self._input_fn = self._measured.timed("decoding", self._input_fn)
         self._predict_fn = self._measured.timed("network", self._predict_fn)
+
+    def take_at_most(self, share: int) -> None:
+        """Let requests use what is left of `share` bytes of memory; raises `UserError` where that is too little."""
+        network = self._model.batch_bytes if isinstance(self._model, backend.Model) else 0
+        left = share - own_memory() - network
+        if left < _LEAST_DECODING:
+            raise UserError(
+                f"a worker has {share // MB} MB of the container's memory, and the model takes "
+                f"{(share - left) // MB} MB of them; give the container more memory, or fewer workers "
+                "(SAGEMAKER_MODEL_SERVER_WORKERS)"
+            )
+        os.environ["SERVE_DECODING_BYTES"] = str(left)
 
     @property
     def description(self) -> str:

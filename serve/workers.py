@@ -24,7 +24,7 @@ from socketserver import StreamRequestHandler
 from typing import Any
 
 from serve import control
-from serve.settings import kernel_kills
+from serve.memory import kernel_kills
 
 #: multi-model-server says that a model has loaded, or has not, at about the time its workers say so themselves.
 _REPORT_SECONDS = 5

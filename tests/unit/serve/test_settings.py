@@ -1,13 +1,16 @@
 """What the container makes of its environment and its cgroup."""
 
+import math
 import os
+from operator import mul
 from pathlib import Path
 
 import pytest
 
 from classifier.errors import UserError
 from serve import settings
-from serve.settings import LARGE_BODY, MB, Settings, kernel_kills, used_memory, visible_cores, visible_memory
+from serve.memory import LARGE_BODY, MB, MEDIUM_BODY
+from serve.settings import Settings, visible_cores, visible_threads
 
 
 @pytest.fixture
@@ -16,6 +19,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "visible_cores", lambda: 8)
     monkeypatch.setattr(settings, "visible_memory", lambda: 16 * 1024 * MB)
     monkeypatch.setattr(settings, "visible_gpus", lambda: 0)
+    monkeypatch.setattr(settings, "visible_threads", lambda: math.inf)
 
 
 @pytest.mark.usefixtures("machine")
@@ -23,7 +27,7 @@ def test_defaults() -> None:
     chosen = Settings.from_environment({})
     assert (chosen.port, chosen.model_dir, chosen.multi_model) == (8080, Path("/opt/ml/model"), False)
     assert (chosen.workers, chosen.threads) == (8, 1)
-    assert (chosen.max_request_bytes, chosen.memory.heap_bytes) == (6 * MB, 832 * MB)
+    assert (chosen.max_request_bytes, chosen.memory.heap_bytes) == (6 * MB, 1056 * MB)
     assert (chosen.invocation_timeout, chosen.startup_timeout) == (60, 600)
 
 
@@ -62,9 +66,9 @@ def test_waiting_requests_fit_the_heap() -> None:
     for megabytes in (1, 6, 100, 1000):
         chosen = Settings.from_environment({"SAGEMAKER_MAX_PAYLOAD_IN_MB": str(megabytes)})
         memory = chosen.memory
-        assert memory.large_bodies >= 2 and memory.requests > memory.large_bodies
-        largest = memory.large_bodies * chosen.max_request_bytes
-        most = largest + (memory.requests - memory.large_bodies) * LARGE_BODY
+        assert memory.large >= 1 and memory.small > memory.medium > 0
+        longest = (MEDIUM_BODY, LARGE_BODY, chosen.max_request_bytes)
+        most = sum(map(mul, (memory.small, memory.medium, memory.large), longest))
         assert most <= min(memory.heap_bytes, memory.direct_bytes)
 
 
@@ -103,26 +107,12 @@ def test_cores_are_cut_to_the_quota_of_cgroup_1(tmp_path: Path) -> None:
         assert visible_cores(tmp_path) == expected
 
 
-def test_memory_is_the_limit_or_the_machines(tmp_path: Path) -> None:
-    machine = visible_memory(tmp_path)
-    assert machine > 100 * MB
-    (tmp_path / "memory.max").write_text("max\n")
-    assert visible_memory(tmp_path) == machine
-    (tmp_path / "memory.max").write_text(f"{50 * MB}\n")
-    assert visible_memory(tmp_path) == 50 * MB
-
-
-def test_memory_that_files_only_borrow_is_not_used(tmp_path: Path) -> None:
-    assert (used_memory(tmp_path), kernel_kills(tmp_path)) == (0, 0)
-    (tmp_path / "memory.current").write_text("1000\n")
-    (tmp_path / "memory.stat").write_text("anon 600\ninactive_file 250\nactive_file 50\n")
-    (tmp_path / "memory.events").write_text("oom 5\noom_kill 2\n")
-    assert (used_memory(tmp_path), kernel_kills(tmp_path)) == (700, 2)
-
-
-def test_memory_in_use_under_cgroup_1(tmp_path: Path) -> None:
-    (tmp_path / "memory").mkdir()
-    (tmp_path / "memory" / "memory.usage_in_bytes").write_text("1000\n")
-    (tmp_path / "memory" / "memory.stat").write_text("rss 600\ninactive_file 300\nactive_file 0\n")
-    (tmp_path / "memory" / "memory.oom_control").write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 1\n")
-    assert (used_memory(tmp_path), kernel_kills(tmp_path)) == (700, 1)
+@pytest.mark.usefixtures("machine")
+def test_too_few_threads_are_told_at_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert visible_threads(tmp_path) == math.inf
+    (tmp_path / "pids").mkdir()
+    (tmp_path / "pids" / "pids.max").write_text("64\n")
+    assert visible_threads(tmp_path) == 64
+    monkeypatch.setattr(settings, "visible_threads", lambda: 64)
+    with pytest.raises(UserError, match=r"64 processes and threads, and needs 96.*--pids-limit"):
+        Settings.from_environment({})

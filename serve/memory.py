@@ -1,0 +1,81 @@
+"""The container's memory: how much there is, how it is divided, and what is in use."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+MB = 1024 * 1024
+
+CGROUP = Path("/sys/fs/cgroup")
+
+#: Bodies from so many bytes on are medium, and large ones. (Powers of ten: nginx.conf can only count digits.)
+MEDIUM_BODY, LARGE_BODY = 100_000, 1_000_000
+
+#: What Java's heap and its buffers need without a request, what it takes besides, and what nginx and the supervisor
+#: take; as seen, and a fifth more.
+_HEAP, _DIRECT, _JAVA, _OTHERS = 48 * MB, 16 * MB, 48 * MB, 32 * MB
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The container's memory in bytes, divided, so that what is admitted fits.
+
+    multi-model-server holds at most so many requests with small, with medium and with large bodies, each kind with a
+    third of its room, so that no kind keeps out another. `workers_bytes` is for all workers together.
+    """
+
+    total: int
+    heap_bytes: int
+    direct_bytes: int
+    small: int
+    medium: int
+    large: int
+    workers_bytes: int
+
+    @classmethod
+    def divided(cls, total: int, max_request: int) -> "Memory":
+        """Divide `total`: a 16th is for bodies, which Java has first in its buffers and then in its heap."""
+        large = min(64, max(1, total // 48 // max_request))
+        third = large * max_request
+        heap, direct = _HEAP + 3 * third, _DIRECT + 3 * third
+        rest = total - heap - direct - third - _JAVA - _OTHERS  # large ones wait at nginx, in files that may be memory
+        return cls(total, heap, direct, third // MEDIUM_BODY, third // LARGE_BODY, large, max(0, rest))
+
+    @property
+    def requests(self) -> int:
+        """Requests of any size."""
+        return self.small + self.medium + self.large
+
+
+def visible_memory(cgroup: Path = CGROUP) -> int:
+    """Return the bytes of memory this container may use: its limit, or else the machine's."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = read(cgroup / "memory.max") or read(cgroup / "memory" / "memory.limit_in_bytes")
+    return min(machine, int(limit)) if limit.isdigit() else machine
+
+
+def used_memory(cgroup: Path = CGROUP) -> int:
+    """Return the bytes of memory in use that the kernel cannot take back by forgetting files."""
+    used = read(cgroup / "memory.current") or read(cgroup / "memory" / "memory.usage_in_bytes")
+    statistics = read(cgroup / "memory.stat") or read(cgroup / "memory" / "memory.stat")
+    return int(used or 0) - _field(statistics, "inactive_file") - _field(statistics, "active_file")
+
+
+def kernel_kills(cgroup: Path = CGROUP) -> int:
+    """Return how many processes of this container the kernel has killed because its memory was used up."""
+    return _field(read(cgroup / "memory.events") or read(cgroup / "memory" / "memory.oom_control"), "oom_kill")
+
+
+def own_memory() -> int:
+    """Return the bytes of memory that this process alone holds: not those of files, which processes share."""
+    return 1024 * _field(Path("/proc/self/status").read_text(encoding="ascii"), "RssAnon:")
+
+
+def _field(text: str, name: str) -> int:
+    lines = (line.split() for line in text.splitlines())
+    return next((int(line[1]) for line in lines if line[0] == name), 0)
+
+
+def read(file: Path) -> str:
+    """Return what is in `file`, nothing where there is none."""
+    return file.read_text().strip() if file.is_file() else ""
