@@ -20,10 +20,9 @@ Component = dict[str, Any]
 
 MODEL_SERVER = "1.1.11"
 _NETTY, _LOG4J = "4.1.91.Final", "2.17.1"
-#: The libraries inside the jar of this version of multi-model-server, by their folder there: group, name, version. The
-#: jar itself tells the versions of netty, log4j and gson; the others are what its build files name.
+#: The libraries inside the jar of this version of multi-model-server, by their folder there (native: beside it): group,
+#: name, version. The jar itself tells the versions of netty, log4j and gson; the others are what its build files name.
 JAVA_LIBRARIES = {
-    "META-INF/native": ("io.netty", "netty-transport-native-epoll", _NETTY),
     "com/google/gson": ("com.google.code.gson", "gson", "2.8.9"),
     "com/lmax/disruptor": ("com.lmax", "disruptor", "3.4.4"),
     "io/netty/bootstrap": ("io.netty", "netty-transport", _NETTY),
@@ -35,6 +34,7 @@ JAVA_LIBRARIES = {
     "io/netty/handler/codec/http": ("io.netty", "netty-codec-http", _NETTY),
     "io/netty/resolver": ("io.netty", "netty-resolver", _NETTY),
     "io/netty/util": ("io.netty", "netty-common", _NETTY),
+    "native": ("io.netty", "netty-transport-native-epoll", _NETTY),
     "org/apache/commons/cli": ("commons-cli", "commons-cli", "1.3.1"),
     "org/apache/commons/io": ("commons-io", "commons-io", "2.6"),
     "org/apache/logging/log4j": ("org.apache.logging.log4j", "log4j-api", _LOG4J),

@@ -12,13 +12,12 @@ cd "$folder"
 jar --extract --file "$jar"
 
 # Of netty, unix sockets by way of epoll and the HTTP/1.1 codec stay. TLS, compression, DNS, proxies, all other codecs and
-# transports go, with the native libraries of other systems.
+# transports go, with the native libraries (the one that is needed is beside the jar).
 find io/netty/handler -mindepth 1 -maxdepth 1 ! -name codec -exec rm -r {} +
 find io/netty/handler/codec -mindepth 1 -maxdepth 1 -type d ! -name http -exec rm -r {} +
 find io/netty/handler/codec/http -mindepth 1 -maxdepth 1 -type d ! -name multipart -exec rm -r {} +
 rm -r io/netty/channel/{embedded,kqueue,local,nio,oio,pool,rxtx,sctp,udt} io/netty/resolver/dns
-find META-INF/native -type f ! -name '*_epoll_x86_64.so' -delete
-rm -r META-INF/native-image
+rm -r META-INF/native META-INF/native-image
 
 # Of log4j, what sends lines elsewhere than to a stream or a file, and what looks values up elsewhere.
 cd org/apache/logging/log4j/core

@@ -4,6 +4,7 @@ import os
 import sys
 
 from classifier.errors import UserError
+from serve import privileges
 from serve.settings import Settings
 from serve.supervisor import Supervisor
 
@@ -11,7 +12,9 @@ from serve.supervisor import Supervisor
 def main() -> int:
     """Serve until SIGTERM (0), or until what serving needs has failed (1, and the last line says what)."""
     try:
-        return Supervisor(Settings.from_environment(os.environ)).run()
+        settings = Settings.from_environment(os.environ)
+        privileges.give_up(settings)
+        return Supervisor(settings).run()
     except UserError as error:
         print(error, file=sys.stderr)
         return 1

@@ -57,8 +57,8 @@ class Model:
         self.enough_pixels = None if precision == "float32" else network.preprocessing.enough
         self._preprocessing = network.preprocessing
         network = replace(network, forms={name: cache(make) for name, make in network.forms.items()})
-        name, self.choice = forms.once(record, lambda: _choose(network, precision))
-        self._run = network.forms[name]()
+        self.form, self.choice = forms.once(record, lambda: _choose(network, precision))
+        self._run = network.forms[self.form]()
 
     def predict(self, batch: Batch) -> NDArray[np.float32]:
         """Return the probabilities [N, classes] of RGB pictures, or of a ready tensor [N, 3, height, width].

@@ -3,7 +3,7 @@
 from pathlib import Path
 from string import Template
 
-from serve.settings import Settings
+from serve.settings import LARGE_BODY, MB, Settings
 
 #: The client's Content-Type travels to the worker under this name, for multi-model-server parses forms by itself.
 CONTENT_TYPE_HEADER = "X-Client-Content-Type"
@@ -13,7 +13,7 @@ CONTENT_TYPE_HEADER = "X-Client-Content-Type"
 ERROR_HEADER = "X-Error"
 
 #: The status with which a worker reports its own fault. nginx makes it 500; a real 500 means that the worker died, and
-#: nginx asks another.
+#: becomes 503.
 INTERNAL_ERROR = 599
 
 #: The name a single model is registered under.
@@ -26,17 +26,26 @@ class _Template(Template):
     delimiter = "@"  # nginx has its own use for the dollar
 
 
-def write(settings: Settings, runtime: Path) -> None:
-    """Write the configuration files into `runtime`, the folder of the sockets and of all temporary files."""
+def write(settings: Settings, runtime: Path, requests_log: str, user: str | None) -> None:
+    """Write the configuration files into `runtime`, the folder of the sockets and of all temporary files.
+
+    nginx writes a line for each request to the file `requests_log`; where it is root, its worker becomes `user`.
+    """
+    memory = settings.memory
     limit = settings.max_request_bytes
     values = {
         "runtime": runtime,
         "port": settings.port,
         "model_name": MODEL_NAME,
         "max_request_bytes": limit,
-        "max_request_mb": limit // (1024 * 1024),
-        "body_buffer_bytes": min(limit, 1024 * 1024),
-        "queue_size": settings.queue_size,
+        "max_request_mb": limit // MB,
+        # nginx may have a thousand of them. What is longer goes to a file.
+        "body_buffer_bytes": min(limit, MB, memory.total // 16384),
+        "large_body_digits": len(str(LARGE_BODY)) - 1,
+        "large_bodies": memory.large_bodies,
+        "requests": memory.requests,
+        "requests_log": requests_log,
+        "user": f"user {user};" if user else "",
         "invocation_timeout": settings.invocation_timeout,
         # The worker's own alarm comes first, so that it does not go on with what nobody waits for.
         "read_timeout": settings.invocation_timeout + 5,
@@ -45,10 +54,12 @@ def write(settings: Settings, runtime: Path) -> None:
         "error_header": ERROR_HEADER,
         "error_variable": "upstream_http_" + ERROR_HEADER.lower().replace("-", "_"),
         "internal_error": INTERNAL_ERROR,
+        "not_found": "no such model is loaded, or there is nothing" if settings.multi_model else "there is nothing",
+        "predict": "POST /models/NAME/invoke" if settings.multi_model else "POST /invocations",
         "locations": "models" if settings.multi_model else "invocations",
     }
     for name in ("nginx.conf", "invocations.conf", "models.conf", "predict.conf", "mms.properties", "log4j2.xml"):
         text = (_TEMPLATES / name).read_text(encoding="utf-8")
         (runtime / name).write_text(_Template(text).substitute(values), encoding="utf-8")
-    for name in ("tmp", "forms"):
-        (runtime / name).mkdir(mode=0o700)
+    for name, mode in (("tmp", 0o700), ("forms", 0o700), ("models", 0o755)):
+        (runtime / name).mkdir(mode=mode)

@@ -1,98 +1,30 @@
-"""The supervisor's two sockets: one where workers say how they do, one that answers `/ping` and `/models`."""
+"""Servers on unix sockets, each connection in a thread of its own: what the supervisor is reached through."""
 
 import json
 import sys
 import threading
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import StreamRequestHandler, ThreadingUnixStreamServer
 from typing import Any
 
-#: multi-model-server says that a model has loaded, or has not, at about the time its workers say so themselves.
-_REPORT_SECONDS = 5
+#: A status, and an object that is sent as JSON, or a text as it is.
+Answer = tuple[int, dict[str, Any] | str]
 
 
-@dataclass(frozen=True)
-class Failure:
-    """Why a model could not be loaded: a sentence, and the trace where the sentence alone is not enough."""
-
-    sentence: str
-    trace: str = ""
-    status: int = 400
-
-
-class Workers:
-    """The workers that are alive and have loaded and warmed up their model, as they report it themselves.
-
-    A worker connects, sends one line of JSON and keeps the connection as long as it lives, so that the kernel tells of
-    its death at once, however it came.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._lock = threading.Condition()
-        self._alive: Counter[str] = Counter()
-        self._failures: dict[str, Failure] = {}
-        self._descriptions: dict[str, str] = {}
-        serve(path, self._handler())
-
-    def alive(self, model: str) -> int:
-        """Return how many workers of `model` can answer."""
-        with self._lock:
-            return self._alive[model]
-
-    def wait_for_description(self, model: str) -> str:
-        """Return what the workers of `model` say of it, once one of them is alive."""
-        with self._lock:
-            self._lock.wait_for(lambda: self._alive[model], timeout=_REPORT_SECONDS)
-            return self._descriptions.get(model, "")
-
-    def wait_for_failure(self, model: str) -> Failure | None:
-        """Return why loading `model` failed, if one of its workers says so within a few seconds."""
-        with self._lock:
-            self._lock.wait_for(lambda: model in self._failures, timeout=_REPORT_SECONDS)
-            return self._failures.pop(model, None)
-
-    def _handler(self) -> type[StreamRequestHandler]:
-        workers = self
-
-        class Handler(StreamRequestHandler):
-            def handle(self) -> None:
-                line = self.rfile.readline()
-                if not line:  # it was ended before it could say anything
-                    return
-                report = json.loads(line)
-                model = report["model"]
-                if "error" in report:
-                    with workers._lock:
-                        workers._failures[model] = Failure(report["error"], report["trace"])
-                        workers._lock.notify_all()
-                    return
-                with workers._lock:
-                    workers._descriptions[model] = report["description"]
-                    workers._alive[model] += 1
-                    workers._lock.notify_all()
-                try:
-                    self.rfile.read()
-                finally:
-                    with workers._lock:
-                        workers._alive[model] -= 1
-
-        return Handler
-
-
-def serve_http(path: Path, answer: Callable[[str, str, bytes], tuple[int, dict[str, Any]]]) -> None:
-    """Answer HTTP on the unix socket `path` with what `answer(method, path, body)` returns: a status and an object."""
+def serve_http(path: Path, answer: Callable[[str, str, bytes], Answer]) -> None:
+    """Answer HTTP on the unix socket `path` with what `answer(method, path, body)` returns."""
 
     class Handler(BaseHTTPRequestHandler):
         def _answer(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             status, content = answer(self.command, self.path, body)
-            payload = json.dumps(content).encode() + b"\n"
+            is_text = isinstance(content, str)
+            payload = content.encode() if isinstance(content, str) else json.dumps(content).encode() + b"\n"
             self.send_response(status)
-            self.send_header("Content-Type", "application/json")
+            # A text is what Prometheus reads, whose format has this type.
+            self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8" if is_text else _JSON)
             self.send_header("Content-Length", str(len(payload)))
             self.end_headers()
             if self.command != "HEAD":
@@ -105,6 +37,9 @@ def serve_http(path: Path, answer: Callable[[str, str, bytes], tuple[int, dict[s
             """Say nothing: /ping comes every few seconds."""
 
     serve(path, Handler)
+
+
+_JSON = "application/json"
 
 
 class _Server(ThreadingUnixStreamServer):

@@ -4,13 +4,14 @@ Only the standard library is imported here: whatever goes wrong beyond that is t
 user. multi-model-server would keep it to itself.
 """
 
+import contextlib
 import json
 import logging
 import os
-import signal
 import socket
 import sys
 import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from classifier.errors import UserError
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
     from serve.worker import Worker
 
 _worker: "Worker"
-_alive: socket.socket
+_supervisor: socket.socket
+
+#: Which process the kernel ends where memory is short, from -1000 to 1000: first one that loads a model, then one that
+#: has requests, and only then the programs without which nothing is answered.
+_LOADING, _SERVING = 1000, 500
 
 
 def handle(data: list[dict[str, Any]] | None, context: Any) -> list[Any]:
@@ -27,31 +32,35 @@ def handle(data: list[dict[str, Any]] | None, context: Any) -> list[Any]:
     if data is None:
         _load(context)
         return []
-    # A prediction that hangs, in whatever library, ends its worker; multi-model-server starts another.
-    signal.alarm(int(os.environ["SERVE_INVOCATION_TIMEOUT"]))
+    # The supervisor ends a worker that takes too long, in whatever library it hangs; multi-model-server starts another.
+    _tell(begin=len(data))
     try:
         return _worker.answer(data, context)
     finally:
-        signal.alarm(0)
+        _tell(end=_worker.measured())
 
 
 def _load(context: Any) -> None:
-    global _worker, _alive
+    global _worker
     _log_to_stderr()
+    _connect()
+    _may_be_killed(_LOADING)
     try:
         from serve.worker import Worker
 
         _worker = Worker()
         _worker.load(context)
     except UserError as error:
-        _report(context.model_name, error=str(error), trace="")
+        _tell(model=context.model_name, error=str(error), trace="")
         raise
     except BaseException as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         sentence = f"the model cannot be loaded ({reason}); the trace above says where"
-        _report(context.model_name, error=sentence, trace=traceback.format_exc())
+        _tell(model=context.model_name, error=sentence, trace=traceback.format_exc())
         raise
-    _alive = _report(context.model_name, description=_worker.description)
+    _may_be_killed(_SERVING)
+    told = {"description": _worker.description, "info": _worker.info}
+    _tell(model=context.model_name, starter=os.getppid(), **told)
 
 
 def _log_to_stderr() -> None:
@@ -71,9 +80,19 @@ def _log_to_stderr() -> None:
     sys.stdout = sys.stderr
 
 
-def _report(model: str, **fields: str) -> socket.socket:
-    """Tell the supervisor how this worker does. It counts the worker as alive while the connection stands."""
-    connection = socket.socket(socket.AF_UNIX)
-    connection.connect(os.environ["SERVE_WORKERS_SOCKET"])
-    connection.sendall(json.dumps({"model": model, **fields}).encode() + b"\n")
-    return connection
+def _connect() -> None:
+    """Connect to the supervisor. It counts the worker as alive while the connection stands."""
+    global _supervisor
+    _supervisor = socket.socket(socket.AF_UNIX)
+    _supervisor.connect(os.environ["SERVE_WORKERS_SOCKET"])
+
+
+def _tell(**fields: Any) -> None:
+    """Send the supervisor one of the lines that `serve.workers` names."""
+    _supervisor.sendall(json.dumps(fields).encode() + b"\n")
+
+
+def _may_be_killed(rank: int) -> None:
+    # Where the container was given a higher rank than that, only root could lower it.
+    with contextlib.suppress(PermissionError):
+        Path("/proc/self/oom_score_adj").write_text(str(rank), encoding="ascii")

@@ -17,17 +17,21 @@ def command(settings: Settings, runtime: Path) -> list[str]:
     Its own launcher forks into the background, and lets the JVM size its heap from the host's memory.
     """
     home = Path(str(distribution("multi-model-server").locate_file("")))
+    frontend = home / "mms" / "frontend"
     return [
         "java",
-        f"-Xmx{settings.heap_bytes // MB}m",
+        f"-Xmx{settings.memory.heap_bytes // MB}m",
+        f"-XX:MaxDirectMemorySize={settings.memory.direct_bytes // MB}m",
+        "-XX:+ExitOnOutOfMemoryError",  # it would go on without what it could not do; the supervisor ends the container
         "-XX:+UseSerialGC",
         "-XX:TieredStopAtLevel=1",
         "-XX:-UsePerfData",
         *settings.jvm_options,
         f"-Djava.io.tmpdir={runtime / 'tmp'}",
+        f"-Djava.library.path={frontend / 'native'}",
         f"-Dlog4j.configurationFile={runtime / 'log4j2.xml'}",
         f"-Dmodel_server_home={home}",
-        *("-cp", f"{home / 'mms' / 'frontend'}/*", "com.amazonaws.ml.mms.ModelServer"),
+        *("-cp", f"{frontend / 'mended'}:{frontend}/*", "com.amazonaws.ml.mms.ModelServer"),
         *("--python", sys.executable, "-f", str(runtime / "mms.properties")),
     ]
 
@@ -73,14 +77,6 @@ class Client:
     def unregister(self, name: str) -> tuple[int, dict[str, Any]]:
         """Stop the workers of a model and forget it."""
         return self._request("DELETE", f"/models/{name}")
-
-    def describe(self, name: str) -> tuple[int, dict[str, Any]]:
-        """Return what is known of a model."""
-        return self._request("GET", f"/models/{name}")
-
-    def list(self, query: str) -> tuple[int, dict[str, Any]]:
-        """Return the models, a page of them as `query` says."""
-        return self._request("GET", f"/models?{query}")
 
     def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
         connection = http.client.HTTPConnection("localhost")

@@ -1,30 +1,47 @@
 """Load and unload models: the one of a plain endpoint, and those SageMaker asks for at a multi-model endpoint.
 
-SageMaker sends `POST /models {"model_name", "url"}`, `GET /models`, `GET /models/NAME` and `DELETE /models/NAME`.
+SageMaker sends `POST /models {"model_name", "url"}`, `GET /models`, `GET /models/NAME` and `DELETE /models/NAME`. A
+load that does not fit into memory is answered 507: SageMaker then unloads another model, and asks again.
 """
 
 import json
 import re
 import sys
+import threading
+import time
 from pathlib import Path
-from typing import Any
 
-from serve.control import Failure, Workers
+from serve.control import Answer
 from serve.model_server import Client
-from serve.settings import Settings
+from serve.settings import MB, Settings, kernel_kills, used_memory
+from serve.workers import Failure, Workers
 
-Answer = tuple[int, dict[str, Any]]
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,127}", re.ASCII)
 
-_NAME = re.compile(r"[\w.-]{1,128}", re.ASCII)
+#: What a worker takes besides its model's files, until one has been measured.
+_WORKER = 64 * MB
+
+#: How long a model that is unloaded may go on answering what it was asked before, in seconds.
+_DRAIN = 20
+
+#: After so many seconds without work, a worker has no request that waits.
+_IDLE = 0.2
 
 
 class Models:
-    """The models of this container, kept by multi-model-server."""
+    """The models of this container, kept by multi-model-server.
 
-    def __init__(self, settings: Settings, client: Client, workers: Workers) -> None:
+    `loaded` is a folder with a file for each of them, by which nginx knows which it may be asked for.
+    """
+
+    def __init__(self, settings: Settings, client: Client, workers: Workers, loaded: Path) -> None:
         self._settings = settings
         self._client = client
         self._workers = workers
+        self._loaded = loaded
+        self._lock = threading.Lock()
+        self._folders: dict[str, str] = {}
+        self._worker_bytes = _WORKER
 
     def load(self, name: str, folder: Path) -> Failure | None:
         """Load the model in `folder`; return None once all its workers are ready, or why they are not."""
@@ -36,47 +53,97 @@ class Models:
         )
         if status < 300:
             print(f"model {name}: {self._workers.wait_for_description(name)}", file=sys.stderr)
+            (self._loaded / name).touch()
             return None
         reason = f"the model cannot be loaded ({answer.get('message', status)}); the lines above may say why"
         return self._workers.wait_for_failure(name) or Failure(reason, status=status)
 
     def answer(self, method: str, path: str, body: bytes) -> Answer:
         """Answer SageMaker's request about the models: a status and a JSON object."""
-        path, _, query = path.partition("?")
+        path = path.partition("?")[0]
+        name = path.removeprefix("/models/")
         if path == "/models" and method == "POST":
             return self._load(body)
         if path == "/models" and method == "GET":
-            return self._told(*self._client.list(query))
-        name = path.removeprefix("/models/")
+            with self._lock:
+                return 200, {"models": [_shown(*each) for each in self._folders.items()]}
         if name == path or method not in ("GET", "DELETE"):
-            return 405, {"error": f"{method} is not allowed at {path}"}
-        if not _NAME.fullmatch(name):
-            return 404, {"error": f"there is no model {name!r}"}
-        if method == "DELETE":
-            return self._told(*self._client.unregister(name))
-        status, model = self._client.describe(name)
-        if status == 200:
-            return 200, {"modelName": model["modelName"], "modelUrl": model["modelUrl"]}
-        return self._told(status, model)
+            return 405, {
+                "error": f"{method} is not allowed at this path; see SageMaker's multi-model container contract"
+            }
+        with self._lock:
+            url = self._folders.get(name)
+        if url is None:
+            return 404, {"error": f"there is no model {name[:100]!r}; load it with POST /models"}
+        return (200, _shown(name, url)) if method == "GET" else self._unload(name)
 
     def _load(self, body: bytes) -> Answer:
         try:
             request = json.loads(body)
-            name, url = str(request["model_name"]), str(request["url"])
+            name, url = request["model_name"], request["url"]
+            # multi-model-server would fetch an address, and would load any folder of the container.
+            folder = Path(url)
+            inside = folder.is_dir() and folder.resolve().is_relative_to(self._settings.model_dir.resolve())
         except (ValueError, RecursionError, KeyError, TypeError):
             return 400, {"error": 'the body is not of the form {"model_name": "...", "url": "..."}'}
-        # multi-model-server would fetch an address, and would load any folder of the container.
-        folder = Path(url)
-        if not _NAME.fullmatch(name):
-            return 400, {"error": f"{name[:100]!r} cannot name a model; use letters, digits, dot, dash and underscore"}
-        if not folder.is_dir() or not folder.resolve().is_relative_to(self._settings.model_dir.resolve()):
+        except OSError:  # no file can have such a name
+            inside = False
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            allowed = "use up to 128 letters, digits, dots, dashes and underscores, the first a letter or digit"
+            return 400, {"error": f"{str(name)[:100]!r} cannot name a model; {allowed}"}
+        if not inside:
             return 400, {"error": f"{url[:200]!r} is not a folder in {self._settings.model_dir}"}
-        failure = self.load(name, folder)
+        with self._lock:
+            if name in self._folders:
+                return 409, {"error": f"model {name} is loaded, or being loaded, already; unload it first"}
+            self._folders[name] = url
+        failure = self._load_if_it_fits(name, folder)
         if failure is None:
-            return 200, {"modelName": name, "modelUrl": url}
+            return 200, _shown(name, url)
+        with self._lock:
+            del self._folders[name]
         print(failure.trace + f"model {name}: {failure.sentence}", file=sys.stderr)
         return failure.status, {"error": failure.sentence}
 
-    @staticmethod
-    def _told(status: int, answer: dict[str, Any]) -> Answer:
-        return status, answer if status < 300 else {"error": answer.get("message", "multi-model-server gave no reason")}
+    def _load_if_it_fits(self, name: str, folder: Path) -> Failure | None:
+        files = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        used, kills = used_memory(), kernel_kills()
+        if self._settings.memory.total - used < files + self._worker_bytes + self._settings.worker_bytes:
+            return self._too_large()
+        failure = self.load(name, folder)
+        if failure is not None:
+            return self._too_large() if kernel_kills() > kills else failure
+        now = used_memory()
+        self._worker_bytes = max(self._worker_bytes, now - used - files)
+        if self._settings.memory.total - now < self._settings.worker_bytes:
+            self._unload(name)
+            return self._too_large()
+        return None
+
+    def _too_large(self) -> Failure:
+        free = (self._settings.memory.total - used_memory()) // MB
+        needed = self._settings.worker_bytes // MB
+        return Failure(
+            f"the model does not fit: {free} MB are free, and {needed} MB of them are for requests; unload another one",
+            status=507,
+        )
+
+    def _unload(self, name: str) -> Answer:
+        """Let the model answer what it has been asked, then stop its workers."""
+        (self._loaded / name).unlink()  # from now on nginx answers 404
+        deadline, idle_since = time.monotonic() + _DRAIN, time.monotonic()
+        while time.monotonic() < min(deadline, idle_since + _IDLE):
+            time.sleep(_IDLE / 20)
+            if self._workers.busy(name):
+                idle_since = time.monotonic()
+        self._workers.leave(name)
+        status, answer = self._client.unregister(name)
+        with self._lock:
+            self._folders.pop(name, None)
+        if status < 300:
+            return status, answer
+        return status, {"error": answer.get("message", "multi-model-server gave no reason")}
+
+
+def _shown(name: str, url: str) -> dict[str, str]:
+    return {"modelName": name, "modelUrl": url}

@@ -15,6 +15,13 @@ MB = 1024 * 1024
 #: SageMaker's own limit for a real-time request.
 DEFAULT_PAYLOAD_MB = 6
 
+#: Bodies of so many bytes are admitted before they are read, as there is room for them. A power of ten: nginx.conf can
+#: only count digits.
+LARGE_BODY = 1_000_000
+
+#: What Java takes besides its heap and buffers; what nginx and the supervisor take; with less, one more worker is none.
+_JAVA, _OTHERS, _WORKER = 96 * MB, 64 * MB, 256 * MB
+
 #: What `BYOC_PRECISION` may be, with the numeric forms too coarse for it. Of the others the fastest is chosen.
 PRECISIONS = {"fastest": (), "bfloat16": ("int8",), "float32": ("int8", "bfloat16", "float16")}
 
@@ -33,12 +40,16 @@ class Settings:
     threads: int
     batch_size: int
     max_request_bytes: int
-    heap_bytes: int
-    queue_size: int
+    memory: "Memory"
     invocation_timeout: int
     startup_timeout: int
     precision: str
     jvm_options: tuple[str, ...]
+
+    @property
+    def worker_bytes(self) -> int:
+        """The memory of a worker. Of many models nobody knows how many will be there: what a request may take."""
+        return self.memory.workers_bytes // (4 if self.multi_model else self.workers)
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> "Settings":
@@ -46,12 +57,12 @@ class Settings:
         base = Path(environ.get("SAGEMAKER_BASE_DIR", "/opt/ml"))
         multi_model = environ.get("SAGEMAKER_MULTI_MODEL", "false").lower() == "true"
         cores, gpus = visible_cores(), visible_gpus()
+        max_request = _number(environ, "SAGEMAKER_MAX_PAYLOAD_IN_MB", DEFAULT_PAYLOAD_MB) * MB
+        memory = Memory.divided(visible_memory(), max_request)
         # One process a core (or a GPU) and no more threads than cores: more of either only fight for the same cores.
         # Of many models few are busy at a time, so each gets one process and all cores.
-        workers = _number(environ, "SAGEMAKER_MODEL_SERVER_WORKERS", 1 if multi_model else gpus or cores)
-        max_request = _number(environ, "SAGEMAKER_MAX_PAYLOAD_IN_MB", DEFAULT_PAYLOAD_MB) * MB
-        # The front end's heap holds the requests that wait, nothing else.
-        heap = max(256 * MB, 8 * max_request, min(1024 * MB, visible_memory() // 8))
+        fitting = 1 if multi_model else gpus or max(1, min(cores, memory.workers_bytes // _WORKER))
+        workers = _number(environ, "SAGEMAKER_MODEL_SERVER_WORKERS", fitting)
         timeout = _number(environ, "SAGEMAKER_MODEL_SERVER_TIMEOUT", 60)
         return cls(
             port=_number(environ, "SAGEMAKER_BIND_TO_PORT", 8080),
@@ -63,13 +74,37 @@ class Settings:
             # A GPU takes hardly longer for many pictures than for one, a core so many times as long.
             batch_size=_number(environ, "SAGEMAKER_MODEL_SERVER_BATCH_SIZE", 16 if gpus else 1),
             max_request_bytes=max_request,
-            heap_bytes=heap,
-            queue_size=heap // 2 // max_request,
+            memory=memory,
             invocation_timeout=_number(environ, "SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS", timeout),
             startup_timeout=_number(environ, "SAGEMAKER_STARTUP_TIMEOUT", 600),
             precision=_one_of(environ, "BYOC_PRECISION", tuple(PRECISIONS)),
             jvm_options=tuple(shlex.split(environ.get("SAGEMAKER_MODEL_SERVER_VMARGS", ""))),
         )
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The container's memory in bytes, divided, so that what is admitted fits.
+
+    Of bodies from `LARGE_BODY` on, `large_bodies` may be there at once, from their first byte; multi-model-server may
+    hold `requests` of any size. `workers_bytes` is for all workers together.
+    """
+
+    total: int
+    heap_bytes: int
+    direct_bytes: int
+    large_bodies: int
+    requests: int
+    workers_bytes: int
+
+    @classmethod
+    def divided(cls, total: int, max_request: int) -> "Memory":
+        """Divide `total`: a 32nd is for bodies, which Java has in its heap and in buffers, up to twice."""
+        bodies = min(64, max(2, total // 32 // max_request))
+        room = 2 * bodies * max_request
+        heap, direct = 64 * MB + room, 32 * MB + room
+        rest = total - heap - direct - room // 2 - _JAVA - _OTHERS
+        return cls(total, heap, direct, bodies, bodies + room // 2 // LARGE_BODY, max(0, rest))
 
 
 def _number(environ: Mapping[str, str], name: str, default: int) -> int:
@@ -104,6 +139,18 @@ def visible_memory(cgroup: Path = CGROUP) -> int:
     return min(machine, int(limit)) if limit.isdigit() else machine
 
 
+def used_memory(cgroup: Path = CGROUP) -> int:
+    """Return the bytes of memory in use that the kernel cannot take back by forgetting files."""
+    used = _read(cgroup / "memory.current") or _read(cgroup / "memory" / "memory.usage_in_bytes")
+    statistics = _read(cgroup / "memory.stat") or _read(cgroup / "memory" / "memory.stat")
+    return int(used or 0) - _field(statistics, "inactive_file") - _field(statistics, "active_file")
+
+
+def kernel_kills(cgroup: Path = CGROUP) -> int:
+    """Return how many processes of this container the kernel has killed because its memory was used up."""
+    return _field(_read(cgroup / "memory.events") or _read(cgroup / "memory" / "memory.oom_control"), "oom_kill")
+
+
 def visible_gpus() -> int:
     """Return the number of GPUs the driver shows; multi-model-server asks the same program, and deals them out."""
     if shutil.which("nvidia-smi") is None:
@@ -112,6 +159,10 @@ def visible_gpus() -> int:
         ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"], capture_output=True, text=True, check=False
     )
     return len(listing.stdout.splitlines()) if listing.returncode == 0 else 0
+
+
+def _field(text: str, name: str) -> int:
+    return next((int(line.split()[1]) for line in text.splitlines() if line.startswith(name + " ")), 0)
 
 
 def _read(file: Path) -> str:

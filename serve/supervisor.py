@@ -13,12 +13,14 @@ import time
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 from classifier.errors import UserError
-from serve import config, control, model_server, multi_model
+from serve import config, control, model_server, multi_model, privileges
 from serve.config import MODEL_NAME
+from serve.control import Answer
+from serve.metrics import Metrics
 from serve.settings import MB, Settings
+from serve.workers import Failure, Workers
 
 #: SageMaker kills a container 30 s after SIGTERM; requests under way get most of that.
 DRAIN_SECONDS = 20
@@ -51,13 +53,14 @@ class Supervisor:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._runtime = Path(tempfile.mkdtemp(prefix="serve-"))
+        self._runtime = _runtime()
         # nginx, started as root, works as nobody: it may reach its two sockets in here, and see nothing else.
         self._runtime.chmod(0o711)
-        self._events: queue.SimpleQueue[Exited | Stop | control.Failure] = queue.SimpleQueue()
-        self._workers = control.Workers(self._runtime / "workers.sock")
+        self._events: queue.SimpleQueue[Exited | Stop | Failure] = queue.SimpleQueue()
+        self._metrics = Metrics()
+        self._workers = Workers(self._runtime / "workers.sock", settings.invocation_timeout, self._metrics.observe_work)
         self._client = model_server.Client(self._runtime / "mms.sock")
-        self._models = multi_model.Models(settings, self._client, self._workers)
+        self._models = multi_model.Models(settings, self._client, self._workers, self._runtime / "models")
         self._running: dict[int, str] = {}
         self._state = State.STARTING
         self._started = time.monotonic()
@@ -69,21 +72,27 @@ class Supervisor:
         Raises `UserError` with the reason when the model cannot be loaded, its workers do not come back, or one of the
         two programs ends.
         """
-        config.write(self._settings, self._runtime)
+        log, log_written = os.pipe()
+        threading.Thread(target=self._metrics.read_requests, args=(log,), daemon=True).start()
+        # The file is the pipe's, by the number that nginx inherits.
+        config.write(self._settings, self._runtime, f"/dev/fd/{log_written}", privileges.nginx_user())
         control.serve_http(self._runtime / "control.sock", self._answer)
         (self._runtime / "control.sock").chmod(0o666)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._events.put(Stop()))
-        nginx = _start(["nginx", "-e", "stderr", "-p", str(self._runtime), "-c", str(self._runtime / "nginx.conf")])
+        nginx = _start(
+            ["nginx", "-e", "stderr", "-p", str(self._runtime), "-c", str(self._runtime / "nginx.conf")], [log_written]
+        )
         mms = _start(
             model_server.command(self._settings, self._runtime),
+            [],
             # torch asks for the user's name, and fails for a user id that has none.
             USER=os.environ.get("USER", "serve"),
             OMP_NUM_THREADS=str(self._settings.threads),
             SERVE_WORKERS_SOCKET=str(self._runtime / "workers.sock"),
             SERVE_FORMS=str(self._runtime / "forms"),
             BYOC_PRECISION=self._settings.precision,
-            SERVE_INVOCATION_TIMEOUT=str(self._settings.invocation_timeout),
+            SERVE_WORKER_BYTES=str(self._settings.worker_bytes),
         )
         self._running = {nginx: "nginx", mms: "multi-model-server"}
         threading.Thread(target=self._reap, daemon=True).start()
@@ -91,10 +100,12 @@ class Supervisor:
         try:
             self._watch()
             self._stop(nginx, signal.SIGQUIT, DRAIN_SECONDS)
+            self._workers.leave()
             self._stop(mms, signal.SIGTERM, STOP_SECONDS)
             return 0
         except UserError:
             self._state = State.FAILED
+            self._workers.leave()
             # Both are silenced before the reason is told, which is then the log's last line.
             self._stop(nginx, signal.SIGKILL, STOP_SECONDS)
             self._stop(mms, signal.SIGKILL, STOP_SECONDS)
@@ -112,7 +123,7 @@ class Supervisor:
                 continue
             if isinstance(event, Stop):
                 return
-            if isinstance(event, control.Failure):
+            if isinstance(event, Failure):
                 print(event.trace, end="", file=sys.stderr)
                 raise UserError(event.sentence)
             program = self._running.pop(event.pid, None)
@@ -120,6 +131,9 @@ class Supervisor:
                 raise UserError(f"{program} ended unexpectedly ({_meaning(event.status)}); restart the container")
 
     def _check_workers(self) -> None:
+        lost = self._workers.lost_starter()
+        if lost:
+            raise UserError(f"the process that starts the workers of model {lost} has died; restart the container")
         now = time.monotonic()
         if self._state is not State.READY or self._settings.multi_model or self._workers.alive(MODEL_NAME):
             self._last_alive = now
@@ -142,14 +156,17 @@ class Supervisor:
             f"ready after {seconds:.1f} s: port {settings.port}, "
             f"{'multi-model, ' if settings.multi_model else ''}workers {settings.workers}, "
             f"threads per worker {settings.threads}, requests at once {settings.batch_size}, "
-            f"request limit {settings.max_request_bytes // MB} MB, queue {settings.queue_size}, "
-            f"timeout {settings.invocation_timeout} s, heap {settings.heap_bytes // MB} MB",
+            f"request limit {settings.max_request_bytes // MB} MB, queue {settings.memory.requests}, "
+            f"timeout {settings.invocation_timeout} s, heap {settings.memory.heap_bytes // MB} MB",
             file=sys.stderr,
         )
 
-    def _answer(self, method: str, path: str, body: bytes) -> tuple[int, dict[str, Any]]:
-        if path.partition("?")[0] == "/ping":
-            alive = self._workers.alive(MODEL_NAME)
+    def _answer(self, method: str, path: str, body: bytes) -> Answer:
+        route = path.partition("?")[0]
+        if route == "/metrics":
+            return 200, self._metrics.text(self._workers, self._runtime / "status.sock")
+        if route == "/ping":
+            alive = self._workers.alive()
             state = self._state
             if state is State.READY and not alive and not self._settings.multi_model:
                 state = State.STARTING
@@ -183,10 +200,26 @@ class Supervisor:
                     self._running.pop(event.pid, None)
 
 
-def _start(command: list[str], **environment: str) -> int:
-    """Start a program in a session of its own, out of reach of the terminal's Ctrl-C; return its process id."""
+def _runtime() -> Path:
+    try:
+        return Path(tempfile.mkdtemp(prefix="serve-"))
+    except OSError as error:
+        raise UserError(
+            f"there is no folder to write to ({error}); start the container with a writable /tmp, --tmpfs /tmp will do"
+        ) from error
+
+
+def _start(command: list[str], inherited: list[int], **environment: str) -> int:
+    """Start a program in a session of its own, out of reach of the terminal's Ctrl-C; return its process id.
+
+    It inherits the file descriptors `inherited`.
+    """
     program = subprocess.Popen(
-        command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, start_new_session=True
+        command,
+        env={**os.environ, **environment},
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+        pass_fds=inherited,
     )
     return program.pid
 

@@ -6,8 +6,12 @@ import json
 import logging
 import os
 import sys
+import time
 import traceback
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import wraps
 from http import HTTPStatus
 from itertools import islice
 from pathlib import Path
@@ -28,6 +32,9 @@ from serve.decoding import RequestError
 
 logger = logging.getLogger(__name__)
 
+#: Bytes of an error's JSON, which travels in a header: nginx reads 8 KB of them.
+_LONGEST_ERROR = 2000
+
 
 class Functions(DefaultInferenceHandler):  # type: ignore[misc]
     """Our functions, under the names by which the transformer looks for what the user's module leaves out."""
@@ -43,10 +50,12 @@ class Worker(Transformer):  # type: ignore[misc]
     """Loads the model once, then answers one request at a time, or as many as multi-model-server hands it at once."""
 
     _input_fn: Any
+    _predict_fn: Any
 
     def __init__(self) -> None:
         super().__init__(Functions())
         self._threads = ThreadPoolExecutor(int(os.environ.get("OMP_NUM_THREADS", "1")))
+        self._measured = Measured()
 
     def load(self, context: Any) -> None:
         """Load and warm up the model; raises `UserError` when it, or its `code/inference.py`, cannot be used."""
@@ -63,9 +72,8 @@ class Worker(Transformer):  # type: ignore[misc]
         functions = (self._input_fn, self._predict_fn, self._output_fn)
         ours = (inference.input_fn, inference.predict_fn, inference.output_fn)
         self._ours = predicted_by_us and functions == ours and isinstance(self._model, backend.Model)
-        if self._ours:
-            enough = self._model.enough_pixels
-            self._input_fn = lambda body, content_type: decoding.decode(body, content_type, enough)
+        self._input_fn = self._measured.timed("decoding", self._input_fn)
+        self._predict_fn = self._measured.timed("network", self._predict_fn)
 
     @property
     def description(self) -> str:
@@ -74,10 +82,21 @@ class Worker(Transformer):  # type: ignore[misc]
             return f"on {self._model.device}, {self._model.choice}"
         return "made by its own model_fn"
 
+    @property
+    def info(self) -> dict[str, str]:
+        """What is known of the model, for /metrics."""
+        if isinstance(self._model, backend.Model):
+            return {"arch": self._model.arch, "form": self._model.form, "device": self._model.device}
+        return {}
+
+    def measured(self) -> dict[str, Any]:
+        """Return what was measured since the last call: seconds, and the label and probability of each picture."""
+        return self._measured.taken()
+
     def answer(self, data: list[dict[str, Any]], context: Any) -> list[Any]:
         """Return the answers to requests in their order. Each has headers and errors of its own."""
         requests = [_Request(fields, context, index) for index, fields in enumerate(data)]
-        if self._ours and len(requests) > 1:
+        if self._ours:
             return self._answer_together(requests)
         return [self._answer_alone(request) for request in requests]
 
@@ -91,34 +110,44 @@ class Worker(Transformer):  # type: ignore[misc]
         return answer
 
     def _answer_together(self, requests: list["_Request"]) -> list[Any]:
-        """Run what several requests hold through the network at once; all else is done for each by itself."""
-        decoded = [self._threads.submit(self._inputs, request) for request in requests]
-        arrays = [future.result() for future in decoded if future.exception() is None]
+        """Run what the requests hold through the network at once; all else is done for each by itself."""
+        with self._measured.time("decoding"):
+            decoded = [self._threads.submit(self._inputs, request) for request in requests]
+            arrays = [future.result() for future in decoded if future.exception() is None]
         try:
-            rows = iter(self._model.probabilities(np.concatenate(arrays)) if arrays else [])
-        except Exception:
+            with self._measured.time("network"):
+                rows = iter(self._model.probabilities(np.concatenate(arrays)) if arrays else [])
+        except Exception as error:
+            if len(requests) == 1:
+                return self._told(requests[0], error)
             logger.exception("the model failed on %d requests at once, which are now answered one by one", len(arrays))
-            return [self._answer_alone(request) for request in requests]
+            return [answer for request in requests for answer in self._answer_together([request])]
         answers: list[Any] = []
         for request, future in zip(requests, decoded, strict=True):
             try:
                 pictures = len(future.result())
                 answers.append(self._output(np.stack(list(islice(rows, pictures))), request))
             except Exception as error:
-                known = isinstance(error, BaseInferenceToolkitError)
-                told = error if known else GenericInferenceToolkitError(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
-                answers += self.handle_error(request.context, told, traceback.format_exc())
+                answers += self._told(request, error)
         return answers
 
     def _inputs(self, request: "_Request") -> NDArray[np.float32]:
         request.check()
-        return inference.inputs(self._input_fn(request.body, request.content_type), self._model)
+        batch = decoding.decode(request.body, request.content_type, self._model.enough_pixels)
+        return inference.inputs(batch, self._model)
 
     def _output(self, probabilities: NDArray[np.float32], request: "_Request") -> str:
         accept = request.accept if request.accept not in ("", ANY) else self._environment.default_accept
-        body, content_type = inference.output_fn(inference.predictions(probabilities, self._model), accept)
+        prediction = inference.predictions(probabilities, self._model)
+        body, content_type = inference.output_fn(prediction, accept)
+        self._measured.predicted += [(each["label"], each["probability"]) for each in prediction["predictions"]]
         request.context.set_response_content_type(0, content_type)
         return body
+
+    def _told(self, request: "_Request", error: Exception) -> list[str]:
+        known = isinstance(error, BaseInferenceToolkitError)
+        told = error if known else GenericInferenceToolkitError(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
+        return self.handle_error(request.context, told, "".join(traceback.format_exception(error)))
 
     @staticmethod
     def handle_error(context: Any, inference_exception: BaseInferenceToolkitError, trace: str) -> list[str]:
@@ -127,11 +156,44 @@ class Worker(Transformer):  # type: ignore[misc]
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             logger.error("%s", trace.rstrip())
             status, sentence = INTERNAL_ERROR, "the request failed inside the container; its log says why"
-        body = json.dumps({"error": " ".join(str(sentence).split())[:1000]})
+        body = _error_body(" ".join(str(sentence).split()))
         context.set_response_status(code=status, phrase="Error")
         context.set_response_content_type(0, inference.JSON)
         context.set_response_header(0, ERROR_HEADER, body)
         return [body]
+
+
+class Measured:
+    """What was measured while requests were answered: seconds by stage, and what was predicted."""
+
+    def __init__(self) -> None:
+        self.taken()
+
+    def taken(self) -> dict[str, Any]:
+        """Return it, and begin anew."""
+        taken = dict(vars(self))
+        self.decoding = self.network = 0.0
+        self.predicted: list[tuple[str, float]] = []
+        return taken
+
+    @contextmanager
+    def time(self, stage: str) -> Iterator[None]:
+        """Count the time in the block as that of `stage`."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            setattr(self, stage, getattr(self, stage) + time.perf_counter() - started)
+
+    def timed(self, stage: str, function: Any) -> Any:
+        """Return `function`, whose time is counted as that of `stage`."""
+
+        @wraps(function)
+        def run(*arguments: Any) -> Any:
+            with self.time(stage):
+                return function(*arguments)
+
+        return run
 
 
 class _Request:
@@ -153,6 +215,15 @@ class _Request:
                 self.body.decode()
             except UnicodeDecodeError as error:
                 raise RequestError(HTTPStatus.BAD_REQUEST, f"the body is not UTF-8 (byte {error.start})") from error
+
+
+def _error_body(sentence: str) -> str:
+    """Return the JSON of an error, cut so that it fits into a header whatever characters it has."""
+    body = json.dumps({"error": sentence})
+    while len(body) > _LONGEST_ERROR:
+        sentence = sentence[: len(sentence) * _LONGEST_ERROR // len(body) - 1] + "…"
+        body = json.dumps({"error": sentence})
+    return body
 
 
 def _check_module(name: str, code: Path, own: bool) -> None:

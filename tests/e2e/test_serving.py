@@ -557,7 +557,7 @@ def test_from_the_first_good_ping_on_every_request_is_answered_right(samples: Sa
         assert hammer.wrong == []
 
 
-def test_a_dead_worker_is_replaced_and_no_request_is_lost(samples: Samples) -> None:
+def test_a_dead_worker_is_replaced_and_only_what_it_worked_on_is_lost(samples: Samples) -> None:
     with container(samples.model, "--env", "SAGEMAKER_MODEL_SERVER_WORKERS=2") as endpoint:
         endpoint.wait_ready()
         with Hammer(endpoint, samples) as hammer:
@@ -567,7 +567,10 @@ def test_a_dead_worker_is_replaced_and_no_request_is_lost(samples: Samples) -> N
                 endpoint.kill(endpoint.processes("model_service_worker.py")[-1])
                 endpoint.wait_until(lambda: endpoint.request("GET", "/ping").json["workers"] < 2)
                 endpoint.wait_until(lambda: endpoint.request("GET", "/ping").json["workers"] == 2)
-        assert hammer.wrong == []
+        # Nobody knows whether that request killed it, so it is not given to the next worker.
+        assert len(hammer.wrong) <= 2
+        assert all(answer.status == 503 and "has ended" in answer.error for answer in hammer.wrong)
+        assert endpoint.logs().count("has died") == 2
         # With none left /ping says so, and requests wait for the next.
         for process in endpoint.processes("model_service_worker.py")[1:]:
             endpoint.kill(process)
@@ -726,8 +729,11 @@ def test_code_that_fails_is_answered_in_one_sentence(samples: Samples, tmp_path:
 
         for word in (b'"hang"', b'"crash"'):
             answer = endpoint.invoke(word, JSON)
-            assert answer.status in (500, 504) and answer.error
+            assert answer.status == 503 and "has ended" in answer.error
             assert endpoint.invoke(b"41", JSON).json == 42
+        lines = endpoint.logs().splitlines()
+        assert len([line for line in lines if "a request took over 2 s" in line]) == 1
+        assert len([line for line in lines if "has died while it worked on a request" in line]) == 1
 
 
 @pytest.mark.parametrize(
@@ -814,4 +820,4 @@ def test_it_runs_read_only_without_root_on_another_port(samples: Samples) -> Non
         endpoint.wait_ready()
         assert samples.is_right(endpoint.invoke(samples.picture()), "0.jpg")
         assert "workers 1, threads per worker 1" in endpoint.logs()
-        assert "heap 256 MB" in endpoint.logs()
+        assert "heap 184 MB" in endpoint.logs()

@@ -26,7 +26,7 @@ CLASSES = (
     "sys.path.insert(0, '/checkout')\n"
     "from sbom import JAVA_LIBRARIES\n"
     "jar = distribution('multi-model-server').locate_file('mms/frontend/model-server.jar')\n"
-    "names = [name for name in zipfile.ZipFile(jar).namelist() if name.endswith(('.class', '.so'))]\n"
+    "names = [name for name in zipfile.ZipFile(jar).namelist() if name.endswith('.class')]\n"
     "folders = {name.removeprefix('META-INF/versions/9/').rpartition('/')[0] for name in names}\n"
     "for folder in sorted(folders - {''}):\n"
     "    owners = [of for of in JAVA_LIBRARIES if f'{folder}/'.startswith(f'{of}/')]\n"

@@ -7,7 +7,7 @@ import pytest
 
 from classifier.errors import UserError
 from serve import settings
-from serve.settings import MB, Settings, visible_cores, visible_memory
+from serve.settings import LARGE_BODY, MB, Settings, kernel_kills, used_memory, visible_cores, visible_memory
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def test_defaults() -> None:
     chosen = Settings.from_environment({})
     assert (chosen.port, chosen.model_dir, chosen.multi_model) == (8080, Path("/opt/ml/model"), False)
     assert (chosen.workers, chosen.threads) == (8, 1)
-    assert (chosen.max_request_bytes, chosen.heap_bytes) == (6 * MB, 1024 * MB)
+    assert (chosen.max_request_bytes, chosen.memory.heap_bytes) == (6 * MB, 832 * MB)
     assert (chosen.invocation_timeout, chosen.startup_timeout) == (60, 600)
 
 
@@ -61,8 +61,23 @@ def test_the_precision_is_one_of_three() -> None:
 def test_waiting_requests_fit_the_heap() -> None:
     for megabytes in (1, 6, 100, 1000):
         chosen = Settings.from_environment({"SAGEMAKER_MAX_PAYLOAD_IN_MB": str(megabytes)})
-        assert chosen.queue_size >= 4
-        assert 2 * chosen.queue_size * chosen.max_request_bytes <= chosen.heap_bytes
+        memory = chosen.memory
+        assert memory.large_bodies >= 2 and memory.requests > memory.large_bodies
+        largest = memory.large_bodies * chosen.max_request_bytes
+        most = largest + (memory.requests - memory.large_bodies) * LARGE_BODY
+        assert most <= min(memory.heap_bytes, memory.direct_bytes)
+
+
+@pytest.mark.usefixtures("machine")
+@pytest.mark.parametrize("megabytes", [256, 300, 512, 1024, 2048, 4096, 16384])
+def test_memory_is_divided_without_rest(monkeypatch: pytest.MonkeyPatch, megabytes: int) -> None:
+    monkeypatch.setattr(settings, "visible_memory", lambda: megabytes * MB)
+    chosen = Settings.from_environment({})
+    memory = chosen.memory
+    assert memory.heap_bytes + memory.direct_bytes + memory.workers_bytes < max(megabytes, 400) * MB
+    assert chosen.workers * chosen.worker_bytes <= memory.workers_bytes
+    assert chosen.workers == 8 or chosen.workers == 1 or chosen.worker_bytes >= 256 * MB
+    assert chosen.workers * chosen.threads <= 8
 
 
 @pytest.mark.usefixtures("machine")
@@ -95,3 +110,19 @@ def test_memory_is_the_limit_or_the_machines(tmp_path: Path) -> None:
     assert visible_memory(tmp_path) == machine
     (tmp_path / "memory.max").write_text(f"{50 * MB}\n")
     assert visible_memory(tmp_path) == 50 * MB
+
+
+def test_memory_that_files_only_borrow_is_not_used(tmp_path: Path) -> None:
+    assert (used_memory(tmp_path), kernel_kills(tmp_path)) == (0, 0)
+    (tmp_path / "memory.current").write_text("1000\n")
+    (tmp_path / "memory.stat").write_text("anon 600\ninactive_file 250\nactive_file 50\n")
+    (tmp_path / "memory.events").write_text("oom 5\noom_kill 2\n")
+    assert (used_memory(tmp_path), kernel_kills(tmp_path)) == (700, 2)
+
+
+def test_memory_in_use_under_cgroup_1(tmp_path: Path) -> None:
+    (tmp_path / "memory").mkdir()
+    (tmp_path / "memory" / "memory.usage_in_bytes").write_text("1000\n")
+    (tmp_path / "memory" / "memory.stat").write_text("rss 600\ninactive_file 300\nactive_file 0\n")
+    (tmp_path / "memory" / "memory.oom_control").write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 1\n")
+    assert (used_memory(tmp_path), kernel_kills(tmp_path)) == (700, 1)

@@ -1,0 +1,174 @@
+"""The worker processes, as they report to the supervisor themselves.
+
+A worker connects to a unix socket and keeps the connection as long as it lives, so that the kernel tells of its death
+at once, however it came. It sends lines of JSON:
+
+    {"model": NAME, "starter": PID, "description": SENTENCE, "info": {…}}    it has loaded and warmed up its model; or
+    {"model": NAME, "error": SENTENCE, "trace": TEXT}                        it could not
+    {"begin": REQUESTS}, then {"end": MEASURED}                              around what it is handed at once
+"""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import struct
+import sys
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from socketserver import StreamRequestHandler
+from typing import Any
+
+from serve import control
+from serve.settings import kernel_kills
+
+#: multi-model-server says that a model has loaded, or has not, at about the time its workers say so themselves.
+_REPORT_SECONDS = 5
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a model could not be loaded: a sentence, and the trace where the sentence alone is not enough."""
+
+    sentence: str
+    trace: str = ""
+    status: int = 400
+
+
+class Workers:
+    """The workers that are alive and have loaded and warmed up their model.
+
+    One that works on a request for longer than `timeout` seconds is killed; multi-model-server starts another.
+    `ended(model, measured)` is called when something has been worked on.
+    """
+
+    def __init__(self, path: Path, timeout: float, ended: Callable[[str, dict[str, Any]], None]) -> None:
+        self._lock = threading.Condition()
+        self._timeout = timeout
+        self._ended = ended
+        self._alive: Counter[str] = Counter()
+        self._busy: Counter[str] = Counter()
+        self._starters: defaultdict[str, set[int]] = defaultdict(set)
+        self._failures: dict[str, Failure] = {}
+        self._reports: dict[str, dict[str, Any]] = {}
+        self._leaving: set[str] = set()
+        self._kernel_kills = kernel_kills()
+        #: How many have died while their model was to stay.
+        self.deaths = 0
+        control.serve(path, self._handler())
+
+    def alive(self, model: str | None = None) -> int:
+        """Return how many workers can answer, of `model` or of all models."""
+        with self._lock:
+            return self._alive.total() if model is None else self._alive[model]
+
+    def busy(self, model: str | None = None) -> int:
+        """Return how many workers are working on requests, of `model` or of all models."""
+        with self._lock:
+            return self._busy.total() if model is None else self._busy[model]
+
+    def models(self) -> dict[str, dict[str, str]]:
+        """Return the names of the models that are loaded, with what is known of each: arch, form, device."""
+        with self._lock:
+            return {model: report["info"] for model, report in self._reports.items()}
+
+    def lost_starter(self) -> str | None:
+        """Return the name of a model whose process that starts workers is gone: it will never have another one."""
+        with self._lock:
+            for model, starters in self._starters.items():
+                if not all(Path(f"/proc/{pid}").exists() for pid in starters):
+                    return model
+        return None
+
+    def leave(self, model: str | None = None) -> None:
+        """Expect the workers of `model`, or all, to end: nothing is said of it."""
+        with self._lock:
+            self._leaving |= {model} if model else set(self._reports)
+            for name in self._leaving:
+                self._starters.pop(name, None)
+                self._reports.pop(name, None)
+
+    def wait_for_description(self, model: str) -> str:
+        """Return what the workers of `model` say of it, once one of them is alive."""
+        with self._lock:
+            self._lock.wait_for(lambda: self._alive[model], timeout=_REPORT_SECONDS)
+            return str(self._reports[model]["description"]) if model in self._reports else ""
+
+    def wait_for_failure(self, model: str) -> Failure | None:
+        """Return why loading `model` failed, if one of its workers says so within a few seconds."""
+        with self._lock:
+            self._lock.wait_for(lambda: model in self._failures, timeout=_REPORT_SECONDS)
+            return self._failures.pop(model, None)
+
+    def _handler(self) -> type[StreamRequestHandler]:
+        workers = self
+
+        class Handler(StreamRequestHandler):
+            def handle(self) -> None:
+                line = self.rfile.readline()
+                if not line:  # it was ended before it could say anything
+                    return
+                report = json.loads(line)
+                if "error" in report:
+                    with workers._lock:
+                        workers._failures[report["model"]] = Failure(report["error"], report["trace"])
+                        workers._lock.notify_all()
+                    return
+                workers._follow(report, self)
+
+        return Handler
+
+    def _follow(self, report: dict[str, Any], stream: StreamRequestHandler) -> None:
+        """Watch a worker until it ends."""
+        model, pid = report["model"], _peer(stream.connection)
+        with self._lock:
+            self._leaving.discard(model)
+            self._reports[model] = report
+            self._starters[model].add(report["starter"])
+            self._alive[model] += 1
+            self._lock.notify_all()
+        busy = False
+        try:
+            # Its last line may be cut off by its death.
+            with contextlib.suppress(ConnectionError, ValueError):
+                while line := stream.rfile.readline():
+                    event = json.loads(line)
+                    busy = "begin" in event
+                    stream.connection.settimeout(self._timeout if busy else None)
+                    with self._lock:
+                        self._busy[model] += 1 if busy else -1
+                    if not busy:
+                        self._ended(model, event["end"])
+        except TimeoutError:
+            print(f"worker {pid} of model {model} is ended: a request took over {self._timeout:g} s", file=sys.stderr)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        else:
+            self._tell(model, pid, busy)
+        finally:
+            with self._lock:
+                self._alive[model] -= 1
+                self._busy[model] -= busy
+                self.deaths += model not in self._leaving
+
+    def _tell(self, model: str, pid: int, busy: bool) -> None:
+        """Say that a worker has died, and why where the kernel counts it."""
+        with self._lock:
+            if model in self._leaving:
+                return
+            kills, self._kernel_kills = self._kernel_kills, kernel_kills()
+            out_of_memory = self._kernel_kills > kills
+        while_at = " while it worked on a request" if busy else ""
+        why = ": the kernel killed it, for the container's memory was used up" if out_of_memory else ""
+        print(f"worker {pid} of model {model} has died{while_at}{why}; another one is started", file=sys.stderr)
+
+
+def _peer(connection: socket.socket) -> int:
+    """Return the id of the process at the other end."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    pid: int = struct.unpack("3i", credentials)[0]
+    return pid

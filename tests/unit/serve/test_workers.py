@@ -1,0 +1,155 @@
+"""Workers as the supervisor sees them: they come, work, hang and go."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serve import workers as module
+from serve.workers import Failure, Workers
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+class Socket:
+    """The supervisor's end, and what it was told of finished work."""
+
+    def __init__(self, path: Path, timeout: float = 60) -> None:
+        self.path = path
+        self.ended: list[tuple[str, dict[str, Any]]] = []
+        self.workers = Workers(path, timeout, lambda *told: self.ended.append(told))
+
+    def report(self, **fields: Any) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(str(self.path))
+        tell(connection, **fields)
+        return connection
+
+    def worker(self, model: str = "a", description: str = "on cpu", starter: int | None = None) -> socket.socket:
+        info = {"arch": "resnet18"}
+        return self.report(model=model, description=description, info=info, starter=starter or os.getpid())
+
+
+def tell(connection: socket.socket, **fields: Any) -> None:
+    connection.sendall(json.dumps(fields).encode() + b"\n")
+
+
+@pytest.fixture
+def supervisor(tmp_path: Path) -> Socket:
+    return Socket(tmp_path / "workers.sock")
+
+
+def test_a_worker_counts_as_long_as_its_connection_stands(supervisor: Socket) -> None:
+    workers = supervisor.workers
+    assert workers.alive("a") == 0
+    connections = [supervisor.worker() for _ in range(3)]
+    other = supervisor.worker("b", "on cuda:0")
+    eventually(lambda: (workers.alive("a"), workers.alive("b"), workers.alive()) == (3, 1, 4))
+    assert workers.wait_for_description("a") == "on cpu"
+    assert workers.wait_for_description("b") == "on cuda:0"
+    assert workers.models() == {"a": {"arch": "resnet18"}, "b": {"arch": "resnet18"}}
+    connections.pop().close()
+    eventually(lambda: workers.alive("a") == 2)
+    for connection in connections:
+        connection.close()
+    eventually(lambda: workers.alive("a") == 0)
+    assert workers.alive("b") == 1
+    other.close()
+
+
+def test_a_failure_is_told_once_and_is_no_worker(supervisor: Socket) -> None:
+    supervisor.report(model="a", error="it is broken", trace="").close()
+    assert supervisor.workers.wait_for_failure("a") == Failure("it is broken")
+    assert supervisor.workers.alive("a") == 0
+
+
+def test_what_is_worked_on_is_known_and_what_was_measured_is_passed_on(supervisor: Socket) -> None:
+    worker = supervisor.worker()
+    for _ in range(2):
+        tell(worker, begin=1)
+        eventually(lambda: supervisor.workers.busy("a") == supervisor.workers.busy() == 1)
+        tell(worker, end={"decoding": 0.5})
+        eventually(lambda: supervisor.workers.busy("a") == 0)
+    assert supervisor.ended == [("a", {"decoding": 0.5})] * 2
+    worker.close()
+
+
+@pytest.mark.parametrize("busy", [False, True])
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_death_is_told_in_a_line(
+    supervisor: Socket,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    busy: bool,
+    killed: bool,
+) -> None:
+    worker = supervisor.worker()
+    if busy:
+        tell(worker, begin=1)
+        eventually(lambda: supervisor.workers.busy("a") == 1)
+    monkeypatch.setattr(module, "kernel_kills", lambda: int(killed))
+    worker.close()
+    eventually(lambda: supervisor.workers.deaths == 1)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "of model a has died" in line
+    assert ("while it worked on a request" in line) is busy
+    assert ("memory was used up" in line) is killed
+    assert supervisor.workers.busy("a") == 0
+
+
+def test_an_end_that_was_planned_is_no_death(supervisor: Socket, capsys: pytest.CaptureFixture[str]) -> None:
+    worker = supervisor.worker()
+    eventually(lambda: supervisor.workers.alive("a") == 1)
+    supervisor.workers.leave("a")
+    worker.close()
+    eventually(lambda: supervisor.workers.alive("a") == 0)
+    assert (supervisor.workers.deaths, supervisor.workers.models()) == (0, {})
+    # When the model comes back, its workers count again.
+    supervisor.worker().close()
+    eventually(lambda: supervisor.workers.deaths == 1)
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+HANGS = """
+import json, socket, sys, time
+connection = socket.socket(socket.AF_UNIX)
+connection.connect(sys.argv[1])
+for line in ({"model": "a", "description": "", "info": {}, "starter": 1}, {"begin": 1}):
+    connection.sendall(json.dumps(line).encode() + b"\\n")
+time.sleep(1000)
+"""
+
+
+def test_a_worker_that_hangs_is_ended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    supervisor = Socket(tmp_path / "workers.sock", timeout=0.2)
+    idle = supervisor.worker()
+    with subprocess.Popen([sys.executable, "-c", HANGS, str(supervisor.path)]) as process:
+        assert process.wait(timeout=60) == -9
+    eventually(lambda: supervisor.workers.alive("a") == 1)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"worker {process.pid} of model a is ended: a request took over 0.2 s"
+    idle.close()
+
+
+def test_the_process_that_starts_workers_is_missed(supervisor: Socket) -> None:
+    with subprocess.Popen(["sleep", "1000"]) as starter:
+        worker = supervisor.worker(starter=starter.pid)
+        eventually(lambda: supervisor.workers.alive("a") == 1)
+        assert supervisor.workers.lost_starter() is None
+        starter.kill()
+    assert supervisor.workers.lost_starter() == "a"
+    supervisor.workers.leave("a")
+    assert supervisor.workers.lost_starter() is None
+    worker.close()
