@@ -26,4 +26,7 @@ rm appender/{Smtp,Socket,Syslog}* layout/{Rfc5424,Syslog,Xml}* lookup/Jndi*
 rm net/{AbstractSocket,Datagram,Mime,Smtp,SslSocket,TcpSocket}*
 cd "$folder"
 
+# Of commons-io, its reader and its writer of XML.
+rm org/apache/commons/io/{input,output}/XmlStream*
+
 jar --create --file "$jar" --no-manifest .
