@@ -47,30 +47,12 @@ JAVA_LIBRARIES = {
 
 def main(image: str) -> str:
     """Return the document about `image`, in which this runs."""
-    system = freedesktop_os_release()
+    components: dict[str, Component] = {}
+    holds: defaultdict[str, set[str]] = defaultdict(set)
+    for holder, component in _contents(image):
+        components.setdefault(component["bom-ref"], component)
+        holds[holder].add(component["bom-ref"])
     root = {"type": "container", "bom-ref": image, "name": image}
-    release = f"{system['ID']}-{system['VERSION_ID']}"
-    components = {
-        release: {
-            "type": "operating-system",
-            "bom-ref": release,
-            "name": system["ID"],
-            "version": system["VERSION_ID"],
-        }
-    }
-    holds = defaultdict(set, {image: {release}})
-    for package in _debian(release):
-        components[package["bom-ref"]] = package
-        holds[release].add(package["bom-ref"])
-    # Those of all folders, for setuptools brings others in a folder of its own.
-    folders = sorted({str(file.parent) for file in Path(sys.prefix).rglob("*.dist-info")})
-    for distribution in distributions(path=folders):
-        package = _library(distribution.name, distribution.version, _python_purl(distribution))
-        components[package["bom-ref"]] = package
-        holds[image].add(package["bom-ref"])
-        for library in (*_bundled(distribution, package["bom-ref"]), *_java(distribution)):
-            components.setdefault(library["bom-ref"], library)
-            holds[package["bom-ref"]].add(library["bom-ref"])
     document = {
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
@@ -80,6 +62,23 @@ def main(image: str) -> str:
         "dependencies": [{"ref": key, "dependsOn": sorted(holds[key])} for key in sorted(holds)],
     }
     return json.dumps(document, indent=1)
+
+
+def _contents(image: str) -> Iterator[tuple[str, Component]]:
+    """Yield everything in the image, each with the reference of what holds it."""
+    system = freedesktop_os_release()
+    name, version = system["ID"], system["VERSION_ID"]
+    release = f"{name}-{version}"
+    yield image, {"type": "operating-system", "bom-ref": release, "name": name, "version": version}
+    for package in _debian(release):
+        yield release, package
+    # Of all folders, for setuptools brings other packages in a folder of its own.
+    folders = sorted({str(file.parent) for file in Path(sys.prefix).rglob("*.dist-info")})
+    for distribution in distributions(path=folders):
+        purl = _python_purl(distribution)
+        yield image, _library(distribution.name, distribution.version, purl)
+        for library in (*_bundled(distribution, purl), *_java(distribution)):
+            yield purl, library
 
 
 def _library(name: str, version: str | None, purl: str | None, reference: str | None = None) -> Component:
