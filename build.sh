@@ -89,7 +89,7 @@ for target in "${targets[@]}"; do
     tags=(--tag "$image:latest" ${revision:+--tag "$image:$revision"})
     echo "building $image"
     SECONDS=0
-    if ! build "${options[@]}" --label "$label.title=$image" "${stage[@]}" "${tags[@]}"; then
+    if ! build "${options[@]}" --label "$label.title=$image" --build-arg "IMAGE=$image" "${stage[@]}" "${tags[@]}"; then
         echo "build.sh: $image was not built; the reason is in the lines above." >&2
         exit 1
     fi

@@ -69,7 +69,7 @@ if [[ $parts == *unit* ]]; then
     run format ruff format --check
     run shellcheck shellcheck ./*.sh ./*/*.sh .ci/run docker/serve
     run types-host mypy
-    run types-train mypy_inside train classifier train debugger bench
+    run types-train mypy_inside train classifier train debugger bench docker
     run types-serve mypy_inside serve serve
     run unit-train pytest_inside unit-train train /checkout/tests/unit/classifier /checkout/tests/unit/train \
         /checkout/tests/unit/debugger
