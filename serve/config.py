@@ -62,7 +62,15 @@ def write(settings: Settings, runtime: Path, requests_log: str, user: str | None
         "predict": "POST /models/NAME/invoke" if settings.multi_model else "POST /invocations",
         "locations": "models" if settings.multi_model else "invocations",
     }
-    for name in ("nginx.conf", "invocations.conf", "models.conf", "predict.conf", "mms.properties", "log4j2.xml"):
+    for name in (
+        "nginx.conf",
+        "control.conf",
+        "invocations.conf",
+        "models.conf",
+        "predict.conf",
+        "mms.properties",
+        "log4j2.xml",
+    ):
         text = (_TEMPLATES / name).read_text(encoding="utf-8")
         (runtime / name).write_text(_Template(text).substitute(values), encoding="utf-8")
     for name, mode in (("tmp", 0o700), ("forms", 0o700), ("models", 0o755)):

@@ -31,7 +31,7 @@ def serve_http(path: Path, answer: Callable[[str, str, bytes], Answer]) -> None:
                 self.wfile.write(payload)
 
         # The names http.server looks for.
-        do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = _answer  # noqa: N815
+        do_GET = do_HEAD = do_POST = do_DELETE = _answer  # noqa: N815
 
         def log_message(self, format: str, *args: Any) -> None:
             """Say nothing: /ping comes every few seconds."""
