@@ -51,7 +51,7 @@ def write(settings: Settings, runtime: Path, requests_log: str, user: str | None
         "requests_log": requests_log,
         "user": f"user {user};" if user else "",
         "invocation_timeout": settings.invocation_timeout,
-        # The worker's own alarm comes first, so that it does not go on with what nobody waits for.
+        # The supervisor comes first, so that no worker goes on with what nobody waits for.
         "read_timeout": settings.invocation_timeout + 5,
         "startup_timeout": settings.startup_timeout,
         "content_type_header": CONTENT_TYPE_HEADER,
@@ -62,16 +62,8 @@ def write(settings: Settings, runtime: Path, requests_log: str, user: str | None
         "predict": "POST /models/NAME/invoke" if settings.multi_model else "POST /invocations",
         "locations": "models" if settings.multi_model else "invocations",
     }
-    for name in (
-        "nginx.conf",
-        "control.conf",
-        "invocations.conf",
-        "models.conf",
-        "predict.conf",
-        "mms.properties",
-        "log4j2.xml",
-    ):
-        text = (_TEMPLATES / name).read_text(encoding="utf-8")
-        (runtime / name).write_text(_Template(text).substitute(values), encoding="utf-8")
+    for template in _TEMPLATES.iterdir():
+        text = template.read_text(encoding="utf-8")
+        (runtime / template.name).write_text(_Template(text).substitute(values), encoding="utf-8")
     for name, mode in (("tmp", 0o700), ("forms", 0o700), ("models", 0o755)):
         (runtime / name).mkdir(mode=mode)

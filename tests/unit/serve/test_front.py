@@ -1,6 +1,12 @@
-"""What nginx passes on: the HTTP parser behind it, which nobody mends any more, sees only what nginx wrote itself."""
+"""What nginx passes on, and what it answers itself.
 
+The HTTP parser behind it, which nobody mends any more, sees only what nginx wrote.
+"""
+
+import contextlib
 import http.client
+import json
+import random
 import socket
 import subprocess
 import threading
@@ -10,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from serve import config
+from serve import config, control
 from serve.settings import Settings
 
 PORT = 18080
@@ -42,6 +48,17 @@ class Front:
         (request,) = self.passed
         lines = request.decode().partition("\r\n\r\n")[0].split("\r\n")[1:]
         return {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
+
+    def raw(self, data: bytes, patience: float = 10) -> bytes:
+        """Send bytes and return all that comes back before nothing more comes."""
+        answer = b""
+        with socket.create_connection(("127.0.0.1", PORT), timeout=patience) as connection:
+            with contextlib.suppress(OSError):  # it need not read all of them
+                connection.sendall(data)
+            with contextlib.suppress(OSError):
+                while part := connection.recv(65536):
+                    answer += part
+        return answer
 
     def ask(self, *lines: str, body: bytes = b"abc") -> int:
         """Send a request as it is and return the status of the answer."""
@@ -99,3 +116,86 @@ def test_neither_forms_nor_other_protocols_are_asked_for(front: Front) -> None:
 def test_what_can_be_understood_in_two_ways_is_not_passed_on(front: Front, lines: tuple[str, ...]) -> None:
     assert front.ask(*lines) == 400
     assert not front.passed
+
+
+def error(answer: bytes) -> tuple[int, str]:
+    """Return the status and the sentence of an answer, which must be one of our form."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    content = json.loads(body or head)
+    assert list(content) == ["error"], answer
+    # Who does not say HTTP/1.x gets an answer without a head.
+    return int(head.split()[1]) if body else 0, content["error"]
+
+
+UNREADABLE = {
+    "NUL": b"\0POST /invocations HTTP/1.1\r\nHost: x\r\n\r\n",
+    "CONNECT": b"CONNECT a:80 HTTP/1.1\r\nHost: x\r\n\r\n",
+    "lower case": b"post /invocations HTTP/1.1\r\nHost: x\r\n\r\n",
+    "preface of HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "HTTP/2.0": b"GET /ping HTTP/2.0\r\nHost: x\r\n\r\n",
+    "HTTP/9.9": b"GET /ping HTTP/9.9\r\n\r\n",
+    "unknown coding": b"POST /invocations HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n",
+    "TLS": bytes.fromhex("16030100c8010000c403") + b"\n",
+    "all bytes": bytes(range(256)),
+    "HTTP/0.9": b"POST /invocations\r\n\r\n",
+    "no host": b"GET / HTTP/1.1\r\n\r\n",
+    "half an escape": b"GET /%zz HTTP/1.1\r\nHost: x\r\n\r\n",
+    "an escaped NUL": b"GET /%00 HTTP/1.1\r\nHost: x\r\n\r\n",
+    "above the root": b"GET /../../etc HTTP/1.1\r\nHost: x\r\n\r\n",
+    "negative length": b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+    "length beyond numbers": b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Length: " + b"9" * 30 + b"\r\n\r\n",
+    "bad chunk": b"POST /invocations HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("case", UNREADABLE)
+def test_what_cannot_be_read_is_told_in_json(front: Front, case: str) -> None:
+    assert error(front.raw(UNREADABLE[case])) in {(400, MALFORMED), (0, MALFORMED)}
+    assert not front.passed
+
+
+MALFORMED = "the request is not well-formed HTTP"
+
+
+def test_random_bytes_are_told_in_json(front: Front) -> None:
+    numbers = random.Random(0)
+    lines = [b"POST /invocations HTTP/1.1", b"Host: x", b"Content-Length: 0", b"Transfer-Encoding: chunked"]
+    for _ in range(200):
+        data = bytearray(b"\r\n".join([*lines[: numbers.randrange(1, 5)], b"", b""]))
+        for _ in range(numbers.randrange(1, 20)):
+            data[numbers.randrange(len(data))] = numbers.randrange(256)
+        answer = front.raw(bytes(data) + b"\r\n\r\n", patience=0.05)
+        if answer and OK not in answer and not answer.startswith(b"ok"):
+            status, sentence = error(answer[: answer.index(b"}") + 1])
+            assert sentence and (status == 0 or 400 <= status < 500)
+
+
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        (("GET /" + "a" * 100_000 + " HTTP/1.1", "Host: x"), 414),
+        (("GET / HTTP/1.1", "Host: x", "X: " + "a" * 100_000), 431),
+        (("POST /invocations HTTP/1.1", "Host: x", *(f"X-{number}: {'a' * 100}" for number in range(80))), 431),
+        (("POST /ping HTTP/1.1", "Host: x", "Content-Length: 3"), 405),
+        (("FOO /metrics HTTP/1.1", "Host: x"), 405),
+        (("GET /error HTTP/1.1", "Host: x"), 404),
+    ],
+)
+def test_what_is_refused_is_told_in_json(front: Front, lines: tuple[str, ...], status: int) -> None:
+    assert error(front.raw("\r\n".join([*lines, "Connection: close", "", "abc"]).encode()))[0] == status
+    assert not front.passed
+
+
+def test_of_long_headers_only_what_the_model_server_reads_is_passed_on(front: Front) -> None:
+    head = ["POST /invocations HTTP/1.1", "Host: x", "Content-Length: 3", "Accept: " + "b" * 2000]
+    for length in range(100, 8000, 500):
+        if front.ask(*head, "Content-Type: image/jpeg", "X: " + "a" * length) == 200:
+            assert len(front.passed.pop()) < 8192
+
+
+def test_the_supervisor_hears_no_headers(front: Front, tmp_path: Path) -> None:
+    seen = []
+    control.serve_http(tmp_path / "control.sock", lambda *request: seen.append(request) or (200, {}))
+    many = (f"X-{number}: a" for number in range(150))
+    assert front.ask("GET /ping HTTP/1.1", "Host: x", *many, body=b"") == 200
+    assert seen == [("GET", "/ping", b"")]
