@@ -74,7 +74,7 @@ def _log_to_stderr() -> None:
     def is_wanted(record: logging.LogRecord) -> bool:
         if record.name.startswith("mms"):
             return record.levelno >= logging.WARNING
-        return record.module != "model_service_worker"
+        return record.module not in ("model_service_worker", "otf_message_handler")
 
     stderr = logging.StreamHandler(sys.stderr)
     stderr.addFilter(is_wanted)

@@ -74,7 +74,8 @@ class Models:
             return self._load(body)
         if path == "/models" and method == "GET":
             with self._lock:
-                return 200, {"models": [_shown(*each) for each in self._folders.items()]}
+                loaded = [_shown(name, url) for name, url in self._folders.items() if (self._loaded / name).exists()]
+            return 200, {"models": loaded}
         if name == path or method not in ("GET", "DELETE"):
             return 405, {
                 "error": f"{method} is not allowed at this path; see SageMaker's multi-model container contract"
@@ -138,7 +139,10 @@ class Models:
 
     def _unload(self, name: str) -> Answer:
         """Let the model answer what it has been asked, then stop its workers."""
-        (self._loaded / name).unlink()  # from now on nginx answers 404
+        with self._lock:
+            if not (self._loaded / name).exists():
+                return 409, {"error": f"model {name} is being loaded, or unloaded; ask for it again when that is done"}
+            (self._loaded / name).unlink()  # from now on nginx answers 404
         deadline, idle_since = time.monotonic() + _DRAIN, time.monotonic()
         while time.monotonic() < min(deadline, idle_since + _IDLE):
             time.sleep(_IDLE / 20)
