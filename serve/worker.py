@@ -18,13 +18,15 @@ from numpy.typing import NDArray
 from sagemaker_inference.content_types import ANY, UTF8_TYPES
 from sagemaker_inference.default_inference_handler import DefaultInferenceHandler
 from sagemaker_inference.environment import Environment
-from sagemaker_inference.errors import BaseInferenceToolkitError, GenericInferenceToolkitError
+from sagemaker_inference.errors import BaseInferenceToolkitError
 from sagemaker_inference.transformer import Transformer
 
 from classifier.errors import UserError
-from serve import backend, decoding, inference
+from serve import answers, backend, decoding, inference
+from serve.answers import AnswerError, Body
 from serve.config import CONTENT_TYPE_HEADER, ERROR_HEADER, INTERNAL_ERROR
 from serve.decoding import RequestError
+from serve.settings import DEFAULT_PAYLOAD_MB, MB
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +48,7 @@ class Worker(Transformer):  # type: ignore[misc]
 
     def __init__(self) -> None:
         super().__init__(Functions())
+        self._limit = int(os.environ.get("SERVE_MAX_ANSWER_BYTES", DEFAULT_PAYLOAD_MB * MB))
         self._threads = ThreadPoolExecutor(int(os.environ.get("OMP_NUM_THREADS", "1")))
 
     def load(self, context: Any) -> None:
@@ -56,7 +59,12 @@ class Worker(Transformer):  # type: ignore[misc]
         if own:
             sys.path.insert(0, str(code))
         _check_module(Environment().module_name, code, own)
-        self.validate_and_initialize(model_dir=str(model_dir), context=context)
+        try:
+            self.validate_and_initialize(model_dir=str(model_dir), context=context)
+        except BaseException as error:
+            if isinstance(error, Exception):
+                raise
+            raise UserError(_ended(error)) from error
         predicted_by_us = self._transform_fn == self._default_transform_fn and self._predict_fn is inference.predict_fn
         if predicted_by_us and not hasattr(self._model, "probabilities"):
             raise UserError("code/inference.py has its own model_fn but no predict_fn; add one that knows its model")
@@ -81,14 +89,21 @@ class Worker(Transformer):  # type: ignore[misc]
             return self._answer_together(requests)
         return [self._answer_alone(request) for request in requests]
 
-    def _answer_alone(self, request: "_Request") -> Any:
+    def _answer_alone(self, request: "_Request") -> Body:
+        context = request.context
         try:
-            request.check()
-        except RequestError as error:
-            (answer,) = self.handle_error(request.context, error, "")
-        else:
-            (answer,) = self.transform([{"body": request.body}], request.context)
-        return answer
+            accept = self._accept(request)
+            call = (self._transform_fn, self._model, request.content(), request.content_type, accept)
+            body, content_type = answers.unpacked(self._run_handler_function(*call), accept)
+            if content_type == request.accept and not answers.is_header(accept):
+                raise RequestError(406, "the Accept header is too long, or not ASCII; name the types that are accepted")
+            context.set_response_content_type(0, content_type)
+            headers, (status, phrase) = context.get_response_headers(0), context.get_response_status(0)
+            answers.check_head(status, [*headers.keys(), *headers.values(), phrase or "OK"])
+            return answers.encoded(body, self._limit)
+        # Also sys.exit: whatever the model's own code does, the worker answers the next request.
+        except BaseException as error:
+            return self._refused(error, request)
 
     def _answer_together(self, requests: list["_Request"]) -> list[Any]:
         """Run what several requests hold through the network at once; all else is done for each by itself."""
@@ -99,39 +114,47 @@ class Worker(Transformer):  # type: ignore[misc]
         except Exception:
             logger.exception("the model failed on %d requests at once, which are now answered one by one", len(arrays))
             return [self._answer_alone(request) for request in requests]
-        answers: list[Any] = []
+        bodies: list[Any] = []
         for request, future in zip(requests, decoded, strict=True):
             try:
                 pictures = len(future.result())
-                answers.append(self._output(np.stack(list(islice(rows, pictures))), request))
+                bodies.append(self._output(np.stack(list(islice(rows, pictures))), request))
             except Exception as error:
-                known = isinstance(error, BaseInferenceToolkitError)
-                told = error if known else GenericInferenceToolkitError(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
-                answers += self.handle_error(request.context, told, traceback.format_exc())
-        return answers
+                bodies.append(self._refused(error, request))
+        return bodies
 
     def _inputs(self, request: "_Request") -> NDArray[np.float32]:
-        request.check()
-        return inference.inputs(self._input_fn(request.body, request.content_type), self._model)
+        return inference.inputs(self._input_fn(request.content(), request.content_type), self._model)
 
     def _output(self, probabilities: NDArray[np.float32], request: "_Request") -> str:
-        accept = request.accept if request.accept not in ("", ANY) else self._environment.default_accept
-        body, content_type = inference.output_fn(inference.predictions(probabilities, self._model), accept)
+        prediction = inference.predictions(probabilities, self._model)
+        body, content_type = inference.output_fn(prediction, self._accept(request))
         request.context.set_response_content_type(0, content_type)
         return body
 
+    def _accept(self, request: "_Request") -> str:
+        accept: str = request.accept if request.accept not in ("", ANY) else self._environment.default_accept
+        return accept
+
     @staticmethod
-    def handle_error(context: Any, inference_exception: BaseInferenceToolkitError, trace: str) -> list[str]:
-        """Answer `{"error": sentence}`; what is not the client's fault is logged here and not told."""
-        status, sentence = inference_exception.status_code, inference_exception.message
-        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            logger.error("%s", trace.rstrip())
-            status, sentence = INTERNAL_ERROR, "the request failed inside the container; its log says why"
+    def _refused(error: BaseException, request: "_Request") -> str:
+        """Return `{"error": sentence}`; what is not the client's fault is logged here and not told."""
+        status, sentence = INTERNAL_ERROR, "the request failed inside the container; its log says why"
+        if isinstance(error, BaseInferenceToolkitError) and error.status_code in range(400, 500):
+            status, sentence = error.status_code, error.message
+        elif isinstance(error, AnswerError):
+            logger.error("%s", error)
+        elif isinstance(error, Exception):
+            logger.error("%s", "".join(traceback.format_exception(error)).rstrip())
+        else:
+            logger.error("%s", _ended(error))
         body = json.dumps({"error": " ".join(str(sentence).split())[:1000]})
-        context.set_response_status(code=status, phrase="Error")
+        context = request.context
+        context.get_response_headers(0).clear()
+        context.set_response_status(code=int(status), phrase="Error")
         context.set_response_content_type(0, inference.JSON)
         context.set_response_header(0, ERROR_HEADER, body)
-        return [body]
+        return body
 
 
 class _Request:
@@ -146,13 +169,22 @@ class _Request:
         self.accept = headers.get("Accept") or headers.get("accept") or ""
         self.body = bytes(fields.get("body") or b"")
 
-    def check(self) -> None:
-        """Raise `RequestError` for text that is none: the transformer would take a wrong byte for a fault of ours."""
-        if self.content_type in UTF8_TYPES:
-            try:
-                self.body.decode()
-            except UnicodeDecodeError as error:
-                raise RequestError(HTTPStatus.BAD_REQUEST, f"the body is not UTF-8 (byte {error.start})") from error
+    def content(self) -> bytes | str:
+        """Return the body as the model's functions get it, decoded where its type is text.
+
+        Raises `RequestError` for text that is none.
+        """
+        if self.content_type not in UTF8_TYPES:
+            return self.body
+        try:
+            return self.body.decode()
+        except UnicodeDecodeError as error:
+            raise RequestError(HTTPStatus.BAD_REQUEST, f"the body is not UTF-8 (byte {error.start})") from error
+
+
+def _ended(error: BaseException) -> str:
+    reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    return f"the model's own code ends its process ({reason}); let it raise an Exception that says what is wrong"
 
 
 def _check_module(name: str, code: Path, own: bool) -> None:
