@@ -315,7 +315,7 @@ def _load(server: Server, bodies: Sequence[bytes]) -> Load:
     with _endpoint(server, bodies[0]) as endpoint:
         load.drive(endpoint.port, bodies, CONNECTIONS, WARM_UP)
         found = load.drive(endpoint.port, bodies, CONNECTIONS, SECONDS)
-        chosen = re.search(r"chose (\w+)", _log(endpoint))
+        chosen = re.search(r"chose ([\w ]+)", _log(endpoint))
         return replace(found, form=chosen[1] if chosen else "float32")
 
 

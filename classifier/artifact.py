@@ -11,17 +11,19 @@ The last two can be missing. Only `save` and `load` need torch.
 import json
 import os
 import shutil
+import stat
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
+from zipfile import ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
+from classifier.checks import Fields, check, is_text
 from classifier.errors import UserError
 from classifier.preprocessing import Preprocessing
 
@@ -33,6 +35,28 @@ TENSORS = "model.safetensors"
 DESCRIPTION = "model.json"
 PROBES = "probes.npz"
 GRAPHS = "cpu"
+
+#: What no file of a model exceeds: bytes of the description, labels (ImageNet has 21,841 in all), and probe pictures.
+MAX_DESCRIPTION, MAX_LABELS, MAX_PROBES = 32 * 1024 * 1024, 100_000, 64
+
+
+def _are_labels(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and 0 < len(value) <= MAX_LABELS
+        and all(is_text(label, 1000) for label in value)
+        and len(set(value)) == len(value)
+    )
+
+
+#: Other fields are for other readers.
+_FIELDS: Fields = {
+    "arch": (lambda value: is_text(value, 100), "a name"),
+    "labels": (_are_labels, f"a list of 1 to {MAX_LABELS} different texts of 1 to 1000 characters"),
+    "preprocessing": (lambda value: isinstance(value, dict), "an object"),
+    "metrics": (lambda value: isinstance(value, dict), "an object"),
+    "settings": (lambda value: isinstance(value, dict), "an object"),
+}
 
 
 class ArtifactError(UserError):
@@ -102,28 +126,40 @@ def load(folder: Path) -> Classifier:
     description = describe(folder)
     require(folder / TENSORS)
     try:
+        # torchvision knows more names, of networks for other tasks, which download weights as they are built.
+        if description.arch not in network.architectures():
+            raise ValueError(f"there is no architecture {description.arch!r}")
         net = network.build(description.arch, len(description.labels))
-        net.load_state_dict(load_file(folder / TENSORS))
-    except (ValueError, SafetensorError, RuntimeError, OSError) as error:
+        tensors = load_file(folder / TENSORS)
+        if not all(tensor.isfinite().all() for tensor in tensors.values()):
+            raise ValueError(f"{TENSORS} holds NaN or infinite values")
+        net.load_state_dict(tensors)
+    # safetensors and torch meet damaged files with every exception there is.
+    except Exception as error:
         raise damaged(error) from error
     return Classifier(**vars(description), network=net.eval())
 
 
 def describe(folder: Path) -> Description:
     """Return what the classifier in `folder` is, without its network; raises `ArtifactError` as `load` does."""
-    require(folder / DESCRIPTION)
+    file = folder / DESCRIPTION
+    require(file)
     try:
-        content = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-        if content["format_version"] != FORMAT_VERSION:
+        _check_size(file, file.stat().st_size, MAX_DESCRIPTION)
+        content = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError(f"{DESCRIPTION} is not a JSON object")
+        if content.get("format_version") != FORMAT_VERSION:
             raise ArtifactError(
-                f"{DESCRIPTION} has format {content['format_version']}, this image reads {FORMAT_VERSION}; "
+                f"{DESCRIPTION} has format {content.get('format_version')!r:.40}, this image reads {FORMAT_VERSION}; "
                 "serve it with the image version that trained it"
             )
+        check(DESCRIPTION, content, _FIELDS)
         preprocessing = Preprocessing.from_json(content["preprocessing"])
         return Description(
             content["arch"], tuple(content["labels"]), preprocessing, content["metrics"], content["settings"]
         )
-    except (KeyError, TypeError, ValueError, OSError) as error:
+    except (ValueError, RecursionError, OSError) as error:
         raise damaged(error) from error
 
 
@@ -137,27 +173,66 @@ def save_probes(probes: Probes, folder: Path) -> None:
     write_whole(folder / PROBES, write)
 
 
-def load_probes(folder: Path) -> Probes | None:
-    """Return the probes of the model in `folder`, if it has any; raises `ArtifactError` when they are damaged."""
+def load_probes(folder: Path, description: Description) -> Probes | None:
+    """Return the probes of the model in `folder`, if it has any.
+
+    Raises `ArtifactError` when they are damaged, or are not for the model of that `description`.
+    """
     file = folder / PROBES
-    if not file.is_file():
+    if not has(file):
         return None
+    side, classes = description.preprocessing.crop_size, len(description.labels)
+    limit = MAX_PROBES * 3 * side**2 + 64 * 1024
     try:
-        with np.load(file, allow_pickle=False) as arrays:
-            return Probes(arrays["pictures"], arrays["answers"])
-    except (KeyError, ValueError, OSError, EOFError, BadZipFile) as error:
+        _check_size(file, file.stat().st_size, limit)
+        with ZipFile(file) as archive:
+            # Zeros can be packed to a thousandth.
+            _check_size(file, sum(member.file_size for member in archive.infolist()), limit)
+            pictures, answers = (
+                np.lib.format.read_array(archive.open(f"{name}.npy"), allow_pickle=False)  # type: ignore[no-untyped-call]
+                for name in ("pictures", "answers")
+            )
+        if pictures.dtype != np.uint8 or pictures.shape[1:] != (3, side, side) or not len(pictures):
+            raise ValueError(f"the pictures in {PROBES} are not uint8 [N, 3, {side}, {side}]")
+        if answers.dtype != np.int64 or answers.shape != pictures.shape[:1]:
+            raise ValueError(f"the answers in {PROBES} are not int64, one for each picture")
+        if answers.min() < 0 or answers.max() >= classes:
+            raise ValueError(f"the answers in {PROBES} are not all of the {classes} classes")
+    # Readers of archives and arrays meet damaged ones with every exception there is.
+    except Exception as error:
         raise damaged(error) from error
+    return Probes(pictures, answers)
+
+
+def has(file: Path) -> bool:
+    """Tell whether the model has `file`; raises `ArtifactError` where what has that name cannot be read as one."""
+    try:
+        if not stat.S_ISREG(file.stat().st_mode):
+            raise ArtifactError(f"the model's {file.name} is not a file; use the model.tar.gz that a training job left")
+        file.open("rb").close()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise ArtifactError(
+            f"the model's {file.name} cannot be read ({error.strerror}); let every user read the model's files"
+        ) from error
+    return True
 
 
 def require(file: Path) -> None:
-    """Raise `ArtifactError` where the model has no such file."""
-    if not file.is_file():
+    """Raise `ArtifactError` where the model has no such file, or it cannot be read."""
+    if not has(file):
         raise ArtifactError(f"the model has no {file.name}; use the model.tar.gz that a training job left")
+
+
+def _check_size(file: Path, size: int, limit: int) -> None:
+    if size > limit:
+        raise ValueError(f"{file.name} has {size} bytes, more than {limit}")
 
 
 def damaged(error: Exception) -> ArtifactError:
     """Return the error that tells the user of `error`, which a reader of the model's files raised."""
-    reason = " ".join(str(error).split())[:200]
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
     return ArtifactError(f"the model's files are damaged or do not match ({reason}); train it again")
 
 

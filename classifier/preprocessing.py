@@ -3,7 +3,6 @@
 NumPy alone, so that it also serves where there is no torch.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -11,10 +10,42 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from classifier.checks import Fields, check
+
 if TYPE_CHECKING:
     from torchvision import models
 
 Triple = tuple[float, float, float]
+
+#: Pixels a side may have; training makes networks for up to 2048.
+MAX_SIDE = 4096
+
+
+def _is_side(value: Any) -> bool:
+    return type(value) is int and 0 < value <= MAX_SIDE
+
+
+def _are_three(value: Any, least: float) -> bool:
+    """Tell whether `value` is three numbers from `least` to 1, the largest that a channel has."""
+    return (
+        isinstance(value, list)
+        and len(value) == 3
+        and all(type(one) in (int, float) and least <= one <= 1 for one in value)
+    )
+
+
+def _is_filter(value: Any) -> bool:
+    return isinstance(value, str) and value.upper() in Image.Resampling.__members__
+
+
+_FIELDS: Fields = {
+    "resize_size": (_is_side, f"a whole number from 1 to {MAX_SIDE}"),
+    "crop_size": (_is_side, f"a whole number from 1 to {MAX_SIDE}"),
+    "mean": (lambda value: _are_three(value, 0), "three numbers from 0 to 1"),
+    # Training gives a channel that never varies 1/255.
+    "std": (lambda value: _are_three(value, 0.001), "three numbers from 0.001 to 1"),
+    "interpolation": (_is_filter, "the name of one of Pillow's filters"),
+}
 
 
 @dataclass(frozen=True)
@@ -40,8 +71,19 @@ class Preprocessing:
         )
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """Return the preprocessing that `dataclasses.asdict` turned into the plain `value`."""
+    def from_json(cls, value: Any) -> Self:
+        """Return the preprocessing that `dataclasses.asdict` turned into the plain `value`.
+
+        Raises `ValueError` naming a field that is missing, out of its range, or unknown: it would change the answers.
+        """
+        if isinstance(value, dict):
+            value = {"interpolation": cls.interpolation, **value}
+        check("preprocessing", value, _FIELDS)
+        unknown = sorted(value.keys() - _FIELDS.keys())
+        if unknown:
+            raise ValueError(f"preprocessing has the field {unknown[0]!r}, which this image does not know")
+        if value["resize_size"] < value["crop_size"]:
+            raise ValueError("resize_size in preprocessing is smaller than crop_size")
         return cls(**{**value, "mean": tuple(value["mean"]), "std": tuple(value["std"])})
 
     def resized(self, crop_size: int) -> Self:

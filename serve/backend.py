@@ -6,9 +6,10 @@ A backend is a module with `load(folder, gpu) -> Network`: `serve.torch_backend`
 
 import importlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from classifier.artifact import Probes
 from classifier.errors import UserError
 from classifier.preprocessing import Preprocessing
 from serve import forms
-from serve.forms import Forms
+from serve.forms import Forms, Run
 from serve.settings import PRECISIONS
 
 #: Pictures that go through the network at once, which bounds its memory when many requests have many. A core takes no
@@ -50,7 +51,10 @@ class Network:
 
 
 class Model:
-    """A loaded classifier. `precision` is one of `serve.settings.PRECISIONS`; `choice` says which form was chosen."""
+    """A loaded classifier. `precision` is one of `serve.settings.PRECISIONS`; `choice` says which form was chosen.
+
+    Raises `UserError` when the network does not give its labels, or its probes the answers that training stored.
+    """
 
     def __init__(self, network: Network, precision: str = "fastest", record: Path | None = None) -> None:
         self.arch = network.arch
@@ -61,7 +65,8 @@ class Model:
         self.enough_pixels = None if precision == "float32" else network.preprocessing.enough
         self._preprocessing = network.preprocessing
         self._largest_batch = _LARGEST_BATCH_ON_CPU if network.device == "cpu" else _LARGEST_BATCH
-        network = replace(network, forms={name: cache(make) for name, make in network.forms.items()})
+        checked = {name: cache(partial(_checked, make, len(self.labels))) for name, make in network.forms.items()}
+        network = replace(network, forms=checked)
         self.form, self.choice = forms.once(record, lambda: _choose(network, precision))
         self._run = network.forms[self.form]()
 
@@ -99,8 +104,37 @@ class Model:
     def warm_up(self) -> None:
         """Predict once, so that no client waits for what is done at the first call; raises `UserError` at NaN."""
         side = self._preprocessing.crop_size
-        if not np.isfinite(self.predict([Image.new("RGB", (side, side), "gray")])).all():
-            raise UserError("the model answers NaN: its weights are damaged or its training diverged; train it again")
+        with _judging():
+            forms.check_finite(self.predict([Image.new("RGB", (side, side), "gray")]))
+
+
+def _checked(make: Callable[[], Run], classes: int) -> Run:
+    """Return a form whose answers are logits for so many `classes`, or a `UserError`."""
+    run = make()
+
+    def checked(inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        logits = run(inputs)
+        if logits.shape != (len(inputs), classes):
+            given, wanted = list(logits.shape), [len(inputs), classes]
+            raise UserError(f"the network answers {given}, its {classes} labels need {wanted}; train the model again")
+        return logits
+
+    return checked
+
+
+@contextmanager
+def _judging() -> Iterator[None]:
+    """Turn whatever a network fails with at its first pictures into a `UserError`."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise UserError(
+            f"the network fails on a picture of the size in its description ({reason}); train the model again, or "
+            "give its container more memory"
+        ) from error
 
 
 def _choose(network: Network, precision: str) -> tuple[str, str]:
@@ -108,15 +142,20 @@ def _choose(network: Network, precision: str) -> tuple[str, str]:
     reference = next(iter(allowed))
     asked = "" if precision == "fastest" else f", as BYOC_PRECISION={precision} asks"
     if len(allowed) == 1:
-        return reference, f"chose {reference}" + (asked or ": this machine computes nothing else faster")
+        sentence = f"chose {reference}" + (asked or ": this machine computes nothing else faster")
+    else:
+        sentence = f"chose {reference}: the model has no probe pictures to try other forms on"
     if network.probes is None:
-        return reference, f"chose {reference}: the model has no probe pictures to try other forms on"
-    # A GPU gets concurrent requests as one batch, a core one picture after the other.
-    pictures = network.preprocessing.normalize(network.probes.pictures)
-    name, sentence = forms.choose(
-        allowed, pictures, network.probes.answers, batch=1 if network.device == "cpu" else len(pictures)
-    )
-    return name, sentence + asked
+        return reference, sentence
+    pictures, answers = network.preprocessing.normalize(network.probes.pictures), network.probes.answers
+    with _judging():
+        if len(allowed) == 1:
+            forms.judge(allowed[reference](), pictures, answers)
+            return reference, sentence
+        # A GPU gets concurrent requests as one batch, a core one picture after the other.
+        batch = 1 if network.device == "cpu" else len(pictures)
+        name, sentence = forms.choose(allowed, pictures, answers, batch)
+        return name, sentence + asked
 
 
 def load(folder: Path, gpu: int | None = None) -> Model:

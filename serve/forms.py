@@ -13,64 +13,121 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from classifier.errors import UserError
+
 #: Run a network: normalised float32 [N, 3, height, width] -> float32 logits [N, classes].
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 #: Forms by name, each made when it is called for. The first is the reference, which the others must agree with.
 Forms = Mapping[str, Callable[[], Run]]
 
-#: How often a form is timed. The best time counts: other workers start meanwhile, and only ever slow one down.
-ROUNDS = 3
+#: Rounds in which every form is timed: at least and at most, and how many must pass in which none has become faster.
+FEWEST, MOST, STEADY = 3, 20, 3
+
+#: Seconds after which no further round of timing begins, once there have been the fewest.
+SECONDS = 3.0
+
+#: How much less than the highest logit, as a share of the largest of all, that of the reference's stored answer may be:
+#: graphics cards and other processors round otherwise (TF32 keeps 10 bits), which decides near ties.
+TIE = 0.01
 
 
 def choose(forms: Forms, probes: NDArray[np.float32], answers: NDArray[np.int64], batch: int = 1) -> tuple[str, str]:
-    """Return the name of the fastest form that agrees with the reference, and a sentence saying why it was chosen.
+    """Return the name of the fastest form that answers as training did, and a sentence with the time of each.
 
-    A form agrees when its most probable class for each of the `probes` [N, 3, height, width] is the one in `answers`
-    [N], which are the reference's. The time is that of a picture in batches of `batch`.
+    `answers` [N] are the most probable classes of the `probes` [N, 3, height, width] as training stored them. The time
+    is that of a picture in batches of `batch`. Raises `UserError` as `judge` does where no faster form than the
+    reference gives the answers, nor the reference itself.
     """
-    runs, refused = _made(forms)
-    milliseconds = _measured(runs, probes[:batch])
     reference = next(iter(forms))
+    runs, refused = _made(forms, probes[:batch])
+    milliseconds = _measured(runs, probes[:batch])
+    others = sorted(runs.keys() - {reference}, key=lambda name: milliseconds[name])
+    compared = [*others, reference]
     for name in sorted(runs, key=lambda name: milliseconds[name]):
-        chosen = f"chose {name}: {milliseconds[name]:.1f} ms a picture"
+        compared.remove(name)
         if name == reference:
+            judge(runs[name], probes, answers)
+            agreed = ""
             break
-        agreeing = np.count_nonzero(runs[name](probes).argmax(axis=1) == answers)
-        told = f"{agreeing} of {len(probes)} probe answers agree"
+        agreeing = _agreeing(runs[name](probes), answers)
+        agreed = f"; {agreeing} of {len(probes)} probe answers agree"
         if agreeing == len(probes):
-            chosen += f" against {milliseconds[reference]:.1f} ms for {reference}; {told}"
             break
-        refused.append(f"{name} would take {milliseconds[name]:.1f} ms, but only {told}")
+        refused.append(f"{name} would take {milliseconds[name]:.1f} ms, but only{agreed[1:]}")
+    against = ", ".join(f"{milliseconds[other]:.1f} ms for {other}" for other in compared)
+    chosen = (
+        f"chose {name}: {milliseconds[name]:.1f} ms a picture" + (f" against {against}" if against else "") + agreed
+    )
     return name, "; ".join([chosen, *refused])
 
 
-def _made(forms: Forms) -> tuple[dict[str, Run], list[str]]:
-    """Return the forms that can be made, and of the others why not; the reference can be, or the model is unusable."""
+def judge(reference: Run, probes: NDArray[np.float32], answers: NDArray[np.int64]) -> None:
+    """Raise `UserError` where the reference's answers to `probes` are not those that training stored, but for ties."""
+    logits = reference(probes)
+    check_finite(logits)
+    wrong = len(answers) - _agreeing(logits, answers, TIE)
+    if wrong:
+        raise UserError(
+            f"the network gives {wrong} of {len(answers)} probe pictures another class than it gave them in training, "
+            "so the model's files are damaged or do not belong together; train it again"
+        )
+
+
+def check_finite(values: NDArray[np.float32]) -> None:
+    """Raise `UserError` where a network's answers are not all finite."""
+    if not np.isfinite(values).all():
+        raise UserError("the model answers NaN: its weights are damaged or its training diverged; train it again")
+
+
+def _agreeing(logits: NDArray[np.float32], answers: NDArray[np.int64], tie: float = 0.0) -> int:
+    """Return how many rows of `logits` are finite and have their highest at the answer, or as near as `tie` to that."""
+    finite = np.isfinite(logits).all(axis=1)
+    logits, answers = logits[finite], answers[finite]
+    behind = logits.max(axis=1) - logits[np.arange(len(answers)), answers]
+    near = behind < tie * np.abs(logits).max(initial=0)
+    return int(np.count_nonzero(near | (logits.argmax(axis=1) == answers)))
+
+
+def _made(forms: Forms, inputs: NDArray[np.float32]) -> tuple[dict[str, Run], list[str]]:
+    """Return the forms that can be made and run, and of the others why not; the reference must be one of the first."""
     reference, *others = forms
     runs, failures = {reference: forms[reference]()}, []
+    runs[reference](inputs)
     for name in others:
         try:
-            runs[name] = forms[name]()
+            run = forms[name]()
+            run(inputs)
         # Compilers meet a network they do not know with every exception there is.
         except Exception as error:
             failures.append(f"{name} cannot be made ({' '.join(str(error).split())[-200:]})")
+        else:
+            runs[name] = run
     return runs, failures
 
 
 def _measured(runs: Mapping[str, Run], inputs: NDArray[np.float32]) -> dict[str, float]:
-    """Return each form's best time in milliseconds a picture; they take turns, so that all meet the same conditions."""
-    for run in runs.values():  # the first time, a form does more than run
-        run(inputs)
-    seconds = dict.fromkeys(runs, float("inf"))
-    for _ in range(ROUNDS):
-        # What takes twice as long as another would not win by being timed again.
-        fastest = min(seconds.values())
-        for name in [name for name in runs if seconds[name] <= 2 * fastest]:
+    """Return each form's best time in milliseconds a picture; they take turns, so that all meet the same conditions.
+
+    Libraries compile at a first, second or third call, and other workers, which start meanwhile, only ever slow one
+    down. So it goes on until no best time falls any more, and none is judged by fewer than `FEWEST` calls.
+    """
+    best = dict.fromkeys(runs, float("inf"))
+    timed, unchanged, begun = list(runs), 0, time.monotonic()
+    for turn in range(1, MOST + 1):
+        before = dict(best)
+        for name in timed:
             started = time.perf_counter()
             runs[name](inputs)
-            seconds[name] = min(seconds[name], time.perf_counter() - started)
-    return {name: 1000 * best / len(inputs) for name, best in seconds.items()}
+            best[name] = min(best[name], time.perf_counter() - started)
+        unchanged = 0 if any(best[name] < 0.95 * before[name] for name in runs) else unchanged + 1
+        if turn < FEWEST:
+            continue
+        if unchanged == STEADY or time.monotonic() - begun > SECONDS:
+            break
+        # What takes twice as long as another would not win by being timed again.
+        timed = [name for name in runs if best[name] <= 2 * min(best.values())]
+    return {name: 1000 * seconds / len(inputs) for name, seconds in best.items()}
 
 
 def once(record: Path | None, decide: Callable[[], tuple[str, str]]) -> tuple[str, str]:

@@ -1,6 +1,7 @@
 """Run the network with OpenVINO, on CPUs and without torch, from the graphs that `train.export` left."""
 
 import os
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,23 +24,24 @@ _GRAPHS = {"float32": ("float32.xml", "f32"), "bfloat16": ("float32.xml", "bf16"
 def load(folder: Path, gpu: int | None = None) -> Network:
     """Return the network kept in `folder`, always on the CPU; raises `UserError` when the files cannot be used."""
     description = artifact.describe(folder)
+    probes = artifact.load_probes(folder, description)
     graphs = folder / artifact.GRAPHS
-    if not (graphs / "float32.xml").is_file():
+    if not artifact.has(graphs / "float32.xml"):
         raise UserError(
             "the model has no graphs for CPUs: its training job had export set to false, or its log says why; "
             "deploy it with --image serve, or train it again with export=true"
         )
     instructions = _processor()
     forms = {
-        name: lambda file=graphs / file, precision=precision: _compiled(file, precision)
+        name: partial(_compiled, graphs / file, precision, description.preprocessing.crop_size)
         for name, (file, precision) in _GRAPHS.items()
-        if (graphs / file).is_file() and (name == "float32" or _INSTRUCTIONS[name] & instructions)
+        if (name == "float32" or _INSTRUCTIONS[name] & instructions) and artifact.has(graphs / file)
     }
-    probes = artifact.load_probes(folder)
     return Network(description.arch, description.labels, description.preprocessing, "cpu", forms, probes)
 
 
-def _compiled(file: Path, precision: str) -> Run:
+def _compiled(file: Path, precision: str, side: int) -> Run:
+    artifact.require(file.with_suffix(".bin"))
     options = {
         "INFERENCE_PRECISION_HINT": precision,
         "INFERENCE_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
@@ -50,6 +52,9 @@ def _compiled(file: Path, precision: str) -> Run:
         compiled = ov.Core().compile_model(file, "CPU", options)
     except RuntimeError as error:
         raise artifact.damaged(error) from error
+    shapes = [value.get_partial_shape() for value in compiled.inputs]
+    if shapes != [ov.PartialShape([-1, 3, side, side])]:
+        raise artifact.damaged(ValueError(f"{file.name} does not take [N, 3, {side}, {side}] but {shapes}"))
 
     def run(inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         logits: NDArray[np.float32] = compiled(inputs, share_inputs=True)[0]

@@ -94,6 +94,7 @@ class Supervisor:
             SERVE_FORMS=str(self._runtime / "forms"),
             BYOC_PRECISION=self._settings.precision,
             **self._memory(),
+            SERVE_MAX_ANSWER_BYTES=str(self._settings.max_request_bytes),
         )
         self._running = {nginx: "nginx", mms: "multi-model-server"}
         threading.Thread(target=self._reap, daemon=True).start()

@@ -39,9 +39,8 @@ def load(folder: Path, gpu: int | None = None) -> Network:
     network = classifier.network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     forms = {"float32": lambda: _run(network, device)}
     forms |= _cpu_forms(network, classifier.preprocessing.crop_size) if gpu is None else _gpu_forms(network, device)
-    return Network(
-        classifier.arch, classifier.labels, classifier.preprocessing, str(device), forms, artifact.load_probes(folder)
-    )
+    probes = artifact.load_probes(folder, classifier)
+    return Network(classifier.arch, classifier.labels, classifier.preprocessing, str(device), forms, probes)
 
 
 def _cpu_forms(network: nn.Module, side: int) -> Forms:
@@ -65,9 +64,11 @@ def _fused(network: nn.Module, side: int, dtype: torch.dtype) -> Run:
         # That other shapes might need other operators.
         warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
         compiled = torch.jit.freeze(torch.jit.trace(network, picture, check_trace=False))  # type: ignore[no-untyped-call]
-        for _ in range(2):  # the first run is watched, at the second it is compiled
-            compiled(picture)
-    return _run(lambda batch: torch.cat([compiled(picture) for picture in torch.split(batch, 1)]), torch.device("cpu"))
+    run = _run(lambda batch: torch.cat([compiled(picture) for picture in torch.split(batch, 1)]), torch.device("cpu"))
+    # The first run is watched, at the second it is compiled: for the mode that these are in, and no other.
+    for _ in range(2):
+        run(picture.numpy())
+    return run
 
 
 def _gpu_forms(network: nn.Module, device: torch.device) -> Forms:

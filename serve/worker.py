@@ -2,16 +2,11 @@
 
 import copy
 import importlib.util
-import json
 import logging
 import os
 import sys
-import time
 import traceback
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from functools import wraps
 from http import HTTPStatus
 from itertools import islice
 from pathlib import Path
@@ -22,22 +17,25 @@ from numpy.typing import NDArray
 from sagemaker_inference.content_types import ANY, UTF8_TYPES
 from sagemaker_inference.default_inference_handler import DefaultInferenceHandler
 from sagemaker_inference.environment import Environment
-from sagemaker_inference.errors import BaseInferenceToolkitError, GenericInferenceToolkitError
+from sagemaker_inference.errors import BaseInferenceToolkitError
 from sagemaker_inference.transformer import Transformer
 
 from classifier.errors import UserError
-from serve import backend, decoding, inference
+from serve import answers, backend, decoding, inference
+from serve.answers import AnswerError, Body
 from serve.config import CONTENT_TYPE_HEADER, ERROR_HEADER, INTERNAL_ERROR
 from serve.decoding import RequestError
+from serve.measured import Measured
 from serve.memory import MB, own_memory
+from serve.settings import DEFAULT_PAYLOAD_MB
 
 logger = logging.getLogger(__name__)
 
+#: The statuses whose reason is the client's to know: its own faults, and that there is too little memory.
+_TOLD = {*range(400, 500), HTTPStatus.INSUFFICIENT_STORAGE}
+
 #: With less memory, in bytes, few pictures could be decoded.
 _LEAST_DECODING = 16 * MB
-
-#: Bytes of an error's JSON, which travels in a header: nginx reads 8 KB of them.
-_LONGEST_ERROR = 2000
 
 
 class Functions(DefaultInferenceHandler):  # type: ignore[misc]
@@ -58,6 +56,7 @@ class Worker(Transformer):  # type: ignore[misc]
 
     def __init__(self) -> None:
         super().__init__(Functions())
+        self._limit = int(os.environ.get("SERVE_MAX_ANSWER_BYTES", DEFAULT_PAYLOAD_MB * MB))
         self._threads = ThreadPoolExecutor(int(os.environ.get("OMP_NUM_THREADS", "1")))
         self._measured = Measured()
 
@@ -69,7 +68,12 @@ class Worker(Transformer):  # type: ignore[misc]
         if own:
             sys.path.insert(0, str(code))
         _check_module(Environment().module_name, code, own)
-        self.validate_and_initialize(model_dir=str(model_dir), context=context)
+        try:
+            self.validate_and_initialize(model_dir=str(model_dir), context=context)
+        except BaseException as error:
+            if isinstance(error, Exception):
+                raise
+            raise UserError(_ended(error)) from error
         predicted_by_us = self._transform_fn == self._default_transform_fn and self._predict_fn is inference.predict_fn
         if predicted_by_us and not hasattr(self._model, "probabilities"):
             raise UserError("code/inference.py has its own model_fn but no predict_fn; add one that knows its model")
@@ -77,7 +81,7 @@ class Worker(Transformer):  # type: ignore[misc]
         ours = (inference.input_fn, inference.predict_fn, inference.output_fn)
         self._ours = predicted_by_us and functions == ours and isinstance(self._model, backend.Model)
         self._input_fn = self._measured.timed("decoding", self._input_fn)
-        self._predict_fn = self._measured.timed("network", self._predict_fn)
+        self._predict_fn = self._measured.timed("network", self._counted if predicted_by_us else self._predict_fn)
 
     def take_at_most(self, share: int) -> None:
         """Let requests use what is left of `share` bytes of memory; raises `UserError` where that is too little."""
@@ -116,14 +120,21 @@ class Worker(Transformer):  # type: ignore[misc]
             return self._answer_together(requests)
         return [self._answer_alone(request) for request in requests]
 
-    def _answer_alone(self, request: "_Request") -> Any:
+    def _answer_alone(self, request: "_Request") -> Body:
+        context = request.context
         try:
-            request.check()
-        except RequestError as error:
-            (answer,) = self.handle_error(request.context, error, "")
-        else:
-            (answer,) = self.transform([{"body": request.body}], request.context)
-        return answer
+            accept = self._accept(request)
+            call = (self._transform_fn, self._model, request.content(), request.content_type, accept)
+            body, content_type = answers.unpacked(self._run_handler_function(*call), accept)
+            if content_type == request.accept and not answers.is_header(accept):
+                raise RequestError(406, "the Accept header is too long, or not ASCII; name the types that are accepted")
+            context.set_response_content_type(0, content_type)
+            headers, (status, phrase) = context.get_response_headers(0), context.get_response_status(0)
+            answers.check_head(status, [*headers.keys(), *headers.values(), phrase or "OK"])
+            return answers.encoded(body, self._limit)
+        # Also sys.exit: whatever the model's own code does, the worker answers the next request.
+        except BaseException as error:
+            return self._refused(error, request)
 
     def _answer_together(self, requests: list["_Request"]) -> list[Any]:
         """Run what the requests hold through the network at once; all else is done for each by itself."""
@@ -135,81 +146,58 @@ class Worker(Transformer):  # type: ignore[misc]
                 rows = iter(self._model.probabilities(np.concatenate(arrays)) if arrays else [])
         except Exception as error:
             if len(requests) == 1:
-                return self._told(requests[0], error)
+                return [self._refused(error, requests[0])]
             logger.exception("the model failed on %d requests at once, which are now answered one by one", len(arrays))
-            return [answer for request in requests for answer in self._answer_together([request])]
-        answers: list[Any] = []
+            return [body for request in requests for body in self._answer_together([request])]
+        bodies: list[Any] = []
         for request, future in zip(requests, decoded, strict=True):
             try:
                 pictures = len(future.result())
-                answers.append(self._output(np.stack(list(islice(rows, pictures))), request))
+                bodies.append(self._output(np.stack(list(islice(rows, pictures))), request))
             except Exception as error:
-                answers += self._told(request, error)
-        return answers
+                bodies.append(self._refused(error, request))
+        return bodies
+
+    def _counted(self, data: backend.Batch, model: Any) -> dict[str, Any]:
+        """Predict as `inference.predict_fn` does, and count what was predicted."""
+        prediction = inference.predict_fn(data, model)
+        self._measured.count(prediction)
+        return prediction
 
     def _inputs(self, request: "_Request") -> NDArray[np.float32]:
-        request.check()
-        batch = decoding.decode(request.body, request.content_type, self._model.enough_pixels)
+        batch = decoding.decode(request.content(), request.content_type, self._model.enough_pixels)
         return inference.inputs(batch, self._model)
 
     def _output(self, probabilities: NDArray[np.float32], request: "_Request") -> str:
-        accept = request.accept if request.accept not in ("", ANY) else self._environment.default_accept
         prediction = inference.predictions(probabilities, self._model)
-        body, content_type = inference.output_fn(prediction, accept)
-        self._measured.predicted += [(each["label"], each["probability"]) for each in prediction["predictions"]]
+        body, content_type = inference.output_fn(prediction, self._accept(request))
+        self._measured.count(prediction)
         request.context.set_response_content_type(0, content_type)
         return body
 
-    def _told(self, request: "_Request", error: Exception) -> list[str]:
-        known = isinstance(error, BaseInferenceToolkitError)
-        told = error if known else GenericInferenceToolkitError(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
-        return self.handle_error(request.context, told, "".join(traceback.format_exception(error)))
+    def _accept(self, request: "_Request") -> str:
+        accept: str = request.accept if request.accept not in ("", ANY) else self._environment.default_accept
+        return accept
 
     @staticmethod
-    def handle_error(context: Any, inference_exception: BaseInferenceToolkitError, trace: str) -> list[str]:
-        """Answer `{"error": sentence}`; what is not the client's fault is logged here and not told."""
-        status, sentence = inference_exception.status_code, inference_exception.message
-        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            logger.error("%s", trace.rstrip())
-            status, sentence = INTERNAL_ERROR, "the request failed inside the container; its log says why"
-        body = _error_body(" ".join(str(sentence).split()))
-        context.set_response_status(code=status, phrase="Error")
+    def _refused(error: BaseException, request: "_Request") -> str:
+        """Return `{"error": sentence}`; what is not the client's fault is logged here and not told."""
+        status, sentence = INTERNAL_ERROR, "the request failed inside the container; its log says why"
+        if isinstance(error, BaseInferenceToolkitError) and error.status_code in _TOLD:
+            status, sentence = error.status_code, error.message
+        elif isinstance(error, AnswerError):
+            logger.error("%s", error)
+        elif isinstance(error, Exception):
+            logger.error("%s", "".join(traceback.format_exception(error)).rstrip())
+        else:
+            logger.error("%s", _ended(error))
+        body = answers.error(str(sentence))
+        context = request.context
+        context.get_response_headers(0).clear()
+        context.set_response_status(code=int(status), phrase="Error")
         context.set_response_content_type(0, inference.JSON)
         context.set_response_header(0, ERROR_HEADER, body)
-        return [body]
-
-
-class Measured:
-    """What was measured while requests were answered: seconds by stage, and what was predicted."""
-
-    def __init__(self) -> None:
-        self.taken()
-
-    def taken(self) -> dict[str, Any]:
-        """Return it, and begin anew."""
-        taken = dict(vars(self))
-        self.decoding = self.network = 0.0
-        self.predicted: list[tuple[str, float]] = []
-        return taken
-
-    @contextmanager
-    def time(self, stage: str) -> Iterator[None]:
-        """Count the time in the block as that of `stage`."""
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            setattr(self, stage, getattr(self, stage) + time.perf_counter() - started)
-
-    def timed(self, stage: str, function: Any) -> Any:
-        """Return `function`, whose time is counted as that of `stage`."""
-
-        @wraps(function)
-        def run(*arguments: Any) -> Any:
-            with self.time(stage):
-                return function(*arguments)
-
-        return run
+        return body
 
 
 class _Request:
@@ -224,22 +212,22 @@ class _Request:
         self.accept = headers.get("Accept") or headers.get("accept") or ""
         self.body = bytes(fields.get("body") or b"")
 
-    def check(self) -> None:
-        """Raise `RequestError` for text that is none: the transformer would take a wrong byte for a fault of ours."""
-        if self.content_type in UTF8_TYPES:
-            try:
-                self.body.decode()
-            except UnicodeDecodeError as error:
-                raise RequestError(HTTPStatus.BAD_REQUEST, f"the body is not UTF-8 (byte {error.start})") from error
+    def content(self) -> bytes | str:
+        """Return the body as the model's functions get it, decoded where its type is text.
+
+        Raises `RequestError` for text that is none.
+        """
+        if self.content_type not in UTF8_TYPES:
+            return self.body
+        try:
+            return self.body.decode()
+        except UnicodeDecodeError as error:
+            raise RequestError(HTTPStatus.BAD_REQUEST, f"the body is not UTF-8 (byte {error.start})") from error
 
 
-def _error_body(sentence: str) -> str:
-    """Return the JSON of an error, cut so that it fits into a header whatever characters it has."""
-    body = json.dumps({"error": sentence})
-    while len(body) > _LONGEST_ERROR:
-        sentence = sentence[: len(sentence) * _LONGEST_ERROR // len(body) - 1] + "…"
-        body = json.dumps({"error": sentence})
-    return body
+def _ended(error: BaseException) -> str:
+    reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    return f"the model's own code ends its process ({reason}); let it raise an Exception that says what is wrong"
 
 
 def _check_module(name: str, code: Path, own: bool) -> None:

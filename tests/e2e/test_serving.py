@@ -601,6 +601,24 @@ def not_a_number(model: Path) -> None:
     (model / "cpu" / "float32.bin").write_bytes(weights)
 
 
+def described(**changes: Any) -> Callable[[Path], None]:
+    """Change fields of model.json; those of its preprocessing are among them."""
+
+    def change(model: Path) -> None:
+        content = json.loads((model / "model.json").read_text())
+        preprocessing = content["preprocessing"]
+        preprocessing |= {name: changes[name] for name in changes if name in preprocessing}
+        content |= {name: changes[name] for name in changes if name not in preprocessing}
+        (model / "model.json").write_text(json.dumps(content))
+
+    return change
+
+
+def pipe(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
 def truncated(model: Path) -> None:
     for name in ("model.safetensors", "cpu/float32.bin"):
         os.truncate(model / name, 100_000)
@@ -618,6 +636,21 @@ BROKEN_MODELS: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "no tensors": (SERVE, lambda model: (model / "model.safetensors").unlink(), "no model.safetensors"),
     "truncated tensors": (SERVE, truncated, "damaged"),
     "NaN tensors": (SERVE, not_a_number, "NaN"),
+    "mean of NaN": (LEAN, described(mean=[float("nan")] * 3), "mean in preprocessing"),
+    "std of 0": (SERVE, described(std=[0.2, 0, 0.2]), "std in preprocessing"),
+    "mean of another": (LEAN, described(mean=[0, 0, 1], std=[0.001, 1, 0.001]), "probe pictures another class"),
+    "std of another": (SERVE, described(mean=[0, 0, 1], std=[0.001, 1, 0.001]), "probe pictures another class"),
+    "labels for other outputs": (LEAN, described(labels=list("abcdefgh")), "its 8 labels need"),
+    "labels for fewer outputs": (SERVE, described(labels=["a", "b", "c"]), "do not match"),
+    "labels as a string": (LEAN, described(labels="abcdefg"), "labels in model.json"),
+    "label that is no text": (LEAN, described(labels=["\ud800", *"abcdef"]), "labels in model.json"),
+    "absurd size": (LEAN, described(crop_size=10**9), "crop_size in preprocessing"),
+    "another size": (LEAN, described(crop_size=160), "[N, 3, 160, 160]"),
+    "unknown field": (LEAN, described(preprocessing={"gamma": 2.2}), "preprocessing"),
+    "unknown network": (SERVE, described(arch="fcn_resnet50"), "no architecture"),
+    "pipe for probes": (LEAN, lambda model: pipe(model / "probes.npz"), "not a file"),
+    "pipe for weights": (LEAN, lambda model: pipe(model / "cpu" / "float32.bin"), "not a file"),
+    "damaged probes": (LEAN, lambda model: (model / "probes.npz").write_text("PK") and None, "damaged"),
 }
 
 
@@ -734,6 +767,44 @@ def test_code_that_fails_is_answered_in_one_sentence(samples: Samples, tmp_path:
         lines = endpoint.logs().splitlines()
         assert len([line for line in lines if "a request took over 2 s" in line]) == 1
         assert len([line for line in lines if "has died while it worked on a request" in line]) == 1
+
+
+OWN_ANSWERS = """
+import sys
+
+ANSWERS = {
+    "0": lambda: "fine",
+    "1": lambda: {1},
+    "2": lambda: ("x", "x" * 9000),
+    "3": lambda: ("x", "text/plän"),
+    "4": lambda: ("x", "text/plain", 200),
+    "5": lambda: b"x" * (16 * 1024 * 1024),
+    "6": lambda: sys.exit("no more"),
+}
+
+def transform_fn(model, body, content_type, accept):
+    return ANSWERS[body]()
+"""
+
+
+def test_code_that_answers_what_cannot_be_sent_hurts_nobody(samples: Samples, tmp_path: Path) -> None:
+    with container(with_code(samples, tmp_path, OWN_ANSWERS)) as endpoint:
+        endpoint.wait_ready()
+        workers, before = endpoint.processes("model_service_worker.py"), len(endpoint.logs().splitlines())
+        words = ("TypeError", "'xxx", "'text/pl", "3 values", "6 MB", "SystemExit: no more")
+        for number, _ in enumerate(words, start=1):
+            answer = endpoint.invoke(str(number).encode(), JSON)
+            assert answer.status == 500 and "log" in answer.error
+            assert endpoint.invoke(b"0", JSON).body == b"fine"
+        endpoint.wait_until(lambda: len(endpoint.logs().splitlines()) >= before + len(words))
+        lines = endpoint.logs().splitlines()[before:]
+        assert len(lines) == len(words) and all(word in line for word, line in zip(words, lines, strict=True)), lines
+        assert endpoint.processes("model_service_worker.py") == workers
+
+
+def test_code_that_ends_its_process_ends_the_container_with_one_line(samples: Samples, tmp_path: Path) -> None:
+    with container(with_code(samples, tmp_path, "import sys\nsys.exit('no licence')\n")) as endpoint:
+        assert len(check_failure(endpoint, "SystemExit: no licence").splitlines()) == 1
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,8 @@
 """The one way from picture to tensor, compared with torchvision's own."""
 
+import json
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 import torch
@@ -53,3 +56,60 @@ def test_another_image_size_keeps_the_proportion():
 def test_preset_of_published_weights():
     preset = Preprocessing.of(models.ResNet50_Weights.IMAGENET1K_V2)
     assert (preset.resize_size, preset.crop_size, preset.interpolation) == (232, 224, "bilinear")
+
+
+def plain(**changes):
+    """PLAIN as a file holds it, with some fields changed."""
+    return json.loads(json.dumps(asdict(PLAIN) | changes))
+
+
+def test_what_is_saved_is_what_is_read():
+    assert Preprocessing.from_json(plain()) == PLAIN
+    for weights in (models.Inception_V3_Weights.DEFAULT, models.ViT_H_14_Weights.DEFAULT):
+        preset = Preprocessing.of(weights)
+        assert Preprocessing.from_json(json.loads(json.dumps(asdict(preset)))) == preset
+    extremes = plain(resize_size=4096, crop_size=4096, mean=[0, 0.5, 1], std=[1 / 255, 0.5, 1], interpolation="lanczos")
+    assert Preprocessing.from_json(extremes).std == (1 / 255, 0.5, 1)
+    del extremes["interpolation"]
+    assert Preprocessing.from_json(extremes).interpolation == "bilinear"
+
+
+@pytest.mark.parametrize("name", ["resize_size", "crop_size"])
+@pytest.mark.parametrize("value", [0, -1, 10**9, 10**4000, 224.0, True, None, "224", [224], {}, float("nan")])
+def test_sizes_that_are_none_are_refused(name, value):
+    with pytest.raises(ValueError, match=name):
+        Preprocessing.from_json(plain(**{name: value}))
+
+
+BAD_NUMBERS = [float("nan"), float("inf"), -0.1, 1.1, 10**400, True, None, "0.5", [0.5]]
+
+
+@pytest.mark.parametrize("name", ["mean", "std"])
+@pytest.mark.parametrize(
+    "value", [*([0.5, number, 0.5] for number in BAD_NUMBERS), [0.5, 0.5], [0.5] * 4, 0.5, "abc", None, {}]
+)
+def test_constants_that_are_none_are_refused(name, value):
+    with pytest.raises(ValueError, match=name):
+        Preprocessing.from_json(plain(**{name: value}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"std": [0.2, 0, 0.2]}, "std"),
+        ({"std": [0.2, 1e-50, 0.2]}, "std"),
+        ({"crop_size": 257}, "smaller than crop_size"),
+        ({"interpolation": "best"}, "interpolation"),
+        ({"interpolation": 2}, "interpolation"),
+        ({"gamma": 2.2}, "gamma"),
+    ],
+)
+def test_what_would_change_the_answers_is_refused(changes, words):
+    with pytest.raises(ValueError, match=words):
+        Preprocessing.from_json(plain(**changes))
+
+
+@pytest.mark.parametrize("value", [None, [], "", 1, {}, [["mean", 1]]])
+def test_a_preprocessing_that_is_none_is_refused(value):
+    with pytest.raises(ValueError, match="preprocessing"):
+        Preprocessing.from_json(value)

@@ -1,5 +1,6 @@
 """Which numeric form is chosen, what is said about it, and that all workers choose the same."""
 
+import re
 import threading
 import time
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from classifier.errors import UserError
 from serve import forms
 from serve.forms import Run
 
@@ -30,6 +32,12 @@ def form(seconds: float, wrong: int = 0) -> Run:
     return run
 
 
+def compiling(*calls: float, then: float) -> Run:
+    """A form whose first calls take as long as they say, and all later ones as long as `then`."""
+    times = iter(calls)
+    return lambda inputs: form(next(times, then))(inputs)
+
+
 SLOW, MIDDLE, FAST = 0.03, 0.01, 0.0
 
 
@@ -40,8 +48,11 @@ def choose(**runs: Run) -> tuple[str, str]:
 def test_the_fastest_form_that_agrees_is_chosen() -> None:
     name, sentence = choose(float32=form(SLOW), bfloat16=form(FAST), float16=form(MIDDLE))
     assert name == "bfloat16"
-    assert sentence.startswith("chose bfloat16: ")
-    assert " for float32; 4 of 4 probe answers agree" in sentence
+    assert re.fullmatch(
+        r"chose bfloat16: \d+\.\d ms a picture against 1\d\.\d ms for float16, 3\d\.\d ms for float32; "
+        "4 of 4 probe answers agree",
+        sentence,
+    )
 
 
 def test_a_form_that_answers_otherwise_is_refused() -> None:
@@ -54,7 +65,67 @@ def test_a_form_that_answers_otherwise_is_refused() -> None:
 def test_the_reference_is_chosen_where_nothing_is_faster() -> None:
     name, sentence = choose(float32=form(FAST), bfloat16=form(MIDDLE))
     assert name == "float32"
-    assert sentence.startswith("chose float32: ") and sentence.endswith(" ms a picture")
+    assert re.fullmatch(r"chose float32: \d\.\d ms a picture against \d+\.\d ms for bfloat16", sentence)
+
+
+@pytest.mark.parametrize("calls", [(0.1,), (0.05, 0.14), (0.02, 0.02, 0.1)])
+def test_a_form_that_compiles_at_its_first_calls_is_judged_by_the_later_ones(calls: tuple[float, ...]) -> None:
+    name, _ = choose(float32=form(SLOW), bfloat16=compiling(*calls, then=FAST))
+    assert name == "bfloat16"
+    name, _ = choose(float32=compiling(*calls, then=FAST), bfloat16=form(SLOW))
+    assert name == "float32"
+
+
+def test_a_form_that_is_interrupted_now_and_then_is_judged_by_its_best_times() -> None:
+    name, _ = choose(float32=form(MIDDLE), bfloat16=compiling(0.1, FAST, 0.1, 0.1, FAST, then=0.1))
+    assert name == "bfloat16"
+
+
+def test_timing_comes_to_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def faster_every_time(inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        calls.append(None)
+        return form(0.02 / len(calls))(inputs)
+
+    choose(float32=faster_every_time, bfloat16=form(FAST))
+    assert len(calls) <= 2 + forms.MOST  # made and judged besides
+    monkeypatch.setattr(forms, "SECONDS", 0.0)
+    calls.clear()
+    choose(float32=faster_every_time, bfloat16=form(SLOW))
+    assert len(calls) == 2 + forms.FEWEST
+
+
+def test_a_network_that_answers_otherwise_than_in_training_is_refused() -> None:
+    with pytest.raises(UserError, match="2 of 4 probe pictures another class"):
+        choose(float32=form(FAST, wrong=2), bfloat16=form(MIDDLE))
+    with pytest.raises(UserError, match="1 of 4 probe pictures another class"):
+        choose(float32=form(MIDDLE, wrong=1), bfloat16=form(FAST, wrong=1))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_network_that_answers_nothing_finite_is_refused(value: float) -> None:
+    def broken(inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.full((len(inputs), 4), value, np.float32)
+
+    with pytest.raises(UserError, match="NaN"):
+        forms.judge(broken, PROBES, ANSWERS)
+    assert choose(float32=form(SLOW), bfloat16=broken)[0] == "float32"
+
+
+def logits(*rows: tuple[float, ...]) -> Run:
+    return lambda inputs: np.array(rows, np.float32)
+
+
+def test_a_near_tie_may_end_otherwise_on_another_processor() -> None:
+    two = np.array([0, 1])
+    forms.judge(logits((2.99, 3.0, -5.0), (0.0, 1.0, 0.5)), PROBES[:2], two)
+    for rows in (
+        ((2.9, 3.0, -5.0), (0.0, 1.0, 0.5)),  # not so near
+        ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0)),  # no answer at all
+    ):
+        with pytest.raises(UserError, match="1 of 2 probe pictures"):
+            forms.judge(logits(*rows), PROBES[:2], two)
 
 
 def test_a_form_that_cannot_be_made_is_left_out() -> None:

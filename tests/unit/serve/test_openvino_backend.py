@@ -1,6 +1,7 @@
 """The backend without torch, in the image that has none: which forms there are, what they answer, what is refused."""
 
 import json
+import re
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,9 +24,9 @@ PREPROCESSING = Preprocessing(8, 8, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 COLOURS = ("red", "green", "blue")
 
 
-def graph(weights: np.ndarray) -> "ov.Model":
+def graph(weights: np.ndarray, *shape: int) -> "ov.Model":
     """Mean colour [N, 3] times `weights`."""
-    inputs = ops.parameter([-1, 3, 8, 8], np.float32)
+    inputs = ops.parameter(shape or [-1, 3, 8, 8], np.float32)
     mean = ops.reduce_mean(inputs, np.array([2, 3]))
     return ov.Model([ops.result(ops.matmul(mean, ops.constant(weights.astype(np.float32)), False, True))], [inputs])
 
@@ -103,6 +104,62 @@ def test_a_model_without_graphs_says_what_to_do(folder: Path) -> None:
     (folder / artifact.GRAPHS / "float32.xml").unlink()
     with pytest.raises(UserError, match=r"no graphs for CPUs.*--image serve.*export=true"):
         backend.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        (graph(np.eye(4, 3)), "needs?"),
+        (graph(10 * np.eye(3), -1, 3, 9, 9), "does not take"),
+        (graph(10 * np.eye(3), 1, 3, 8, 8), "does not take"),
+        (graph(10 * np.eye(3), -1, 3, -1, -1), "does not take"),
+        (graph(np.full((3, 3), np.nan)), "NaN"),
+        (graph(np.zeros((3, 3))), "2 of 3 probe pictures"),
+        (graph(np.eye(3)[::-1]), "2 of 3 probe pictures"),
+    ],
+)
+@pytest.mark.parametrize("precision", ["fastest", "float32"])
+def test_a_graph_that_is_not_the_models_is_refused(folder: Path, made: "ov.Model", words: str, precision: str) -> None:
+    (folder / artifact.GRAPHS / "int8.xml").unlink()
+    ov.serialize(made, folder / artifact.GRAPHS / "float32.xml")
+    with pytest.raises(UserError, match=words):
+        backend.Model(openvino_backend.load(folder), precision)
+
+
+def test_an_8_bit_graph_that_is_not_the_models_is_left_out_and_told(folder: Path) -> None:
+    ov.serialize(graph(np.eye(4, 3)), folder / artifact.GRAPHS / "int8.xml")
+    assert re.search(r"; int8 cannot be made \(.*3 labels need", backend.load(folder).choice)
+    (folder / artifact.GRAPHS / "int8.bin").unlink()
+    (folder / artifact.GRAPHS / "int8.bin").mkdir()
+    assert "; int8 cannot be made (the model's int8.bin is not a file" in backend.load(folder).choice
+
+
+def test_a_model_without_probes_is_judged_by_one_picture(folder: Path) -> None:
+    (folder / artifact.PROBES).unlink()
+    backend.load(folder).warm_up()
+    for weights, words in ((np.eye(4, 3), "labels need"), (np.full((3, 3), np.nan), "NaN")):
+        ov.serialize(graph(weights), folder / artifact.GRAPHS / "float32.xml")
+        with pytest.raises(UserError, match=words):
+            backend.load(folder).warm_up()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"labels": ["one", "two"]}, "2 classes"),
+        ({"labels": ["one", "two", "three", "four"]}, "labels need"),
+        ({"labels": "rgb"}, "labels"),
+        ({"preprocessing": asdict(PREPROCESSING) | {"crop_size": 7}}, r"\[N, 3, 7, 7\]"),
+        ({"preprocessing": asdict(PREPROCESSING) | {"mean": [float("nan")] * 3}}, "mean"),
+        ({"preprocessing": asdict(PREPROCESSING) | {"std": [1, 0, 1]}}, "std"),
+    ],
+)
+def test_a_description_of_another_model_is_refused(folder: Path, changes: dict[str, object], words: str) -> None:
+    file = folder / artifact.DESCRIPTION
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    with pytest.raises(UserError, match=words) as raised:
+        backend.load(folder)
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("file", ["float32.xml", "float32.bin"])

@@ -1,5 +1,6 @@
 """The forms torch computes: alike in their answers, and chosen as the environment asks."""
 
+import json
 import multiprocessing
 from dataclasses import replace
 from pathlib import Path
@@ -8,10 +9,13 @@ import numpy as np
 import pytest
 
 from classifier import artifact
+from classifier.errors import UserError
 from classifier.preprocessing import Preprocessing
 from serve import backend
 
 torch = pytest.importorskip("torch", reason="the lean image has no torch")
+
+from safetensors.torch import save_file  # noqa: E402
 
 from classifier import network  # noqa: E402
 from serve import torch_backend  # noqa: E402
@@ -80,6 +84,34 @@ def test_float32_can_be_asked_for(folder: Path, monkeypatch: pytest.MonkeyPatch)
     assert model.choice.startswith("chose float32")
     assert model.choice.endswith(", as BYOC_PRECISION=float32 asks")
     assert model.enough_pixels is None
+
+
+@pytest.mark.parametrize("precision", ["fastest", "float32"])
+def test_answers_other_than_those_of_training_are_refused(
+    folder: Path, pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    monkeypatch.setenv("BYOC_PRECISION", precision)
+    stored = artifact.load_probes(folder, artifact.describe(folder))
+    assert stored is not None
+    artifact.save_probes(artifact.Probes(pictures, (stored.answers + 1) % 7), folder)
+    with pytest.raises(UserError, match="5 of 5 probe pictures another class"):
+        backend.load(folder)
+    loaded = torch_backend.load(folder)
+    only = replace(loaded, forms={"float32": loaded.forms["float32"]})
+    with pytest.raises(UserError, match="5 of 5 probe pictures another class"):
+        backend.Model(only)
+
+
+def test_a_network_that_fails_on_its_pictures_is_told_in_one_sentence(folder: Path) -> None:
+    file = folder / artifact.DESCRIPTION
+    description = json.loads(file.read_text())
+    description |= {"arch": "alexnet", "preprocessing": description["preprocessing"] | {"crop_size": 16}}
+    file.write_text(json.dumps(description))
+    (folder / artifact.PROBES).unlink()
+    save_file(network.build("alexnet", 7).state_dict(), folder / artifact.TENSORS)
+    with pytest.raises(UserError, match="fails on a picture of the size in its description") as raised:
+        backend.load(folder).warm_up()
+    assert "\n" not in str(raised.value)
 
 
 def test_a_model_without_probes_gets_the_reference(folder: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from mms.context import Context, RequestProcessor
 
 from classifier.errors import UserError
+from serve import answers
 from serve.config import CONTENT_TYPE_HEADER, ERROR_HEADER, INTERNAL_ERROR
 from serve.worker import Worker
 
@@ -84,6 +85,159 @@ def test_code_may_refuse_a_request(make_worker: MakeWorker) -> None:
     assert (status, json.loads(answer)) == (409, {"error": "not now"})
 
 
+ANSWERS = """
+import sys
+
+class Ended(BaseException):
+    pass
+
+class Written(dict):
+    def items(self):
+        raise RuntimeError("no items")
+
+def nested():
+    value = []
+    value.append(value)
+    return value
+
+def deep():
+    value = []
+    for _ in range(100_000):
+        value = [value]
+    return value
+
+def interrupted():
+    raise KeyboardInterrupt
+
+def ended():
+    raise Ended("enough")
+
+BODIES = {
+    "exit": lambda: sys.exit("not\\nlike this"),
+    "interrupt": interrupted,
+    "end": ended,
+    "set": lambda: {1, 2},
+    "circle": nested,
+    "deep": deep,
+    "surrogate": lambda: "\\ud800",
+    "own items": lambda: Written(a=1),
+    "large": lambda: b"x" * (16 * 1024 * 1024),
+    "large text": lambda: "ä" * (4 * 1024 * 1024),
+    "none": lambda: None,
+    "numbers": lambda: [1, 2.5],
+    "bytearray": lambda: bytearray(b"abc"),
+}
+RESULTS = {
+    "no values": (),
+    "one value": ("x",),
+    "three values": ("x", "text/plain", 200),
+    "long": ("x", "x" * 9000),
+    "line": ("x", "text/plain\\r\\nA: b"),
+    "umlaut": ("x", "text/plän"),
+    "no type": ("x", None),
+    "number": ("x", 3),
+    "empty type": ("x", ""),
+}
+
+def model_fn(model_dir):
+    return None
+
+def input_fn(body, content_type):
+    return body
+
+def predict_fn(data, model, context):
+    if data == "header":
+        context.set_response_header(0, "X-Long", "ä")
+    if data == "status":
+        context.set_response_status(code="200")
+    return BODIES[data]() if data in BODIES else RESULTS.get(data, data)
+
+def output_fn(prediction, accept):
+    return prediction
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("exit", "SystemExit: not like this"),
+        ("interrupt", "KeyboardInterrupt"),
+        ("end", "Ended: enough"),
+        ("set", "cannot be sent (TypeError"),
+        ("circle", "cannot be sent (ValueError"),
+        ("deep", "cannot be sent (RecursionError"),
+        ("surrogate", "cannot be sent (UnicodeEncodeError"),
+        ("own items", "cannot be sent (RuntimeError: no items"),
+        ("large", "16777216 bytes, more than 6 MB"),
+        ("large text", "8388608 bytes, more than 6 MB"),
+        ("no values", "0 values"),
+        ("one value", "1 values"),
+        ("three values", "3 values"),
+        ("long", "content type 'xxx"),
+        ("line", "content type 'text/plain\\r\\nA"),
+        ("umlaut", "content type 'text/pl"),
+        ("no type", "content type None"),
+        ("number", "content type 3"),
+        ("empty type", "content type ''"),
+        ("header", "header or content type 'ä'"),
+        ("status", "the status '200'"),
+    ],
+)
+def test_what_cannot_be_sent_is_one_line_in_the_log(
+    make_worker: MakeWorker, caplog: pytest.LogCaptureFixture, body: str, words: str
+) -> None:
+    worker, context = make_worker(ANSWERS)
+    status, answer, content_type = ask(worker, context, body.encode(), "application/json")
+    assert (status, content_type) == (INTERNAL_ERROR, "application/json")
+    assert list(json.loads(answer)) == ["error"]
+    (line,) = caplog.messages
+    assert words in line and "\n" not in line
+    # The worker goes on, and nothing of the failed answer is left in the next one.
+    assert ask(worker, context, b"numbers", "application/json") == (200, "[\n  1,\n  2.5\n]", "application/json")
+
+
+def test_what_can_be_sent_is_sent_as_it_is(make_worker: MakeWorker) -> None:
+    worker, context = make_worker(ANSWERS)
+    for body, answer in (("none", "null"), ("bytearray", bytearray(b"abc")), ("grün", "grün")):
+        assert ask(worker, context, body.encode(), "application/json")[:2] == (200, answer)
+
+
+@pytest.mark.parametrize("accept", ["x" * 9000, "text/plän", "text/plain\tx"])
+def test_an_accept_header_that_cannot_be_a_content_type_is_the_clients_fault(
+    make_worker: MakeWorker, accept: str
+) -> None:
+    worker, context = make_worker(ANSWERS)
+    status, answer, _ = ask(worker, context, b"numbers", "application/json", Accept=accept)
+    assert status == 406
+    assert "Accept" in json.loads(answer)["error"]
+
+
+@pytest.mark.parametrize("status", [200, 302, 503, 10**12, "404", None])
+def test_code_may_refuse_with_a_client_error_only(
+    make_worker: MakeWorker, caplog: pytest.LogCaptureFixture, status: object
+) -> None:
+    worker, context = make_worker(ECHO.replace("409", repr(status)))
+    assert ask(worker, context, b"refuse", "application/json")[0] == INTERNAL_ERROR
+    assert "not" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("place", "raised"),
+    [
+        ("{}", "sys.exit(3)"),
+        ("{}", "raise KeyboardInterrupt"),
+        ("def model_fn(model_dir):\n    {}", "sys.exit('no\\nGPU')"),
+        ("def model_warmup_fn(model_dir, model):\n    {}\ndef model_fn(model_dir): pass", "raise GeneratorExit"),
+    ],
+)
+def test_code_that_ends_its_process_at_load_is_told_in_one_sentence(
+    make_worker: MakeWorker, place: str, raised: str
+) -> None:
+    with pytest.raises(UserError, match="the model's own code ends its process") as caught:
+        make_worker("import sys\n" + place.format(raised))
+    assert "\n" not in str(caught.value)
+
+
 def test_text_that_is_not_utf_8_is_the_clients_fault(make_worker: MakeWorker) -> None:
     worker, context = make_worker()
     status, answer, _ = ask(worker, context, b"\xff", "application/json")
@@ -114,3 +268,11 @@ def test_the_models_own_program_may_have_another_name(make_worker: MakeWorker, m
     monkeypatch.setenv("SAGEMAKER_PROGRAM", "entry.py")
     worker, context = make_worker(ECHO, "entry.py")
     assert ask(worker, context, b"{}", "application/json")[0] == 200
+
+
+@pytest.mark.parametrize("character", ["x", "é", "\U0001f436", "\n", '"', "\ud800"])
+@pytest.mark.parametrize("length", [0, 1, 150, 300, 1000, 1990, 2500, 100_000])
+def test_every_error_fits_into_a_header(character: str, length: int) -> None:
+    body = answers.error("bad: " + character * length)
+    assert body.isascii() and body.isprintable() and len(body) <= 2000
+    assert json.loads(body)["error"].startswith("bad:")

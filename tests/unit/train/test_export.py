@@ -64,7 +64,7 @@ def test_the_float32_graph_answers_as_the_network_to_batches_of_any_size(make_ex
 def test_probes_are_pictures_with_the_networks_answers(make_export, tmp_path):
     job = make_export(small())
     job()
-    probes = artifact.load_probes(tmp_path / "model")
+    probes = artifact.load_probes(tmp_path / "model", job.classifier)
     assert probes.pictures.shape[1:] == (3, 32, 32)
     inputs = torch.from_numpy(PREPROCESSING.normalize(probes.pictures))
     with torch.inference_mode():
