@@ -1,0 +1,131 @@
+"""Reduce a HEIF or AVIF file to its primary picture, as `classifier.containers` does for other formats.
+
+Both are boxes of the ISO base media file format (ISO/IEC 14496-12) that hold items (ISO/IEC 23008-12): coded pictures,
+grids of them, masks, metadata. Offsets are absolute, so nothing is cut out: what is not to be read gets another name,
+that of a box which readers skip.
+"""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from classifier.containers import MAX_PIXELS
+from classifier.errors import PictureError, PictureTooLargeError
+
+#: The codings that are read -> Pillow's name of the format, and the brand by which its decoder knows it.
+_CODINGS = {b"hvc1": ("HEIF", b"heic"), b"av01": ("AVIF", b"avif")}
+
+#: Items and references a file may have; 48 megapixels of a phone are 200 tiles.
+MAX_ITEMS = 4096
+
+
+@dataclass
+class _Items:
+    """The items of a file by number; `patches` are where the names of boxes stand that are to be skipped."""
+
+    primary: int = 0
+    types: dict[int, bytes] = field(default_factory=dict)
+    tiles: dict[int, list[int]] = field(default_factory=dict)
+    properties: list[tuple[int, int]] = field(default_factory=list)
+    sizes: dict[int, tuple[int, int]] = field(default_factory=dict)
+    patches: list[int] = field(default_factory=list)
+
+
+def primary(data: bytes) -> tuple[str, bytes]:
+    """Return Pillow's name of the format, and the file without films and metadata; a picture's turn is not in these.
+
+    Raises `PictureError` where the primary picture is neither coded by itself nor a grid of coded pictures, and
+    `PictureTooLargeError` where its tiles have more pixels than a picture may.
+    """
+    items = _Items()
+    for name, start, end in _boxes(data, 0, len(data)):
+        if name == b"meta":
+            _read_meta(data, start + 4, end, items)
+        elif name == b"moov":
+            items.patches.append(start - 4)
+    kind = items.types.get(items.primary)
+    parts = items.tiles.get(items.primary, []) if kind == b"grid" else [items.primary]
+    codings = {items.types.get(part, b"") for part in parts}
+    if len(codings) != 1 or not codings <= _CODINGS.keys():
+        raise PictureError("the picture is coded in a way that is not read; save it as a JPEG")
+    pixels = sum(width * height for width, height in (items.sizes.get(part, (0, 0)) for part in parts))
+    if pixels > 2 * MAX_PIXELS:
+        raise PictureTooLargeError(
+            f"the picture's tiles have more than {2 * MAX_PIXELS // 1_000_000} million pixels; send a smaller one"
+        )
+    form, brand = _CODINGS[codings.pop()]
+    patched = bytearray(data)
+    patched[8:12] = brand
+    for position in items.patches:
+        patched[position : position + 4] = b"skip"
+    return form, bytes(patched)
+
+
+def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Yield the name of each box in data[start:end], and where its content starts and ends."""
+    while start + 8 <= end:
+        length, name = struct.unpack_from(">I4s", data, start)
+        content = start + 8
+        if length == 1:
+            (length,) = struct.unpack_from(">Q", data, content)
+            content += 8
+        stop = start + length if length else end
+        if not content <= stop <= end:
+            raise EOFError
+        yield name, content, stop
+        start = stop
+
+
+def _read_meta(data: bytes, start: int, end: int, items: _Items) -> None:
+    for name, begin, stop in _boxes(data, start, end):
+        if name == b"pitm":
+            (items.primary,) = struct.unpack_from(">I" if data[begin] else ">H", data, begin + 4)
+        elif name == b"iinf":
+            for _, at, _ in _boxes(data, begin + (8 if data[begin] else 6), stop):
+                code = ">IH4s" if data[at] == 3 else ">HH4s"
+                number, _, kind = struct.unpack_from(code, data, at + 4)
+                items.types.setdefault(number, kind)
+        elif name == b"iref":
+            _read_references(data, begin, stop, items)
+        elif name == b"iprp":
+            _read_properties(data, begin, stop, items)
+        if len(items.types) > MAX_ITEMS:
+            raise PictureTooLargeError(f"the file holds more than {MAX_ITEMS} items; save the picture as a JPEG")
+
+
+def _read_references(data: bytes, start: int, end: int, items: _Items) -> None:
+    code = "I" if data[start] else "H"
+    for name, begin, _ in _boxes(data, start + 4, end):
+        if name == b"cdsc":  # what describes a picture: EXIF, XMP
+            items.patches.append(begin - 4)
+        elif name == b"dimg":
+            number, count = struct.unpack_from(f">{code}H", data, begin)
+            if count > MAX_ITEMS:
+                raise PictureTooLargeError(f"the picture has more than {MAX_ITEMS} tiles; save it as a JPEG")
+            first = begin + struct.calcsize(f">{code}H")
+            items.tiles.setdefault(number, list(struct.unpack_from(f">{count}{code}", data, first)))
+
+
+def _read_properties(data: bytes, start: int, end: int, items: _Items) -> None:
+    for name, begin, stop in _boxes(data, start, end):
+        if name == b"ipco":
+            for kind, at, _ in _boxes(data, begin, stop):
+                size = struct.unpack_from(">II", data, at + 4) if kind == b"ispe" else (0, 0)
+                items.properties.append((size[0], size[1]))
+        elif name == b"ipma":
+            _read_associations(data, begin, items)
+
+
+def _read_associations(data: bytes, position: int, items: _Items) -> None:
+    """Note the size of each item: the one of its properties that is one."""
+    item, wide = ("I" if data[position] else "H"), data[position + 3] & 1
+    (entries,) = struct.unpack_from(">I", data, position + 4)
+    position += 8
+    for _ in range(entries):
+        number, count = struct.unpack_from(f">{item}B", data, position)
+        position += struct.calcsize(f">{item}B")
+        for index in struct.unpack_from(f">{count}{'H' if wide else 'B'}", data, position):
+            place = (index & (0x7FFF if wide else 0x7F)) - 1
+            if 0 <= place < len(items.properties) and items.properties[place] != (0, 0):
+                items.sizes[number] = items.properties[place]
+        position += count * (2 if wide else 1)

@@ -1,0 +1,86 @@
+"""How much memory decoding a picture takes, from its header alone.
+
+The peak is what is held at the worst moment, in bytes, besides the file that was given:
+
+    file + max(decoder + picture + result, turned) + 8 MB
+
+- file: the part of it that is decoded; twice for WebP, HEIF and AVIF, whose decoders keep a copy.
+- picture: as Pillow stores it: 1 byte a pixel (grey, palette, black and white), 2 (16 bits) or 4 (all others).
+- result: 4 bytes a pixel where the picture is converted to RGB; nothing where it is RGB.
+- turned: 8 bytes a pixel where the result is rotated or mirrored: for a moment it is there twice.
+- decoder: what the format's decoder holds besides, below.
+
+Measured for every format and mode, from 0.2 to 54 million pixels, with Pillow 13.0 and pi-heif 1.4.
+"""
+
+from typing import Any
+
+from PIL import Image
+
+from classifier.containers import jpeg_is_buffered
+
+_RGB_BYTES = 4
+_FIXED_BYTES, _CONVERSION_BYTES = 2_000_000, 6_000_000
+_COPIES = {"BMP": 0, "WEBP": 2, "HEIF": 2, "AVIF": 2}
+
+
+def peak(image: Image.Image, full: tuple[int, int], data: bytes, turned: bool) -> int:
+    """Return the most bytes that decoding takes.
+
+    `image` is opened from `data` and may be set to a reduced scale; its size is `full` without. `turned` says whether
+    it will be rotated or mirrored.
+    """
+    pixels = image.width * image.height
+    picture = pixels * _pixel_bytes(image.mode)
+    decoder = _decoder(image, full, data)
+    held = decoder + picture
+    if image.mode != "RGB" or "transparency" in image.info:
+        converted = picture + _RGB_BYTES * pixels + _CONVERSION_BYTES
+        held = max(held, converted + (decoder if image.format in ("WEBP", "AVIF") else 0))
+    if turned:
+        held = max(held, 2 * _RGB_BYTES * pixels)
+    return _FIXED_BYTES + _COPIES.get(image.format or "", 1) * len(data) + held
+
+
+def _pixel_bytes(mode: str) -> int:
+    """Return the bytes in which Pillow stores a pixel."""
+    return 1 if mode in ("1", "L", "P") else 2 if mode.startswith("I;16") else 4
+
+
+def _decoder(image: Any, full: tuple[int, int], data: bytes) -> int:
+    """Return the bytes that the decoder of the picture's format holds besides the picture."""
+    width, height = full
+    pixels = width * height
+    match image.format:
+        case "JPEG":
+            # Some rows; and in several scans every coefficient, 2 bytes each, at full scale whatever the result's is.
+            most = max(across for _, across, _, _ in image.layer) * max(down for _, _, down, _ in image.layer)
+            coefficients = sum(across * down for _, across, down, _ in image.layer) * pixels // most
+            return 100 * width + (2 * coefficients if jpeg_is_buffered(data) else 0)
+        case "PNG":
+            return 3 * 8 * width  # rows of up to 16 bits a channel
+        case "BMP":
+            return 9 * pixels // 4 if image.info["compression"] else 0  # run lengths are decoded in Python
+        case "TIFF":
+            return _tiff_part(image)
+        case "WEBP":
+            return 3 * 4 * pixels  # the canvas, the one before, and a copy
+        case "AVIF":
+            # Planes of up to 16 bits in full resolution, of which a filter may keep a second set; and a copy as RGB.
+            return (10 if image.mode == "RGB" else 12) * pixels
+        case "HEIF":
+            return 10 * pixels
+    return 0
+
+
+def _tiff_part(image: Any) -> int:
+    """Return the bytes of a compressed TIFF's largest strip or tile, which libtiff decodes as a whole."""
+    tags = image.tag_v2
+    if image.info["compression"] == "raw":
+        return 0
+    width, length = tags.get(322, tags[256]), tags.get(323, min(tags.get(278, tags[257]), tags[257]))
+    samples = max(tags.get(277, 1), len(tags.get(258, (1,))))
+    bits = samples * max(tags.get(258, (8,)))
+    if image.info["compression"] == "jpeg":
+        bits += 16 * samples  # its coefficients, should it be a progressive one
+    return width * length * bits // 8
