@@ -43,6 +43,8 @@ def primary(data: bytes) -> tuple[str, bytes]:
             _read_meta(data, start + 4, end, items)
         elif name == b"moov":
             items.patches.append(start - 4)
+        elif name == b"ftyp":
+            brands = slice(start, end)
     kind = items.types.get(items.primary)
     parts = items.tiles.get(items.primary, []) if kind == b"grid" else [items.primary]
     codings = {items.types.get(part, b"") for part in parts}
@@ -55,7 +57,8 @@ def primary(data: bytes) -> tuple[str, bytes]:
         )
     form, brand = _CODINGS[codings.pop()]
     patched = bytearray(data)
-    patched[8:12] = brand
+    # Not the brand of films either: libavif takes the first one for the file's kind, and looks for the films of another.
+    patched[brands] = brand + data[brands].replace(b"avis", b"avif")[4:]
     for position in items.patches:
         patched[position : position + 4] = b"skip"
     return form, bytes(patched)

@@ -19,7 +19,7 @@ _KINDS = tuple(
         (rb"II\*\0|MM\0\*|II\+\0\x08|MM\0\+\0\x08", "TIFF"),
         (rb"....ftypcrx ", "a camera's raw picture (CR3)"),
         # What a file of the general brands holds, its boxes say (`classifier.boxes`).
-        (rb"....ftyp(he[iv][cxms]|avi[fs]|mi[fa]\d|msf1)", "HEIF"),
+        (rb"....ftyp(he[iv][cxms]|avi[fs]|mif\d|miaf|msf1)", "HEIF"),
         (rb"....(ftyp|moov|mdat|wide|skip)", "a video (MP4 or MOV)"),
         (rb"\xff\n|\0\0\0\x0cJXL ", "a JPEG XL picture"),
         (rb"\xff\x4f\xff\x51|\0\0\0\x0cjP  ", "a JPEG 2000 picture"),

@@ -27,7 +27,7 @@ AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 # Pillow warns above `MAX_PIXELS` and refuses at twice that; here the line is the line, and the warning is no news.
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
-# libtiff prints to stderr whatever it finds wrong with a file. (A library shows the symbols of those it is linked with.)
+# libtiff prints to stderr whatever it finds wrong. (A library also answers for the symbols of those it is linked with.)
 _libtiff = ctypes.CDLL(_imaging.__file__)
 _libtiff.TIFFSetErrorHandler(None)
 _libtiff.TIFFSetWarningHandler(None)

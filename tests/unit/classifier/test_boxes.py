@@ -1,0 +1,91 @@
+"""HEIC and AVIF: the primary picture is read, without films and metadata."""
+
+import io
+import struct
+
+import pytest
+from PIL import Image
+
+from classifier import boxes
+from classifier.errors import PictureError, PictureTooLargeError
+from classifier.pictures import decode
+from tests.unit.classifier.conftest import encoded
+
+
+def box(name: bytes, *content: bytes) -> bytes:
+    return struct.pack(">I", 8 + sum(map(len, content))) + name + b"".join(content)
+
+
+def grid(tiles: int, side: int, kind: bytes = b"hvc1", name: bytes = b"grid") -> bytes:
+    """Return a file whose primary item is put together of `tiles`, all of them the one coded item there is."""
+    items = [box(b"infe", b"\2\0\0\0", struct.pack(">HH4s", i + 1, 0, t), b"\0") for i, t in enumerate((name, kind))]
+    references = box(b"dimg", struct.pack(">HH", 1, tiles), struct.pack(">H", 2) * tiles)
+    size = box(b"ispe", bytes(4), struct.pack(">II", side, side))
+    associated = box(b"ipma", bytes(4), struct.pack(">IHBB", 1, 2, 1, 1))
+    meta = (
+        box(b"pitm", bytes(4), struct.pack(">H", 1)),
+        box(b"iinf", bytes(4), struct.pack(">H", 2), *items),
+        box(b"iref", bytes(4), references),
+        box(b"iprp", box(b"ipco", size), associated),
+    )
+    return box(b"ftyp", b"heic\0\0\0\0mif1heic") + box(b"meta", bytes(4), *meta)
+
+
+def test_heic(files: dict[str, bytes]) -> None:
+    image = decode(files["HEIF"])
+    assert (image.mode, image.size) == ("RGB", (64, 48))
+    left, right = image.getpixel((10, 20)), image.getpixel((50, 20))
+    assert left[0] > 150 > left[2] and right[2] > 150 > right[0]
+
+
+@pytest.mark.parametrize("brand", [b"mif1", b"msf1", b"miaf", b"heix", b"hevc"])
+def test_the_coding_decides_whatever_the_brand(files: dict[str, bytes], brand: bytes) -> None:
+    for form in ("HEIF", "AVIF"):
+        data = files[form][:8] + brand + files[form][12:]
+        assert boxes.primary(data)[0] == form
+        assert decode(data).size == (64, 48)
+
+
+def test_transparent_avif_shows_a_white_page() -> None:
+    data = encoded(Image.new("RGBA", (20, 10), (255, 0, 0, 0)), "AVIF")
+    assert decode(data).getpixel((5, 5)) == (255, 255, 255)
+
+
+def test_turned_avif() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    assert decode(encoded(Image.new("RGB", (20, 10)), "AVIF", exif=exif)).size == (10, 20)
+
+
+def test_of_an_avif_animation_the_still_is_read() -> None:
+    frames = [Image.new("RGB", (64, 48), colour) for colour in ("red", "blue", "lime")]
+    data = encoded(frames[0], "AVIF", save_all=True, append_images=frames[1:])
+    form, reduced = boxes.primary(data)
+    assert (form, b"moov" in data, b"moov" in reduced) == ("AVIF", True, False)
+    assert decode(data).getpixel((5, 5))[0] > 200
+
+
+def test_metadata_is_not_read() -> None:
+    data = encoded(Image.new("RGB", (64, 48)), "AVIF", xmp=b"x" * 100_000)
+    with Image.open(io.BytesIO(boxes.primary(data)[1])) as image:
+        assert "xmp" not in image.info
+
+
+def test_tiles_are_limited() -> None:
+    assert boxes.primary(grid(200, 512))[0] == "HEIF"
+    with pytest.raises(PictureTooLargeError, match="million pixels"):
+        decode(grid(200, 4096))
+    with pytest.raises(PictureTooLargeError, match="4096 tiles"):
+        decode(grid(5000, 16))
+
+
+@pytest.mark.parametrize(("kind", "name"), [(b"hvc1", b"iovl"), (b"hvc1", b"iden"), (b"jpeg", b"grid")])
+def test_other_compositions_are_refused(kind: bytes, name: bytes) -> None:
+    with pytest.raises(PictureError, match="coded in a way that is not read"):
+        decode(grid(1, 16, kind, name))
+
+
+def test_boxes_that_claim_more_than_there_is() -> None:
+    for claimed in (2, 7, 10**6, 2**32 - 1):
+        with pytest.raises(PictureError, match="ends too early"):
+            decode(box(b"ftyp", b"heic\0\0\0\0") + struct.pack(">I", claimed) + b"meta" + bytes(50))
