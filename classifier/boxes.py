@@ -57,7 +57,7 @@ def primary(data: bytes) -> tuple[str, bytes]:
         )
     form, brand = _CODINGS[codings.pop()]
     patched = bytearray(data)
-    # Not the brand of films either: libavif takes the first one for the file's kind, and looks for the films of another.
+    # And not as films by their brand: libavif would look for these.
     patched[brands] = brand + data[brands].replace(b"avis", b"avif")[4:]
     for position in items.patches:
         patched[position : position + 4] = b"skip"

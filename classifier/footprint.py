@@ -87,4 +87,4 @@ def _tiff_part(image: Any) -> int:
     bits = samples * max(tags.get(258, (8,)))
     if image.info["compression"] == "jpeg":
         bits += 16 * samples  # its coefficients, should it be a progressive one
-    return width * length * bits // 8
+    return int(width * length * bits // 8)
