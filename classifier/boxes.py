@@ -9,6 +9,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from classifier import av1
 from classifier.containers import MAX_PIXELS
 from classifier.errors import PictureError, PictureTooLargeError
 
@@ -28,6 +29,8 @@ class _Items:
     tiles: dict[int, list[int]] = field(default_factory=dict)
     properties: list[tuple[int, int]] = field(default_factory=list)
     sizes: dict[int, tuple[int, int]] = field(default_factory=dict)
+    alphas: set[int] = field(default_factory=set)
+    extents: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
     patches: list[int] = field(default_factory=list)
 
 
@@ -56,6 +59,9 @@ def primary(data: bytes) -> tuple[str, bytes]:
             f"the picture's tiles have more than {2 * MAX_PIXELS // 1_000_000} million pixels; send a smaller one"
         )
     form, brand = _CODINGS[codings.pop()]
+    if form == "AVIF":
+        alphas = {part for alpha in items.alphas for part in items.tiles.get(alpha, [alpha])}
+        _check_av1(data, items, {*parts, *alphas})
     patched = bytearray(data)
     # And not as films by their brand: libavif would look for these.
     patched[brands] = brand + data[brands].replace(b"avis", b"avif")[4:]
@@ -90,6 +96,8 @@ def _read_meta(data: bytes, start: int, end: int, items: _Items) -> None:
                 items.types.setdefault(number, kind)
         elif name == b"iref":
             _read_references(data, begin, stop, items)
+        elif name == b"iloc":
+            _read_locations(data, begin, items)
         elif name == b"iprp":
             _read_properties(data, begin, stop, items)
         if len(items.types) > MAX_ITEMS:
@@ -101,12 +109,55 @@ def _read_references(data: bytes, start: int, end: int, items: _Items) -> None:
     for name, begin, _ in _boxes(data, start + 4, end):
         if name == b"cdsc":  # what describes a picture: EXIF, XMP
             items.patches.append(begin - 4)
+        elif name == b"auxl":
+            items.alphas.add(struct.unpack_from(f">{code}", data, begin)[0])
         elif name == b"dimg":
             number, count = struct.unpack_from(f">{code}H", data, begin)
             if count > MAX_ITEMS:
                 raise PictureTooLargeError(f"the picture has more than {MAX_ITEMS} tiles; save it as a JPEG")
             first = begin + struct.calcsize(f">{code}H")
             items.tiles.setdefault(number, list(struct.unpack_from(f">{count}{code}", data, first)))
+
+
+def _read_locations(data: bytes, position: int, items: _Items) -> None:
+    """Note where the content of each item stands in the file."""
+    version, code = data[position], ("I" if data[position] == 2 else "H")
+    sizes = data[position + 4] >> 4, data[position + 4] & 15, data[position + 5] >> 4, data[position + 5] & 15
+    offset, length, base, index = (*sizes[:3], sizes[3] if version else 0)
+
+    def number(size: int) -> int:
+        nonlocal position
+        position += size
+        if position > len(data):
+            raise EOFError
+        return int.from_bytes(data[position - size : position])
+
+    position += 6
+    for _ in range(number(struct.calcsize(code))):
+        item = number(struct.calcsize(code))
+        method = number(2) & 15 if version else 0
+        number(2)
+        start = number(base)
+        for _ in range(number(2)):
+            number(index)
+            begin = start + number(offset)
+            # Those that stand elsewhere than in the file itself are left out.
+            extent = (begin, begin + number(length))
+            if method == 0:
+                items.extents.setdefault(item, []).append(extent)
+
+
+def _check_av1(data: bytes, items: _Items, parts: set[int]) -> None:
+    """Raise `PictureError` where a coded part is not as small as the file says: memory is foreseen for that."""
+    extents = {part: items.extents.get(part, []) for part in parts if items.types.get(part) == b"av01"}
+    # Parts that share their content would be read again and again.
+    if sum(end - start for pieces in extents.values() for start, end in pieces) > len(data):
+        raise PictureError("the picture's parts overlap in its file; save it again")
+    for part, pieces in extents.items():
+        found = list(av1.sizes(b"".join(data[start:end] for start, end in pieces)))
+        width, height = items.sizes.get(part, (0, 0))
+        if not found or any(across > width or down > height for across, down in found):
+            raise PictureError("the picture is not of the size that its file says; save it again")
 
 
 def _read_properties(data: bytes, start: int, end: int, items: _Items) -> None:

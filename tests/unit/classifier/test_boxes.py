@@ -79,6 +79,15 @@ def test_tiles_are_limited() -> None:
         decode(grid(5000, 16))
 
 
+def test_a_picture_larger_than_its_file_says_is_refused(files: dict[str, bytes]) -> None:
+    # An HEVC encoder codes whole blocks; what is too much is cut off when it is shown.
+    for form, size in {"HEIF": (64, 64), "AVIF": (64, 48)}.items():
+        said = struct.pack(">II", *size)
+        assert said in files[form]
+        with pytest.raises(PictureError, match="size"):
+            decode(files[form].replace(said, struct.pack(">II", 16, 16)))
+
+
 @pytest.mark.parametrize(("kind", "name"), [(b"hvc1", b"iovl"), (b"hvc1", b"iden"), (b"jpeg", b"grid")])
 def test_other_compositions_are_refused(kind: bytes, name: bytes) -> None:
     with pytest.raises(PictureError, match="coded in a way that is not read"):
