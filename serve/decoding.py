@@ -95,7 +95,7 @@ def _picture(data: bytes, at_least: int | None, held: int = 0) -> Image.Image:
     """Return the picture in `data`; `held` bytes are taken by others of the same request."""
     limit = os.environ.get(LIMIT_VARIABLE)
     try:
-        return pictures.decode(data, at_least, int(limit) - held if limit else None)
+        return pictures.decode(data, at_least, max(0, int(limit) - held) if limit else None)
     except pictures.PictureTooLargeError as error:
         raise RequestError(413, str(error)) from error
     except pictures.PictureError as error:

@@ -7,8 +7,8 @@ from serve.errors import RequestError
 
 FORM = "multipart/form-data"
 
-#: Fields that a form may have, and bytes of headers that each may have.
-MAX_FIELDS, MAX_HEADER_BYTES = 100, 4096
+#: Fields that a form may have, bytes of headers that each may have, and of the boundary (RFC 2046, section 5.1.1).
+MAX_FIELDS, MAX_HEADER_BYTES, MAX_BOUNDARY = 100, 4096, 70
 
 
 def file(body: bytes, content_type: str) -> bytes:
@@ -19,7 +19,7 @@ def file(body: bytes, content_type: str) -> bytes:
     header = Message()
     header["Content-Type"] = content_type
     boundary = header.get_boundary()
-    if not boundary or not boundary.isascii():
+    if not boundary or not boundary.isascii() or len(boundary) > MAX_BOUNDARY:
         raise RequestError(400, "the form's Content-Type names no boundary; let the client library set this header")
     separator = b"\r\n--" + boundary.encode()
     # The first separator may stand at the very beginning, without the line end before it.

@@ -31,6 +31,42 @@ def grid(tiles: int, side: int, kind: bytes = b"hvc1", name: bytes = b"grid") ->
     return box(b"ftyp", b"heic\0\0\0\0mif1heic") + box(b"meta", bytes(4), *meta)
 
 
+def phone(heic: bytes) -> bytes:
+    """Return a HEIC as phones write it: two tiles in a row, each the coded picture of `heic`, and metadata."""
+    found = {name: heic[heic.index(name) - 4 :] for name in (b"hvcC", b"hdlr", b"mdat")}
+    coding, handler, content = (part[: struct.unpack_from(">I", part)[0]] for part in found.values())
+    kinds = enumerate((b"grid", b"hvc1", b"hvc1", b"Exif"), start=1)
+    items = [box(b"infe", b"\2\0\0\0", struct.pack(">HH4s", number, 0, kind), b"\0") for number, kind in kinds]
+    sizes = [box(b"ispe", bytes(4), struct.pack(">II", width, 64)) for width in (64, 128)]
+    # One property is the grid's, two are the tiles'.
+    associated = struct.pack(">IHBB", 3, 1, 1, 3) + struct.pack(">HBBB", 2, 2, 1, 2) + struct.pack(">HBBB", 3, 2, 1, 2)
+    references = box(b"dimg", struct.pack(">HHHH", 1, 2, 2, 3)), box(b"cdsc", struct.pack(">HHH", 4, 1, 1))
+
+    def whole(start: int) -> bytes:
+        # The grid's description is the first 8 bytes of idat, the metadata what follows.
+        places = ((1, 1, 0, 8), (2, 0, start, len(content) - 8), (3, 0, start, len(content) - 8), (4, 1, 8, 4))
+        located = b"".join(struct.pack(">HHHHII", item, method, 0, 1, *place) for item, method, *place in places)
+        meta = (
+            handler,
+            box(b"pitm", bytes(4), struct.pack(">H", 1)),
+            box(b"iinf", bytes(4), struct.pack(">H", 4), *items),
+            box(b"iref", bytes(4), *references),
+            box(b"iprp", box(b"ipco", coding, *sizes), box(b"ipma", bytes(4), associated)),
+            box(b"iloc", b"\1\0\0\0\x44\0", struct.pack(">H", 4), located),
+            box(b"idat", struct.pack(">BBBBHH", 0, 0, 0, 1, 128, 64), bytes(4)),
+        )
+        return box(b"ftyp", b"heic\0\0\0\0mif1heic") + box(b"meta", bytes(4), *meta)
+
+    return whole(len(whole(0)) + 8) + content
+
+
+def test_a_phones_tiles_are_put_together(files: dict[str, bytes]) -> None:
+    image = decode(phone(files["HEIF"]))
+    assert image.size == (128, 64)
+    reds = [image.getpixel((x, 20))[0] > 150 for x in (10, 50, 74, 114)]
+    assert reds == [True, False, True, False]
+
+
 def test_heic(files: dict[str, bytes]) -> None:
     image = decode(files["HEIF"])
     assert (image.mode, image.size) == ("RGB", (64, 48))

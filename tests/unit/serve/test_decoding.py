@@ -1,8 +1,10 @@
 """Bodies become batches, or one sentence: also the bodies nobody would send by mistake."""
 
 import base64
+import contextlib
 import io
 import json
+import random
 from collections.abc import Callable
 
 import numpy as np
@@ -268,3 +270,26 @@ def test_memory_that_ends_is_507(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(pictures, "decode", nothing_left)
     assert refusal(png(), "image/png")[0] == 507
+
+
+def test_whatever_a_body_holds_it_is_a_batch_or_refused() -> None:
+    form = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n' + png() + b"\r\n--x--\r\n"
+    bodies = {
+        "image/png": png(),
+        "application/octet-stream": png(),
+        "application/json": instances(png(), png()).encode(),
+        "application/x-npy": npy(np.zeros((1, 3, 4, 4), np.float32)),
+        "multipart/form-data; boundary=x": form,
+    }
+    generator = random.Random(0)
+    for content_type, whole in bodies.items():
+        for _ in range(500):
+            body = bytearray(whole)
+            for _ in range(generator.randint(1, 6)):
+                place = generator.randrange(generator.choice((len(body), 130)))
+                if generator.random() < 0.5:
+                    body[place : place + 1] = generator.choice((b"\xff", b"\0", b"-", b"'", b"(", b"9", b"\r\n", b'"'))
+                else:
+                    del body[place : place + generator.choice((1, 2, 20))]
+            with contextlib.suppress(RequestError):
+                assert len(decode(bytes(body), content_type)) > 0

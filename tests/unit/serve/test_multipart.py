@@ -54,6 +54,7 @@ def test_the_boundary_may_be_quoted() -> None:
         (uploaded(PICTURE) + END, "multipart/form-data", "no boundary"),
         (uploaded(PICTURE) + END, 'multipart/form-data; boundary=""', "no boundary"),
         (uploaded(PICTURE) + END, "multipart/form-data; boundary=ä", "no boundary"),
+        (uploaded(PICTURE) + END, "multipart/form-data; boundary=" + "x" * 71, "no boundary"),
         (uploaded(PICTURE) + END, "multipart/form-data; boundary=other", "incomplete"),
         (uploaded(PICTURE), TYPE, "incomplete"),
         (b"", TYPE, "incomplete"),
