@@ -16,8 +16,8 @@ from classifier.errors import PictureError, PictureTooLargeError
 #: The codings that are read -> Pillow's name of the format, and the brand by which its decoder knows it.
 _CODINGS = {b"hvc1": ("HEIF", b"heic"), b"av01": ("AVIF", b"avif")}
 
-#: Items and references a file may have; 48 megapixels of a phone are 200 tiles.
-MAX_ITEMS = 4096
+#: Items and references a file may have; 48 megapixels of a phone are 200 tiles. And pieces an item may be in.
+MAX_ITEMS, MAX_EXTENTS = 4096, 16
 
 
 @dataclass
@@ -97,7 +97,7 @@ def _read_meta(data: bytes, start: int, end: int, items: _Items) -> None:
         elif name == b"iref":
             _read_references(data, begin, stop, items)
         elif name == b"iloc":
-            _read_locations(data, begin, items)
+            _read_locations(data[begin:stop], items)
         elif name == b"iprp":
             _read_properties(data, begin, stop, items)
         if len(items.types) > MAX_ITEMS:
@@ -106,7 +106,7 @@ def _read_meta(data: bytes, start: int, end: int, items: _Items) -> None:
 
 def _read_references(data: bytes, start: int, end: int, items: _Items) -> None:
     code = "I" if data[start] else "H"
-    for name, begin, _ in _boxes(data, start + 4, end):
+    for name, begin, stop in _boxes(data, start + 4, end):
         if name == b"cdsc":  # what describes a picture: EXIF, XMP
             items.patches.append(begin - 4)
         elif name == b"auxl":
@@ -115,30 +115,31 @@ def _read_references(data: bytes, start: int, end: int, items: _Items) -> None:
             number, count = struct.unpack_from(f">{code}H", data, begin)
             if count > MAX_ITEMS:
                 raise PictureTooLargeError(f"the picture has more than {MAX_ITEMS} tiles; save it as a JPEG")
-            first = begin + struct.calcsize(f">{code}H")
-            items.tiles.setdefault(number, list(struct.unpack_from(f">{count}{code}", data, first)))
+            _, _, *tiles = struct.unpack_from(f">{code}H{count}{code}", data[begin:stop])
+            items.tiles.setdefault(number, tiles)
 
 
-def _read_locations(data: bytes, position: int, items: _Items) -> None:
+def _read_locations(box: bytes, items: _Items) -> None:
     """Note where the content of each item stands in the file."""
-    version, code = data[position], ("I" if data[position] == 2 else "H")
-    sizes = data[position + 4] >> 4, data[position + 4] & 15, data[position + 5] >> 4, data[position + 5] & 15
-    offset, length, base, index = (*sizes[:3], sizes[3] if version else 0)
+    version, code, position = box[0], ("I" if box[0] == 2 else "H"), 6
+    offset, length, base, index = box[4] >> 4, box[4] & 15, box[5] >> 4, (box[5] & 15 if version else 0)
 
     def number(size: int) -> int:
         nonlocal position
         position += size
-        if position > len(data):
+        if position > len(box):
             raise EOFError
-        return int.from_bytes(data[position - size : position])
+        return int.from_bytes(box[position - size : position])
 
-    position += 6
     for _ in range(number(struct.calcsize(code))):
         item = number(struct.calcsize(code))
         method = number(2) & 15 if version else 0
         number(2)
         start = number(base)
-        for _ in range(number(2)):
+        extents = number(2)
+        if extents > MAX_EXTENTS:
+            raise PictureError(f"the picture's file is in more than {MAX_EXTENTS} pieces; save it again")
+        for _ in range(extents):
             number(index)
             begin = start + number(offset)
             # Those that stand elsewhere than in the file itself are left out.
@@ -167,18 +168,18 @@ def _read_properties(data: bytes, start: int, end: int, items: _Items) -> None:
                 size = struct.unpack_from(">II", data, at + 4) if kind == b"ispe" else (0, 0)
                 items.properties.append((size[0], size[1]))
         elif name == b"ipma":
-            _read_associations(data, begin, items)
+            _read_associations(data[begin:stop], items)
 
 
-def _read_associations(data: bytes, position: int, items: _Items) -> None:
+def _read_associations(box: bytes, items: _Items) -> None:
     """Note the size of each item: the one of its properties that is one."""
-    item, wide = ("I" if data[position] else "H"), data[position + 3] & 1
-    (entries,) = struct.unpack_from(">I", data, position + 4)
-    position += 8
+    item, wide = ("I" if box[0] else "H"), box[3] & 1
+    (entries,) = struct.unpack_from(">I", box, 4)
+    position = 8
     for _ in range(entries):
-        number, count = struct.unpack_from(f">{item}B", data, position)
+        number, count = struct.unpack_from(f">{item}B", box, position)
         position += struct.calcsize(f">{item}B")
-        for index in struct.unpack_from(f">{count}{'H' if wide else 'B'}", data, position):
+        for index in struct.unpack_from(f">{count}{'H' if wide else 'B'}", box, position):
             place = (index & (0x7FFF if wide else 0x7F)) - 1
             if 0 <= place < len(items.properties) and items.properties[place] != (0, 0):
                 items.sizes[number] = items.properties[place]

@@ -124,6 +124,20 @@ def test_a_picture_larger_than_its_file_says_is_refused(files: dict[str, bytes])
             decode(files[form].replace(said, struct.pack(">II", 16, 16)))
 
 
+def test_pieces_are_limited() -> None:
+    # Lengths and offsets of no bytes: however many pieces there are, they take no room.
+    places = box(b"iloc", bytes(6), struct.pack(">H", 65_535), struct.pack(">HHH", 1, 0, 65_535) * 65_535)
+    with pytest.raises(PictureError, match="pieces"):
+        decode(box(b"ftyp", b"heic\0\0\0\0mif1heic") + box(b"meta", bytes(4), places))
+
+
+def test_boxes_cannot_claim_what_is_in_others() -> None:
+    claims = (box(b"ipma", bytes(4), struct.pack(">I", 10**9)), box(b"ipma", bytes(4), struct.pack(">I", 4000)))
+    for claim in claims:
+        with pytest.raises(PictureError, match="ends too early"):
+            decode(box(b"ftyp", b"heic\0\0\0\0mif1heic") + box(b"meta", bytes(4), box(b"iprp", claim * 10_000)))
+
+
 @pytest.mark.parametrize(("kind", "name"), [(b"hvc1", b"iovl"), (b"hvc1", b"iden"), (b"jpeg", b"grid")])
 def test_other_compositions_are_refused(kind: bytes, name: bytes) -> None:
     with pytest.raises(PictureError, match="coded in a way that is not read"):
