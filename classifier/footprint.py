@@ -64,7 +64,9 @@ def _decoder(image: Any, full: tuple[int, int], data: bytes) -> int:
         case "BMP":
             return 9 * pixels // 4 if image.info["compression"] else 0  # run lengths are decoded in Python
         case "TIFF":
-            return _tiff_part(image)
+            # A strip or tile; later, where Pillow turns it, the picture once more.
+            again = pixels * _pixel_bytes(image.mode) if image.tag_v2.get(274, 1) != 1 else 0
+            return max(_tiff_part(image), again)
         case "WEBP":
             return 3 * 4 * pixels  # the canvas, the one before, and a copy
         case "AVIF":

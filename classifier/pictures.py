@@ -130,9 +130,14 @@ def _check_memory(needed: int, limit: int) -> None:
 
 
 def _orientation(image: Image.Image) -> object:
-    """Return the EXIF orientation; a picture whose EXIF block is broken is shown as stored, as every viewer does."""
+    """Return the EXIF orientation; a picture whose EXIF block is broken is shown as stored, as every viewer does.
+
+    `Image.getexif` would decode a PNG to look for a block behind its pixels. Pillow itself turns a TIFF as it decodes it.
+    """
+    exif = Image.Exif()
     try:
-        return image.getexif().get(_ORIENTATION)
+        exif.load(image.info.get("exif") or b"")
+        return exif.get(_ORIENTATION)
     except Exception:
         return None
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from classifier import pictures
 from classifier.errors import OutOfMemoryError, PictureTooLargeError
@@ -58,6 +58,7 @@ def foreseen(data: bytes) -> int:
         ("P", "GIF", {}),
         ("RGB", "BMP", {}),
         ("RGB", "TIFF", {"compression": "tiff_lzw", "tiffinfo": {278: SIZE[1]}}),
+        ("RGB", "TIFF", {"tiffinfo": {274: 6}}),
         ("RGB", "WEBP", {}),
         ("RGBA", "WEBP", {"lossless": True, "quality": 0}),
         ("RGB", "AVIF", {"speed": 10, "subsampling": "4:4:4"}),
@@ -73,6 +74,15 @@ def test_never_more_is_taken_than_is_foreseen(mode: str, form: str, options: dic
         options = {"exif": exif}
     data = encoded(image, form, **options)
     assert taken(data) <= foreseen(data)
+
+
+def test_what_is_refused_is_not_decoded(monkeypatch: pytest.MonkeyPatch, files: dict[str, bytes]) -> None:
+    def load(image: Image.Image) -> None:
+        raise AssertionError("it is decoded")
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", load)
+    for data in files.values():
+        foreseen(data)
 
 
 def test_the_limit_is_what_may_be_taken(files: dict[str, bytes]) -> None:
