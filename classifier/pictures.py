@@ -132,7 +132,7 @@ def _check_memory(needed: int, limit: int) -> None:
 def _orientation(image: Image.Image) -> object:
     """Return the EXIF orientation; a picture whose EXIF block is broken is shown as stored, as every viewer does.
 
-    `Image.getexif` would decode a PNG to look for a block behind its pixels. Pillow itself turns a TIFF as it decodes it.
+    `Image.getexif` would decode a PNG, to look for a block behind its pixels. A TIFF is turned by Pillow itself.
     """
     exif = Image.Exif()
     try:
