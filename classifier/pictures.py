@@ -4,76 +4,164 @@ EXIF orientation is applied; grey, palette, CMYK and 16-bit pictures become 8-bi
 page; of an animation the first frame counts. Hostile bytes end in `PictureError`, never in anything else.
 """
 
+import ctypes
 import io
+import struct
 import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+import pi_heif
+from PIL import AvifImagePlugin, Image, UnidentifiedImageError, _imaging
 
-from classifier.errors import UserError
+from classifier import boxes, containers, footprint, kinds, tiff
+from classifier.containers import MAX_PIXELS
+from classifier.errors import OutOfMemoryError, PictureError, PictureTooLargeError
 
-#: What may be trained on may be predicted on: one list for both. Pillow knows more formats than anyone should parse.
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+__all__ = ["MAX_PIXELS", "OutOfMemoryError", "PictureError", "PictureTooLargeError", "decode"]
 
-#: Pixels a picture may have (89 million: Pillow's own line between a photograph and a decompression bomb).
-MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 0
+# One thread: where pictures are decoded, each core has a process that does.
+pi_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
-# Pillow warns above that size and refuses at twice that; here the line is the line, and the warning says nothing new.
+# Pillow warns above `MAX_PIXELS` and refuses at twice that; here the line is the line, and the warning is no news.
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
+# libtiff prints to stderr whatever it finds wrong. (A library also answers for the symbols of those it is linked with.)
+_libtiff = ctypes.CDLL(_imaging.__file__)
+_libtiff.TIFFSetErrorHandler(None)
+_libtiff.TIFFSetWarningHandler(None)
 
-class PictureError(UserError):
-    """The bytes are not a picture that can be read."""
+_REDUCED = {
+    "JPEG": containers.jpeg,
+    "PNG": containers.png,
+    "GIF": containers.gif,
+    "WEBP": containers.webp,
+    "BMP": containers.bmp,
+    "TIFF": tiff.tiff,
+}
+_READ = "JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC, AVIF"
+
+_ORIENTATION = 0x0112
+_TRANSPOSED = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+#: Side of the squares that are converted at a time.
+_PART = 512
 
 
-class PictureTooLargeError(PictureError):
-    """The picture has more than `MAX_PIXELS` pixels."""
-
-
-def decode(source: bytes | Path, at_least: int | None = None) -> Image.Image:
+def decode(source: bytes | Path, at_least: int | None = None, limit_bytes: int | None = None) -> Image.Image:
     """Return the picture in `source` (a file's bytes, or its path) as an upright 8-bit RGB image.
 
     A JPEG is decoded straight to 1/2, 1/4 or 1/8 of its size, which is much faster, where that leaves its shorter side
-    `at_least` so many pixels. Raises `PictureTooLargeError` before a pixel is decoded, and `PictureError` for all else
-    that is not a whole picture.
+    `at_least` so many pixels. Raises, before a pixel is decoded, `PictureTooLargeError` for a picture with more than
+    `MAX_PIXELS` pixels, or one whose decoding takes more than `limit_bytes` (`footprint.peak`), or too long; in all
+    else that is not a whole picture `PictureError`; where memory ends `OutOfMemoryError`.
     """
     try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise Image.DecompressionBombError
-            if at_least is not None:
-                image.draft(None, (at_least, at_least))
-            image.load()
-            return _as_rgb(_upright(image))
+        rgb, orientation = _decoded(source, at_least, limit_bytes)
+        return rgb.transpose(_TRANSPOSED[orientation]) if orientation in _TRANSPOSED else rgb
+    except PictureError:
+        raise
+    except MemoryError as error:
+        raise OutOfMemoryError("there is not enough memory left to decode the picture; send a smaller one") from error
     except Image.DecompressionBombError as error:
         raise PictureTooLargeError(
             f"the picture has more than {MAX_PIXELS // 1_000_000} million pixels; send a smaller one"
         ) from error
     except UnidentifiedImageError as error:
-        raise PictureError(f"the data is not a picture; the formats read are {', '.join(FORMATS)}") from error
-    except PictureError:
-        raise
+        raise PictureError("the picture is damaged or incomplete (its header cannot be read)") from error
     # Decoders meet broken bytes with every exception there is (OSError, SyntaxError, struct.error, IndexError, …).
     except Exception as error:
         raise PictureError(f"the picture is damaged or incomplete ({_one_line(error)})") from error
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Apply the EXIF orientation; a picture whose EXIF block is broken is shown as stored, as every viewer does."""
+def _decoded(source: bytes | Path, at_least: int | None, limit_bytes: int | None) -> tuple[Image.Image, object]:
+    """Return the picture as it is stored, and the orientation in which it is to be seen.
+
+    It is turned by the caller, when all else that decoding took is given back.
+    """
+    form, data = _reduced(source if isinstance(source, bytes) else source.read_bytes())
+    with Image.open(io.BytesIO(data), formats=[form]) as image:
+        _check(image)
+        full = image.size
+        if at_least is not None:
+            image.draft(None, (at_least, at_least))
+        if limit_bytes is not None:
+            _check_memory(footprint.peak(image, full, data, _orientation(image) in _TRANSPOSED), limit_bytes)
+        image.load()
+        return _as_rgb(image), _orientation(image)
+
+
+def _reduced(data: bytes) -> tuple[str, bytes]:
+    """Return Pillow's name of the picture's format, and its file with only what the picture is made of."""
+    kind = kinds.kind(data)
+    if kind is None:
+        raise PictureError(f"the data is not a picture in a format that is read ({_READ})")
+    if kind not in kinds.FORMATS:
+        raise PictureError(f"the data is {kind}, not a picture in a format that is read ({_READ})")
     try:
-        return ImageOps.exif_transpose(image)
+        return boxes.primary(data) if kind in ("HEIF", "AVIF") else (kind, _REDUCED[kind](data))
+    except (EOFError, IndexError, struct.error) as error:
+        raise PictureError("the picture is damaged or incomplete (its file ends too early)") from error
+
+
+def _check(image: Image.Image) -> None:
+    """Raise `PictureError` for a picture that is not to be decoded, by what its header says."""
+    if image.width * image.height > MAX_PIXELS:
+        raise Image.DecompressionBombError
+    if image.mode in ("I", "F"):
+        raise PictureError(f"the picture stores 32-bit values (mode {image.mode}); save it with 8 or 16 bits a channel")
+
+
+def _check_memory(needed: int, limit: int) -> None:
+    if needed > limit:
+        raise PictureTooLargeError(
+            f"decoding the picture takes {needed / 1e6:.0f} MB of memory, and {limit / 1e6:.0f} MB are there for it; "
+            "send a smaller one"
+        )
+
+
+def _orientation(image: Image.Image) -> object:
+    """Return the EXIF orientation; a picture whose EXIF block is broken is shown as stored, as every viewer does.
+
+    `Image.getexif` would decode a PNG, to look for a block behind its pixels. A TIFF is turned by Pillow itself.
+    """
+    exif = Image.Exif()
+    try:
+        exif.load(image.info.get("exif") or b"")
+        return exif.get(_ORIENTATION)
     except Exception:
-        return image
+        return None
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
+    """Return the 8-bit RGB picture by itself: the file it comes from, and its decoder, hold memory of their own."""
+    if image.mode == "RGB" and "transparency" not in image.info:
+        rgb = image._new(image.im)
+        rgb.info.clear()
+        return rgb
+    # In parts, so that what conversion takes besides the result stays small.
+    rgb = Image.new("RGB", image.size)
+    for top in range(0, image.height, _PART):
+        for left in range(0, image.width, _PART):
+            box = (left, top, min(left + _PART, image.width), min(top + _PART, image.height))
+            rgb.paste(_part_as_rgb(image.crop(box)), box)
+    return rgb
+
+
+def _part_as_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16"):
         # Pillow's own conversion clips 16-bit values to 255 (white) instead of scaling them.
-        pixels = np.asarray(image.convert("I")) / 257
-        image = Image.fromarray(pixels.round().astype(np.uint8), mode="L")
-    if image.mode in ("I", "F"):
-        raise PictureError(f"the picture stores 32-bit values (mode {image.mode}); save it with 8 or 16 bits a channel")
+        pixels = (np.asarray(image.convert("I")) + 128) // 257
+        image = Image.fromarray(pixels.astype(np.uint8), mode="L")
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         image = image.convert("RGBA")
         page = Image.new("RGBA", image.size, "white")

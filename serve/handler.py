@@ -11,10 +11,12 @@ import os
 import socket
 import sys
 import traceback
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from classifier.errors import UserError
+from serve.repeats import Repeats
 
 if TYPE_CHECKING:
     from serve.worker import Worker
@@ -78,6 +80,10 @@ def _log_to_stderr() -> None:
 
     stderr = logging.StreamHandler(sys.stderr)
     stderr.addFilter(is_wanted)
+    stderr.addFilter(Repeats())
+    logging.captureWarnings(True)
+    # Else Python remembers the text of each warning, and strangers' pictures make ever new ones.
+    warnings.simplefilter("always", UserWarning)
     logging.basicConfig(handlers=[stderr], format="%(levelname)s %(name)s: %(message)s", level=logging.INFO, force=True)
     sys.stdout = sys.stderr
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from classifier.errors import UserError
 from serve import backend, decoding
-from serve.decoding import RequestError
+from serve.errors import RequestError
 
 #: How many of the most probable classes an answer lists.
 TOP_K = 5

@@ -24,7 +24,7 @@ from classifier.errors import UserError
 from serve import answers, backend, decoding, inference
 from serve.answers import AnswerError, Body
 from serve.config import CONTENT_TYPE_HEADER, ERROR_HEADER, INTERNAL_ERROR
-from serve.decoding import RequestError
+from serve.errors import RequestError
 from serve.measured import Measured
 from serve.memory import MB, own_memory
 from serve.settings import DEFAULT_PAYLOAD_MB
@@ -207,7 +207,7 @@ class _Request:
         self.context = copy.copy(context)
         self.context.request_processor = [context.request_processor[index]]
         headers = self.context.request_processor[0].get_request_properties()
-        self.content_type = headers.get(CONTENT_TYPE_HEADER, "").partition(";")[0].strip().lower()
+        self.content_type = decoding.media_type(headers.get(CONTENT_TYPE_HEADER, ""))
         headers["Content-Type"] = self.content_type
         self.accept = headers.get("Accept") or headers.get("accept") or ""
         self.body = bytes(fields.get("body") or b"")
@@ -222,7 +222,7 @@ class _Request:
         try:
             return self.body.decode()
         except UnicodeDecodeError as error:
-            raise RequestError(HTTPStatus.BAD_REQUEST, f"the body is not UTF-8 (byte {error.start})") from error
+            raise decoding.not_text(self.body, error.start) from error
 
 
 def _ended(error: BaseException) -> str:

@@ -1,9 +1,12 @@
 """Write a small model, pictures, and the answers the model must give to them. Runs inside the training image.
 
+Beside this file is picture.heic.
+
 `python serving_samples.py OUT`: OUT/model, OUT/pictures, OUT/expected.json (file name to probabilities).
 """
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -37,6 +40,9 @@ def write_pictures(folder: Path) -> None:
         draw(seed).save(folder / f"{seed}.jpg", quality=90)
     draw(4).save(folder / "png.png")
     draw(5).save(folder / "webp.webp")
+    draw(5).save(folder / "avif.avif", speed=10)
+    # Nothing in the images writes HEIC.
+    shutil.copy(Path(__file__).with_name("picture.heic"), folder / "heic.heic")
     draw(6).convert("L").save(folder / "grey.png")
     draw(7).convert("CMYK").save(folder / "cmyk.jpg")
     draw(8).convert("P").save(folder / "palette.png")

@@ -27,9 +27,13 @@ import pytest
 DOCKER = os.environ.get("DOCKER", "docker")
 TRAIN, SERVE, LEAN = (f"byoc-vision-{name}:latest" for name in ("train", "serve", "serve-cpu"))
 SAMPLES = Path(__file__).with_name("serving_samples.py")
+HEIC = Path(__file__).parents[1] / "samples" / "picture.heic"
 MB = 1024 * 1024
 JPEG = {"Content-Type": "image/jpeg"}
 JSON = {"Content-Type": "application/json"}
+FORM = {"Content-Type": "multipart/form-data; boundary=x"}
+OCTETS = {"Content-Type": "application/octet-stream"}
+CSV = {"Content-Type": "text/csv"}
 
 
 def docker(*arguments: str, check: bool = True) -> str:
@@ -165,7 +169,8 @@ class Samples:
 def samples(tmp_path_factory: pytest.TempPathFactory) -> Samples:
     """A model, pictures and the right answers, made inside the training image."""
     folder = tmp_path_factory.mktemp("serving")
-    volumes = ("--volume", f"{SAMPLES}:/samples.py:ro", "--volume", f"{folder}:/out")
+    mounts = (f"{SAMPLES}:/samples.py:ro", f"{HEIC}:/picture.heic:ro", f"{folder}:/out")
+    volumes = [option for mount in mounts for option in ("--volume", mount)]
     user = f"{os.getuid()}:{os.getgid()}"
     docker("run", "--rm", "--user", user, *volumes, TRAIN, "python", "/samples.py", "/out")
     return Samples(folder, json.loads((folder / "expected.json").read_text()))
@@ -208,6 +213,13 @@ def instances(*pictures: bytes) -> bytes:
     return json.dumps({"instances": [{"b64": base64.b64encode(picture).decode()} for picture in pictures]}).encode()
 
 
+def form(*files: bytes, text: bytes = b"a dog") -> bytes:
+    """A form with the boundary `x`: a text and the files."""
+    fields = [b'Content-Disposition: form-data; name="comment"\r\n\r\n' + text]
+    fields += [b'Content-Disposition: form-data; name="file"; filename="dog.jpg"\r\n\r\n' + file for file in files]
+    return b"".join(b"--x\r\n" + field + b"\r\n" for field in fields) + b"--x--\r\n"
+
+
 def npy(shape: str, values: bytes, dtype: str = "<f4") -> bytes:
     """An .npy file by hand, so that its header can lie."""
     header = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}}}".encode().ljust(117) + b"\n"
@@ -235,6 +247,29 @@ def test_every_kind_of_picture_is_answered_as_in_training(either: Container, sam
     for name in samples.expected:
         answer = either.invoke(samples.picture(name), {"Content-Type": "application/x-image"})
         assert samples.is_right(answer, name), (name, answer)
+
+
+@pytest.mark.parametrize("headers", [{}, OCTETS, {"Content-Type": "binary/octet-stream"}])
+def test_a_body_of_no_told_type_is_answered_by_its_content(
+    endpoint: Container, samples: Samples, headers: dict[str, str]
+) -> None:
+    for name in ("0.jpg", "png.png", "heic.heic", "avif.avif"):
+        assert samples.is_right(endpoint.invoke(samples.picture(name), headers), name), name
+    tensor = (samples.folder / "tensor.npy").read_bytes()
+    assert samples.is_right(endpoint.invoke(tensor, headers), *list(samples.expected)[:3])
+
+
+def test_a_form_is_answered(endpoint: Container, samples: Samples) -> None:
+    for declared in ("multipart/form-data; boundary=x", 'Multipart/Form-Data; charset=utf-8; boundary="x"'):
+        answer = endpoint.invoke(form(samples.picture()), {"Content-Type": declared})
+        assert samples.is_right(answer, "0.jpg"), answer
+
+
+@pytest.mark.parametrize("prefix", ["", "data:image/jpeg;base64,"])
+def test_base64_of_urls_is_answered(endpoint: Container, samples: Samples, prefix: str) -> None:
+    text = prefix + base64.urlsafe_b64encode(samples.picture()).decode().rstrip("=")
+    answer = endpoint.invoke(json.dumps({"instances": [{"b64": text}]}).encode(), JSON)
+    assert samples.is_right(answer, "0.jpg"), answer
 
 
 def test_a_batch_is_answered_in_its_order(either: Container, samples: Samples) -> None:
@@ -285,7 +320,18 @@ BAD_REQUESTS: dict[str, tuple[int, bytes, dict[str, str], str]] = {
     "wrong content type": (415, b"hello", {"Content-Type": "text/plain"}, "text/plain"),
     "no content type": (415, b"hello", {}, "Content-Type"),
     "form": (415, b"a=b", {"Content-Type": "application/x-www-form-urlencoded"}, "not read"),
-    "broken form": (415, b"--x\r\n", {"Content-Type": "multipart/form-data; boundary=x"}, "not read"),
+    "broken form": (400, b"--x\r\n", FORM, "incomplete"),
+    "a form without its boundary": (400, form(b"x"), {"Content-Type": "multipart/form-data"}, "boundary"),
+    "a form without a file": (400, form(), FORM, "0 files"),
+    "a form with two files": (400, form(b"x", b"y"), FORM, "2 files"),
+    "a form with no picture": (400, form(b"hello"), FORM, "not a picture"),
+    "bytes that are no picture": (415, b"hello", OCTETS, "not a picture"),
+    "bytes of a document": (415, b"%PDF-1.7", OCTETS, "a PDF document"),
+    "a document as jpeg": (400, b"%PDF-1.7", JPEG, "a PDF document"),
+    "a video as jpeg": (400, b"\0\0\0\x18ftypmp42", JPEG, "a video"),
+    "a page as jpeg": (400, b"<!DOCTYPE html>", JPEG, "an HTML page"),
+    "a picture as csv": (400, b"\xff\xd8\xff\xe0", CSV, "image/jpeg"),
+    "a picture as json": (400, b"\xff\xd8\xff\xe0", JSON, "image/jpeg"),
     "body over the limit": (413, b"x" * (6 * MB + 1), JPEG, "6 MB"),
     "broken json": (400, b'{"instances": [', JSON, "not JSON"),
     "json in latin-1": (400, '{"ä": 1}'.encode("latin-1"), JSON, "UTF-8"),
@@ -315,6 +361,8 @@ BAD_TENSORS: dict[str, tuple[int, bytes, str]] = {
     "a header that asks for everything": (400, npy("(1000000000000, 3, 224, 224)", bytes(16)), "bytes"),
     "a header that is code": (400, npy("__import__('os').abort()", bytes(16)), ".npy"),
     "no pictures": (400, npy("(0, 3, 224, 224)", b""), "[N, 3"),
+    "a truth for a number": (400, npy("(True, 3, 64, 64)", bytes(49_152)), "[N, 3"),
+    "negative numbers": (400, npy("(-1, 3, -64, 64)", bytes(49_152)), "[N, 3"),
 }
 BAD_REQUESTS |= {f"tensor: {name}": (status, body, NPY, words) for name, (status, body, words) in BAD_TENSORS.items()}
 

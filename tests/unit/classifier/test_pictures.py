@@ -1,7 +1,6 @@
 """Pictures look as people see them, and broken ones end in one kind of error."""
 
 import contextlib
-import io
 import random
 from pathlib import Path
 
@@ -10,12 +9,7 @@ import pytest
 from PIL import Image
 
 from classifier.pictures import PictureError, PictureTooLargeError, decode
-
-
-def encoded(image: Image.Image, form: str = "PNG", **options: object) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, form, **options)
-    return buffer.getvalue()
+from tests.unit.classifier.conftest import encoded
 
 
 def colour(image: Image.Image) -> np.ndarray:
@@ -23,7 +17,7 @@ def colour(image: Image.Image) -> np.ndarray:
     return np.asarray(image).reshape(-1, 3).mean(axis=0)
 
 
-@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF"])
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF"])
 def test_reads_every_listed_format(form):
     image = decode(encoded(Image.new("RGB", (20, 10), (200, 40, 60)), form))
     assert (image.mode, image.size) == ("RGB", (20, 10))
@@ -132,14 +126,58 @@ def test_thirty_two_bit_pictures_are_refused_not_guessed():
         decode(encoded(Image.fromarray(np.ones((4, 4), dtype=np.float32)), "TIFF"))
 
 
-def test_random_damage_never_escapes_as_another_error():
+@pytest.mark.parametrize("limit", [None, 10**9])
+def test_a_picture_that_ends_anywhere_is_an_error_or_a_picture(files: dict[str, bytes], limit: int | None):
+    for data in files.values():
+        for length in range(min(len(data), 700)):
+            with contextlib.suppress(PictureError):
+                assert decode(data[:length], limit_bytes=limit).size == (64, 48)
+
+
+@pytest.mark.parametrize("orders", ["II", "MM"])
+def test_exif_that_leads_to_itself_is_read_once(orders: str):
+    order = "little" if orders == "II" else "big"
+    number = lambda value, size: value.to_bytes(size, order)  # noqa: E731
+    # Orientation, and three pointers to the very directory that holds them, which is also the next one.
+    entries = number(0x0112, 2) + number(3, 2) + number(1, 4) + (number(6, 2) + bytes(2))
+    for tag in (0x8769, 0x8825, 0xA005):
+        entries += number(tag, 2) + number(4, 2) + number(1, 4) + number(8, 4)
+    exif = b"Exif\0\0" + orders.encode() + number(42, 2) + number(8, 4) + number(4, 2) + entries + number(8, 4)
+    for form in ("JPEG", "PNG", "WEBP", "AVIF"):
+        assert decode(encoded(Image.new("RGB", (20, 10)), form, exif=exif)).size == (10, 20), form
+
+
+def test_nothing_of_the_file_is_kept():
+    exif = Image.Exif()
+    exif[0x010E] = "x" * 1000
+    image = decode(encoded(Image.new("RGB", (8, 8)), "JPEG", exif=exif))
+    assert (type(image), image.info) == (Image.Image, {})
+
+
+def test_random_damage_never_escapes_as_another_error(files: dict[str, bytes]):
     generator = random.Random(0)
-    noise = np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8)
-    for form in ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP"):
-        whole = encoded(Image.fromarray(noise), form)
-        for _ in range(150):
+    for whole in files.values():
+        for _ in range(300):
             data = bytearray(whole)
             for _ in range(generator.randint(1, 8)):
-                data[generator.randrange(len(data))] = generator.randrange(256)
+                # Half of it in the first bytes, where the sizes and offsets stand.
+                place = generator.randrange(generator.choice((len(data), 100)))
+                change = generator.randrange(4)
+                if change == 0:
+                    data[place] = generator.randrange(256)
+                elif change == 1:
+                    del data[place : place + generator.choice((1, 4, 100))]
+                elif change == 2:
+                    data[place:place] = data[place : place + generator.choice((1, 12, 50))]
+                else:
+                    data[place : place + 4] = generator.choice((b"\xff\xff\xff\xff", bytes(4), b"\x7f\xff\xff\xff"))
             with contextlib.suppress(PictureError):
-                assert decode(bytes(data)).mode == "RGB"
+                assert decode(bytes(data), limit_bytes=10**8).mode == "RGB"
+
+
+def test_what_a_damaged_tiff_makes_libtiff_say_is_not_printed(capfd: pytest.CaptureFixture[str]):
+    whole = encoded(Image.new("RGB", (64, 48)), "TIFF", compression="jpeg")
+    for length in range(8, len(whole), 7):
+        with contextlib.suppress(PictureError):
+            decode(whole[:length] + bytes(len(whole) - length))
+    assert capfd.readouterr().err == ""

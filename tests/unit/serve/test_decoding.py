@@ -1,8 +1,11 @@
 """Bodies become batches, or one sentence: also the bodies nobody would send by mistake."""
 
 import base64
+import contextlib
 import io
 import json
+import random
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -62,11 +65,69 @@ def test_a_tensor_arrives_as_it_was_sent(order: str) -> None:
     np.testing.assert_array_equal(batch, sent)
 
 
-@pytest.mark.parametrize(("content_type", "words"), [("text/csv", "'text/csv'"), ("", "no Content-Type")])
-def test_other_types_are_refused(content_type: str, words: str) -> None:
-    status, sentence = refusal(png(), content_type)
+UNTOLD = ["", "application/octet-stream", "binary/octet-stream"]
+
+
+@pytest.mark.parametrize("content_type", UNTOLD)
+def test_a_body_of_no_told_type_is_known_by_its_content(content_type: str) -> None:
+    (image,) = decode(png(), content_type)
+    assert image.size == (8, 6)
+    tensor = np.zeros((1, 3, 4, 4), np.float32)
+    np.testing.assert_array_equal(decode(npy(tensor), content_type), tensor)
+
+
+@pytest.mark.parametrize("content_type", UNTOLD)
+@pytest.mark.parametrize(
+    ("body", "words"), [(b"hello", "not a picture"), (b"%PDF-1.7", "a PDF document"), (b"PK\3\4", "a ZIP archive")]
+)
+def test_a_body_of_no_told_type_that_is_no_picture_is_refused(content_type: str, body: bytes, words: str) -> None:
+    status, sentence = refusal(body, content_type)
     assert status == 415
-    assert words in sentence
+    assert words in sentence and (content_type or "no Content-Type") in sentence
+
+
+def test_other_types_are_refused() -> None:
+    status, sentence = refusal(b"a,b,c", "text/csv")
+    assert (status, "'text/csv' is not read" in sentence) == (415, True)
+
+
+@pytest.mark.parametrize("content_type", ["text/csv", "text/plain", "application/json"])
+def test_a_picture_under_a_wrong_type_is_named(content_type: str) -> None:
+    sentences = [refusal(png(), content_type)[1], decoding.not_text(png(), 0).message]
+    assert all("send it as Content-Type image/png" in sentence for sentence in sentences)
+    assert "not UTF-8 (byte 3)" in decoding.not_text(b"abc\xff", 3).message
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("", ""),
+        ("IMAGE/JPEG; charset=binary", "image/jpeg"),
+        ("application/json ; charset=utf-8", "application/json"),
+        ("multipart/form-data; boundary=aB", "multipart/form-data; boundary=aB"),
+        ("Multipart/Form-Data; boundary=aB", "Multipart/Form-Data; boundary=aB"),
+    ],
+)
+def test_only_a_form_needs_the_parameters_of_its_type(header: str, expected: str) -> None:
+    assert decoding.media_type(header) == expected
+
+
+def test_the_file_of_a_form_is_a_picture() -> None:
+    form = b'--x\r\nContent-Disposition: form-data; name="file"; filename="dog.png"\r\n\r\n' + png() + b"\r\n--x--\r\n"
+    (image,) = decode(form, "multipart/form-data; boundary=x")
+    assert image.size == (8, 6)
+    assert refusal(form.replace(png(), b"hello"), "multipart/form-data; boundary=x")[0] == 400
+
+
+@pytest.mark.parametrize("padding", [True, False])
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
+@pytest.mark.parametrize("prefix", ["", "data:image/png;base64,", "data:image/svg+xml;charset=utf-8;base64,"])
+def test_base64_comes_in_several_alphabets(prefix: str, encode: Callable[[bytes], bytes], padding: bool) -> None:
+    for side in range(1, 9):  # other lengths, other padding
+        text = encode(png(size=(300, side))).decode()
+        text = prefix + (text if padding else text.rstrip("="))
+        (image,) = decode(json.dumps({"instances": [{"b64": text}]}), "application/json")
+        assert image.size == (300, side)
 
 
 @pytest.mark.parametrize("content_type", ["image/png", "application/json", "application/x-npy", "text/plain"])
@@ -87,7 +148,10 @@ def test_an_empty_body_is_refused(content_type: str) -> None:
         ('{"instances": [{"b64": null}]}', "instance 0"),
         ('{"instances": [{"b64": ""}]}', "instance 0"),
         ('{"instances": [{"b64": "ä"}]}', "not base64"),
-        ('{"instances": [{"b64": "YQ"}]}', "not base64"),
+        ('{"instances": [{"b64": "YQ"}]}', "not a picture"),
+        ('{"instances": [{"b64": "YWJjZ"}]}', "not base64"),
+        ('{"instances": [{"b64": "data:text/html;base64,YWJj"}]}', "not base64"),
+        ('{"instances": [{"b64": "data:image/png;base64,"}]}', "not a picture"),
         ('{"instances": [{"b64": "YWJj"}]}', "not a picture"),
         ('{"instances": [{"url": "http://127.0.0.1/"}]}', "instance 0"),
     ],
@@ -156,6 +220,25 @@ def test_a_damaged_npy_is_refused() -> None:
         "{'descr': '<f4', 'fortran_order': False, 'shape': (9999999999, 3, 4, 4)}",
         "{'descr': '<f4', 'fortran_order': False, 'shape': (-1, 3, -4, 4)}",
         "{'descr': '<f4', 'fortran_order': False, 'shape': (1.0, 3, 4, 4)}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (True, 3, 64, 64)}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 3, False, 0)}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 3, '4', 4)}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': [1, 3, 4, 4]}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': 48}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 3, 4)}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (10**9, 3, 4, 4)}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (" + "9" * 5000 + ", 3, 4, 4)}",
+        "{'descr': '<f4', 'fortran_order': 1, 'shape': (1, 3, 4, 4)}",
+        "{'descr': '<f4', 'fortran_order': 'C', 'shape': (1, 3, 4, 4)}",
+        "{'descr': '<f4', 'fortran_order': False}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 3, 4, 4), 'more': 1}",
+        "{'descr': ('<f4', (2,)), 'fortran_order': False, 'shape': (1, 3, 4, 4)}",
+        "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1, 3, 4, 4)}",
+        "{'descr': '<f4, <f4', 'fortran_order': False, 'shape': (1, 3, 4, 4)}",
+        "{'descr': 4, 'fortran_order': False, 'shape': (1, 3, 4, 4)}",
+        "{'descr': None, 'fortran_order': False, 'shape': (1, 3, 4, 4)}",
+        "[]",
+        "1_",
         "__import__('os').abort()",
         "(" * 5000,
         "'",
@@ -163,6 +246,50 @@ def test_a_damaged_npy_is_refused() -> None:
 )
 def test_a_lying_header_is_refused(header: str) -> None:
     text = header.encode() + b"\n"
-    for version, length in ((b"\x01\x00", 2), (b"\x02\x00", 4)):
-        body = b"\x93NUMPY" + version + len(text).to_bytes(length, "little") + text
+    for version, length in ((b"\x01\x00", 2), (b"\x02\x00", 4), (b"\x03\x00", 4), (b"\x01\x01", 2), (b"\xff\xff", 4)):
+        body = b"\x93NUMPY" + version + len(text).to_bytes(length, "little") + text + bytes(192)
         assert refusal(body, "application/x-npy")[0] == 400
+
+
+def test_memory_is_limited_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    large = png(size=(4000, 3000))
+    monkeypatch.setenv(decoding.LIMIT_VARIABLE, str(100_000_000))
+    (image,) = decode(large, "image/png")
+    assert image.size == (4000, 3000)
+    # The second one finds the first in memory.
+    status, sentence = refusal(instances(large, large), "application/json")
+    assert status == 413
+    assert sentence.startswith("instance 1: decoding the picture takes 5") and "52 MB are there" in sentence
+    monkeypatch.setenv(decoding.LIMIT_VARIABLE, str(10_000_000))
+    assert refusal(large, "image/png")[0] == 413
+
+
+def test_memory_that_ends_is_507(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing_left(*_: object) -> None:
+        raise pictures.OutOfMemoryError("there is not enough memory left")
+
+    monkeypatch.setattr(pictures, "decode", nothing_left)
+    assert refusal(png(), "image/png")[0] == 507
+
+
+def test_whatever_a_body_holds_it_is_a_batch_or_refused() -> None:
+    form = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n' + png() + b"\r\n--x--\r\n"
+    bodies = {
+        "image/png": png(),
+        "application/octet-stream": png(),
+        "application/json": instances(png(), png()).encode(),
+        "application/x-npy": npy(np.zeros((1, 3, 4, 4), np.float32)),
+        "multipart/form-data; boundary=x": form,
+    }
+    generator = random.Random(0)
+    for content_type, whole in bodies.items():
+        for _ in range(500):
+            body = bytearray(whole)
+            for _ in range(generator.randint(1, 6)):
+                place = generator.randrange(generator.choice((len(body), 130)))
+                if generator.random() < 0.5:
+                    body[place : place + 1] = generator.choice((b"\xff", b"\0", b"-", b"'", b"(", b"9", b"\r\n", b'"'))
+                else:
+                    del body[place : place + generator.choice((1, 2, 20))]
+            with contextlib.suppress(RequestError):
+                assert len(decode(bytes(body), content_type)) > 0
