@@ -5,6 +5,7 @@ user. multi-model-server would keep it to itself.
 """
 
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -39,6 +40,8 @@ def handle(data: list[dict[str, Any]] | None, context: Any) -> list[Any]:
     try:
         return _worker.answer(data, context)
     finally:
+        # An exception can be in a circle with the functions it has passed, and so keep all pictures decoded by then.
+        gc.collect(1)
         _tell(end=_worker.measured())
 
 
@@ -62,6 +65,7 @@ def _load(context: Any) -> None:
         sentence = f"the model cannot be loaded ({reason}); the trace above says where"
         _tell(model=context.model_name, error=sentence, trace=traceback.format_exc())
         raise
+    gc.freeze()  # what is there now stays, and need not be looked at after each request
     _may_be_killed(_SERVING)
     told = {"description": _worker.description, "info": _worker.info}
     _tell(model=context.model_name, starter=os.getppid(), **told)

@@ -54,21 +54,14 @@ def visible_memory(cgroup: Path = CGROUP) -> int:
     return min(machine, int(limit)) if limit.isdigit() else machine
 
 
-def used_memory(cgroup: Path = CGROUP) -> int:
-    """Return the bytes of memory in use that the kernel cannot take back by forgetting files."""
-    used = read(cgroup / "memory.current") or read(cgroup / "memory" / "memory.usage_in_bytes")
-    statistics = read(cgroup / "memory.stat") or read(cgroup / "memory" / "memory.stat")
-    return int(used or 0) - _field(statistics, "inactive_file") - _field(statistics, "active_file")
-
-
 def kernel_kills(cgroup: Path = CGROUP) -> int:
     """Return how many processes of this container the kernel has killed because its memory was used up."""
     return _field(read(cgroup / "memory.events") or read(cgroup / "memory" / "memory.oom_control"), "oom_kill")
 
 
-def own_memory() -> int:
-    """Return the bytes of memory that this process alone holds: not those of files, which processes share."""
-    return 1024 * _field(Path("/proc/self/status").read_text(encoding="ascii"), "RssAnon:")
+def own_memory(process: int | str = "self") -> int:
+    """Return the bytes of memory that a process alone holds: not those of files, which processes share."""
+    return 1024 * _field(read(Path(f"/proc/{process}/status")), "RssAnon:")
 
 
 def _field(text: str, name: str) -> int:

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from serve.control import Answer
-from serve.memory import MB, kernel_kills, used_memory
+from serve.memory import MB, kernel_kills, own_memory
 from serve.model_server import Client
 from serve.settings import Settings
 from serve.workers import Failure, Workers
@@ -116,25 +116,27 @@ class Models:
 
     def _load_if_it_fits(self, name: str, folder: Path) -> Failure | None:
         files = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-        used = used_memory()
-        if self._settings.memory.total - used < files + self._worker_bytes + self._settings.request_bytes:
+        free = self._free()
+        if free < files + self._worker_bytes:
             return self._too_large()
         failure = self.load(name, folder)
         if failure is not None:
             return failure
-        now = used_memory()
-        self._worker_bytes = max(self._worker_bytes, now - used - files)
-        if self._settings.memory.total - now < self._settings.request_bytes:
+        self._worker_bytes = max(self._worker_bytes, free - self._free() - files)
+        if self._free() < 0:
             self._unload(name)
             return self._too_large()
         return None
 
+    def _free(self) -> int:
+        """Return the bytes of memory that are left for models."""
+        taken = sum(own_memory(process) for process in self._workers.processes())
+        return self._settings.memory.workers_bytes - self._settings.request_bytes - taken
+
     def _too_large(self) -> Failure:
-        free = (self._settings.memory.total - used_memory()) // MB
-        needed = self._settings.request_bytes // MB
+        free = max(0, self._free()) // MB
         return Failure(
-            f"the model does not fit: {free} MB are free, and {needed} MB of them are for requests; unload another one",
-            status=507,
+            f"the model does not fit: {free} MB of memory are left for models; unload another one", status=507
         )
 
     def _unload(self, name: str) -> Answer:
@@ -148,8 +150,12 @@ class Models:
             time.sleep(_IDLE / 20)
             if self._workers.busy(name):
                 idle_since = time.monotonic()
+        processes = self._workers.processes(name)
         self._workers.leave(name)
         status, answer = self._client.unregister(name)
+        # Their memory is free when they are gone.
+        while time.monotonic() < deadline and any(Path(f"/proc/{process}").exists() for process in processes):
+            time.sleep(_IDLE / 20)
         with self._lock:
             self._folders.pop(name, None)
         if status < 300:

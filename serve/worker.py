@@ -57,12 +57,15 @@ class Worker(Transformer):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__(Functions())
         self._limit = int(os.environ.get("SERVE_MAX_ANSWER_BYTES", DEFAULT_PAYLOAD_MB * MB))
+        self._decoders = 1
         self._threads = ThreadPoolExecutor(int(os.environ.get("OMP_NUM_THREADS", "1")))
         self._measured = Measured()
 
     def load(self, context: Any) -> None:
         """Load and warm up the model; raises `UserError` when it, or its `code/inference.py`, cannot be used."""
         model_dir = Path(context.system_properties["model_dir"])
+        # So many requests are decoded at once.
+        self._decoders = min(context.system_properties["batch_size"], int(os.environ.get("OMP_NUM_THREADS", "1")))
         code = model_dir / "code"
         own = (code / f"{Environment().module_name}.py").is_file()
         if own:
@@ -93,7 +96,7 @@ class Worker(Transformer):  # type: ignore[misc]
                 f"{(share - left) // MB} MB of them; give the container more memory, or fewer workers "
                 "(SAGEMAKER_MODEL_SERVER_WORKERS)"
             )
-        os.environ["SERVE_DECODING_BYTES"] = str(left)
+        os.environ[decoding.LIMIT_VARIABLE] = str(left // self._decoders)
 
     @property
     def description(self) -> str:
@@ -139,8 +142,8 @@ class Worker(Transformer):  # type: ignore[misc]
     def _answer_together(self, requests: list["_Request"]) -> list[Any]:
         """Run what the requests hold through the network at once; all else is done for each by itself."""
         with self._measured.time("decoding"):
-            decoded = [self._threads.submit(self._inputs, request) for request in requests]
-            arrays = [future.result() for future in decoded if future.exception() is None]
+            decoded = list(self._threads.map(self._inputs, requests))
+        arrays = [each for each in decoded if not isinstance(each, Exception)]
         try:
             with self._measured.time("network"):
                 rows = iter(self._model.probabilities(np.concatenate(arrays)) if arrays else [])
@@ -150,10 +153,12 @@ class Worker(Transformer):  # type: ignore[misc]
             logger.exception("the model failed on %d requests at once, which are now answered one by one", len(arrays))
             return [body for request in requests for body in self._answer_together([request])]
         bodies: list[Any] = []
-        for request, future in zip(requests, decoded, strict=True):
+        for request, each in zip(requests, decoded, strict=True):
+            if isinstance(each, Exception):
+                bodies.append(self._refused(each, request))
+                continue
             try:
-                pictures = len(future.result())
-                bodies.append(self._output(np.stack(list(islice(rows, pictures))), request))
+                bodies.append(self._output(np.stack(list(islice(rows, len(each)))), request))
             except Exception as error:
                 bodies.append(self._refused(error, request))
         return bodies
@@ -164,9 +169,13 @@ class Worker(Transformer):  # type: ignore[misc]
         self._measured.count(prediction)
         return prediction
 
-    def _inputs(self, request: "_Request") -> NDArray[np.float32]:
-        batch = decoding.decode(request.content(), request.content_type, self._model.enough_pixels)
-        return inference.inputs(batch, self._model)
+    def _inputs(self, request: "_Request") -> NDArray[np.float32] | Exception:
+        """Return what the network takes for the request, or what is wrong with it."""
+        try:
+            batch = decoding.decode(request.content(), request.content_type, self._model.enough_pixels)
+            return inference.inputs(batch, self._model)
+        except Exception as error:
+            return error
 
     def _output(self, probabilities: NDArray[np.float32], request: "_Request") -> str:
         prediction = inference.predictions(probabilities, self._model)

@@ -52,6 +52,7 @@ class Workers:
         self._ended = ended
         self._alive: Counter[str] = Counter()
         self._busy: Counter[str] = Counter()
+        self._pids: defaultdict[str, set[int]] = defaultdict(set)
         self._starters: defaultdict[str, set[int]] = defaultdict(set)
         self._failures: dict[str, Failure] = {}
         self._reports: dict[str, dict[str, Any]] = {}
@@ -75,6 +76,12 @@ class Workers:
         """Return the names of the models that are loaded, with what is known of each: arch, form, device."""
         with self._lock:
             return {model: report["info"] for model, report in self._reports.items()}
+
+    def processes(self, model: str | None = None) -> set[int]:
+        """Return the ids of the workers, and of the processes that start them, of `model` or of all models."""
+        with self._lock:
+            models = [model] if model else [*self._starters]
+            return {pid for name in models for pid in self._starters[name] | self._pids[name]}
 
     def lost_starter(self) -> str | None:
         """Return the name of a model whose process that starts workers is gone: it will never have another one."""
@@ -129,6 +136,7 @@ class Workers:
             self._leaving.discard(model)
             self._reports[model] = report
             self._starters[model].add(report["starter"])
+            self._pids[model].add(pid)
             self._alive[model] += 1
             self._lock.notify_all()
         busy = False
@@ -152,6 +160,7 @@ class Workers:
         finally:
             with self._lock:
                 self._alive[model] -= 1
+                self._pids[model].discard(pid)
                 self._busy[model] -= busy
                 self.deaths += model not in self._leaving
 

@@ -1,5 +1,6 @@
-"""The commands of local_test/ as a user starts them, and a look at what they leave on the machine."""
+"""What tests of the commands in local_test/ and of the serving images share."""
 
+import json
 import os
 import signal
 import subprocess
@@ -9,6 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
+from tests.e2e import serving
+from tests.e2e.serving import HEIC, SAMPLES, SERVE, TRAIN, Container, Samples, container
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 
@@ -85,3 +89,37 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
     machine = Machine(tmp_path)
     yield machine
     machine.check_clean()
+
+
+@pytest.fixture(scope="session")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> Samples:
+    """A model, pictures and the right answers, made inside the training image."""
+    folder = tmp_path_factory.mktemp("serving")
+    mounts = (f"{SAMPLES}:/samples.py:ro", f"{HEIC}:/picture.heic:ro", f"{folder}:/out")
+    volumes = [option for mount in mounts for option in ("--volume", mount)]
+    user = f"{os.getuid()}:{os.getgid()}"
+    serving.docker("run", "--rm", "--user", user, *volumes, TRAIN, "python", "/samples.py", "/out")
+    return Samples(folder, json.loads((folder / "expected.json").read_text()))
+
+
+@pytest.fixture(scope="module")
+def endpoint(samples: Samples) -> Iterator[Container]:
+    """One ready container for all tests that leave it as it was."""
+    with container(samples.model) as running:
+        running.wait_ready()
+        yield running
+
+
+@pytest.fixture(scope="module")
+def torch_endpoint(samples: Samples) -> Iterator[Container]:
+    """The same, of the image that runs torch."""
+    with container(samples.model, image=SERVE) as running:
+        running.wait_ready()
+        yield running
+
+
+@pytest.fixture(params=["endpoint", "torch_endpoint"])
+def either(request: pytest.FixtureRequest) -> Container:
+    """Each of the two in turn."""
+    running: Container = request.getfixturevalue(request.param)
+    return running
