@@ -4,6 +4,7 @@ import http.client
 import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -15,15 +16,20 @@ TIMEOUT = 60
 class Load:
     """What a load of some `seconds` found: seconds of each answered request, and how many were not answered right.
 
-    `client` is the share of one core that sending and receiving took, of the cores that the server works on too;
-    `form` is the numeric form that the server computed in.
+    `failures` counts these by status, "connection" and "wrong"; `client` is the share of one core that sending and
+    receiving took, of the cores that the server works on too; `form` is the numeric form that the server computed in.
     """
 
     seconds: float = 0.0
     latencies: list[float] = field(default_factory=list)
-    errors: int = 0
+    failures: Counter[str] = field(default_factory=Counter)
     client: float = 0.0
     form: str = ""
+
+    @property
+    def errors(self) -> int:
+        """How many requests were not answered right."""
+        return self.failures.total()
 
     @property
     def rate(self) -> float:
@@ -40,30 +46,44 @@ def percentile(latencies: Sequence[float], share: float) -> float:
     return 1000 * sorted(latencies)[min(len(latencies) - 1, int(share * len(latencies)))]
 
 
-def drive(port: int, bodies: Sequence[bytes], connections: int, seconds: float) -> Load:
-    """Send `bodies` in turn over so many connections for so many seconds; an answer is right when it is a 200."""
+def drive(
+    port: int,
+    bodies: Sequence[bytes],
+    connections: int,
+    seconds: float = float("inf"),
+    right: bytes | None = None,
+    stop: threading.Event | None = None,
+) -> Load:
+    """Send `bodies` in turn over so many connections for so many seconds, or until `stop` is set.
+
+    An answer is right when it is a 200, and the bytes `right` where these are given.
+    """
     found = Load()
     lock = threading.Lock()
     deadline = time.monotonic() + seconds
 
     def client(first: int) -> None:
-        latencies, errors, number = [], 0, first
+        latencies, failures, number = [], Counter[str](), first
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
-        while (begun := time.monotonic()) < deadline:
+        while (begun := time.monotonic()) < deadline and not (stop and stop.is_set()):
             try:
-                status = _post(connection, bodies[number % len(bodies)])[0]
+                status, answer = _post(connection, bodies[number % len(bodies)])
             except (OSError, http.client.HTTPException):
-                status = 0
+                failures["connection"] += 1
                 connection.close()
-            if status == 200:
-                latencies.append(time.monotonic() - begun)
+                time.sleep(0.01)  # nobody may be listening
             else:
-                errors += 1
+                if status != 200:
+                    failures[str(status)] += 1
+                elif right is not None and answer != right:
+                    failures["wrong"] += 1
+                else:
+                    latencies.append(time.monotonic() - begun)
             number += connections
         connection.close()
         with lock:
             found.latencies += latencies
-            found.errors += errors
+            found.failures += failures
 
     threads = [threading.Thread(target=client, args=(number,)) for number in range(connections)]
     begun, processor = time.monotonic(), time.process_time()
@@ -78,18 +98,24 @@ def drive(port: int, bodies: Sequence[bytes], connections: int, seconds: float) 
 
 def predicted(port: int, body: bytes) -> int | None:
     """Return the class that the endpoint sees in the picture; None where it gives no answer (yet)."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
     try:
-        status, answer = _post(connection, body)
+        status, answer = ask(port, body)
         content = json.loads(answer) if status == 200 else {}
     except (OSError, http.client.HTTPException):
         return None
-    finally:
-        connection.close()
     if "predictions" in content:
         content = content["predictions"][0]
     found: int | None = content.get("predicted_class")
     return found
+
+
+def ask(port: int, body: bytes) -> tuple[int, bytes]:
+    """Send a picture over a connection of its own; return the status and the bytes of the answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
+    try:
+        return _post(connection, body)
+    finally:
+        connection.close()
 
 
 def _post(connection: http.client.HTTPConnection, body: bytes) -> tuple[int, bytes]:
