@@ -17,7 +17,7 @@ from bench.serving import CONNECTIONS
 from bench.subject import ARCH, Subject
 
 #: Hostile clients, beside those of the good picture.
-CLIENTS = 12
+CLIENTS = 10
 
 #: Seconds of the good picture alone, before and after.
 QUIET, WARM_UP = 15.0, 3.0

@@ -38,6 +38,11 @@ class Answer:
     headers: dict[str, str]
     body: bytes
 
+    @property
+    def last(self) -> bool:
+        """Whether the server closes the connection, which it may after any answer."""
+        return self.headers.get("connection", "").lower() == "close"
+
 
 @dataclass
 class Tally:
@@ -169,7 +174,7 @@ class Client:
         except (OSError, ValueError, LostError):
             connection.close()
             raise
-        if answer.headers.get("connection", "").lower() == "close":
+        if answer.last:
             connection.close()
         else:
             self._kept = connection
@@ -181,16 +186,12 @@ class Client:
             connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         if request.manner in ("left", "reset"):
             return []
-        if request.silent:
-            connection.socket.settimeout(IMPATIENCE)
         answers: list[Answer] = []
-        while len(answers) < request.answers:
-            try:
-                answers.append(read_answer(connection.stream, request.method))
-            except (OSError, ValueError, LostError):
-                if answers or request.silent:
-                    break
-                raise
+        while len(answers) < request.answers and not (answers and answers[-1].last):
+            answers.append(read_answer(connection.stream, request.method))
+        connection.socket.settimeout(IMPATIENCE)
+        with contextlib.suppress(OSError, ValueError, LostError):
+            answers += (read_answer(connection.stream, request.method) for _ in range(request.more))
         return answers
 
 

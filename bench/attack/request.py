@@ -17,16 +17,15 @@ Manner = Literal["kept", "alone", "left", "reset", "held"]
 
 @dataclass(frozen=True)
 class Request:
-    """Bytes to send, and up to how many answers they ask for.
+    """Bytes to send, how many answers are due, and how many more may come.
 
-    At least one answer must come, unless there may be nothing to answer (`silent`): to bytes that end before a request
-    does, or to a client that has gone.
+    None is due to bytes that may end before a request does, and to a client that goes.
     """
 
     data: bytes
     manner: Manner = "kept"
     answers: int = 1
-    silent: bool = False
+    more: int = 0
     method: str = "POST"
 
 

@@ -53,7 +53,7 @@ def request_line(generator: random.Random) -> Request:
         ),
     )
     # Some can be read as the beginning of a request.
-    return Request(head(generator.choice(lines), _HOST), "alone", silent=True)
+    return Request(head(generator.choice(lines), _HOST), "alone", answers=0, more=1)
 
 
 def method(generator: random.Random) -> Request:
@@ -84,7 +84,7 @@ def other_protocol(generator: random.Random) -> Request:
         b"*1\r\n$4\r\nPING\r\n\r\n",
     )
     # A server may skip empty lines, and wait.
-    return Request(generator.choice(hellos), "alone", silent=True)
+    return Request(generator.choice(hellos), "alone", answers=0, more=1)
 
 
 def header_line(generator: random.Random) -> Request:
@@ -173,7 +173,7 @@ def chunks(generator: random.Random) -> Request:
     )
     data = head("POST /invocations HTTP/1.1", _HOST, _JPEG, "Transfer-Encoding: chunked") + generator.choice(bodies)
     # Some are only the beginning of a body; a server may wait for the rest of them.
-    return Request(data, "alone", silent=True)
+    return Request(data, "alone", answers=0, more=1)
 
 
 def good_chunks(generator: random.Random) -> Request:
@@ -211,7 +211,7 @@ def smuggling(generator: random.Random) -> Request:
         + inner,
         head("GET /ping HTTP/1.1", _HOST, f"Content-Length: {len(inner)}") + inner,
     )
-    return Request(generator.choice(forms) + _PING, "alone", answers=3)
+    return Request(generator.choice(forms) + _PING, "alone", more=2)
 
 
 def pipeline(generator: random.Random) -> Request:
@@ -229,14 +229,14 @@ def left(generator: random.Random) -> Request:
     return Request(
         data[: generator.choice((len(data), generator.randrange(len(data))))],
         generator.choice(("left", "reset")),
-        silent=True,
+        answers=0,
     )
 
 
 def held(generator: random.Random) -> Request:
     """A head or a body that does not go on."""
     data = post(media.good(generator)).data
-    return Request(data[: generator.randrange(1, len(data))], "held", silent=True)
+    return Request(data[: generator.randrange(1, len(data))], "held", answers=0)
 
 
 USUAL = {
