@@ -1,12 +1,13 @@
 """Containers of the serving images: started, asked, looked into, and gone afterwards."""
 
 import json
+import re
 import subprocess
 import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench import load, places
@@ -23,7 +24,7 @@ _ROLES = {
     "model_service_worker.py": "starter of workers",
     "-m serve": "supervisor (PID 1)",
 }
-STARTER, WORKER = "starter of workers", "worker"
+STARTER, WORKER, SUPERVISOR = "starter of workers", "worker", "supervisor (PID 1)"
 
 #: Prints what /proc says of each process. Runs inside the container, which has no `ps`.
 _PROCESSES = """
@@ -81,7 +82,7 @@ class Endpoint:
     @property
     def last_line(self) -> str:
         """The last line of its log."""
-        return (self.log.strip().splitlines() or ["it said nothing"])[-1][:300]
+        return (self.log.strip().splitlines() or ["(it said nothing)"])[-1][:300]
 
     @property
     def running(self) -> bool:
@@ -93,9 +94,18 @@ class Endpoint:
         """The status with which it has ended."""
         return int(docker("inspect", "--format", "{{.State.ExitCode}}", self.container))
 
-    def execute(self, *command: str) -> str:
-        """Return what a command prints inside the container, run as root."""
-        return docker("exec", "--user", "0", self.container, *command)
+    @property
+    def kernel_kills(self) -> int:
+        """How many of its processes the kernel has killed, for the memory that it may use was used up."""
+        files = "/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"
+        counted = re.findall(
+            r"^oom_kill (\d+)", self.execute("sh", "-c", f"cat {' '.join(files)} 2>&1 || true"), re.MULTILINE
+        )
+        return int(counted[0])
+
+    def execute(self, *command: str, given: bytes = b"") -> str:
+        """Return what a command prints inside the container, run as root, with `given` on its standard input."""
+        return docker("exec", "--interactive", "--user", "0", self.container, *command, given=given)
 
     def processes(self) -> list[Process]:
         """Return the processes of the container that have a role in serving."""
@@ -114,6 +124,11 @@ class Endpoint:
 
 def _role(line: str) -> str:
     return next((role for words, role in _ROLES.items() if words in line), "")
+
+
+def limited(server: Server, memory: str) -> Server:
+    """Return the server in a container that may use so much memory, and no swap."""
+    return replace(server, options=("--memory", memory, "--memory-swap", memory))
 
 
 @contextmanager
@@ -156,9 +171,10 @@ def check_running(server: Server, started: Endpoint, deadline: float) -> None:
         )
 
 
-def docker(*arguments: str) -> str:
+def docker(*arguments: str, given: bytes = b"") -> str:
     """Return what the Docker client prints; raises `BenchError` when it fails."""
-    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run(["docker", *arguments], input=given, capture_output=True, check=False)
+    printed, error = done.stdout.decode(errors="replace").strip(), done.stderr.decode(errors="replace").strip()
     if done.returncode != 0:
-        raise BenchError(f"docker {arguments[0]} failed: {(done.stderr.strip() or done.stdout.strip())[:300]}")
-    return done.stdout.strip()
+        raise BenchError(f"docker {arguments[0]} failed: {(error or printed)[:300]}")
+    return printed

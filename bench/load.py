@@ -16,8 +16,9 @@ TIMEOUT = 60
 class Load:
     """What a load of some `seconds` found: seconds of each answered request, and how many were not answered right.
 
-    `failures` counts these by status, "connection" and "wrong"; `client` is the share of one core that sending and
-    receiving took, of the cores that the server works on too; `form` is the numeric form that the server computed in.
+    `failures` counts these by status, "connection" (it ended), "refused" and "wrong"; `client` is the share of one core
+    that sending and receiving took, of the cores that the server works on too; `form` is the numeric form that the
+    server computed in.
     """
 
     seconds: float = 0.0
@@ -67,9 +68,9 @@ def drive(
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
         while (begun := time.monotonic()) < deadline and not (stop and stop.is_set()):
             try:
-                status, answer = _post(connection, bodies[number % len(bodies)])
-            except (OSError, http.client.HTTPException):
-                failures["connection"] += 1
+                status, answer = _send(connection, bodies[number % len(bodies)])
+            except (OSError, http.client.HTTPException) as error:
+                failures["refused" if isinstance(error, ConnectionRefusedError) else "connection"] += 1
                 connection.close()
                 time.sleep(0.01)  # nobody may be listening
             else:
@@ -100,25 +101,33 @@ def predicted(port: int, body: bytes) -> int | None:
     """Return the class that the endpoint sees in the picture; None where it gives no answer (yet)."""
     try:
         status, answer = ask(port, body)
-        content = json.loads(answer) if status == 200 else {}
     except (OSError, http.client.HTTPException):
         return None
+    return predicted_class(answer) if status == 200 else None
+
+
+def predicted_class(answer: bytes) -> int | None:
+    """Return the class that an answer names, in either form of answers."""
+    content = json.loads(answer)
     if "predictions" in content:
         content = content["predictions"][0]
     found: int | None = content.get("predicted_class")
     return found
 
 
-def ask(port: int, body: bytes) -> tuple[int, bytes]:
-    """Send a picture over a connection of its own; return the status and the bytes of the answer."""
+def ask(port: int, body: bytes, path: str = "/invocations", method: str = "POST") -> tuple[int, bytes]:
+    """Send one request over a connection of its own, a picture or JSON; return the status and bytes of its answer."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
     try:
-        return _post(connection, body)
+        return _send(connection, body, path, method)
     finally:
         connection.close()
 
 
-def _post(connection: http.client.HTTPConnection, body: bytes) -> tuple[int, bytes]:
-    connection.request("POST", "/invocations", body, {"Content-Type": "image/jpeg"})
+def _send(
+    connection: http.client.HTTPConnection, body: bytes, path: str = "/invocations", method: str = "POST"
+) -> tuple[int, bytes]:
+    content_type = "image/jpeg" if path.endswith(("/invocations", "/invoke")) else "application/json"
+    connection.request(method, path, body, {"Content-Type": content_type})
     answer = connection.getresponse()
     return answer.status, answer.read()

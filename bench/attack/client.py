@@ -1,47 +1,23 @@
-"""Sends the mix, reads what comes back byte by byte, and judges each answer."""
+"""Sends the mix, and counts what becomes of it."""
 
 import contextlib
-import json
 import socket
 import struct
 import threading
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
-from io import BufferedReader
 
 from bench.attack import Mix
+from bench.attack.answers import Answer, LostError, fault, read_answer
 from bench.attack.request import Request
 
 #: Seconds that a hostile client waits for an answer: longer than the server's own limit for one.
 PATIENCE = 90
 #: Seconds that it waits for one that may never come.
 IMPATIENCE = 1
-#: The status of an answer without one: whoever asks in no version of HTTP gets just a body, as in HTTP 0.9.
-BARE = 9
-#: Connections that are held open at once.
-HELD = 40
-
-#: Answers that are the server's own fault and yet right: not ready or too busy, too slow, no room.
-EXCUSED = (503, 504, 507)
-
-
-class LostError(Exception):
-    """The connection ended where an answer was due."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One answer; `headers` by their names in lower case."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def last(self) -> bool:
-        """Whether the server closes the connection, which it may after any answer."""
-        return self.headers.get("connection", "").lower() == "close"
+#: Connections that are held open at once, which at some hundred requests a second lets them be older than any limit.
+HELD = 200
 
 
 @dataclass
@@ -57,64 +33,6 @@ class Tally:
         self.statuses += other.statuses
         self.faults += other.faults
         self.examples = other.examples | self.examples
-
-
-def fault(answer: Answer, method: str = "POST") -> str | None:
-    """Return what breaks the contract in `answer`: a success, or a status of the client's or an excused one with
-    `{"error": "one sentence"}`."""
-    status = answer.status
-    if status >= 500 and status not in EXCUSED:
-        return "5xx"
-    if 200 <= status < 300 or method == "HEAD":
-        return None
-    if status != BARE and not 400 <= status < 600:
-        return "neither success nor error"
-    try:
-        content = json.loads(answer.body)
-    except ValueError:
-        return "not JSON"
-    if not isinstance(content, dict) or list(content) != ["error"] or not isinstance(content["error"], str):
-        return "not {error: sentence}"
-    sentence = content["error"]
-    if not sentence.strip() or not sentence.isprintable() or "Traceback" in sentence or "Exception" in sentence:
-        return "not one sentence"
-    if status != BARE and answer.headers.get("content-type", "").partition(";")[0] != "application/json":
-        return "JSON under another type"
-    return None
-
-
-def read_answer(stream: BufferedReader, method: str = "POST") -> Answer:
-    """Read one answer, 100 Continue left out; raises `LostError` where there is none."""
-    line = stream.readline(65_537)
-    if not line:
-        raise LostError("closed")
-    parts = line.split(None, 2)
-    if len(parts) < 2 or not parts[0].startswith(b"HTTP/1.") or not parts[1].isdigit():
-        return Answer(BARE, {}, line + stream.read())
-    headers = {}
-    while (line := stream.readline(65_537)) not in (b"\r\n", b"\n"):
-        if not line:
-            raise LostError("closed within the headers")
-        name, _, value = line.decode("latin-1").partition(":")
-        headers[name.lower()] = value.strip()
-    status = int(parts[1])
-    if status == 100:
-        return read_answer(stream, method)
-    if method == "HEAD" or status in (204, 304):
-        body = b""
-    elif headers.get("transfer-encoding") == "chunked":
-        body = b""
-        while size := int(stream.readline(100), 16):
-            body += stream.read(size)
-            stream.readline(100)
-        stream.readline(100)
-    elif "content-length" in headers:
-        body = stream.read(int(headers["content-length"]))
-        if len(body) < int(headers["content-length"]):
-            raise LostError("closed within the body")
-    else:
-        body = stream.read()
-    return Answer(status, headers, body)
 
 
 class _Connection:
@@ -156,14 +74,23 @@ class Client:
         if request.manner == "held":
             connection.send(request.data)
             self._held.append(connection)
-            if len(self._held) > held:
-                self._held.popleft().close()
-            return []
+            return self._oldest(request) if len(self._held) > held else []
         try:
             connection.send(request.data)
             return self._alone(request, connection)
         finally:
             connection.close()
+
+    def _oldest(self, request: Request) -> list[Answer]:
+        """Return what the longest held connection was told, which is closed."""
+        oldest = self._held.popleft()
+        oldest.socket.settimeout(0.001)
+        try:
+            return [read_answer(oldest.stream, request.method)]
+        except (OSError, LostError):
+            return []
+        finally:
+            oldest.close()
 
     def _over_kept(self, request: Request) -> Answer:
         connection = self._kept or _Connection(self._port)
