@@ -1,6 +1,5 @@
 """Serving containers of little memory under the largest of what they admit."""
 
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,15 +20,21 @@ CLIENTS, TIMES = 150, 2
 #: Of each of the largest pictures so many at once.
 PICTURES = 8
 
+#: Of each kind so many are asked afterwards.
+AFTER = 20
+
 
 @dataclass(frozen=True)
 class Crowd:
-    """What a container went through: answers by what was sent, and whether all is as before."""
+    """What a container went through: statuses by what was sent, and how many of `AFTER` answers differed afterwards.
+
+    `ended` is the last line of a container that is no more.
+    """
 
     answers: dict[str, Counter[str]]
+    changed: dict[str, int]
     kills: int
-    ended: str
-    changed: list[str]
+    ended: str = ""
 
 
 def largest(server: Server, body: bytes, say: Callable[[str], None]) -> tuple[Table, list[Verdict]]:
@@ -38,29 +43,25 @@ def largest(server: Server, body: bytes, say: Callable[[str], None]) -> tuple[Ta
     for memory in MEMORY:
         say(f"{server.name}: {CLIENTS} connections with 6 MB each, and the largest pictures, in {memory}")
         found[memory] = _crowd(limited(server, memory), body)
-    table = Table(
-        f"{server.name}: little memory, the largest bodies and pictures",
-        ["memory", *_crowds(body), "killed by the kernel", "container", "answered otherwise afterwards"],
-        [
-            [
-                memory,
-                *(
-                    ", ".join(f"{n} × {what}" for what, n in sorted(each.answers[name].items()))
-                    for name in _crowds(body)
-                ),
-                str(each.kills),
-                each.ended or "goes on",
-                ", ".join(each.changed) or "nothing",
-            ]
-            for memory, each in found.items()
-        ],
-    )
-    kills = sum(each.kills + bool(each.ended) for each in found.values())
-    changed = sum(len(each.changed) for each in found.values())
-    return table, [
-        at_most(f"{server.name}, processes killed by the kernel", kills, 0, "{:.0f}"),
-        at_most(f"{server.name}, answered otherwise after the largest bodies", changed, 0, "{:.0f}"),
+    rows = [
+        *([what, *(_counted(each.answers[what]) for each in found.values())] for what in _crowds(body)),
+        ["processes killed by the kernel", *(str(each.kills) for each in found.values())],
+        ["the container", *(each.ended or "goes on" for each in found.values())],
+        *(
+            [f"afterwards, {what}", *(f"{each.changed[what]} of {AFTER} otherwise" for each in found.values())]
+            for what in _few(body)
+        ),
     ]
+    kills = sum(each.kills + bool(each.ended) for each in found.values())
+    changed = sum(sum(each.changed.values()) for each in found.values())
+    return Table(f"{server.name}: little memory, and the largest of what is sent", ["", *MEMORY], rows), [
+        at_most(f"{server.name}, processes killed by the kernel", kills, 0, "{:.0f}"),
+        at_most(f"{server.name}, answers that differ after the largest bodies and pictures", changed, 0, "{:.0f}"),
+    ]
+
+
+def _counted(statuses: Counter[str]) -> str:
+    return ", ".join(f"{count} × {what}" for what, count in sorted(statuses.items()))
 
 
 def _crowds(body: bytes) -> dict[str, Sequence[bytes]]:
@@ -81,38 +82,37 @@ def _padded(body: bytes) -> bytes:
 
 
 def _crowd(server: Server, body: bytes) -> Crowd:
+    crowds = _crowds(body)
+    answers: dict[str, Counter[str]] = {name: Counter() for name in crowds}
     with container(server) as running:
-        answers: dict[str, Counter[str]] = {name: Counter() for name in _crowds(body)}
         try:
             wait(server, running, body)
-            before = _state(running, body)
-            for name, bodies in _crowds(body).items():
-                answers[name] = _at_once(running, bodies)
-            time.sleep(1)  # until what waits for nobody is gone
-            after = _state(running, body)
-            changed = [f"{name}: {before[name]} → {after[name]}" for name in before if before[name] != after[name]]
-            return Crowd(answers, running.kernel_kills, "", changed)
-        except BenchError:
-            return Crowd(answers, 0, f"ended: {running.last_line}", ["everything"])
+            before = {name: load.ask(running.port, each) for name, each in _few(body).items()}
+            for name, bodies in crowds.items():
+                answers[name] = Counter(str(status) for status, _ in _at_once(running, bodies, CLIENTS))
+            # Of those who come next, two at a time, as many as there were at once.
+            changed = {
+                name: sum(answer != before[name] for answer in _at_once(running, [each] * AFTER, 2))
+                for name, each in _few(body).items()
+            }
+            return Crowd(answers, changed, running.kernel_kills)
+        except (OSError, HTTPException, BenchError):
+            return Crowd(answers, dict.fromkeys(_few(body), AFTER), 0, running.last_line)
 
 
-def _state(running: Endpoint, body: bytes) -> dict[str, str]:
-    """Return how a few good and large bodies are answered."""
-    bodies = {"a picture": [body] * 20, "a picture of 6 MB": [_padded(body)] * 8, "6 MB": [bytes(LIMIT)] * 8}
-    return {name: ", ".join(sorted(_at_once(running, each, clients=2, bytewise=True))) for name, each in bodies.items()}
+def _few(body: bytes) -> dict[str, bytes]:
+    """Return what is asked before and afterwards."""
+    return {"a picture": body, "a picture of 6 MB": _padded(body), "6 MB, no picture": bytes(LIMIT)}
 
 
-def _at_once(
-    running: Endpoint, bodies: Sequence[bytes], clients: int = CLIENTS, bytewise: bool = False
-) -> Counter[str]:
-    """Send each of `bodies` over a connection of its own, and count the answers, by status or all their bytes."""
+def _at_once(running: Endpoint, bodies: Sequence[bytes], clients: int) -> list[tuple[int | str, bytes]]:
+    """Send `bodies` from so many clients; return the answers. Where none came, the status is the exception's name."""
 
-    def one(body: bytes) -> str:
+    def one(body: bytes) -> tuple[int | str, bytes]:
         try:
-            status, answer = load.ask(running.port, body)
+            return load.ask(running.port, body)
         except (OSError, HTTPException) as error:
-            return type(error).__name__
-        return f"{status} {answer!r}" if bytewise else str(status)
+            return type(error).__name__, b""
 
     with ThreadPoolExecutor(clients) as threads:
-        return Counter(threads.map(one, bodies))
+        return list(threads.map(one, bodies))
