@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import chain
 
-from bench.attack import bodies, fields, media, wire
+from bench.attack import bodies, fields, framing, media, tensors, wire
 from bench.attack.request import Request
 
 Generator = Callable[[random.Random], Request]
 
 #: Kinds that cost the server no more than a good picture; those of several megabytes; those made to cost it seconds.
-USUAL: Mapping[str, Generator] = fields.USUAL | bodies.USUAL | media.USUAL | wire.USUAL
-LARGE: Mapping[str, Generator] = fields.LARGE | bodies.LARGE | media.LARGE | wire.LARGE
+USUAL: Mapping[str, Generator] = fields.USUAL | bodies.USUAL | tensors.USUAL | media.USUAL | wire.USUAL | framing.USUAL
+LARGE: Mapping[str, Generator] = fields.LARGE | bodies.LARGE | tensors.LARGE | media.LARGE | wire.LARGE
 HEAVY: Mapping[str, Generator] = media.HEAVY
 
 #: Shares of the mix that are large, and heavy. Within its class each kind is as likely as any other.

@@ -50,6 +50,11 @@ def head(*lines: str | bytes) -> bytes:
     return b"\r\n".join(line if isinstance(line, bytes) else line.encode() for line in lines) + b"\r\n\r\n"
 
 
+#: Fields of a head, and the shortest request that is answered.
+HOST, TYPE = "Host: endpoint", f"Content-Type: {JPEG}"
+PING = head("GET /ping HTTP/1.1", HOST)
+
+
 def text(generator: random.Random, length: int, alphabet: Sequence[str]) -> str:
     """Return so many characters drawn from one `alphabet`."""
     return "".join(generator.choices(alphabet, k=length))

@@ -1,12 +1,9 @@
-"""What is no well-formed HTTP, what two servers may read in two ways, and clients that do not wait."""
+"""What is no well-formed HTTP, and clients that do not wait."""
 
 import random
 
 from bench.attack import media
-from bench.attack.request import JPEG, Request, head, post, text
-
-_HOST, _JPEG = "Host: endpoint", f"Content-Type: {JPEG}"
-_PING = head("GET /ping HTTP/1.1", _HOST)
+from bench.attack.request import HOST, PING, TYPE, Request, head, post, text
 
 
 def request_line(generator: random.Random) -> Request:
@@ -53,7 +50,7 @@ def request_line(generator: random.Random) -> Request:
         ),
     )
     # Some can be read as the beginning of a request.
-    return Request(head(generator.choice(lines), _HOST), "alone", answers=0, more=1)
+    return Request(head(generator.choice(lines), HOST), "alone", answers=0, more=1)
 
 
 def method(generator: random.Random) -> Request:
@@ -62,12 +59,12 @@ def method(generator: random.Random) -> Request:
         ("GET", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "PROPFIND", "MKCOL", "BREW", "X", "GETX", "HEAD")
     )
     target = generator.choice(("/invocations", "/ping", "/", "/models/model"))
-    return Request(head(f"{name} {target} HTTP/1.1", _HOST, "Content-Length: 0"), "alone", method=name)
+    return Request(head(f"{name} {target} HTTP/1.1", HOST, "Content-Length: 0"), "alone", method=name)
 
 
 def connect(generator: random.Random) -> Request:
     """A client that takes the endpoint for a proxy."""
-    return Request(head(f"CONNECT {generator.choice(('a:443', '127.0.0.1:8080', '/', '*'))} HTTP/1.1", _HOST), "alone")
+    return Request(head(f"CONNECT {generator.choice(('a:443', '127.0.0.1:8080', '/', '*'))} HTTP/1.1", HOST), "alone")
 
 
 def other_protocol(generator: random.Random) -> Request:
@@ -76,7 +73,7 @@ def other_protocol(generator: random.Random) -> Request:
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(9),
         b"\x16\x03\x01\x00\xf1\x01\x00\x00\xed\x03\x03" + generator.randbytes(230) + b"\r\n\r\n",
         b"SSH-2.0-x\r\n\r\n",
-        b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n" + _PING,
+        b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n" + PING,
         b"\r\n" * 100,
         b"\0" * 100 + b"\r\n\r\n",
         generator.randbytes(generator.choice((1, 10, 100, 1000))).replace(b"\n", b"x") + b"\r\n\r\n",
@@ -126,101 +123,14 @@ def header_line(generator: random.Random) -> Request:
         ),
     )
     return Request(
-        head("POST /invocations HTTP/1.1", _HOST, _JPEG, generator.choice(lines), "Content-Length: 0"), "alone"
+        head("POST /invocations HTTP/1.1", HOST, TYPE, generator.choice(lines), "Content-Length: 0"), "alone"
     )
 
 
 def without_host(generator: random.Random) -> Request:
     """Requests of HTTP 1.1 without a host, and of HTTP 1.0."""
     version = generator.choice(("1.0", "1.1"))
-    return Request(head(f"POST /invocations HTTP/{version}", _JPEG, "Content-Length: 1") + b"x", "alone")
-
-
-def encoding(generator: random.Random) -> Request:
-    """A transfer encoding that nobody knows."""
-    said = generator.choice(
-        ("gzip", "chunked, gzip", "gzip, chunked", "identity", "xchunked", "chunked;x", "", "CHUNKED", "x" * 500)
-    )
-    return Request(
-        head("POST /invocations HTTP/1.1", _HOST, _JPEG, f"Transfer-Encoding: {said}") + b"1\r\nx\r\n0\r\n\r\n", "alone"
-    )
-
-
-def chunks(generator: random.Random) -> Request:
-    """A body in chunks that are wrong."""
-    bodies = (
-        *(
-            b"x\r\n",
-            b"-1\r\nx\r\n0\r\n\r\n",
-            b"fffffffffffffffff\r\nx\r\n",
-            b"1\r\nxx\r\n0\r\n\r\n",
-            b"1;" + b"x" * 9000 + b"\r\nx\r\n0\r\n\r\n",
-        ),
-        *(
-            b"0x1\r\nx\r\n0\r\n\r\n",
-            b"7fffffffffffffff\r\nx",
-            b"1\nx\n0\n\n",
-            b" 1\r\nx\r\n0\r\n\r\n",
-            b"1\r\nx\r\n0\r\nX: y\r\n\r\n",
-        ),
-        *(
-            b"0\r\n" + b"X: y\r\n" * 500 + b"\r\n",
-            b"1\r\nx\r\n" * 3000 + b"0\r\n\r\n",
-            b"0\r\n\r\n",
-            b"1\r\nx\r\n00000000000\r\n\r\n",
-        ),
-        *(b"\r\n", b"700000\r\n" + b"x" * 1000, b"1 \r\nx\r\n0\r\n\r\n"),
-    )
-    data = head("POST /invocations HTTP/1.1", _HOST, _JPEG, "Transfer-Encoding: chunked") + generator.choice(bodies)
-    # Some are only the beginning of a body; a server may wait for the rest of them.
-    return Request(data, "alone", answers=0, more=1)
-
-
-def good_chunks(generator: random.Random) -> Request:
-    """A good picture in many small chunks."""
-    body, step = media.good(generator), generator.choice((1, 7, 100))
-    cuts = b"".join(
-        b"%x\r\n%b\r\n" % (len(part), part) for part in (body[i : i + step] for i in range(0, len(body), step))
-    )
-    return Request(
-        head("POST /invocations HTTP/1.1", _HOST, _JPEG, "Transfer-Encoding: chunked") + cuts + b"0\r\n\r\n", "alone"
-    )
-
-
-def smuggling(generator: random.Random) -> Request:
-    """Two lengths of one body; what lies beyond one of them would be a request of its own."""
-    inner = head("GET /models HTTP/1.1", _HOST)
-    both = f"Content-Length: {len(inner) + 5}", "Transfer-Encoding: chunked"
-    forms = (
-        head("POST /invocations HTTP/1.1", _HOST, _JPEG, *both) + b"0\r\n\r\n" + inner,
-        head("POST /invocations HTTP/1.1", _HOST, _JPEG, *reversed(both)) + b"0\r\n\r\n" + inner,
-        head("POST /invocations HTTP/1.1", _HOST, _JPEG, "Content-Length: 1", f"Content-Length: {len(inner)}") + inner,
-        head("POST /invocations HTTP/1.1", _HOST, _JPEG, "Content-Length: 4", "Transfer-Encoding: chunked")
-        + b"5c\r\n"
-        + inner
-        + b"0\r\n\r\n",
-        head("POST /invocations HTTP/1.1", _HOST, _JPEG, "Transfer-Encoding : chunked", "Content-Length: 5")
-        + b"0\r\n\r\n"
-        + inner,
-        head("POST /invocations HTTP/1.1", _HOST, _JPEG, "Transfer-Encoding: chunked", "Transfer-Encoding: x")
-        + b"0\r\n\r\n"
-        + inner,
-        head("POST /invocations HTTP/1.0", _HOST, _JPEG, "Transfer-Encoding: chunked") + b"0\r\n\r\n" + inner,
-        head("POST /invocations HTTP/1.1", _HOST, _JPEG, b"Transfer-Encoding:\x0bchunked", "Content-Length: 5")
-        + b"0\r\n\r\n"
-        + inner,
-        head("GET /ping HTTP/1.1", _HOST, f"Content-Length: {len(inner)}") + inner,
-    )
-    return Request(generator.choice(forms) + _PING, "alone", more=2)
-
-
-def pipeline(generator: random.Random) -> Request:
-    """Several requests at once, good and bad ones."""
-    parts = [
-        generator.choice((_PING, post(b"").data, post(media.good(generator)).data, head("GET / HTTP/1.1", _HOST)))
-        for _ in range(generator.choice((2, 5, 20)))
-    ]
-    return Request(b"".join(parts), "alone", answers=len(parts))
+    return Request(head(f"POST /invocations HTTP/{version}", TYPE, "Content-Length: 1") + b"x", "alone")
 
 
 def left(generator: random.Random) -> Request:
@@ -246,11 +156,6 @@ USUAL = {
     "other protocol": other_protocol,
     "header line": header_line,
     "without host": without_host,
-    "transfer encoding": encoding,
-    "bad chunks": chunks,
-    "good picture in chunks": good_chunks,
-    "smuggling": smuggling,
-    "pipeline": pipeline,
     "client that leaves": left,
     "client that stops": held,
 }
@@ -259,7 +164,7 @@ USUAL = {
 def long_url(generator: random.Random) -> Request:
     """An address of a megabyte."""
     address = generator.choice(("/invocations?", "/", "/invocations/../")) + text(generator, 100, "ab%/.?&=") * 10_000
-    return Request(head(f"GET {address} HTTP/1.1", _HOST), "alone")
+    return Request(head(f"GET {address} HTTP/1.1", HOST), "alone")
 
 
 LARGE = {"URL of 1 MB": long_url}
