@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http.client import HTTPException
 
-from bench import load
+from bench import load, pictures
 from bench.attack import media
 from bench.attack.request import LIMIT
 from bench.containers import Endpoint, Server, container, limited, wait
@@ -68,17 +68,12 @@ def _crowds(body: bytes) -> dict[str, Sequence[bytes]]:
     """Return what is sent at once, by its name."""
     return {
         f"{CLIENTS} × 6 MB, no picture": [bytes(LIMIT)] * CLIENTS * TIMES,
-        f"{CLIENTS} × 6 MB, a picture": [_padded(body)] * CLIENTS * TIMES,
+        f"{CLIENTS} × 6 MB, a picture": [pictures.padded(body, LIMIT)] * CLIENTS * TIMES,
         f"{PICTURES} × 89 megapixels, grey PNG": [media.black(9_433, 9_433)] * PICTURES,
         f"{PICTURES} × 89 megapixels, RGB PNG": [media.black(9_433, 9_433, colour=2)] * PICTURES,
         f"{PICTURES} × 88 megapixels, progressive JPEG": [media.scans(9_380, 1)] * PICTURES,
         f"{PICTURES} × 16 megapixels, RGB PNG": [media.black(4_000, 4_000, colour=2)] * PICTURES,
     }
-
-
-def _padded(body: bytes) -> bytes:
-    """Return a JPEG of the longest size: what follows its end is not part of the picture."""
-    return body.ljust(LIMIT, b"\0")
 
 
 def _crowd(server: Server, body: bytes) -> Crowd:
@@ -102,7 +97,7 @@ def _crowd(server: Server, body: bytes) -> Crowd:
 
 def _few(body: bytes) -> dict[str, bytes]:
     """Return what is asked before and afterwards."""
-    return {"a picture": body, "a picture of 6 MB": _padded(body), "6 MB, no picture": bytes(LIMIT)}
+    return {"a picture": body, "a picture of 6 MB": pictures.padded(body, LIMIT), "6 MB, no picture": bytes(LIMIT)}
 
 
 def _at_once(running: Endpoint, bodies: Sequence[bytes], clients: int) -> list[tuple[int | str, bytes]]:

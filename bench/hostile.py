@@ -1,15 +1,18 @@
 """The comparison under fire: a seeded mix of hostile requests beside clients that send a good picture."""
 
+import contextlib
 import multiprocessing
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
 
-from bench import load, places, serving
+from bench import load, pictures, places, serving
 from bench.attack import HEAVY, HEAVY_SHARE, KINDS, LARGE, LARGE_SHARE, Mix
 from bench.attack.client import Tally, send
+from bench.attack.request import LIMIT
 from bench.containers import WORKER, Endpoint, Process, Server, endpoint
 from bench.load import Load
 from bench.results import BenchError, Result, Side, Table, Verdict, at_most
@@ -19,11 +22,8 @@ from bench.subject import ARCH, Subject
 #: Hostile clients, beside those of the good picture.
 CLIENTS = 10
 
-#: Seconds of the good picture alone, before and after.
-QUIET, WARM_UP = 15.0, 3.0
-
-#: Parts that a campaign is sent in; between them it is looked at the container's processes.
-PARTS = 25
+#: Seconds of the good picture alone, and before that, to warm up, of a picture of the longest size too.
+QUIET, WARM_UP = 15.0, 5.0
 
 #: What the supervisor says of a worker that it ends at the limit of its time.
 TIME_LIMIT = "a request took over"
@@ -89,27 +89,29 @@ def campaign(
     running: Endpoint, body: bytes, mix: Mix, requests: int, say: Callable[[str], None], quiet_seconds: float = QUIET
 ) -> Campaign:
     """Send so many requests of `mix` while the picture `body` is answered; raises `BenchError` where it ends."""
-    load.drive(running.port, [body], CONNECTIONS, WARM_UP)
+    # What is as large as may be, too: what a server keeps for its largest requests is no growth.
+    load.drive(running.port, [body, pictures.padded(body, LIMIT)], CONNECTIONS, WARM_UP)
     right = load.ask(running.port, body)[1]
     quiet = load.drive(running.port, [body], CONNECTIONS, quiet_seconds, right)
     before, lines = running.processes(), len(running.log.splitlines())
     workers = {each.pid for each in before if each.role == WORKER}
     seen, tally, stop = set(workers), Tally(), threading.Event()
-    # The fire comes from a process of its own, so that the good clients' answers wait for none of its computing.
-    with ThreadPoolExecutor(1) as threads, multiprocessing.get_context("spawn").Pool(1) as fire:
-        good = threads.submit(load.drive, running.port, [body], CONNECTIONS, right=right, stop=stop)
+    good_clients = partial(load.drive, running.port, [body], CONNECTIONS, right=right, stop=stop)
+    with ThreadPoolExecutor(1) as threads:
+        good = threads.submit(good_clients)
         try:
-            for part in range(PARTS):
-                first, last = (requests * each // PARTS for each in (part, part + 1))
-                tally.add(fire.apply(send, (running.port, mix, first, last, CLIENTS)))
+            for part in _fire(running.port, mix, requests):
+                tally.add(part)
                 if not running.running:
-                    raise BenchError(f"the container ended within the first {last:,} requests: {running.last_line}")
+                    raise BenchError(f"the container ended within {tally.sent:,} requests: {running.last_line}")
                 seen |= {each.pid for each in running.processes() if each.role == WORKER}
                 wrong, restarts = tally.faults.total(), len(seen - workers)
-                say(f"{last:,} of {requests:,} hostile requests; {wrong} wrong, {restarts} workers restarted")
+                say(f"{tally.sent:,} of {requests:,} hostile requests; {wrong} wrong, {restarts} workers restarted")
         finally:
             stop.set()
         during = good.result()
+    if tally.sent < requests:
+        raise BenchError(f"the hostile clients ended after {tally.sent:,} requests; the lines above say why")
     load.drive(running.port, [body], CONNECTIONS, WARM_UP)
     said = running.log.splitlines()[lines:]
     return Campaign(
@@ -123,6 +125,25 @@ def campaign(
         late=sum(TIME_LIMIT in line for line in said),
         log_lines=len(said),
     )
+
+
+def _fire(port: int, mix: Mix, requests: int) -> Iterator[Tally]:
+    """Send the requests, and yield what became of them, part by part.
+
+    They come from a process of its own, so that the good clients' answers wait for none of its computing.
+    """
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=send, args=(port, mix, requests, CLIENTS, sender.send), daemon=True)
+    process.start()
+    sender.close()
+    try:
+        with contextlib.suppress(EOFError):
+            while True:
+                yield receiver.recv()
+    finally:
+        process.terminate()
+        process.join()
 
 
 def verdicts(image: str, found: Campaign) -> list[Verdict]:

@@ -6,6 +6,7 @@ import struct
 import threading
 import time
 from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from bench.attack import Mix
@@ -18,18 +19,22 @@ PATIENCE = 90
 IMPATIENCE = 1
 #: Connections that are held open at once, which at some hundred requests a second lets them be older than any limit.
 HELD = 200
+#: Seconds between two tellings of how it goes.
+INTERVAL = 5
 
 
 @dataclass
 class Tally:
     """What became of hostile requests: how many of each kind got each status, and examples of what was wrong."""
 
+    sent: int = 0
     statuses: Counter[tuple[str, str]] = field(default_factory=Counter)
     faults: Counter[tuple[str, str]] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
 
     def add(self, other: "Tally") -> None:
         """Count what `other` has counted too."""
+        self.sent += other.sent
         self.statuses += other.statuses
         self.faults += other.faults
         self.examples = other.examples | self.examples
@@ -122,9 +127,12 @@ class Client:
         return answers
 
 
-def send(port: int, mix: Mix, first: int, last: int, clients: int) -> Tally:
-    """Send the requests `first` to `last` (not included) of `mix` from so many clients at once."""
-    tally, lock, numbers = Tally(), threading.Lock(), iter(range(first, last))
+def send(port: int, mix: Mix, requests: int, clients: int, tell: Callable[[Tally], None]) -> None:
+    """Send so many requests of `mix` from so many clients at once.
+
+    `tell` is given what has become of them since it was last called, every few seconds and at the end.
+    """
+    tally, lock, numbers = Tally(), threading.Lock(), iter(range(requests))
 
     def run() -> None:
         client = Client(port)
@@ -139,13 +147,16 @@ def send(port: int, mix: Mix, first: int, last: int, clients: int) -> Tally:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
-    return tally
+        while thread.is_alive():
+            thread.join(INTERVAL)
+            with lock:
+                part, tally = tally, Tally()
+            tell(part)
 
 
 def attempt(client: Client, kind: str, request: Request, number: int, held: int) -> Tally:
     """Send one request and judge what comes back."""
-    tally, begun = Tally(), time.monotonic()
+    tally, begun = Tally(sent=1), time.monotonic()
     try:
         answers = client.send(request, held)
     except (OSError, ValueError, LostError) as error:
