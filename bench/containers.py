@@ -128,7 +128,7 @@ def _role(line: str) -> str:
 
 def limited(server: Server, memory: str) -> Server:
     """Return the server in a container that may use so much memory, and no swap."""
-    return replace(server, options=("--memory", memory, "--memory-swap", memory))
+    return replace(server, options=(*server.options, "--memory", memory, "--memory-swap", memory))
 
 
 @contextmanager

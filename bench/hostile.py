@@ -77,7 +77,7 @@ def hostile(subject: Subject) -> Result:
         sides=[side for image, each in found.items() for side in _sides(image, counts[image], each)],
         verdicts=[verdict for image, each in found.items() for verdict in verdicts(image, each)],
         notes=[
-            f"{image}, {what}: {example}"
+            f"{image}, {what}: `{example}`"
             for image, each in found.items()
             for what, example in each.tally.examples.items()
         ],
@@ -154,7 +154,7 @@ def verdicts(image: str, found: Campaign) -> list[Verdict]:
         at_most(f"{image}, 5xx but 503, 504, 507", found.count("5xx"), 0, "{:.0f}"),
         at_most(f"{image}, errors that are not one sentence in JSON", others, 0, "{:.0f}"),
         at_most(f"{image}, requests without an answer", unanswered, 0, "{:.0f}"),
-        at_most(f"{image}, worker restarts but by the time limit", found.restarts - found.late, 0, "{:.0f}"),
+        at_most(f"{image}, worker restarts but by the time limit", max(0, found.restarts - found.late), 0, "{:.0f}"),
         at_most(f"{image}, resident memory after against before", found.growth, 1.1, "{:.3f}"),
         at_most(f"{image}, good pictures not answered right", found.during.errors, 0, "{:.0f}"),
         at_most(

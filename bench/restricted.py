@@ -62,7 +62,7 @@ def restricted(server: Server, body: bytes, right: int, say: Callable[[str], Non
     rows = []
     for options in OPTIONS:
         say(f"{server.name}: {options or 'no restriction'}")
-        rows.append(_row(replace(server, options=options.split()), options, body, right))
+        rows.append(_row(replace(server, options=(*server.options, *options.split())), options, body, right))
     table = Table(
         f"{server.name}: restricted containers",
         [

@@ -16,7 +16,7 @@ from bench.attack.request import Request
 #: Seconds that a hostile client waits for an answer: longer than the server's own limit for one.
 PATIENCE = 90
 #: Seconds that it waits for one that may never come.
-IMPATIENCE = 1
+IMPATIENCE = 0.3
 #: Connections that are held open at once, which at some hundred requests a second lets them be older than any limit.
 HELD = 200
 #: Seconds between two tellings of how it goes.
