@@ -20,19 +20,19 @@ CLIENTS, TIMES = 150, 2
 #: Of each of the largest pictures so many at once.
 PICTURES = 8
 
-#: Of each kind so many are asked afterwards.
+#: Of each of `_few` so many are asked afterwards, one after the other.
 AFTER = 20
 
 
 @dataclass(frozen=True)
 class Crowd:
-    """What a container went through: statuses by what was sent, and how many of `AFTER` answers differed afterwards.
+    """What a container went through: statuses by what was sent, and those of other answers than before, afterwards.
 
     `ended` is the last line of a container that is no more.
     """
 
     answers: dict[str, Counter[str]]
-    changed: dict[str, int]
+    changed: dict[str, Counter[str]]
     kills: int
     ended: str = ""
 
@@ -48,12 +48,15 @@ def largest(server: Server, body: bytes, say: Callable[[str], None]) -> tuple[Ta
         ["processes killed by the kernel", *(str(each.kills) for each in found.values())],
         ["the container", *(each.ended or "goes on" for each in found.values())],
         *(
-            [f"afterwards, {what}", *(f"{each.changed[what]} of {AFTER} otherwise" for each in found.values())]
+            [
+                f"answered otherwise afterwards: {what}",
+                *(_counted(each.changed[what]) or "0" for each in found.values()),
+            ]
             for what in _few(body)
         ),
     ]
     kills = sum(each.kills + bool(each.ended) for each in found.values())
-    changed = sum(sum(each.changed.values()) for each in found.values())
+    changed = sum(statuses.total() for each in found.values() for statuses in each.changed.values())
     return Table(f"{server.name}: little memory, and the largest of what is sent", ["", *MEMORY], rows), [
         at_most(f"{server.name}, processes killed by the kernel", kills, 0, "{:.0f}"),
         at_most(f"{server.name}, answers that differ after the largest bodies and pictures", changed, 0, "{:.0f}"),
@@ -61,7 +64,7 @@ def largest(server: Server, body: bytes, say: Callable[[str], None]) -> tuple[Ta
 
 
 def _counted(statuses: Counter[str]) -> str:
-    return ", ".join(f"{count} × {what}" for what, count in sorted(statuses.items()))
+    return ", ".join(f"{count} × {what}" for what, count in sorted(statuses.items()) if count)
 
 
 def _crowds(body: bytes) -> dict[str, Sequence[bytes]]:
@@ -84,15 +87,16 @@ def _crowd(server: Server, body: bytes) -> Crowd:
             wait(server, running, body)
             before = {name: load.ask(running.port, each) for name, each in _few(body).items()}
             for name, bodies in crowds.items():
+                kills = running.kernel_kills
                 answers[name] = Counter(str(status) for status, _ in _at_once(running, bodies, CLIENTS))
-            # Of those who come next, two at a time, as many as there were at once.
+                answers[name]["process killed"] += running.kernel_kills - kills
             changed = {
-                name: sum(answer != before[name] for answer in _at_once(running, [each] * AFTER, 2))
+                name: Counter(str(now[0]) for now in _at_once(running, [each] * AFTER, 1) if now != before[name])
                 for name, each in _few(body).items()
             }
             return Crowd(answers, changed, running.kernel_kills)
         except (OSError, HTTPException, BenchError):
-            return Crowd(answers, dict.fromkeys(_few(body), AFTER), 0, running.last_line)
+            return Crowd(answers, {name: Counter({"none": AFTER}) for name in _few(body)}, 0, running.last_line)
 
 
 def _few(body: bytes) -> dict[str, bytes]:
