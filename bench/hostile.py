@@ -10,7 +10,7 @@ from functools import partial
 from math import ceil
 
 from bench import load, pictures, places, serving
-from bench.attack import HEAVY, HEAVY_SHARE, KINDS, LARGE, LARGE_SHARE, Mix
+from bench.attack import HEAVY, HEAVY_SHARE, KINDS, LARGE, LARGE_SHARE, Mix, media
 from bench.attack.client import Tally, send
 from bench.attack.request import LIMIT
 from bench.containers import WORKER, Endpoint, Process, Server, endpoint
@@ -22,7 +22,10 @@ from bench.subject import ARCH, Subject
 #: Hostile clients, beside those of the good picture.
 CLIENTS = 10
 
-#: Seconds of the good picture alone, and before that, to warm up, of a picture of the longest size too.
+#: A picture of 12 megapixels, as telephones take them.
+PHOTOGRAPH = media.black(4_000, 3_000, colour=2)
+
+#: Seconds of the good picture alone, and before that, to warm up, of one of 6 MB and of `PHOTOGRAPH` too.
 QUIET, WARM_UP = 15.0, 5.0
 
 #: What the supervisor says of a worker that it ends at the limit of its time.
@@ -72,7 +75,8 @@ def hostile(subject: Subject) -> Result:
         text=f"Seed {subject.seed}: {sent}, from {CLIENTS} clients, of {len(KINDS)} kinds (below), while {CONNECTIONS} "
         f"connections send one good JPEG as fast as they are answered; {ARCH}. Of the mix {LARGE_SHARE:.1%} are "
         f"requests of megabytes ({', '.join(LARGE)}), {HEAVY_SHARE:.1%} are made to cost seconds ({', '.join(HEAVY)}). "
-        "All clients work on the server's cores.",
+        "All clients work on the server's cores. Memory is compared with that after seconds of good pictures: small ones, "
+        "ones of 6 MB, ones of 12 megapixels.",
         unit="requests/s",
         sides=[side for image, each in found.items() for side in _sides(image, counts[image], each)],
         verdicts=[verdict for image, each in found.items() for verdict in verdicts(image, each)],
@@ -89,8 +93,8 @@ def campaign(
     running: Endpoint, body: bytes, mix: Mix, requests: int, say: Callable[[str], None], quiet_seconds: float = QUIET
 ) -> Campaign:
     """Send so many requests of `mix` while the picture `body` is answered; raises `BenchError` where it ends."""
-    # What is as large as may be, too: what a server keeps for its largest requests is no growth.
-    load.drive(running.port, [body, pictures.padded(body, LIMIT)], CONNECTIONS, WARM_UP)
+    # Large ones too: what a server keeps for these is no growth.
+    load.drive(running.port, [body, pictures.padded(body, LIMIT), PHOTOGRAPH], CONNECTIONS, WARM_UP)
     right = load.ask(running.port, body)[1]
     quiet = load.drive(running.port, [body], CONNECTIONS, quiet_seconds, right)
     before, lines = running.processes(), len(running.log.splitlines())
