@@ -75,8 +75,8 @@ def hostile(subject: Subject) -> Result:
         text=f"Seed {subject.seed}: {sent}, from {CLIENTS} clients, of {len(KINDS)} kinds (below), while {CONNECTIONS} "
         f"connections send one good JPEG as fast as they are answered; {ARCH}. Of the mix {LARGE_SHARE:.1%} are "
         f"requests of megabytes ({', '.join(LARGE)}), {HEAVY_SHARE:.1%} are made to cost seconds ({', '.join(HEAVY)}). "
-        "All clients work on the server's cores. Memory is compared with that after some good pictures, of 6 MB and of 12 "
-        "megapixels among them.",
+        "All clients work on the server's cores. Memory is compared with that after some good pictures, "
+        "of 6 MB and of 12 megapixels among them.",
         unit="requests/s",
         sides=[side for image, each in found.items() for side in _sides(image, counts[image], each)],
         verdicts=[verdict for image, each in found.items() for verdict in verdicts(image, each)],
