@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from bench import machine, page, pictures, places, serving, training
+from bench import faults, hostile, machine, page, pictures, places, serving, training
 from bench.places import Here, Image
 from bench.results import BenchError, Result
 from bench.subject import ARCH, Subject
@@ -28,8 +28,10 @@ _SERVING: dict[str, Callable[[Subject], Result]] = {
     "concurrency": serving.concurrency,
     "start": serving.start,
 }
-COMPARISONS = _TRAINING | _SERVING
-GROUPS = {"training": list(_TRAINING), "serving": list(_SERVING)}
+#: What the serving images withstand: no comparison of speed, and not among what is measured by default.
+_CAMPAIGN: dict[str, Callable[[Subject], Result]] = {"hostile": hostile.hostile, "faults": faults.faults}
+COMPARISONS = _TRAINING | _SERVING | _CAMPAIGN
+GROUPS = {"training": list(_TRAINING), "serving": list(_SERVING), "campaign": list(_CAMPAIGN)}
 
 
 def main() -> int:
@@ -37,14 +39,27 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description="Measure this project beside what users do today, and write the results page.",
-        epilog=f"comparisons: {', '.join(COMPARISONS)}. 'training' and 'serving' are all of a kind; 'page' measures "
-        "nothing and writes the page anew.",
+        epilog=f"comparisons: {', '.join(COMPARISONS)}. 'training', 'serving' and 'campaign' are all of a kind; 'page' "
+        f"measures nothing and writes the page anew. The campaign ({', '.join(_CAMPAIGN)}) measures what the serving "
+        "images withstand rather than how fast they are, and runs only when it is named.",
         allow_abbrev=False,
     )
-    parser.add_argument("comparisons", nargs="*", metavar="COMPARISON", help="what to measure (default: everything)")
+    parser.add_argument(
+        "comparisons", nargs="*", metavar="COMPARISON", help="what to measure (default: training serving)"
+    )
     parser.add_argument("--data", type=Path, metavar="DIR", help="JPEGs in train/, valid/, test/ (default: drawn ones)")
     parser.add_argument("--weights", type=Path, metavar="FILE", help=f"weights of {ARCH} (default: random ones)")
     parser.add_argument("--repetitions", type=int, default=3, metavar="N", help="of each side (default: %(default)s)")
+    parser.add_argument(
+        "--requests",
+        type=int,
+        default=100_000,
+        metavar="N",
+        help="hostile ones to serve-cpu, and a fifth of them to serve (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of the hostile requests (default: %(default)s)"
+    )
     parser.add_argument(
         "--out", type=Path, default=machine.ROOT / "bench" / "results", metavar="DIR", help="the results"
     )
@@ -69,7 +84,7 @@ def main() -> int:
 
 def _names(given: list[str]) -> list[str]:
     wanted: list[str] = []
-    for name in given or list(COMPARISONS):
+    for name in given or [*_TRAINING, *_SERVING]:
         if name not in [*COMPARISONS, *GROUPS, "page"]:
             raise BenchError(f"there is no comparison {name!r}; there are {', '.join([*GROUPS, *COMPARISONS])}")
         wanted += GROUPS.get(name, [name])
@@ -89,7 +104,16 @@ def _measure(names: list[str], given: argparse.Namespace, scratch: Path) -> None
     pictures.check(data)
     weights = given.weights.resolve() if given.weights else scratch / f"{ARCH}-random.pth"
     place = Here() if here else Image(places.build("train"), [data, weights.parent], scratch)
-    subject = Subject(data, weights, place, given.repetitions, scratch, say=lambda line: print(f"  {line}", flush=True))
+    subject = Subject(
+        data,
+        weights,
+        place,
+        given.repetitions,
+        scratch,
+        say=lambda line: print(f"  {line}", flush=True),
+        requests=given.requests,
+        seed=given.seed,
+    )
     if not given.weights:
         training.random_weights(subject, ARCH)
     for name in names:

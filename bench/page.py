@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench import plots
-from bench.results import Result, Side
+from bench.results import Result, Side, Table
 
 _INTRODUCTION = """\
 # Measured beside what users do today
@@ -51,9 +51,17 @@ def _section(name: str, result: Result) -> str:
             *rows,
             "",
             *(f"- {note}" for note in result.notes),
+            *(_table(table) for table in result.tables),
             f"\n![{result.title}]({name}.svg)\n\n<sub>{about}</sub>\n",
         ]
     )
+
+
+def _table(table: Table) -> str:
+    rows = [table.columns, ["---"] * len(table.columns), *table.rows]
+    # A bar within a cell would end it.
+    lines = ("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
+    return f"\n### {table.title}\n\n" + "\n".join(lines)
 
 
 def _row(side: Side, columns: Sequence[str]) -> list[str]:

@@ -83,6 +83,11 @@ def distinct(source: Path, folder: Path, count: int) -> Path:
     return folder
 
 
+def padded(picture: bytes, length: int) -> bytes:
+    """Return a JPEG in so many bytes: what follows its end is not part of the picture."""
+    return picture.ljust(length, b"\0")
+
+
 def resized(source: Iterable[Path]) -> list[bytes]:
     """Return the pictures as JPEGs of `SIZE`."""
     return [_jpeg(Image.open(file).convert("RGB").resize(SIZE, Image.Resampling.LANCZOS)) for file in source]

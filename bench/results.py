@@ -51,6 +51,15 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Table:
+    """Further findings, in words: the names of the columns, and the rows."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
 class Result:
     """A comparison's outcome. Without `lines` its plot shows the sides; `axes` name x and y of the lines."""
 
@@ -62,6 +71,7 @@ class Result:
     lines: Sequence[Line] = ()
     axes: tuple[str, str] = ("", "")
     notes: Sequence[str] = ()
+    tables: Sequence[Table] = ()
     about: Mapping[str, str] = field(default_factory=dict)
 
     def save(self, file: Path) -> None:
@@ -74,8 +84,8 @@ class Result:
         """Return the result kept in `file`; raises `BenchError` where it is none."""
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
-            for name, kind in (("sides", Side), ("verdicts", Verdict), ("lines", Line)):
-                content[name] = [kind(**each) for each in content[name]]
+            for name, kind in (("sides", Side), ("verdicts", Verdict), ("lines", Line), ("tables", Table)):
+                content[name] = [kind(**each) for each in content.get(name, ())]
             return cls(**content)
         except (ValueError, KeyError, TypeError) as error:
             raise BenchError(f"{file} is no result of this version ({error}); remove it and measure again") from error

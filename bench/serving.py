@@ -3,11 +3,8 @@
 import csv
 import json
 import re
-import subprocess
 import time
-import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -16,36 +13,14 @@ from pathlib import Path
 from statistics import median
 
 from bench import load, pictures, places
+from bench.containers import PATIENCE, Server, check_running, container, docker, endpoint
 from bench.load import Load
-from bench.results import BenchError, Kind, Line, Result, Side, alternate, at_least, at_most
+from bench.results import BenchError, Line, Result, Side, alternate, at_least, at_most
 from bench.subject import ARCH, Subject
 
 #: Connections of the load, and seconds of it after some to warm up; for the curve over connections, each.
 CONNECTIONS, SECONDS, WARM_UP = 8, 12.0, 3.0
 CURVE, CURVE_SECONDS = (1, 2, 4, 8, 16, 32), 4.0
-
-#: The longest wait for an endpoint's first answer, in seconds.
-PATIENCE = 180.0
-
-
-@dataclass(frozen=True)
-class Server:
-    """One side: what is started in which image with which model."""
-
-    name: str
-    kind: Kind
-    image: str
-    model: Path
-    command: Sequence[str] = ("serve",)
-    environment: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """A running server's container and its port on this machine."""
-
-    container: str
-    port: int
 
 
 @dataclass(frozen=True)
@@ -155,7 +130,7 @@ def start(subject: Subject) -> Result:
     """The size of the images, and the time from a container's start to its first right prediction."""
     sides: dict[str, Callable[[], float]] = {}
     servers: dict[str, Server] = {}
-    for arch, models in ((ARCH, _mobilenet(subject)), ("resnet50", _resnet50(subject))):
+    for arch, models in ((ARCH, mobilenet(subject)), ("resnet50", _resnet50(subject))):
         row, labels = models.tested()[0], models.labels()
         body, right = (models.data / row["file"]).read_bytes(), labels.index(row["predicted"])
         for server in (each for each in _servers(models) if not each.environment):
@@ -163,7 +138,7 @@ def start(subject: Subject) -> Result:
             sides[f"{server.name}, {arch}"] = partial(_first, server, body, right)
     found = alternate(sides, subject.repetitions, subject.say)
     megabytes = {
-        each.image: int(_docker("image", "inspect", "--format", "{{.Size}}", each.image)) / 1e6
+        each.image: int(docker("image", "inspect", "--format", "{{.Size}}", each.image)) / 1e6
         for each in servers.values()
     }
     return Result(
@@ -184,14 +159,14 @@ def start(subject: Subject) -> Result:
 def accuracy(subject: Subject) -> Result:
     """Whether endpoints answer as the training job's own test pass, in torch and float32, did."""
     sides, verdicts = [], []
-    for arch, models in ((ARCH, _mobilenet(subject)), ("resnet50", _resnet50(subject))):
+    for arch, models in ((ARCH, mobilenet(subject)), ("resnet50", _resnet50(subject))):
         tested, labels = models.tested(), models.labels()
         bodies = [(models.data / row["file"]).read_bytes() for row in tested]
         answers = {"the job's test pass": [row["predicted"] for row in tested]}
         for server in (each for each in _servers(models) if each.kind == "ours"):
             subject.say(f"{server.name}, {arch}, {len(bodies)} pictures")
-            with _endpoint(server, bodies[0]) as endpoint:
-                numbers = [load.predicted(endpoint.port, body) for body in bodies]
+            with endpoint(server, bodies[0]) as running:
+                numbers = [load.predicted(running.port, body) for body in bodies]
             answers[server.name] = [labels[number] if number is not None else "none" for number in numbers]
         right = {name: sum(map(eq, found, (row["label"] for row in tested))) for name, found in answers.items()}
         same = {name: sum(map(eq, found, answers["the job's test pass"])) for name, found in answers.items()}
@@ -238,7 +213,7 @@ def _servers(models: Models) -> list[Server]:
     ]
 
 
-def _mobilenet(subject: Subject) -> Models:
+def mobilenet(subject: Subject) -> Models:
     """Return a MobileNetV2 with a head that was trained as a job does by default; it is made once."""
     return Models(_trained(subject, ARCH, subject.data, "--weights", subject.weights), subject.data)
 
@@ -272,69 +247,30 @@ def _bodies(subject: Subject) -> list[bytes]:
     return pictures.resized([file for i, file in enumerate(pictures.files(subject.data / "test")) if i % 6 == 0][:32])
 
 
-@contextmanager
-def _endpoint(server: Server, body: bytes) -> Iterator[Endpoint]:
-    """Run the server until the block ends; it begins when the picture `body` was answered."""
-    with _container(server) as endpoint:
-        deadline = time.monotonic() + PATIENCE
-        while load.predicted(endpoint.port, body) is None:
-            _check_running(server, endpoint, deadline)
-            time.sleep(0.1)
-        yield endpoint
-
-
-@contextmanager
-def _container(server: Server) -> Iterator[Endpoint]:
-    name = f"byoc-vision-bench-{uuid.uuid4().hex[:12]}"
-    options = ["--name", name, "--publish", "127.0.0.1::8080", "--volume", f"{server.model}:/opt/ml/model:ro"]
-    options += [option for value in server.environment for option in ("--env", value)]
-    try:
-        _docker("run", "--detach", *options, *places.bench_mount(), server.image, *server.command)
-        port = int(_docker("port", name, "8080").splitlines()[0].rpartition(":")[2])
-        yield Endpoint(name, port)
-    finally:
-        subprocess.run(["docker", "rm", "--force", "--volumes", name], capture_output=True, check=False)
-
-
-def _check_running(server: Server, endpoint: Endpoint, deadline: float) -> None:
-    if _docker("inspect", "--format", "{{.State.Running}}", endpoint.container) != "true":
-        last = _log(endpoint).strip().splitlines()[-1:] or ["it said nothing"]
-        raise BenchError(f"{server.name} ended before its first answer: {last[0][:300]}")
-    if time.monotonic() > deadline:
-        raise BenchError(
-            f"{server.name} gave no answer in {PATIENCE:.0f} s; see what it says with docker run {server.image}"
-        )
-
-
-def _log(endpoint: Endpoint) -> str:
-    done = subprocess.run(["docker", "logs", endpoint.container], capture_output=True, text=True, check=False)
-    return done.stdout + done.stderr
-
-
 def _load(server: Server, bodies: Sequence[bytes]) -> Load:
-    with _endpoint(server, bodies[0]) as endpoint:
-        load.drive(endpoint.port, bodies, CONNECTIONS, WARM_UP)
-        found = load.drive(endpoint.port, bodies, CONNECTIONS, SECONDS)
-        chosen = re.search(r"chose ([\w ]+)", _log(endpoint))
+    with endpoint(server, bodies[0]) as running:
+        load.drive(running.port, bodies, CONNECTIONS, WARM_UP)
+        found = load.drive(running.port, bodies, CONNECTIONS, SECONDS)
+        chosen = re.search(r"chose ([\w ]+)", running.log)
         return replace(found, form=chosen[1] if chosen else "float32")
 
 
 def _curve(server: Server, bodies: Sequence[bytes]) -> list[Load]:
-    with _endpoint(server, bodies[0]) as endpoint:
-        load.drive(endpoint.port, bodies, CONNECTIONS, WARM_UP)
-        return [load.drive(endpoint.port, bodies, count, CURVE_SECONDS) for count in CURVE]
+    with endpoint(server, bodies[0]) as running:
+        load.drive(running.port, bodies, CONNECTIONS, WARM_UP)
+        return [load.drive(running.port, bodies, count, CURVE_SECONDS) for count in CURVE]
 
 
 def _first(server: Server, body: bytes, right: int) -> float:
     """Return the seconds from the container's start to its first right answer; raises `BenchError` at a wrong one."""
-    with _container(server) as endpoint:
+    with container(server) as running:
         deadline = time.monotonic() + PATIENCE
-        while (answer := load.predicted(endpoint.port, body)) is None:
-            _check_running(server, endpoint, deadline)
+        while (answer := load.predicted(running.port, body)) is None:
+            check_running(server, running, deadline)
         answered = time.time()
         if answer != right:
             raise BenchError(f"{server.name} sees class {answer} where the training job saw {right}")
-        started = _docker("inspect", "--format", "{{.State.StartedAt}}", endpoint.container)
+        started = docker("inspect", "--format", "{{.State.StartedAt}}", running.container)
         return answered - datetime.fromisoformat(started).timestamp()
 
 
@@ -347,10 +283,3 @@ def _direct(subject: Subject, image: str, models: Models, bodies: Sequence[bytes
     printed = place.run("bench.inside.direct", models.artifact, folder, SECONDS / 2)
     rates: dict[str, float] = json.loads(printed.splitlines()[-1])
     return rates
-
-
-def _docker(*arguments: str) -> str:
-    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise BenchError(f"docker {arguments[0]} failed: {(done.stderr.strip() or done.stdout.strip())[:300]}")
-    return done.stdout.strip()

@@ -13,7 +13,10 @@ ARCH = "mobilenet_v2"
 
 @dataclass(frozen=True)
 class Subject:
-    """Pictures in `train/`, `valid/`, `test/`; weights of `ARCH`; where training runs; how often sides are measured."""
+    """Pictures in `train/`, `valid/`, `test/`; weights of `ARCH`; where training runs; how often sides are measured.
+
+    `requests` is how many hostile ones are sent, from `seed` on.
+    """
 
     data: Path
     weights: Path
@@ -21,6 +24,8 @@ class Subject:
     repetitions: int
     scratch: Path
     say: Callable[[str], None]
+    requests: int = 100_000
+    seed: int = 0
     _numbers: "itertools.count[int]" = field(default_factory=itertools.count)
 
     def folder(self) -> Path:

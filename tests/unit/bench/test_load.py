@@ -36,6 +36,20 @@ def test_answers_are_counted_over_all_connections(port: int) -> None:
     found = load.drive(port, [b"ours", b"bad"], connections=2, seconds=0.3)
     assert len(found.latencies) > 0 and found.errors > 0
     assert 0 < found.percentile(0.5) <= found.percentile(0.99)
+    assert found.failures == {"400": found.errors}
+
+
+def test_other_bytes_than_the_right_ones_are_wrong_until_the_load_is_stopped(port: int) -> None:
+    right, stop = load.ask(port, b"ours")[1], threading.Event()
+    threading.Timer(0.3, stop.set).start()
+    found = load.drive(port, [b"ours", b"theirs"], connections=2, right=right, stop=stop)
+    assert len(found.latencies) > 0 and found.failures["wrong"] > 0
+    assert found.errors == found.failures["wrong"]
+
+
+def test_where_nobody_listens_requests_are_refused() -> None:
+    found = load.drive(1, [b"ours"], connections=1, seconds=0.1)
+    assert found.failures["refused"] == found.errors > 0
 
 
 def test_the_class_is_read_from_either_kind_of_answer(port: int) -> None:

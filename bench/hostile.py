@@ -1,0 +1,212 @@
+"""The comparison under fire: a seeded mix of hostile requests beside clients that send a good picture."""
+
+import contextlib
+import multiprocessing
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from math import ceil
+
+from bench import load, pictures, places, serving
+from bench.attack import HEAVY, HEAVY_SHARE, KINDS, LARGE, LARGE_SHARE, Mix, media
+from bench.attack.client import Tally, send
+from bench.attack.request import LIMIT
+from bench.containers import WORKER, Endpoint, Process, Server, endpoint
+from bench.load import Load
+from bench.results import BenchError, Result, Side, Table, Verdict, at_most
+from bench.serving import CONNECTIONS
+from bench.subject import ARCH, Subject
+
+#: Hostile clients, beside those of the good picture.
+CLIENTS = 10
+
+#: A picture of 12 megapixels, as telephones take them.
+PHOTOGRAPH = media.black(4_000, 3_000, colour=2)
+
+#: Seconds of the good picture alone, and before that, to warm up, of one of 6 MB and of `PHOTOGRAPH` too.
+QUIET, WARM_UP = 15.0, 5.0
+
+#: What the supervisor says of a worker that it ends at the limit of its time.
+TIME_LIMIT = "a request took over"
+
+
+@dataclass
+class Campaign:
+    """What one container went through: the good picture's load before and during the fire, and the fire's outcome."""
+
+    quiet: Load
+    during: Load
+    seconds: float
+    tally: Tally
+    before: list[Process]
+    after: list[Process]
+    restarts: int
+    late: int
+    log_lines: int
+
+    @property
+    def growth(self) -> float:
+        """The resident memory of all processes after the fire, as a share of that before."""
+        return sum(each.resident for each in self.after) / sum(each.resident for each in self.before)
+
+    def count(self, *names: str) -> int:
+        """Return how many answers had one of these faults."""
+        return sum(number for (_, what), number in self.tally.faults.items() if what in names)
+
+
+def hostile(subject: Subject) -> Result:
+    """Hostile requests to both images while good ones are answered."""
+    models = serving.mobilenet(subject)
+    row = models.tested()[0]
+    body, right = (models.data / row["file"]).read_bytes(), models.labels().index(row["predicted"])
+    counts = {"serve-cpu": subject.requests, "serve": ceil(subject.requests / 5)}
+    found: dict[str, Campaign] = {}
+    for image, requests in counts.items():
+        server = Server(image, "ours", places.build(image), models.artifact)
+        with endpoint(server, body) as running:
+            if load.predicted(running.port, body) != right:
+                raise BenchError(f"{image} sees another class in {row['file']} than the training job saw")
+            found[image] = campaign(running, body, Mix(subject.seed), requests, subject.say)
+    sent = " and ".join(f"{count:,} hostile requests to {image}" for image, count in counts.items())
+    return Result(
+        title="Under fire",
+        text=f"Seed {subject.seed}: {sent}, from {CLIENTS} clients, of {len(KINDS)} kinds (below), while {CONNECTIONS} "
+        f"connections send one good JPEG as fast as they are answered; {ARCH}. Of the mix {LARGE_SHARE:.1%} are "
+        f"requests of megabytes ({', '.join(LARGE)}), {HEAVY_SHARE:.1%} are made to cost seconds ({', '.join(HEAVY)}). "
+        "All clients work on the server's cores. Memory is compared with that after some good pictures, "
+        "of 6 MB and of 12 megapixels among them.",
+        unit="requests/s",
+        sides=[side for image, each in found.items() for side in _sides(image, counts[image], each)],
+        verdicts=[verdict for image, each in found.items() for verdict in verdicts(image, each)],
+        notes=[
+            f"{image}, {what}: `{example}`"
+            for image, each in found.items()
+            for what, example in each.tally.examples.items()
+        ],
+        tables=[_statuses(image, each.tally) for image, each in found.items()],
+    )
+
+
+def campaign(
+    running: Endpoint, body: bytes, mix: Mix, requests: int, say: Callable[[str], None], quiet_seconds: float = QUIET
+) -> Campaign:
+    """Send so many requests of `mix` while the picture `body` is answered; raises `BenchError` where it ends."""
+    # Large ones too: what a server keeps for these is no growth.
+    load.drive(running.port, [body, pictures.padded(body, LIMIT), PHOTOGRAPH], CONNECTIONS, WARM_UP)
+    right = load.ask(running.port, body)[1]
+    quiet = load.drive(running.port, [body], CONNECTIONS, quiet_seconds, right)
+    before, lines = running.processes(), len(running.log.splitlines())
+    workers = {each.pid for each in before if each.role == WORKER}
+    seen, tally, stop = set(workers), Tally(), threading.Event()
+    good_clients = partial(load.drive, running.port, [body], CONNECTIONS, right=right, stop=stop)
+    with ThreadPoolExecutor(1) as threads:
+        good = threads.submit(good_clients)
+        try:
+            for part in _fire(running.port, mix, requests):
+                tally.add(part)
+                if not running.running:
+                    raise BenchError(f"the container ended within {tally.sent:,} requests: {running.last_line}")
+                seen |= {each.pid for each in running.processes() if each.role == WORKER}
+                wrong, restarts = tally.faults.total(), len(seen - workers)
+                say(f"{tally.sent:,} of {requests:,} hostile requests; {wrong} wrong, {restarts} workers restarted")
+        finally:
+            stop.set()
+        during = good.result()
+    if tally.sent < requests:
+        raise BenchError(f"the hostile clients ended after {tally.sent:,} requests; the lines above say why")
+    load.drive(running.port, [body], CONNECTIONS, WARM_UP)
+    said = running.log.splitlines()[lines:]
+    return Campaign(
+        quiet=quiet,
+        during=during,
+        seconds=during.seconds,
+        tally=tally,
+        before=before,
+        after=running.processes(),
+        restarts=len(seen - workers),
+        late=sum(TIME_LIMIT in line for line in said),
+        log_lines=len(said),
+    )
+
+
+def _fire(port: int, mix: Mix, requests: int) -> Iterator[Tally]:
+    """Send the requests, and yield what became of them, part by part.
+
+    They come from a process of its own, so that the good clients' answers wait for none of its computing.
+    """
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=send, args=(port, mix, requests, CLIENTS, sender.send), daemon=True)
+    process.start()
+    sender.close()
+    try:
+        with contextlib.suppress(EOFError):
+            while True:
+                yield receiver.recv()
+    finally:
+        process.terminate()
+        process.join()
+
+
+def verdicts(image: str, found: Campaign) -> list[Verdict]:
+    """Return what was to be shown of one image."""
+    unanswered = found.count("no answer", "no answer in time")
+    others = found.tally.faults.total() - found.count("5xx") - unanswered
+    return [
+        at_most(f"{image}, 5xx but 503, 504, 507", found.count("5xx"), 0, "{:.0f}"),
+        at_most(f"{image}, errors that are not one sentence in JSON", others, 0, "{:.0f}"),
+        at_most(f"{image}, requests without an answer", unanswered, 0, "{:.0f}"),
+        at_most(f"{image}, worker restarts but by the time limit", max(0, found.restarts - found.late), 0, "{:.0f}"),
+        at_most(f"{image}, resident memory after against before", found.growth, 1.1, "{:.3f}"),
+        at_most(f"{image}, good pictures not answered right", found.during.errors, 0, "{:.0f}"),
+        at_most(
+            f"{image}, p99 of good pictures against the quiet one",
+            found.during.percentile(0.99) / found.quiet.percentile(0.99),
+            3,
+        ),
+    ]
+
+
+def _sides(image: str, requests: int, found: Campaign) -> list[Side]:
+    def good(each: Load) -> dict[str, str]:
+        return {
+            "p50, ms": f"{each.percentile(0.5):.0f}",
+            "p99, ms": f"{each.percentile(0.99):.0f}",
+            "not right": ", ".join(f"{number} {what}" for what, number in each.failures.items()) or "0",
+        }
+
+    memory = {
+        role: [sum(each.resident for each in at if each.role == role) / 1e6 for at in (found.before, found.after)]
+        for role in dict.fromkeys(each.role for each in found.after)
+    }
+    return [
+        Side(f"{image}: good pictures, quiet", "limit", [found.quiet.rate], good(found.quiet)),
+        Side(f"{image}: good pictures, under fire", "ours", [found.during.rate], good(found.during)),
+        Side(
+            f"{image}: hostile requests",
+            "baseline",
+            [requests / found.seconds],
+            {
+                "log lines": f"{found.log_lines:,}",
+                "MB, before → after": "; ".join(f"{role} {a:.0f} → {b:.0f}" for role, (a, b) in memory.items()),
+            },
+        ),
+    ]
+
+
+def _statuses(image: str, tally: Tally) -> Table:
+    """Return the counts by kind and status."""
+    statuses = sorted({status for _, status in tally.statuses})
+    return Table(
+        f"{image}: answers by kind and status",
+        ["", *statuses],
+        [
+            [
+                kind,
+                *(f"{tally.statuses[kind, status]:,}" if tally.statuses[kind, status] else "" for status in statuses),
+            ]
+            for kind in KINDS
+        ],
+    )
