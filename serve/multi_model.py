@@ -134,10 +134,8 @@ class Models:
         return self._settings.memory.workers_bytes - self._settings.request_bytes - taken
 
     def _too_large(self) -> Failure:
-        free = max(0, self._free()) // MB
-        return Failure(
-            f"the model does not fit: {free} MB of memory are left for models; unload another one", status=507
-        )
+        left = max(0, self._free()) // MB
+        return Failure(f"the model does not fit: {left} MB of memory are left for it; unload another one", status=507)
 
     def _unload(self, name: str) -> Answer:
         """Let the model answer what it has been asked, then stop its workers."""
