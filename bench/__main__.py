@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from bench import faults, hostile, machine, page, pictures, places, serving, training
+from bench import faults, forms, hostile, machine, page, pictures, places, serving, training
 from bench.places import Here, Image
 from bench.results import BenchError, Result
 from bench.subject import ARCH, Subject
@@ -29,7 +29,11 @@ _SERVING: dict[str, Callable[[Subject], Result]] = {
     "start": serving.start,
 }
 #: What the serving images withstand: no comparison of speed, and not among what is measured by default.
-_CAMPAIGN: dict[str, Callable[[Subject], Result]] = {"hostile": hostile.hostile, "faults": faults.faults}
+_CAMPAIGN: dict[str, Callable[[Subject], Result]] = {
+    "hostile": hostile.hostile,
+    "faults": faults.faults,
+    "forms": forms.forms,
+}
 COMPARISONS = _TRAINING | _SERVING | _CAMPAIGN
 GROUPS = {"training": list(_TRAINING), "serving": list(_SERVING), "campaign": list(_CAMPAIGN)}
 

@@ -49,7 +49,7 @@ class Models:
 
 def throughput(subject: Subject) -> Result:
     """Requests per second of ResNet-50 at eight connections."""
-    models, bodies = _resnet50(subject), _bodies(subject)
+    models, bodies = resnet50(subject), _bodies(subject)
     servers = _servers(models)
     found = alternate({each.name: partial(_load, each, bodies) for each in servers}, subject.repetitions, subject.say)
     subject.say("the functions without a server")
@@ -99,7 +99,7 @@ def _side(server: Server, loads: Sequence[Load]) -> Side:
 def concurrency(subject: Subject) -> Result:
     """Requests per second and errors as the number of connections grows."""
     bodies = _bodies(subject)
-    servers = [each for each in _servers(_resnet50(subject)) if not each.environment]
+    servers = [each for each in _servers(resnet50(subject)) if not each.environment]
     found = alternate({each.name: partial(_curve, each, bodies) for each in servers}, subject.repetitions, subject.say)
     lines, sides, verdicts = [], [], []
     for server in servers:
@@ -130,7 +130,7 @@ def start(subject: Subject) -> Result:
     """The size of the images, and the time from a container's start to its first right prediction."""
     sides: dict[str, Callable[[], float]] = {}
     servers: dict[str, Server] = {}
-    for arch, models in ((ARCH, mobilenet(subject)), ("resnet50", _resnet50(subject))):
+    for arch, models in ((ARCH, mobilenet(subject)), ("resnet50", resnet50(subject))):
         row, labels = models.tested()[0], models.labels()
         body, right = (models.data / row["file"]).read_bytes(), labels.index(row["predicted"])
         for server in (each for each in _servers(models) if not each.environment):
@@ -159,7 +159,7 @@ def start(subject: Subject) -> Result:
 def accuracy(subject: Subject) -> Result:
     """Whether endpoints answer as the training job's own test pass, in torch and float32, did."""
     sides, verdicts = [], []
-    for arch, models in ((ARCH, mobilenet(subject)), ("resnet50", _resnet50(subject))):
+    for arch, models in ((ARCH, mobilenet(subject)), ("resnet50", resnet50(subject))):
         tested, labels = models.tested(), models.labels()
         bodies = [(models.data / row["file"]).read_bytes() for row in tested]
         answers = {"the job's test pass": [row["predicted"] for row in tested]}
@@ -218,7 +218,7 @@ def mobilenet(subject: Subject) -> Models:
     return Models(_trained(subject, ARCH, subject.data, "--weights", subject.weights), subject.data)
 
 
-def _resnet50(subject: Subject) -> Models:
+def resnet50(subject: Subject) -> Models:
     """Return a ResNet-50 trained in all layers on drawn pictures, some minutes' work; it is made once.
 
     Random weights will not do: their answers are so close to one another that any rounding changes them.

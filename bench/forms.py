@@ -1,0 +1,66 @@
+"""The comparison about the numeric form: whether the one that a container chooses at its start is the fastest."""
+
+import json
+import re
+import subprocess
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from bench import containers, places, serving
+from bench.containers import Server, endpoint
+from bench.results import BenchError, Result, Side, at_least
+from bench.subject import ARCH, Subject
+
+#: Containers that are started of each image with each network, and how much slower than the fastest a choice may be.
+STARTS, TOLERANCE = 20, 1.1
+
+_CHOSEN = re.compile(r"chose ([\w ]+): ")
+
+
+def forms(subject: Subject) -> Result:
+    """Which form containers choose while a neighbour keeps a core busy."""
+    sides, verdicts = [], []
+    for arch, models in ((ARCH, serving.mobilenet(subject)), ("resnet50", serving.resnet50(subject))):
+        body = (models.data / models.tested()[0]["file"]).read_bytes()
+        for image in ("serve-cpu", "serve"):
+            name = places.build(image)
+            printed = places.Image(name, [models.artifact], subject.scratch).run("bench.inside.forms", models.artifact)
+            steady: dict[str, float] = json.loads(printed.splitlines()[-1])
+            fastest = min(steady.values())
+            chosen: Counter[str] = Counter()
+            with _busy(name):
+                for number in range(STARTS):
+                    subject.say(f"{image}, {arch}, start {number + 1} of {STARTS}")
+                    with endpoint(Server(image, "ours", name, models.artifact), body) as running:
+                        found = _CHOSEN.search(running.log)
+                    if not found:
+                        raise BenchError(f"{image} does not say which form it chose")
+                    chosen[found[1]] += 1
+            what = f"{image}, {arch}"
+            right = sum(count for form, count in chosen.items() if steady.get(form, 1e9) <= TOLERANCE * fastest)
+            told = ", ".join(f"{form} {count}×" for form, count in chosen.most_common())
+            times = ", ".join(f"{form} {milliseconds:.1f}" for form, milliseconds in steady.items())
+            sides.append(Side(what, "ours", [fastest], {"chosen": told, "steady, ms": times}))
+            verdicts.append(at_least(f"{what}, right choices of {STARTS}", right, STARTS, "{:.0f}"))
+    return Result(
+        title="Numeric form",
+        text=f"{STARTS} starts of each container beside a process that keeps one core busy. A choice is right when the "
+        f"form's steady time, measured without that process, is within {TOLERANCE - 1:.0%} of the fastest form's, "
+        "of those that give all the answers which training stored.",
+        unit="ms a picture, fastest form",
+        sides=sides,
+        verdicts=verdicts,
+    )
+
+
+@contextmanager
+def _busy(image: str) -> Iterator[None]:
+    """Keep a core busy until the block ends."""
+    name = f"byoc-vision-bench-{uuid.uuid4().hex[:12]}"
+    containers.docker("run", "--detach", "--name", name, image, "python", "-c", "while True: pass")
+    try:
+        yield
+    finally:
+        subprocess.run(["docker", "rm", "--force", "--volumes", name], capture_output=True, check=False)
