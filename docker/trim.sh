@@ -29,8 +29,8 @@ rm -rf nvidia/*/include
 rm -rf openvino/include openvino/libs/cache.json openvino/libs/libopenvino_intel_[gn]pu_plugin.so
 rm -f openvino/libs/libopenvino_{gguf,jax,onnx,paddle,tensorflow,tensorflow_lite}_frontend.so*
 
-# Of Pillow: fonts, colour profiles and Tk, with their libraries: no image draws text or shows windows.
-rm -f PIL/_imaging{ft,cms,tk}.*.so pillow.libs/lib{brotli,freetype,harfbuzz,lcms2,png16}*
+# Of Pillow: fonts and Tk, with their libraries: no image draws text or shows windows.
+rm -f PIL/_imaging{ft,tk}.*.so pillow.libs/lib{brotli,freetype,harfbuzz,png16}*
 
 # Build and test tools of torch and Triton.
 rm -rf torch/bin/protoc* triton/FileCheck triton/instrumentation

@@ -26,7 +26,7 @@ from serve.settings import PRECISIONS
 
 #: Pictures that go through the network at once, which bounds its memory when many requests have many. A core takes no
 #: longer for one after the other.
-_LARGEST_BATCH, _LARGEST_BATCH_ON_CPU = 64, 4
+_LARGEST_BATCH, _LARGEST_BATCH_ON_CPU = 64, 1
 
 #: What the network takes for a picture of 224 pixels while it runs, in bytes; ResNet-50 was seen to take 5 MB.
 _PICTURE_BYTES = 6_000_000

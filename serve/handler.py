@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import socket
+import stat
 import sys
 import traceback
 import warnings
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from classifier.errors import UserError
+from serve.lines import Lines
 from serve.repeats import Repeats
 
 if TYPE_CHECKING:
@@ -82,6 +84,7 @@ def _log_to_stderr() -> None:
             return record.levelno >= logging.WARNING
         return record.module not in ("model_service_worker", "otf_message_handler")
 
+    sys.stderr = sys.stdout = Lines(sys.stderr)
     stderr = logging.StreamHandler(sys.stderr)
     stderr.addFilter(is_wanted)
     stderr.addFilter(Repeats())
@@ -89,7 +92,6 @@ def _log_to_stderr() -> None:
     # Else Python remembers the text of each warning, and strangers' pictures make ever new ones.
     warnings.simplefilter("always", UserWarning)
     logging.basicConfig(handlers=[stderr], format="%(levelname)s %(name)s: %(message)s", level=logging.INFO, force=True)
-    sys.stdout = sys.stderr
 
 
 def _connect() -> None:
@@ -97,6 +99,21 @@ def _connect() -> None:
     global _supervisor
     _supervisor = socket.socket(socket.AF_UNIX)
     _supervisor.connect(os.environ["SERVE_WORKERS_SOCKET"])
+    # A process that the model's own code forks would keep the connections alive, this one and multi-model-server's.
+    connections = [int(fd.name) for fd in Path("/proc/self/fd").iterdir() if _is_socket(int(fd.name))]
+    os.register_at_fork(after_in_child=lambda: _close(connections))
+
+
+def _close(sockets: list[int]) -> None:
+    for fd in filter(_is_socket, sockets):
+        os.close(fd)
+
+
+def _is_socket(fd: int) -> bool:
+    try:
+        return stat.S_ISSOCK(os.fstat(fd).st_mode)
+    except OSError:  # it was closed, or was the folder's own while it was listed
+        return False
 
 
 def _tell(**fields: Any) -> None:

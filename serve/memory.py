@@ -13,7 +13,10 @@ MEDIUM_BODY, LARGE_BODY = 100_000, 1_000_000
 
 #: What Java's heap and its buffers need without a request, what it takes besides, and what nginx and the supervisor
 #: take; as seen, and a fifth more.
-_HEAP, _DIRECT, _JAVA, _OTHERS = 48 * MB, 16 * MB, 48 * MB, 32 * MB
+_HEAP, _DIRECT, _JAVA, _OTHERS = 32 * MB, 8 * MB, 48 * MB, 32 * MB
+
+#: What the kernel takes for the container: page tables, sockets, and files that are just being read.
+_KERNEL = 24 * MB
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,8 @@ class Memory:
         large = min(64, max(1, total // 48 // max_request))
         third = large * max_request
         heap, direct = _HEAP + 3 * third, _DIRECT + 3 * third
-        rest = total - heap - direct - third - _JAVA - _OTHERS  # large ones wait at nginx, in files that may be memory
+        at_nginx = third  # large ones wait in files, which may be memory
+        rest = total - heap - direct - at_nginx - _JAVA - _OTHERS - _KERNEL
         return cls(total, heap, direct, third // MEDIUM_BODY, third // LARGE_BODY, large, max(0, rest))
 
     @property

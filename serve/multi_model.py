@@ -41,6 +41,7 @@ class Models:
         self._workers = workers
         self._loaded = loaded
         self._lock = threading.Lock()
+        self._one_load = threading.Lock()
         self._folders: dict[str, str] = {}
         self._worker_bytes = _WORKER
 
@@ -57,6 +58,8 @@ class Models:
             print(f"model {name}: {self._workers.wait_for_description(name)}", file=sys.stderr)
             (self._loaded / name).touch()
             return None
+        if kernel_kills() > kills and settings.multi_model:
+            return self._too_large()
         if kernel_kills() > kills:
             return Failure(
                 f"the model does not fit into the container's memory ({settings.memory.total // MB} MB, workers: "
@@ -106,11 +109,12 @@ class Models:
             if name in self._folders:
                 return 409, {"error": f"model {name} is loaded, or being loaded, already; unload it first"}
             self._folders[name] = url
-        failure = self._load_if_it_fits(name, folder)
+        with self._one_load:  # what is free is known when the one before has taken its part
+            failure = self._load_if_it_fits(name, folder)
         if failure is None:
             return 200, _shown(name, url)
         with self._lock:
-            del self._folders[name]
+            self._folders.pop(name, None)
         print(failure.trace + f"model {name}: {failure.sentence}", file=sys.stderr)
         return failure.status, {"error": failure.sentence}
 

@@ -15,6 +15,9 @@ from serve.memory import CGROUP, MB, Memory, read, visible_memory
 #: SageMaker's own limit for a real-time request.
 DEFAULT_PAYLOAD_MB = 6
 
+#: Seconds, at most, of whatever may take time.
+_DAY = 86_400
+
 #: With less memory, another worker is not worth its core.
 _LEAST_WORKER = 256 * MB
 
@@ -59,37 +62,42 @@ class Settings:
         base = Path(environ.get("SAGEMAKER_BASE_DIR", "/opt/ml"))
         multi_model = environ.get("SAGEMAKER_MULTI_MODEL", "false").lower() == "true"
         cores, gpus = visible_cores(), visible_gpus()
-        max_request = _number(environ, "SAGEMAKER_MAX_PAYLOAD_IN_MB", DEFAULT_PAYLOAD_MB) * MB
+        max_request = _number(environ, "SAGEMAKER_MAX_PAYLOAD_IN_MB", DEFAULT_PAYLOAD_MB, _most_mb()) * MB
         memory = Memory.divided(visible_memory(), max_request)
         # One process a core (or a GPU) and no more threads than cores: more of either only fight for the same cores.
         # Of many models few are busy at a time, so each gets one process and all cores.
         fitting = 1 if multi_model else gpus or max(1, min(cores, memory.workers_bytes // _LEAST_WORKER))
-        workers = _number(environ, "SAGEMAKER_MODEL_SERVER_WORKERS", fitting)
+        workers = _number(environ, "SAGEMAKER_MODEL_SERVER_WORKERS", fitting, 1024)
         threads = max(1, cores // workers)
         _check_threads(_OTHER_THREADS + workers * (_WORKER_THREADS + threads))
-        timeout = _number(environ, "SAGEMAKER_MODEL_SERVER_TIMEOUT", 60)
+        timeout = _number(environ, "SAGEMAKER_MODEL_SERVER_TIMEOUT", 60, _DAY)
         return cls(
-            port=_number(environ, "SAGEMAKER_BIND_TO_PORT", 8080),
+            port=_number(environ, "SAGEMAKER_BIND_TO_PORT", 8080, 65535),
             model_dir=base / ("models" if multi_model else "model"),
             multi_model=multi_model,
             gpus=gpus,
             workers=workers,
             threads=threads,
             # A GPU takes hardly longer for many pictures than for one, a core so many times as long.
-            batch_size=_number(environ, "SAGEMAKER_MODEL_SERVER_BATCH_SIZE", 16 if gpus else 1),
+            batch_size=_number(environ, "SAGEMAKER_MODEL_SERVER_BATCH_SIZE", 16 if gpus else 1, 1024),
             max_request_bytes=max_request,
             memory=memory,
-            invocation_timeout=_number(environ, "SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS", timeout),
-            startup_timeout=_number(environ, "SAGEMAKER_STARTUP_TIMEOUT", 600),
+            invocation_timeout=_number(environ, "SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS", timeout, _DAY),
+            startup_timeout=_number(environ, "SAGEMAKER_STARTUP_TIMEOUT", 600, _DAY),
             precision=_one_of(environ, "BYOC_PRECISION", tuple(PRECISIONS)),
             jvm_options=tuple(shlex.split(environ.get("SAGEMAKER_MODEL_SERVER_VMARGS", ""))),
         )
 
 
-def _number(environ: Mapping[str, str], name: str, default: int) -> int:
+def _most_mb() -> int:
+    """Return the megabytes of a request for which there is room, in Java's memory several times."""
+    return max(1, visible_memory() // 8 // MB)
+
+
+def _number(environ: Mapping[str, str], name: str, default: int, most: int) -> int:
     text = environ.get(name, str(default))
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise UserError(f"{name} is {text!r}; set it to a whole number from 1 up, or leave it out")
+    if not text.isascii() or not text.isdigit() or len(text) > 9 or not 1 <= int(text) <= most:
+        raise UserError(f"{name} is {text[:100]!r}; set it to a whole number from 1 to {most}, or leave it out")
     return int(text)
 
 

@@ -31,6 +31,15 @@ STOP_SECONDS = 5
 LOST_SECONDS = 60
 
 
+#: glibc's allocator: few pools, for each keeps what was freed in it; and pictures, but not a network's smaller arrays,
+#: go back to the kernel at once (left to itself it learns from their sizes to keep them, and clears each anew).
+_ALLOCATOR = {
+    "MALLOC_ARENA_MAX": "2",
+    "MALLOC_MMAP_THRESHOLD_": str(16 * MB),
+    "MALLOC_TRIM_THRESHOLD_": str(64 * MB),
+}
+
+
 class State(StrEnum):
     STARTING = "starting"
     READY = "ready"
@@ -89,6 +98,7 @@ class Supervisor:
             [],
             # torch asks for the user's name, and fails for a user id that has none.
             USER=os.environ.get("USER", "serve"),
+            **_ALLOCATOR,
             OMP_NUM_THREADS=str(self._settings.threads),
             SERVE_WORKERS_SOCKET=str(self._runtime / "workers.sock"),
             SERVE_FORMS=str(self._runtime / "forms"),

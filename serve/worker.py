@@ -1,6 +1,7 @@
 """A model with its four functions in one process: sagemaker-inference's transformer, with our errors and checks."""
 
 import copy
+import ctypes
 import importlib.util
 import logging
 import os
@@ -31,8 +32,13 @@ from serve.settings import DEFAULT_PAYLOAD_MB
 
 logger = logging.getLogger(__name__)
 
+_LIBC = ctypes.CDLL(None)
+
 #: The statuses whose reason is the client's to know: its own faults, and that there is too little memory.
 _TOLD = {*range(400, 500), HTTPStatus.INSUFFICIENT_STORAGE}
+
+#: How often a request's body is there, besides as it came, while it is read: as bytes, as text, and what that holds.
+_COPIES = 3
 
 #: With less memory, in bytes, few pictures could be decoded.
 _LEAST_DECODING = 16 * MB
@@ -58,6 +64,7 @@ class Worker(Transformer):  # type: ignore[misc]
         super().__init__(Functions())
         self._limit = int(os.environ.get("SERVE_MAX_ANSWER_BYTES", DEFAULT_PAYLOAD_MB * MB))
         self._decoders = 1
+        self._share = self._resting = 0
         self._threads = ThreadPoolExecutor(int(os.environ.get("OMP_NUM_THREADS", "1")))
         self._measured = Measured()
 
@@ -89,14 +96,23 @@ class Worker(Transformer):  # type: ignore[misc]
     def take_at_most(self, share: int) -> None:
         """Let requests use what is left of `share` bytes of memory; raises `UserError` where that is too little."""
         network = self._model.batch_bytes if isinstance(self._model, backend.Model) else 0
-        left = share - own_memory() - network
+        self._resting, self._share = own_memory(), share - network
+        left = self._share - self._resting
         if left < _LEAST_DECODING:
             raise UserError(
                 f"a worker has {share // MB} MB of the container's memory, and the model takes "
                 f"{(share - left) // MB} MB of them; give the container more memory, or fewer workers "
                 "(SAGEMAKER_MODEL_SERVER_WORKERS)"
             )
-        os.environ[decoding.LIMIT_VARIABLE] = str(left // self._decoders)
+
+    def _limit_decoding(self, bodies: int) -> None:
+        """Let what is decoded next, from so many bytes, take what is left of the worker's memory."""
+        own = own_memory()
+        if own > self._resting + _LEAST_DECODING:
+            # The allocator keeps what was freed, in pieces that the next picture may not fit into.
+            _LIBC.malloc_trim(0)
+            own = self._resting = own_memory()
+        os.environ[decoding.LIMIT_VARIABLE] = str(max(0, self._share - own - _COPIES * bodies) // self._decoders)
 
     @property
     def description(self) -> str:
@@ -118,6 +134,8 @@ class Worker(Transformer):  # type: ignore[misc]
 
     def answer(self, data: list[dict[str, Any]], context: Any) -> list[Any]:
         """Return the answers to requests in their order. Each has headers and errors of its own."""
+        if self._share:
+            self._limit_decoding(sum(len(fields.get("body") or b"") for fields in data))
         requests = [_Request(fields, context, index) for index, fields in enumerate(data)]
         if self._ours:
             return self._answer_together(requests)
@@ -235,7 +253,10 @@ class _Request:
 
 
 def _ended(error: BaseException) -> str:
-    reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    try:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    except BaseException:  # its own code writes that, too
+        reason = type(error).__name__
     return f"the model's own code ends its process ({reason}); let it raise an Exception that says what is wrong"
 
 

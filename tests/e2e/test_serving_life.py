@@ -376,4 +376,4 @@ def test_it_runs_read_only_without_root_on_another_port(samples: Samples) -> Non
         endpoint.wait_ready()
         assert samples.is_right(endpoint.invoke(samples.picture()), "0.jpg")
         assert "workers 1, threads per worker 1" in endpoint.logs()
-        assert "heap 174 MB" in endpoint.logs()
+        assert "heap 158 MB" in endpoint.logs()

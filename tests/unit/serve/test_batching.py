@@ -157,4 +157,4 @@ def test_many_pictures_go_through_the_network_in_parts(worker: Worker, monkeypat
     monkeypatch.setattr(worker._model, "_run", counted)
     request = (tensor(32, count=40), "application/x-npy", "")
     assert [len(json.loads(body)["predictions"]) for _, body, _, _ in ask(worker, request, request)] == [40, 40]
-    assert sizes == [4] * 20
+    assert sizes == [1] * 80

@@ -27,7 +27,7 @@ def test_defaults() -> None:
     chosen = Settings.from_environment({})
     assert (chosen.port, chosen.model_dir, chosen.multi_model) == (8080, Path("/opt/ml/model"), False)
     assert (chosen.workers, chosen.threads) == (8, 1)
-    assert (chosen.max_request_bytes, chosen.memory.heap_bytes) == (6 * MB, 1056 * MB)
+    assert (chosen.max_request_bytes, chosen.memory.heap_bytes) == (6 * MB, 1040 * MB)
     assert (chosen.invocation_timeout, chosen.startup_timeout) == (60, 600)
 
 
