@@ -170,8 +170,11 @@ def webp(data: bytes) -> bytes:
 
 def bmp(data: bytes) -> bytes:
     """Return the BMP as it is; raises `PictureTooLargeError` where decoding it would take long."""
-    size, width, height, _, _, compression = struct.unpack_from("<IiiHHI", data, 14)
-    if size >= 40 and compression in (1, 2) and abs(width * height) > MAX_RLE_PIXELS:
+    (size,) = struct.unpack_from("<I", data, 14)
+    if size < 40:  # OS/2's, which are not compressed
+        return data
+    width, height, _, _, compression = struct.unpack_from("<iiHHI", data, 18)
+    if compression in (1, 2) and abs(width * height) > MAX_RLE_PIXELS:
         raise PictureTooLargeError(
             f"the picture is a run-length-coded BMP of more than {MAX_RLE_PIXELS // 1_000_000} million pixels; "
             "save it as a PNG"

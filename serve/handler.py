@@ -12,6 +12,8 @@ import os
 import socket
 import stat
 import sys
+import threading
+import time
 import traceback
 import warnings
 from pathlib import Path
@@ -20,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from classifier.errors import UserError
 from serve.lines import Lines
 from serve.repeats import Repeats
+from serve.workers import BEGIN, END
 
 if TYPE_CHECKING:
     from serve.worker import Worker
@@ -31,6 +34,8 @@ _supervisor: socket.socket
 #: has requests, and only then the programs without which nothing is answered.
 _LOADING, _SERVING = 1000, 500
 
+_REPORT_SECONDS = 0.25
+
 
 def handle(data: list[dict[str, Any]] | None, context: Any) -> list[Any]:
     """Load the model (`data` is None) or answer the requests in `data`."""
@@ -38,13 +43,13 @@ def handle(data: list[dict[str, Any]] | None, context: Any) -> list[Any]:
         _load(context)
         return []
     # The supervisor ends a worker that takes too long, in whatever library it hangs; multi-model-server starts another.
-    _tell(begin=len(data))
+    _supervisor.sendall(BEGIN)
     try:
         return _worker.answer(data, context)
     finally:
         # An exception can be in a circle with the functions it has passed, and so keep all pictures decoded by then.
         gc.collect(1)
-        _tell(end=_worker.measured())
+        _supervisor.sendall(END)
 
 
 def _load(context: Any) -> None:
@@ -71,6 +76,16 @@ def _load(context: Any) -> None:
     _may_be_killed(_SERVING)
     told = {"description": _worker.description, "info": _worker.info}
     _tell(model=context.model_name, starter=os.getppid(), **told)
+    threading.Thread(target=_report, daemon=True).start()
+
+
+def _report() -> None:
+    """Tell what was measured, not with each request but some times a second: to be told of each costs more than 1 %."""
+    while True:
+        time.sleep(_REPORT_SECONDS)
+        measured = _worker.measured()
+        if measured:
+            _tell(measured=measured)
 
 
 def _log_to_stderr() -> None:

@@ -1,6 +1,8 @@
 """What a worker measures for /metrics."""
 
+import threading
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -8,21 +10,27 @@ from typing import Any
 
 
 class Measured:
-    """What was measured while requests were answered: seconds by stage, and what was predicted."""
+    """What was measured while requests were answered: seconds of each stage of each call, and what was predicted."""
 
     def __init__(self) -> None:
-        self.taken()
+        self._lock = threading.Lock()
+        self._found: defaultdict[str, list[Any]] = defaultdict(list)
 
-    def taken(self) -> dict[str, Any]:
-        """Return it, and begin anew."""
-        taken = dict(vars(self))
-        self.decoding = self.network = 0.0
-        self.predicted: list[tuple[str, float]] = []
-        return taken
+    def taken(self) -> dict[str, list[Any]]:
+        """Return what was measured since the last time this was called, nothing where that is nothing.
+
+        Seconds in `decoding` and in the `network`, pictures in `batches`, and label and probability in `predicted`.
+        """
+        with self._lock:
+            found, self._found = self._found, defaultdict(list)
+        return found
 
     def count(self, prediction: dict[str, Any]) -> None:
         """Count the pictures of an answer of ours, each with its label and probability."""
-        self.predicted += [(each["label"], each["probability"]) for each in prediction["predictions"]]
+        pictures = [(each["label"], each["probability"]) for each in prediction["predictions"]]
+        with self._lock:
+            self._found["batches"].append(len(pictures))
+            self._found["predicted"] += pictures
 
     @contextmanager
     def time(self, stage: str) -> Iterator[None]:
@@ -31,7 +39,8 @@ class Measured:
         try:
             yield
         finally:
-            setattr(self, stage, getattr(self, stage) + time.perf_counter() - started)
+            with self._lock:
+                self._found[stage].append(time.perf_counter() - started)
 
     def timed(self, stage: str, function: Any) -> Any:
         """Return `function`, whose time is counted as that of `stage`."""

@@ -64,8 +64,11 @@ def kernel_kills(cgroup: Path = CGROUP) -> int:
 
 
 def own_memory(process: int | str = "self") -> int:
-    """Return the bytes of memory that a process alone holds: not those of files, which processes share."""
-    return 1024 * _field(read(Path(f"/proc/{process}/status")), "RssAnon:")
+    """Return the bytes of memory that a process alone holds, without those of files; 0 when it has ended."""
+    try:
+        return 1024 * _field(read(Path(f"/proc/{process}/status")), "RssAnon:")
+    except OSError:
+        return 0
 
 
 def _field(text: str, name: str) -> int:

@@ -53,13 +53,11 @@ class Metrics:
                 self._latency.observe(float(seconds))
 
     def observe_work(self, model: str, measured: dict[str, Any]) -> None:
-        """Count what a worker measured: seconds `decoding` and `network`, and [label, probability] of each picture."""
-        self._decoding.labels(model).observe(measured["decoding"])
-        self._network.labels(model).observe(measured["network"])
-        predicted = measured["predicted"]
-        if predicted:
-            self._batch.labels(model).observe(len(predicted))
-        for label, probability in predicted:
+        """Count what a worker has measured, see `serve.measured`."""
+        for name, histogram in (("decoding", self._decoding), ("network", self._network), ("batches", self._batch)):
+            for value in measured.get(name, ()):
+                histogram.labels(model).observe(value)
+        for label, probability in measured.get("predicted", ()):
             self._predictions.labels(model, label).inc()
             self._top.labels(model).observe(probability)
 

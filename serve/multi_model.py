@@ -51,6 +51,7 @@ class Models:
         if (folder / "code" / "requirements.txt").is_file():
             print("code/requirements.txt is ignored: nothing is installed when a container starts", file=sys.stderr)
         kills = kernel_kills()
+        self._workers.expect(name)
         status, answer = self._client.register(
             name, folder, settings.workers, settings.batch_size, settings.startup_timeout
         )
@@ -58,6 +59,7 @@ class Models:
             print(f"model {name}: {self._workers.wait_for_description(name)}", file=sys.stderr)
             (self._loaded / name).touch()
             return None
+        self._workers.leave(name)  # those of its workers that could load it end, too
         if kernel_kills() > kills and settings.multi_model:
             return self._too_large()
         if kernel_kills() > kills:
@@ -109,8 +111,11 @@ class Models:
             if name in self._folders:
                 return 409, {"error": f"model {name} is loaded, or being loaded, already; unload it first"}
             self._folders[name] = url
-        with self._one_load:  # what is free is known when the one before has taken its part
-            failure = self._load_if_it_fits(name, folder)
+        try:
+            with self._one_load:  # what is free is known when the one before has taken its part
+                failure = self._load_if_it_fits(name, folder)
+        except OSError as error:
+            failure = Failure(f"the model's folder, or multi-model-server, cannot be read ({error}); load it again")
         if failure is None:
             return 200, _shown(name, url)
         with self._lock:

@@ -6,7 +6,6 @@ of that, so PID 1 changes its user before it starts anything.
 
 import os
 import pwd
-import stat
 import sys
 from pathlib import Path
 
@@ -44,10 +43,29 @@ def _why_root(settings: Settings) -> str | None:
         return "the container may not change its user, and root has no rights here either"
     if settings.port < int(_UNPRIVILEGED_PORTS.read_text(encoding="ascii")):
         return f"port {settings.port} can be opened by root only"
-    unreadable = next((path for path in _all_of(settings.model_dir) if not _is_readable(path)), None)
-    if unreadable:
-        return f"only root, or its owner, can read {unreadable}"
-    return None
+    closed = _closed(settings.model_dir)
+    return f"only root, or its owner, can use {closed}" if closed else None
+
+
+def _closed(folder: Path) -> Path | None:
+    """Return a file of the model, or a GPU's device, that the unprivileged user may not use."""
+    user, groups = pwd.getpwnam(_USER), os.getgroups()
+    os.setgroups([])
+    os.setegid(user.pw_gid)
+    os.seteuid(user.pw_uid)
+    try:
+        wanted = [(path, os.R_OK | os.W_OK) for path in Path("/dev").glob("nvidia*") if not path.is_dir()]
+        wanted.append((folder, os.R_OK | os.X_OK))
+        for root, folders, files in os.walk(folder):
+            wanted += [(Path(root) / name, os.R_OK | os.X_OK) for name in folders]
+            wanted += [(Path(root) / name, os.R_OK) for name in files]
+        closed = [path for path, mode in wanted if not os.access(path, mode, effective_ids=True)]
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+        os.setgroups(groups)
+    # A link that leads nowhere is closed to root, too.
+    return next((path for path in closed if path.exists()), None)
 
 
 def _can_change_user() -> bool:
@@ -55,17 +73,3 @@ def _can_change_user() -> bool:
     status = Path("/proc/self/status").read_text(encoding="ascii")
     effective = next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("CapEff:"))
     return effective >> 6 & 0b11 == 0b11
-
-
-def _all_of(folder: Path) -> list[Path]:
-    return [folder, *folder.rglob("*")] if folder.is_dir() else []
-
-
-def _is_readable(path: Path) -> bool:
-    """Tell whether a user with no rights of their own could read a file, or enter and list a folder."""
-    try:
-        mode = path.stat().st_mode
-    except OSError:  # a link that leads nowhere: whether it matters is for the model's reader to say
-        return True
-    wanted = stat.S_IROTH | stat.S_IXOTH if stat.S_ISDIR(mode) else stat.S_IROTH
-    return mode & wanted == wanted

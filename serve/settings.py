@@ -91,7 +91,7 @@ class Settings:
 
 def _most_mb() -> int:
     """Return the megabytes of a request for which there is room, in Java's memory several times."""
-    return max(1, visible_memory() // 8 // MB)
+    return max(1, visible_memory() // 16 // MB)
 
 
 def _number(environ: Mapping[str, str], name: str, default: int, most: int) -> int:

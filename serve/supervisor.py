@@ -85,7 +85,10 @@ class Supervisor:
         log, log_written = os.pipe()
         threading.Thread(target=self._metrics.read_requests, args=(log,), daemon=True).start()
         # The file is the pipe's, by the number that nginx inherits.
-        config.write(self._settings, self._runtime, f"/dev/fd/{log_written}", privileges.nginx_user())
+        try:
+            config.write(self._settings, self._runtime, f"/dev/fd/{log_written}", privileges.nginx_user())
+        except OSError as error:
+            raise UserError(f"temporary files cannot be written ({error}); give /tmp at least 1 MB") from error
         control.serve_http(self._runtime / "control.sock", self._answer)
         (self._runtime / "control.sock").chmod(0o666)
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -137,15 +140,15 @@ class Supervisor:
             try:
                 event = self._events.get(timeout=1)
             except queue.Empty:
-                self._check_workers()
-                continue
+                event = None
+            self._check_workers()
             if isinstance(event, Stop):
                 return
             if isinstance(event, Failure):
                 print(event.trace, end="", file=sys.stderr)
                 raise UserError(event.sentence)
-            program = self._running.pop(event.pid, None)
-            if program:
+            program = self._running.pop(event.pid, None) if event else None
+            if event and program:
                 raise UserError(f"{program} ended unexpectedly ({_meaning(event.status)}); restart the container")
 
     def _check_workers(self) -> None:

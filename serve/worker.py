@@ -128,8 +128,8 @@ class Worker(Transformer):  # type: ignore[misc]
             return {"arch": self._model.arch, "form": self._model.form, "device": self._model.device}
         return {}
 
-    def measured(self) -> dict[str, Any]:
-        """Return what was measured since the last call: seconds, and the label and probability of each picture."""
+    def measured(self) -> dict[str, list[Any]]:
+        """Return what was measured since this was called last, see `serve.measured`."""
         return self._measured.taken()
 
     def answer(self, data: list[dict[str, Any]], context: Any) -> list[Any]:

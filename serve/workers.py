@@ -5,7 +5,8 @@ at once, however it came. It sends lines of JSON:
 
     {"model": NAME, "starter": PID, "description": SENTENCE, "info": {…}}    it has loaded and warmed up its model; or
     {"model": NAME, "error": SENTENCE, "trace": TEXT}                        it could not
-    {"begin": REQUESTS}, then {"end": MEASURED}                              around what it is handed at once
+    BEGIN, then END                                                          around what it is handed at once
+    {"measured": {…}}                                                        now and then, see `serve.measured`
 """
 
 import contextlib
@@ -26,6 +27,9 @@ from typing import Any
 from serve import control
 from serve.memory import kernel_kills
 
+#: Lines that are sent for each request, and so are no JSON.
+BEGIN, END = b"+\n", b"-\n"
+
 #: multi-model-server says that a model has loaded, or has not, at about the time its workers say so themselves.
 _REPORT_SECONDS = 5
 
@@ -43,13 +47,13 @@ class Workers:
     """The workers that are alive and have loaded and warmed up their model.
 
     One that works on a request for longer than `timeout` seconds is killed; multi-model-server starts another.
-    `ended(model, measured)` is called when something has been worked on.
+    `report(model, measured)` is called with what a worker has measured.
     """
 
-    def __init__(self, path: Path, timeout: float, ended: Callable[[str, dict[str, Any]], None]) -> None:
+    def __init__(self, path: Path, timeout: float, report: Callable[[str, dict[str, Any]], None]) -> None:
         self._lock = threading.Condition()
         self._timeout = timeout
-        self._ended = ended
+        self._report = report
         self._alive: Counter[str] = Counter()
         self._busy: Counter[str] = Counter()
         self._pids: defaultdict[str, set[int]] = defaultdict(set)
@@ -99,6 +103,11 @@ class Workers:
                 self._starters.pop(name, None)
                 self._reports.pop(name, None)
 
+    def expect(self, model: str) -> None:
+        """Forget how loading `model` failed before."""
+        with self._lock:
+            self._failures.pop(model, None)
+
     def wait_for_description(self, model: str) -> str:
         """Return what the workers of `model` say of it, once one of them is alive."""
         with self._lock:
@@ -121,13 +130,19 @@ class Workers:
                     return
                 report = json.loads(line)
                 if "error" in report:
-                    with workers._lock:
-                        workers._failures[report["model"]] = Failure(report["error"], report["trace"])
-                        workers._lock.notify_all()
+                    workers._fail(report["model"], Failure(report["error"], report["trace"]))
                     return
                 workers._follow(report, self)
 
         return Handler
+
+    def _fail(self, model: str, failure: Failure) -> None:
+        with self._lock:
+            is_loaded = model in self._reports
+            self._failures[model] = failure
+            self._lock.notify_all()
+        if is_loaded:  # nobody waits for what becomes of a worker that replaces another
+            print(f"{failure.trace}a new worker of model {model} is of no use: {failure.sentence}", file=sys.stderr)
 
     def _follow(self, report: dict[str, Any], stream: StreamRequestHandler) -> None:
         """Watch a worker until it ends."""
@@ -144,13 +159,13 @@ class Workers:
             # Its last line may be cut off by its death.
             with contextlib.suppress(ConnectionError, ValueError):
                 while line := stream.rfile.readline():
-                    event = json.loads(line)
-                    busy = "begin" in event
+                    if line not in (BEGIN, END):
+                        self._report(model, json.loads(line)["measured"])
+                        continue
+                    busy = line == BEGIN
                     stream.connection.settimeout(self._timeout if busy else None)
                     with self._lock:
                         self._busy[model] += 1 if busy else -1
-                    if not busy:
-                        self._ended(model, event["end"])
         except TimeoutError:
             print(f"worker {pid} of model {model} is ended: a request took over {self._timeout:g} s", file=sys.stderr)
             with contextlib.suppress(ProcessLookupError):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from serve.measured import Measured
 from serve.metrics import Metrics
 from serve.workers import Workers
 
@@ -48,8 +49,14 @@ def test_all_that_happened_is_counted(tmp_path: Path, nginx_status: Path) -> Non
     os.close(written)
     metrics.read_requests(log)
     predicted = [("a cat", 0.95), ('"dog"\n', 0.55), ("a cat", 0.05)]
-    metrics.observe_work("model", {"decoding": 0.003, "network": 0.2, "predicted": predicted})
-    metrics.observe_work("model", {"decoding": 0.003, "network": 0.0, "predicted": []})
+    measured = Measured()
+    assert not measured.taken()
+    for _ in range(2):
+        with measured.time("decoding"):
+            pass
+    measured.count({"predictions": [{"label": label, "probability": one} for label, one in predicted]})
+    metrics.observe_work("model", measured.taken())
+    metrics.observe_work("model", {"network": [0.2]})
 
     found = read(metrics.text(workers, nginx_status))
     assert found["byoc_requests_total", "200"] == 3 and found["byoc_requests_total", "413"] == 1

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from serve import workers as module
-from serve.workers import Failure, Workers
+from serve.workers import BEGIN, END, Failure, Workers
 
 
 def eventually(condition: Callable[[], bool]) -> None:
@@ -24,12 +24,12 @@ def eventually(condition: Callable[[], bool]) -> None:
 
 
 class Socket:
-    """The supervisor's end, and what it was told of finished work."""
+    """The supervisor's end, and what it was told of measurements."""
 
     def __init__(self, path: Path, timeout: float = 60) -> None:
         self.path = path
-        self.ended: list[tuple[str, dict[str, Any]]] = []
-        self.workers = Workers(path, timeout, lambda *told: self.ended.append(told))
+        self.measured: list[tuple[str, dict[str, Any]]] = []
+        self.workers = Workers(path, timeout, lambda *told: self.measured.append(told))
 
     def report(self, **fields: Any) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX)
@@ -78,11 +78,12 @@ def test_a_failure_is_told_once_and_is_no_worker(supervisor: Socket) -> None:
 def test_what_is_worked_on_is_known_and_what_was_measured_is_passed_on(supervisor: Socket) -> None:
     worker = supervisor.worker()
     for _ in range(2):
-        tell(worker, begin=1)
+        worker.sendall(BEGIN)
         eventually(lambda: supervisor.workers.busy("a") == supervisor.workers.busy() == 1)
-        tell(worker, end={"decoding": 0.5})
+        worker.sendall(END)
+        tell(worker, measured={"decoding": [0.5]})
         eventually(lambda: supervisor.workers.busy("a") == 0)
-    assert supervisor.ended == [("a", {"decoding": 0.5})] * 2
+    eventually(lambda: supervisor.measured == [("a", {"decoding": [0.5]})] * 2)
     worker.close()
 
 
@@ -97,7 +98,7 @@ def test_a_death_is_told_in_a_line(
 ) -> None:
     worker = supervisor.worker()
     if busy:
-        tell(worker, begin=1)
+        worker.sendall(BEGIN)
         eventually(lambda: supervisor.workers.busy("a") == 1)
     monkeypatch.setattr(module, "kernel_kills", lambda: int(killed))
     worker.close()
@@ -126,8 +127,8 @@ HANGS = """
 import json, socket, sys, time
 connection = socket.socket(socket.AF_UNIX)
 connection.connect(sys.argv[1])
-for line in ({"model": "a", "description": "", "info": {}, "starter": 1}, {"begin": 1}):
-    connection.sendall(json.dumps(line).encode() + b"\\n")
+report = json.dumps({"model": "a", "description": "", "info": {}, "starter": 1})
+connection.sendall(report.encode() + b"\\n+\\n")
 time.sleep(1000)
 """
 
