@@ -104,8 +104,9 @@ class Workers:
                 self._reports.pop(name, None)
 
     def expect(self, model: str) -> None:
-        """Forget how loading `model` failed before."""
+        """Expect workers of `model` to come, and to stay; forget how loading it failed before."""
         with self._lock:
+            self._leaving.discard(model)
             self._failures.pop(model, None)
 
     def wait_for_description(self, model: str) -> str:
@@ -148,9 +149,10 @@ class Workers:
         """Watch a worker until it ends."""
         model, pid = report["model"], _peer(stream.connection)
         with self._lock:
-            self._leaving.discard(model)
-            self._reports[model] = report
-            self._starters[model].add(report["starter"])
+            # One that replaces another may come when its model has been told to leave.
+            if model not in self._leaving:
+                self._reports[model] = report
+                self._starters[model].add(report["starter"])
             self._pids[model].add(pid)
             self._alive[model] += 1
             self._lock.notify_all()

@@ -117,7 +117,16 @@ def test_an_end_that_was_planned_is_no_death(supervisor: Socket, capsys: pytest.
     worker.close()
     eventually(lambda: supervisor.workers.alive("a") == 0)
     assert (supervisor.workers.deaths, supervisor.workers.models()) == (0, {})
+    # One that was on its way is none of the model's any more, and neither is the process that started it.
+    with subprocess.Popen(["true"]) as starter:
+        late = supervisor.worker(starter=starter.pid)
+        eventually(lambda: supervisor.workers.alive("a") == 1)
+    assert supervisor.workers.lost_starter() is None
+    assert supervisor.workers.models() == {}
+    late.close()
+    eventually(lambda: supervisor.workers.alive("a") == 0)
     # When the model comes back, its workers count again.
+    supervisor.workers.expect("a")
     supervisor.worker().close()
     eventually(lambda: supervisor.workers.deaths == 1)
     assert len(capsys.readouterr().err.splitlines()) == 1
