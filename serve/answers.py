@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from classifier.errors import described
 from serve.memory import MB
 
 #: Characters of a content type, or another header, at most.
@@ -40,9 +41,9 @@ def encoded(body: Any, limit: int) -> Body:
         size = len(answer.encode()) if isinstance(answer, str) else len(answer)
     # An object's own methods take part in writing it.
     except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise AnswerError(
-            f"the model's own code returned what cannot be sent ({reason}); return text, bytes or what JSON can hold"
+            f"the model's own code returned what cannot be sent ({described(error)}); return text, bytes or what JSON "
+            "can hold"
         ) from error
     if size > limit:
         raise AnswerError(

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from classifier.artifact import Probes
-from classifier.errors import UserError
+from classifier.errors import UserError, described
 from classifier.preprocessing import Preprocessing
 from serve import forms
 from serve.forms import Forms, Run
@@ -130,10 +130,9 @@ def _judging() -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise UserError(
-            f"the network fails on a picture of the size in its description ({reason}); train the model again, or "
-            "give its container more memory"
+            f"the network fails on a picture of the size in its description ({described(error)}); train the model "
+            "again, or give its container more memory"
         ) from error
 
 

@@ -9,6 +9,9 @@ from pathlib import Path
 from socketserver import StreamRequestHandler, ThreadingUnixStreamServer
 from typing import Any
 
+#: The type of the one text that is answered, of Prometheus' format.
+_PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
+
 #: A status, and an object that is sent as JSON, or a text as it is.
 Answer = tuple[int, dict[str, Any] | str]
 
@@ -20,11 +23,12 @@ def serve_http(path: Path, answer: Callable[[str, str, bytes], Answer]) -> None:
         def _answer(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             status, content = answer(self.command, self.path, body)
-            is_text = isinstance(content, str)
-            payload = content.encode() if isinstance(content, str) else json.dumps(content).encode() + b"\n"
+            if isinstance(content, str):
+                payload, content_type = content.encode(), _PROMETHEUS
+            else:
+                payload, content_type = json.dumps(content).encode() + b"\n", "application/json"
             self.send_response(status)
-            # A text is what Prometheus reads, whose format has this type.
-            self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8" if is_text else _JSON)
+            self.send_header("Content-Type", content_type)
             self.send_header("Content-Length", str(len(payload)))
             self.end_headers()
             if self.command != "HEAD":
@@ -37,9 +41,6 @@ def serve_http(path: Path, answer: Callable[[str, str, bytes], Answer]) -> None:
             """Say nothing: /ping comes every few seconds."""
 
     serve(path, Handler)
-
-
-_JSON = "application/json"
 
 
 class _Server(ThreadingUnixStreamServer):

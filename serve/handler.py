@@ -19,7 +19,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from classifier.errors import UserError
+from classifier.errors import UserError, described
 from serve.lines import Lines
 from serve.repeats import Repeats
 from serve.workers import BEGIN, END
@@ -68,8 +68,7 @@ def _load(context: Any) -> None:
         _tell(model=context.model_name, error=str(error), trace="")
         raise
     except BaseException as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        sentence = f"the model cannot be loaded ({reason}); the trace above says where"
+        sentence = f"the model cannot be loaded ({described(error, 300)}); the trace above says where"
         _tell(model=context.model_name, error=sentence, trace=traceback.format_exc())
         raise
     gc.freeze()  # what is there now stays, and need not be looked at after each request

@@ -142,13 +142,15 @@ class Supervisor:
             except queue.Empty:
                 event = None
             self._check_workers()
+            if event is None:
+                continue
             if isinstance(event, Stop):
                 return
             if isinstance(event, Failure):
                 print(event.trace, end="", file=sys.stderr)
                 raise UserError(event.sentence)
-            program = self._running.pop(event.pid, None) if event else None
-            if event and program:
+            program = self._running.pop(event.pid, None)
+            if program:
                 raise UserError(f"{program} ended unexpectedly ({_meaning(event.status)}); restart the container")
 
     def _check_workers(self) -> None:

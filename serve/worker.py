@@ -21,7 +21,7 @@ from sagemaker_inference.environment import Environment
 from sagemaker_inference.errors import BaseInferenceToolkitError
 from sagemaker_inference.transformer import Transformer
 
-from classifier.errors import UserError
+from classifier.errors import UserError, described
 from serve import answers, backend, decoding, inference
 from serve.answers import AnswerError, Body
 from serve.config import CONTENT_TYPE_HEADER, ERROR_HEADER, INTERNAL_ERROR
@@ -253,11 +253,8 @@ class _Request:
 
 
 def _ended(error: BaseException) -> str:
-    try:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-    except BaseException:  # its own code writes that, too
-        reason = type(error).__name__
-    return f"the model's own code ends its process ({reason}); let it raise an Exception that says what is wrong"
+    told = "let it raise an Exception that says what is wrong"
+    return f"the model's own code ends its process ({described(error)}); {told}"
 
 
 def _check_module(name: str, code: Path, own: bool) -> None:
