@@ -1,5 +1,7 @@
 """What the container sees of its memory."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 from serve.memory import MB, kernel_kills, own_memory, visible_memory
@@ -23,8 +25,17 @@ def test_what_the_kernel_killed_is_counted(tmp_path: Path) -> None:
     assert kernel_kills(tmp_path) == 2
 
 
-def test_own_memory_is_what_is_held_here() -> None:
-    before = own_memory()
-    held = bytearray(b"x") * (50 * MB)
-    assert 40 * MB < own_memory() - before < 60 * MB
-    del held
+def test_own_memory_is_what_a_process_holds_itself() -> None:
+    # A process of its own: what this one allocates may lie in memory that it had before and never gave back.
+    program = "import sys; print(flush=True); input(); held = b'x' * int(sys.argv[1]); print(flush=True); input()"
+    command = [sys.executable, "-c", program, str(50 * MB)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin and process.stdout
+        process.stdout.readline()
+        before = own_memory(process.pid)
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        process.stdout.readline()
+        assert 49 * MB < own_memory(process.pid) - before < 55 * MB
+        process.kill()
+    assert own_memory(process.pid) == 0
