@@ -28,7 +28,7 @@ AFTER = 20
 class Crowd:
     """What a container went through: statuses by what was sent, and those of other answers than before, afterwards.
 
-    `ended` is the last line of a container that is no more.
+    `ended` is the last line of a container that is no more, or never was; nobody could ask it afterwards.
     """
 
     answers: dict[str, Counter[str]]
@@ -50,15 +50,16 @@ def largest(server: Server, body: bytes, say: Callable[[str], None]) -> tuple[Ta
         *(
             [
                 f"answered otherwise afterwards: {what}",
-                *(_counted(each.changed[what]) or "0" for each in found.values()),
+                *(("" if each.ended else _counted(each.changed[what]) or "0") for each in found.values()),
             ]
             for what in _few(body)
         ),
     ]
-    kills = sum(each.kills + bool(each.ended) for each in found.values())
+    kills, ended = sum(each.kills for each in found.values()), sum(bool(each.ended) for each in found.values())
     changed = sum(statuses.total() for each in found.values() for statuses in each.changed.values())
     return Table(f"{server.name}: little memory, and the largest of what is sent", ["", *MEMORY], rows), [
         at_most(f"{server.name}, processes killed by the kernel", kills, 0, "{:.0f}"),
+        at_most(f"{server.name}, containers of {', '.join(MEMORY)} that did not start or ended", ended, 0, "{:.0f}"),
         at_most(f"{server.name}, answers that differ after the largest bodies and pictures", changed, 0, "{:.0f}"),
     ]
 
@@ -96,7 +97,7 @@ def _crowd(server: Server, body: bytes) -> Crowd:
             }
             return Crowd(answers, changed, running.kernel_kills)
         except (OSError, HTTPException, BenchError):
-            return Crowd(answers, {name: Counter({"none": AFTER}) for name in _few(body)}, 0, running.last_line)
+            return Crowd(answers, {name: Counter() for name in _few(body)}, 0, running.last_line)
 
 
 def _few(body: bytes) -> dict[str, bytes]:

@@ -3,20 +3,21 @@
 import json
 import re
 import subprocess
+import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from bench import containers, places, serving
-from bench.containers import Server, endpoint
+from bench.containers import Endpoint, Server, endpoint
 from bench.results import BenchError, Result, Side, at_least
 from bench.subject import ARCH, Subject
 
 #: Containers that are started of each image with each network, and how much slower than the fastest a choice may be.
 STARTS, TOLERANCE = 20, 1.1
 
-_CHOSEN = re.compile(r"chose ([\w ]+): ")
+_CHOSEN, _PATIENCE = re.compile(r"chose ([\w ]+): "), 10.0
 
 
 def forms(subject: Subject) -> Result:
@@ -34,10 +35,7 @@ def forms(subject: Subject) -> Result:
                 for number in range(STARTS):
                     subject.say(f"{image}, {arch}, start {number + 1} of {STARTS}")
                     with endpoint(Server(image, "ours", name, models.artifact), body) as running:
-                        found = _CHOSEN.search(running.log)
-                    if not found:
-                        raise BenchError(f"{image} does not say which form it chose")
-                    chosen[found[1]] += 1
+                        chosen[_chosen(running)] += 1
             what = f"{image}, {arch}"
             right = sum(count for form, count in chosen.items() if steady.get(form, 1e9) <= TOLERANCE * fastest)
             told = ", ".join(f"{form} {count}×" for form, count in chosen.most_common())
@@ -53,6 +51,16 @@ def forms(subject: Subject) -> Result:
         sides=sides,
         verdicts=verdicts,
     )
+
+
+def _chosen(running: Endpoint) -> str:
+    """Return the form that the container's log names, which may come a moment after its first answer."""
+    deadline = time.monotonic() + _PATIENCE
+    while not (line := _CHOSEN.search(running.log)):
+        if time.monotonic() > deadline:
+            raise BenchError(f"the container does not say which form it chose: {running.last_line}")
+        time.sleep(0.1)
+    return line[1]
 
 
 @contextmanager
