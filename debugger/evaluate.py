@@ -3,6 +3,7 @@
 import inspect
 import json
 import logging
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,7 +83,7 @@ def configurations(choice: str | None) -> list[Configuration]:
     if choice is None:
         return [Configuration(name, name) for name in DEFAULT]
     known = TENSOR_RULES | PROFILER_RULES
-    if Path(choice).suffix == ".json" or Path(choice).is_file():
+    if Path(choice).suffix == ".json" or os.path.isfile(choice):  # Path's own raises for many names.
         try:
             listed = json.loads(Path(choice).read_text(encoding="utf-8"))
             chosen = [_configuration(item) for item in listed]

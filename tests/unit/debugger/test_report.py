@@ -239,7 +239,12 @@ def test_rules_of_the_services_own_request(out: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("choice", "said"),
-    [("Overfitting", "There is no rule Overfitting; the rules are"), ("missing.json", "cannot be read"), ("", "wrote")],
+    [
+        ("Overfitting", "There is no rule Overfitting; the rules are"),
+        ("missing.json", "cannot be read"),
+        ("", "wrote"),
+        (",".join(DEFAULT), "wrote"),
+    ],
 )
 def test_a_choice_of_rules_that_cannot_be_used(out, choice, said, capsys):
     assert main([str(out), "--rules", choice]) == (0 if said == "wrote" else 2)
