@@ -16,6 +16,7 @@ from smdebug.core.writer import FileWriter
 from smdebug.pytorch.collection import CollectionManager
 
 from debugger.trial import Mode
+from train.managed_hook import Array
 
 TRAIN, EVAL, GLOBAL = Mode.TRAIN, Mode.EVAL, Mode.GLOBAL
 LOSS = "CrossEntropyLoss_output_0"
@@ -51,7 +52,7 @@ class Recorder:
         mode_step = step if mode is GLOBAL or at is not None else self.mode_steps[mode]
         writer = FileWriter(trial_dir=self.folder, step=step, worker=self.worker)
         for name, value in tensors.items():
-            values = np.asarray(value)
+            values = np.asarray(value).view(Array)
             if values.dtype == np.float64:
                 values = values.astype(np.float32) if reduced else values
             if not reduced or name == LOSS:
@@ -60,7 +61,7 @@ class Recorder:
             for (reduction, absolute), function in REDUCTIONS.items():
                 tensor = get_reduction_tensor_name(name, reduction, absolute)
                 writer.write_tensor(
-                    np.asarray(function(values)), tensor, mode=ModeKeys(mode.value), mode_step=mode_step
+                    np.asarray(function(values)).view(Array), tensor, mode=ModeKeys(mode.value), mode_step=mode_step
                 )
         writer.flush()
         writer.close()

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-import smdebug.pytorch as smd
 import torch
 from smdebug import SaveConfig
 from smdebug.core.modes import ModeKeys
@@ -12,13 +11,14 @@ from torch import nn
 
 from debugger.finished_trial import FinishedTrial
 from debugger.rules import TENSOR_RULES
+from train.managed_hook import SmdebugHook
 
 STEPS = 20
 
 
 def train(folder: Path, network: nn.Module, lr: float = 0.1) -> FinishedTrial:
     """Train on two easy classes under a hook that records reductions, the losses in full, and the ReLUs' activity."""
-    hook = smd.Hook(
+    hook = SmdebugHook(
         out_dir=str(folder),
         save_config=SaveConfig(save_interval=2),
         reduction_config=ReductionConfig(reductions=["mean", "std", "min", "max"], abs_reductions=["mean"]),
