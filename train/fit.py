@@ -17,9 +17,9 @@ from train.batches import Batches
 from train.checkpoint import Checkpoint
 from train.config import Settings, learning_rate
 from train.progress import progress
-from train.recording import Step
+from train.record.callback import Callback
+from train.record.smdebug_files import Step
 from train.stopping import Stopped, StopSignal
-from train.watch import Watch
 
 #: Seconds of training after which a checkpoint is written at the next batch; SIGTERM writes one at once.
 SAVE_EVERY = 60.0
@@ -75,14 +75,19 @@ class Fit:
     """Fits the trainable parameters of `network` to `train`; afterwards `network` has the weights of the best epoch.
 
     `train` and `validation` are on the network's device. Training mode, where there is dropout and batch normalisation
-    learns, is for networks that are trained in all layers: frozen means frozen. `watch` is told of every step.
+    learns, is for networks that are trained in all layers: frozen means frozen. `callback` is told of every step.
     """
 
     def __init__(
-        self, network: nn.Module, settings: Settings, train: Batches, validation: Batches, watch: Watch | None = None
+        self,
+        network: nn.Module,
+        settings: Settings,
+        train: Batches,
+        validation: Batches,
+        callback: Callback | None = None,
     ) -> None:
         self.network, self.settings, self.train, self.validation = network, settings, train, validation
-        self.watch = watch or Watch()
+        self.callback = callback or Callback()
         self.progress = Progress()
         self.best: Weights = {}
         self.group = train.order.group
@@ -104,7 +109,7 @@ class Fit:
             self._restore(state)
             report(f"continuing at epoch {self.progress.epoch}, batch {self.progress.batch + 1}, from a checkpoint")
         try:
-            with self.watch:
+            with self.callback:
                 while self.progress.epoch <= self.settings.epochs and not self._out_of_patience():
                     self._train_epoch(checkpoint, stop)
                     self._finish_epoch(stop, report)
@@ -116,32 +121,32 @@ class Fit:
         return self.progress
 
     def _train_epoch(self, checkpoint: Checkpoint, stop: StopSignal) -> None:
-        now, order, group, watch = self.progress, self.train.order, self.group, self.watch
+        now, order, group, callback = self.progress, self.train.order, self.group, self.callback
         self.replica.train(self.settings.train_layers == "all")
         self._begun = time.monotonic()
         batches = self.train.epoch(now.epoch, skip=now.batch)
-        watch.wait()
+        callback.wait()
         for inputs, targets in progress(batches, len(order) - now.batch, f"epoch {now.epoch}"):
-            watch.batch(self._step("train", now.batch))
+            callback.batch(self._step("train", now.batch))
             for parameters in self.optimizer.param_groups:
                 parameters["lr"] = self._rate((now.epoch - 1) * len(order) + now.batch)
             samples = order.size_of(now.batch)
             loss = self._loss_sum(self._logits(inputs), targets)
             # This replica's part of the batch's mean; times their number, because their gradients are averaged.
             mean = loss / samples * group.size
-            watch.forward(mean)
+            callback.forward(mean)
             self.optimizer.zero_grad(set_to_none=True)
             mean.backward()  # type: ignore[no-untyped-call]
-            watch.backward()
+            callback.backward()
             self.optimizer.step()
-            watch.update()
+            callback.update()
             # Added up on the device: reading a loss here would make a GPU wait for every batch.
             self._losses = self._losses + loss.detach()
             now.batch += 1
             now.samples += samples
             if group.size == 1 or now.batch % BATCHES_BETWEEN_TALKS == 0 or now.batch == len(order):
                 self._look_up(checkpoint, stop)
-            watch.wait()
+            callback.wait()
         self._take_stock()
 
     def _look_up(self, checkpoint: Checkpoint, stop: StopSignal) -> None:
@@ -167,7 +172,7 @@ class Fit:
             raise self._diverged("training", now.loss_sum)
 
     def _save(self, checkpoint: Checkpoint) -> None:
-        self.watch.flush()  # What is told after this will be told again by the run that continues.
+        self.callback.flush()  # What is told after this will be told again by the run that continues.
         if self.group.rank == 0:
             checkpoint.save(self._state())
         self._saved = time.monotonic()
@@ -176,7 +181,7 @@ class Fit:
         now = self.progress
         self.group.align(self.network)
         first = self._step("eval", 0)
-        validated = evaluate(self.network, self.validation, self.settings, stop, self.watch, first)
+        validated = evaluate(self.network, self.validation, self.settings, stop, self.callback, first)
         figures = {
             "train_loss": now.loss_sum / now.samples,
             "validation_loss": validated.loss,
@@ -250,32 +255,32 @@ def evaluate(
     batches: Batches,
     settings: Settings,
     stop: StopSignal,
-    watch: Watch | None = None,
+    callback: Callback | None = None,
     first: Step = FIRST_EVALUATION,
 ) -> Evaluation:
     """Return how `network` does on one unshuffled epoch of `batches`; figures do not depend on the batch size.
 
-    `watch` is told of the steps, of which `first` is the first.
+    `callback` is told of the steps, of which `first` is the first.
     """
     network.eval()
-    watch = watch or Watch()
+    callback = callback or Callback()
     kind = precision(settings)
     losses, predicted, probability, truth = [], [], [], []
-    watch.wait()
+    callback.wait()
     for batch, (inputs, targets) in enumerate(batches.epoch(0)):
-        watch.batch(first._replace(number=first.number + batch, mode_number=first.mode_number + batch))
+        callback.batch(first._replace(number=first.number + batch, mode_number=first.mode_number + batch))
         if batches.order.group.size == 1:  # A replica that left would make the others wait.
             stop.check()
         with torch.autocast(inputs.device.type, kind, enabled=kind is not torch.float32):
             logits = network(inputs).float()
         smoothing = settings.label_smoothing
         losses.append(functional.cross_entropy(logits, targets, label_smoothing=smoothing, reduction="none"))
-        watch.forward(losses[-1].mean())
+        callback.forward(losses[-1].mean())
         top = logits.softmax(dim=1).max(dim=1)
         predicted.append(top.indices)
         probability.append(top.values)
         truth.append(targets)
-        watch.wait()
+        callback.wait()
     loss, classes, sure, right = (batches.gather(torch.cat(rows)) for rows in (losses, predicted, probability, truth))
     accuracy = (classes == right).double().mean().item()
     return Evaluation(loss.double().mean().item(), accuracy, classes.cpu(), sure.cpu())

@@ -24,12 +24,12 @@ from train.data import Data, Split
 from train.distributed import ALONE, Group
 from train.features import Backbone, Extraction, Store
 from train.fit import Fit, Progress, evaluate, precision
-from train.hook import Hook
 from train.normalization import measured
-from train.profile import Profile
-from train.recorder import Recorder
+from train.record.callback import Callback
+from train.record.recorder import Recorder
+from train.record.tensor_hook import Hook
+from train.record.utilisation import Profile
 from train.stopping import Stopped, StopSignal
-from train.watch import Watch
 
 Report = Callable[[str], None]
 
@@ -102,7 +102,7 @@ class Run:
             settings,
             self._batches(preprocessing, found.train, store, training=True),
             self._batches(preprocessing, found.validation, store),
-            self._watch(trained, profile),
+            self._callback(trained, profile),
         )
         used = asdict(settings) | {"lr": fit.lr}
         classifier = Classifier(settings.arch, found.labels, preprocessing, settings=used, network=net)
@@ -144,13 +144,13 @@ class Run:
         if self.group.rank == 0:
             self.report(line)
 
-    def _watch(self, trained: nn.Module, profile: Profile | None) -> Watch:
+    def _callback(self, trained: nn.Module, profile: Profile | None) -> Callback:
         if profile is None:
-            return Watch()
+            return Callback()
         loaders = None if config.on_features(self.settings) else self._workers
         profile.note(workers=loaders, precision=str(precision(self.settings)).removeprefix("torch."))
         if self.hook_configuration:
-            from train.managed_hook import ManagedHook  # imports smdebug, which is only in the training image
+            from train.record.managed_hook import ManagedHook  # imports smdebug, which is only in the training image
 
             return Recorder(ManagedHook(trained, self.hook_configuration), profile, self.settings.trace_steps)
         tensors = self.output / "debugger"

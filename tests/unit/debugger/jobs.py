@@ -16,7 +16,7 @@ from smdebug.core.writer import FileWriter
 from smdebug.pytorch.collection import CollectionManager
 
 from debugger.trial import Mode
-from train.managed_hook import Array
+from train.record.managed_hook import Array
 
 TRAIN, EVAL, GLOBAL = Mode.TRAIN, Mode.EVAL, Mode.GLOBAL
 LOSS = "CrossEntropyLoss_output_0"

@@ -11,7 +11,7 @@ from torch import nn
 
 from debugger.finished_trial import FinishedTrial
 from debugger.rules import TENSOR_RULES
-from train.managed_hook import SmdebugHook
+from train.record.managed_hook import SmdebugHook
 
 STEPS = 20
 

@@ -17,9 +17,9 @@ from torch import nn
 from classifier import network
 from debugger.__main__ import main
 from train.batches import FeatureBatches
-from train.clock import StepClock
 from train.config import Settings
 from train.fit import DivergedError
+from train.record.step_times import StepClock
 from train.run import Run
 
 #: Small enough for seconds, with ReLUs and batch normalisation.

@@ -14,10 +14,10 @@ from torch import nn
 from classifier import artifact
 from debugger.finished_trial import FinishedTrial
 from debugger.trial import Mode
-from train import hook, recording
 from train.config import SettingsError, parse
-from train.hook import Hook
-from train.recording import Record, RecordingError, Step
+from train.record import smdebug_files, tensor_hook
+from train.record.smdebug_files import Record, RecordingError, Step
+from train.record.tensor_hook import Hook
 
 TRAIN, EVAL = Mode.TRAIN, Mode.EVAL
 
@@ -110,7 +110,7 @@ def test_only_recorded_steps_are_hooked(tmp_path):
 
 
 def test_of_a_large_activation_some_samples_are_enough(tmp_path, monkeypatch):
-    monkeypatch.setattr(hook, "_ENOUGH", 6)
+    monkeypatch.setattr(tensor_hook, "_ENOUGH", 6)
     inputs = one_step(tmp_path, Net())
     found = FinishedTrial(tmp_path).reduction("relu_input_0", 0, "max")
     assert found == pytest.approx(inputs[:2].max().item(), rel=1e-5)
@@ -151,7 +151,7 @@ def test_a_new_run_forgets_the_old_recording(make_run, tmp_path):
 
 
 def test_utilisation_is_sampled(make_run, tmp_path, monkeypatch):
-    monkeypatch.setattr("train.profile.INTERVAL", 0.05)
+    monkeypatch.setattr("train.record.utilisation.INTERVAL", 0.05)
     make_run()()
     (header, *rows) = csv.reader((tmp_path / "out" / "output" / "profile" / "system.csv").open())
     assert header[:2] == ["time", "cpu_0"] and header[-2:] == ["iowait", "memory"]
@@ -173,7 +173,7 @@ def test_a_disk_that_is_full_is_one_sentence(tmp_path):
     record = Record("x", Step("train", 1, 0, 0), np.float32(1))
     (tmp_path / "events").write_text("in the way")
     with pytest.raises(RecordingError, match="debug-interval"):
-        recording.write(tmp_path, [record])
+        smdebug_files.write(tmp_path, [record])
 
 
 def test_the_service_configuration_is_obeyed(make_run, tmp_path):

@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from train.hook import LOSS
-from train.recording import Step
+from train.record.smdebug_files import Step
+from train.record.tensor_hook import LOSS
 
 os.environ.setdefault("SMDEBUG_LOG_LEVEL", "error")  # Read when it is imported.
 

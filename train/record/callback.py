@@ -1,14 +1,16 @@
-"""What the loop tells of its steps to whoever watches: nobody, or the recorder."""
+"""What the loop tells of its steps: to nobody, or to the recorder."""
 
 from typing import Self
 
 from torch import Tensor
 
-from train.recording import Step
+from train.record.smdebug_files import Step
 
 
-class Watch:
-    """Nobody watches. The methods are called in the order they stand here, those from `wait` on for every step."""
+class Callback:
+    """Does nothing; the recorder does. The methods are called in the order they stand here, those from `wait` on for
+    every step.
+    """
 
     def __enter__(self) -> Self:
         return self

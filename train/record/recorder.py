@@ -6,10 +6,10 @@ from typing import Protocol, Self
 from torch import Tensor
 from torch.profiler import profile, schedule
 
-from train.clock import StepClock
-from train.profile import Profile
-from train.recording import Step
-from train.watch import Watch
+from train.record.callback import Callback
+from train.record.smdebug_files import Step
+from train.record.step_times import StepClock
+from train.record.utilisation import Profile
 
 
 class TensorHook(Protocol):
@@ -31,7 +31,7 @@ class TensorHook(Protocol):
         """Write what is left, and that it is all."""
 
 
-class Recorder(Watch):
+class Recorder(Callback):
     """Passes the steps on to `hook` and times them for `profile`.
 
     The profiler of torch traces `trace_steps` steps into `trace.json.gz` there, which ui.perfetto.dev opens.

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from train import recording
-from train.recording import Record, Step
+from train.record import smdebug_files
+from train.record.smdebug_files import Record, Step
 
 LOSS = "CrossEntropyLoss"
 
@@ -47,7 +47,7 @@ class Hook:
         self._activity: dict[str, Tensor] = {}
         self._records: list[Record] = []
         self._losses: list[tuple[Step, Tensor]] = []
-        recording.write_collections(folder, self._collections())
+        smdebug_files.write_collections(folder, self._collections())
 
     def begin(self, step: Step) -> bool:
         """Before the forward pass: return whether the step is recorded."""
@@ -75,13 +75,13 @@ class Hook:
             losses = torch.stack([loss for _, loss in self._losses]).float().cpu().numpy()
             steps = [step for step, _ in self._losses]
             self._records += [Record(f"{LOSS}_output_0", *row) for row in zip(steps, losses, strict=True)]
-            recording.write(self._folder, self._records)
+            smdebug_files.write(self._folder, self._records)
         self._records, self._losses = [], []
 
     def close(self) -> None:
         """Write what is left, and that it is all."""
         self.flush()
-        recording.end(self._folder)
+        smdebug_files.end(self._folder)
 
     def _collections(self) -> dict[str, list[str]]:
         """Return smdebug's collections as regular expressions of their tensors' names."""

@@ -13,7 +13,7 @@ from typing import Self
 import psutil
 import torch
 
-from train.recording import writing
+from train.record.smdebug_files import writing
 
 #: Seconds between two samples, as SageMaker's profiler takes them.
 INTERVAL = 0.5

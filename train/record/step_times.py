@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from train.recording import Step, writing
+from train.record.smdebug_files import Step, writing
 
 #: Steps that are kept until they are written: events of a GPU take room there.
 KEPT = 1000
