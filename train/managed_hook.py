@@ -11,6 +11,7 @@ from train.recording import Step
 
 os.environ.setdefault("SMDEBUG_LOG_LEVEL", "error")  # Read when it is imported.
 
+import numpy as np
 import smdebug.pytorch as smd
 from smdebug.core.modes import ModeKeys
 
@@ -19,7 +20,7 @@ class ManagedHook:
     """Records `network` as the file `configuration` says."""
 
     def __init__(self, network: nn.Module, configuration: Path) -> None:
-        self._hook = _Hook.create_from_json_file(str(configuration))
+        self._hook = SmdebugHook.create_from_json_file(str(configuration))
         self._hook.register_module(network)
 
     def begin(self, step: Step) -> bool:
@@ -42,9 +43,16 @@ class ManagedHook:
         self._hook.close()
 
 
-class _Hook(smd.Hook):  # type: ignore[misc]
+class Array(np.ndarray[Any, Any]):
+    """What smdebug can write: it calls a method that NumPy 2.3 has removed."""
+
+    tostring = np.ndarray.tobytes
+
+
+class SmdebugHook(smd.Hook):  # type: ignore[misc]
+    """smdebug's hook, for any NumPy, and for bfloat16: NumPy has none, and smdebug raises TypeError."""
+
     @staticmethod
     def _make_numpy_array(tensor_value: Any) -> Any:
-        # NumPy has no bfloat16, and smdebug raises TypeError.
         whole = tensor_value.float() if isinstance(tensor_value, Tensor) else tensor_value
-        return smd.Hook._make_numpy_array(whole)
+        return np.asarray(smd.Hook._make_numpy_array(whole)).view(Array)

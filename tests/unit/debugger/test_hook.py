@@ -3,22 +3,22 @@
 from pathlib import Path
 
 import pytest
-import smdebug.pytorch as smd
 import torch
 from smdebug import SaveConfig
 from smdebug.core.modes import ModeKeys
 from smdebug.core.reduction_config import ReductionConfig
 from torch import nn
 
+from debugger.finished_trial import FinishedTrial
 from debugger.rules import TENSOR_RULES
-from debugger.trial import FinishedTrial
+from train.managed_hook import SmdebugHook
 
 STEPS = 20
 
 
 def train(folder: Path, network: nn.Module, lr: float = 0.1) -> FinishedTrial:
     """Train on two easy classes under a hook that records reductions, the losses in full, and the ReLUs' activity."""
-    hook = smd.Hook(
+    hook = SmdebugHook(
         out_dir=str(folder),
         save_config=SaveConfig(save_interval=2),
         reduction_config=ReductionConfig(reductions=["mean", "std", "min", "max"], abs_reductions=["mean"]),
@@ -74,7 +74,7 @@ def fired(trial: FinishedTrial) -> set[str]:
     names = set()
     for name in ("VanishingGradient", "ExplodingTensor", "PoorWeightInitialization", "LossNotDecreasing", "DeadRelu"):
         rule = TENSOR_RULES[name](trial)
-        for step in trial.steps():
+        for step in trial.steps:
             rule.invoke_at_step(step)
         rule.check()
         if rule.findings:
