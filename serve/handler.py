@@ -20,15 +20,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from classifier.errors import UserError, described
+from serve.clock import Clock
 from serve.lines import Lines
 from serve.repeats import Repeats
-from serve.workers import BEGIN, END
 
 if TYPE_CHECKING:
     from serve.worker import Worker
 
 _worker: "Worker"
 _supervisor: socket.socket
+_clock: Clock
 
 #: Which process the kernel ends where memory is short, from -1000 to 1000: first one that loads a model, then one that
 #: has requests, and only then the programs without which nothing is answered.
@@ -43,13 +44,13 @@ def handle(data: list[dict[str, Any]] | None, context: Any) -> list[Any]:
         _load(context)
         return []
     # The supervisor ends a worker that takes too long, in whatever library it hangs; multi-model-server starts another.
-    _supervisor.sendall(BEGIN)
+    _clock.begin()
     try:
         return _worker.answer(data, context)
     finally:
         # An exception can be in a circle with the functions it has passed, and so keep all pictures decoded by then.
         gc.collect(1)
-        _supervisor.sendall(END)
+        _clock.end()
 
 
 def _load(context: Any) -> None:
@@ -110,9 +111,12 @@ def _log_to_stderr() -> None:
 
 def _connect() -> None:
     """Connect to the supervisor. It counts the worker as alive while the connection stands."""
-    global _supervisor
+    global _supervisor, _clock
     _supervisor = socket.socket(socket.AF_UNIX)
     _supervisor.connect(os.environ["SERVE_WORKERS_SOCKET"])
+    _, (file,), _, _ = socket.recv_fds(_supervisor, 1, 1)
+    _clock = Clock(file)
+    os.close(file)
     # A process that the model's own code forks would keep the connections alive, this one and multi-model-server's.
     connections = [int(fd.name) for fd in Path("/proc/self/fd").iterdir() if _is_socket(int(fd.name))]
     os.register_at_fork(after_in_child=lambda: _close(connections))

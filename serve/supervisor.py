@@ -154,6 +154,7 @@ class Supervisor:
                 raise UserError(f"{program} ended unexpectedly ({_meaning(event.status)}); restart the container")
 
     def _check_workers(self) -> None:
+        self._workers.end_overdue()
         lost = self._workers.lost_starter()
         if lost:
             raise UserError(f"the process that starts the workers of model {lost} has died; restart the container")

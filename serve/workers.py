@@ -1,11 +1,10 @@
 """The worker processes, as they report to the supervisor themselves.
 
 A worker connects to a unix socket and keeps the connection as long as it lives, so that the kernel tells of its death
-at once, however it came. It sends lines of JSON:
+at once, however it came. It is given the file of its `serve.clock`, and sends lines of JSON:
 
     {"model": NAME, "starter": PID, "description": SENTENCE, "info": {…}}    it has loaded and warmed up its model; or
     {"model": NAME, "error": SENTENCE, "trace": TEXT}                        it could not
-    BEGIN, then END                                                          around what it is handed at once
     {"measured": {…}}                                                        now and then, see `serve.measured`
 """
 
@@ -25,10 +24,8 @@ from socketserver import StreamRequestHandler
 from typing import Any
 
 from serve import control
+from serve.clock import Clock, shared_file
 from serve.memory import kernel_kills
-
-#: Lines that are sent for each request, and so are no JSON.
-BEGIN, END = b"+\n", b"-\n"
 
 #: multi-model-server says that a model has loaded, or has not, at about the time its workers say so themselves.
 _REPORT_SECONDS = 5
@@ -46,7 +43,6 @@ class Failure:
 class Workers:
     """The workers that are alive and have loaded and warmed up their model.
 
-    One that works on a request for longer than `timeout` seconds is killed; multi-model-server starts another.
     `report(model, measured)` is called with what a worker has measured.
     """
 
@@ -55,8 +51,8 @@ class Workers:
         self._timeout = timeout
         self._report = report
         self._alive: Counter[str] = Counter()
-        self._busy: Counter[str] = Counter()
-        self._pids: defaultdict[str, set[int]] = defaultdict(set)
+        self._clocks: defaultdict[str, dict[Clock, int]] = defaultdict(dict)  # with the worker's process id
+        self._overdue: set[Clock] = set()
         self._starters: defaultdict[str, set[int]] = defaultdict(set)
         self._failures: dict[str, Failure] = {}
         self._reports: dict[str, dict[str, Any]] = {}
@@ -74,7 +70,8 @@ class Workers:
     def busy(self, model: str | None = None) -> int:
         """Return how many workers are working on requests, of `model` or of all models."""
         with self._lock:
-            return self._busy.total() if model is None else self._busy[model]
+            models = [*self._clocks] if model is None else [model]
+            return sum(clock.seconds > 0 for name in models for clock in self._clocks[name])
 
     def models(self) -> dict[str, dict[str, str]]:
         """Return the names of the models that are loaded, with what is known of each: arch, form, device."""
@@ -85,7 +82,7 @@ class Workers:
         """Return the ids of the workers, and of the processes that start them, of `model` or of all models."""
         with self._lock:
             models = [model] if model else [*self._starters]
-            return {pid for name in models for pid in self._starters[name] | self._pids[name]}
+            return {pid for name in models for pid in self._starters[name].union(self._clocks[name].values())}
 
     def lost_starter(self) -> str | None:
         """Return the name of a model whose process that starts workers is gone: it will never have another one."""
@@ -94,6 +91,21 @@ class Workers:
                 if not all(Path(f"/proc/{pid}").exists() for pid in starters):
                     return model
         return None
+
+    def end_overdue(self) -> None:
+        """Kill each worker that works on a request for longer than the timeout; multi-model-server starts another."""
+        with self._lock:
+            overdue = [
+                (clock, pid, model)
+                for model, clocks in self._clocks.items()
+                for clock, pid in clocks.items()
+                if clock.seconds > self._timeout and clock not in self._overdue
+            ]
+            self._overdue.update(clock for clock, _, _ in overdue)
+        for _, pid, model in overdue:
+            print(f"worker {pid} of model {model} is ended: a request took over {self._timeout:g} s", file=sys.stderr)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def leave(self, model: str | None = None) -> None:
         """Expect the workers of `model`, or all, to end: nothing is said of it."""
@@ -126,6 +138,12 @@ class Workers:
 
         class Handler(StreamRequestHandler):
             def handle(self) -> None:
+                file = shared_file()
+                try:
+                    socket.send_fds(self.connection, [b"\0"], [file])
+                    clock = Clock(file)
+                finally:
+                    os.close(file)
                 line = self.rfile.readline()
                 if not line:  # it was ended before it could say anything
                     return
@@ -133,7 +151,7 @@ class Workers:
                 if "error" in report:
                     workers._fail(report["model"], Failure(report["error"], report["trace"]))
                     return
-                workers._follow(report, self)
+                workers._follow(report, clock, self)
 
         return Handler
 
@@ -145,7 +163,7 @@ class Workers:
         if is_loaded:  # nobody waits for what becomes of a worker that replaces another
             print(f"{failure.trace}a new worker of model {model} is of no use: {failure.sentence}", file=sys.stderr)
 
-    def _follow(self, report: dict[str, Any], stream: StreamRequestHandler) -> None:
+    def _follow(self, report: dict[str, Any], clock: Clock, stream: StreamRequestHandler) -> None:
         """Watch a worker until it ends."""
         model, pid = report["model"], _peer(stream.connection)
         with self._lock:
@@ -153,32 +171,21 @@ class Workers:
             if model not in self._leaving:
                 self._reports[model] = report
                 self._starters[model].add(report["starter"])
-            self._pids[model].add(pid)
+            self._clocks[model][clock] = pid
             self._alive[model] += 1
             self._lock.notify_all()
-        busy = False
         try:
             # Its last line may be cut off by its death.
             with contextlib.suppress(ConnectionError, ValueError):
-                while line := stream.rfile.readline():
-                    if line not in (BEGIN, END):
-                        self._report(model, json.loads(line)["measured"])
-                        continue
-                    busy = line == BEGIN
-                    stream.connection.settimeout(self._timeout if busy else None)
-                    with self._lock:
-                        self._busy[model] += 1 if busy else -1
-        except TimeoutError:
-            print(f"worker {pid} of model {model} is ended: a request took over {self._timeout:g} s", file=sys.stderr)
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        else:
-            self._tell(model, pid, busy)
+                for line in stream.rfile:
+                    self._report(model, json.loads(line)["measured"])
         finally:
+            if clock not in self._overdue:
+                self._tell(model, pid, clock.seconds > 0)
             with self._lock:
+                self._overdue.discard(clock)
                 self._alive[model] -= 1
-                self._pids[model].discard(pid)
-                self._busy[model] -= busy
+                del self._clocks[model][clock]
                 self.deaths += model not in self._leaving
 
     def _tell(self, model: str, pid: int, busy: bool) -> None:

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from serve import workers as module
-from serve.workers import BEGIN, END, Failure, Workers
+from serve.clock import Clock
+from serve.workers import Failure, Workers
 
 
 def eventually(condition: Callable[[], bool]) -> None:
@@ -31,19 +32,33 @@ class Socket:
         self.measured: list[tuple[str, dict[str, Any]]] = []
         self.workers = Workers(path, timeout, lambda *told: self.measured.append(told))
 
-    def report(self, **fields: Any) -> socket.socket:
-        connection = socket.socket(socket.AF_UNIX)
-        connection.connect(str(self.path))
-        tell(connection, **fields)
-        return connection
+    def report(self, **fields: Any) -> "Worker":
+        worker = Worker(self.path)
+        worker.tell(**fields)
+        return worker
 
-    def worker(self, model: str = "a", description: str = "on cpu", starter: int | None = None) -> socket.socket:
+    def worker(self, model: str = "a", description: str = "on cpu", starter: int | None = None) -> "Worker":
         info = {"arch": "resnet18"}
         return self.report(model=model, description=description, info=info, starter=starter or os.getpid())
 
 
-def tell(connection: socket.socket, **fields: Any) -> None:
-    connection.sendall(json.dumps(fields).encode() + b"\n")
+class Worker:
+    """A worker's end."""
+
+    def __init__(self, path: Path) -> None:
+        self._connection = socket.socket(socket.AF_UNIX)
+        self._connection.connect(str(path))
+        _, (file,), _, _ = socket.recv_fds(self._connection, 1, 1)
+        self.clock = Clock(file)
+        with pytest.raises(PermissionError):
+            os.truncate(file, 0)
+        os.close(file)
+
+    def tell(self, **fields: Any) -> None:
+        self._connection.sendall(json.dumps(fields).encode() + b"\n")
+
+    def close(self) -> None:
+        self._connection.close()
 
 
 @pytest.fixture
@@ -78,10 +93,10 @@ def test_a_failure_is_told_once_and_is_no_worker(supervisor: Socket) -> None:
 def test_what_is_worked_on_is_known_and_what_was_measured_is_passed_on(supervisor: Socket) -> None:
     worker = supervisor.worker()
     for _ in range(2):
-        worker.sendall(BEGIN)
+        worker.clock.begin()
         eventually(lambda: supervisor.workers.busy("a") == supervisor.workers.busy() == 1)
-        worker.sendall(END)
-        tell(worker, measured={"decoding": [0.5]})
+        worker.clock.end()
+        worker.tell(measured={"decoding": [0.5]})
         eventually(lambda: supervisor.workers.busy("a") == 0)
     eventually(lambda: supervisor.measured == [("a", {"decoding": [0.5]})] * 2)
     worker.close()
@@ -98,7 +113,7 @@ def test_a_death_is_told_in_a_line(
 ) -> None:
     worker = supervisor.worker()
     if busy:
-        worker.sendall(BEGIN)
+        worker.clock.begin()
         eventually(lambda: supervisor.workers.busy("a") == 1)
     monkeypatch.setattr(module, "kernel_kills", lambda: int(killed))
     worker.close()
@@ -134,10 +149,12 @@ def test_an_end_that_was_planned_is_no_death(supervisor: Socket, capsys: pytest.
 
 HANGS = """
 import json, socket, sys, time
+from serve.clock import Clock
 connection = socket.socket(socket.AF_UNIX)
 connection.connect(sys.argv[1])
+Clock(socket.recv_fds(connection, 1, 1)[1][0]).begin()
 report = json.dumps({"model": "a", "description": "", "info": {}, "starter": 1})
-connection.sendall(report.encode() + b"\\n+\\n")
+connection.sendall(report.encode() + b"\\n")
 time.sleep(1000)
 """
 
@@ -146,8 +163,13 @@ def test_a_worker_that_hangs_is_ended(tmp_path: Path, capsys: pytest.CaptureFixt
     supervisor = Socket(tmp_path / "workers.sock", timeout=0.2)
     idle = supervisor.worker()
     with subprocess.Popen([sys.executable, "-c", HANGS, str(supervisor.path)]) as process:
-        assert process.wait(timeout=60) == -9
-    eventually(lambda: supervisor.workers.alive("a") == 1)
+        eventually(lambda: supervisor.workers.busy("a") == 1)
+        while process.poll() is None:
+            supervisor.workers.end_overdue()
+            time.sleep(0.01)
+        assert process.returncode == -9
+    eventually(lambda: supervisor.workers.deaths == 1)
+    assert supervisor.workers.alive("a") == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line == f"worker {process.pid} of model a is ended: a request took over 0.2 s"
     idle.close()

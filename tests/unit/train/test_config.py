@@ -78,5 +78,5 @@ def test_every_default_is_allowed_and_in_the_table():
         assert f"| `{config.kebab(field.name)}` |" in config.table()
 
 
-def test_the_readme_shows_the_table():
-    assert config.table() in (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+def test_the_documentation_shows_the_table():
+    assert config.table() in (Path(__file__).parents[3] / "docs" / "training.md").read_text(encoding="utf-8")
