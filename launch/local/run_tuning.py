@@ -5,14 +5,18 @@ under way have gone on meanwhile, or are begun again when they were interrupted,
 """
 
 import math
+import os
 import secrets
 import time
 from contextlib import suppress
 from datetime import datetime
+from pathlib import Path
 
 import optuna
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from launch.local import ranges, training, tuning
@@ -87,7 +91,7 @@ class Search:
 
     def _open(self) -> optuna.Study:
         study = optuna.create_study(
-            storage=f"sqlite:///{self._record.folder / 'study.db'}",
+            storage=_storage(self._record.folder / "study.log"),
             study_name=self._record.name,
             load_if_exists=True,
             direction="maximize" if tuning.maximises(self._record) else "minimize",
@@ -201,6 +205,18 @@ class Search:
                 if live.should_prune():
                     job.ask_to_stop()
                     return
+
+
+def _storage(file: Path) -> JournalStorage:
+    """Return what Optuna keeps the study in: lines of JSON, for a database takes ten times as long.
+
+    Only one process at a time uses it. One that was killed may have left half a line, and its lock.
+    """
+    if file.exists():
+        os.truncate(file, file.read_bytes().rfind(b"\n") + 1)
+    for lock in file.parent.glob(f"{file.name}.*"):
+        lock.unlink()
+    return JournalStorage(JournalFileBackend(str(file)))
 
 
 def _seconds(time: str) -> float:

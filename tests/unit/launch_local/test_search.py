@@ -130,6 +130,10 @@ def test_a_search_goes_on_after_its_process(play: NewSearch) -> None:
     played.search.step()
     first, _ = played.running
     played.end(first, "Completed", 0.7)
+    # It was killed while it wrote, which it does under a lock.
+    with (played.record.folder / "study.log").open("a", encoding="utf-8") as log:
+        log.write('{"op_code":')
+    (played.record.folder / "study.log.lock").symlink_to(played.record.folder / "study.log")
     played.search = run_tuning.Search(played.record)  # as another process would
     played.search.step()
     assert len(played.trials) == 3
