@@ -12,7 +12,7 @@ from urllib.parse import quote
 import boto3
 from botocore.config import Config
 
-from classifier.errors import UserError
+from byoc_vision.contract.errors import UserError
 from launch import images, logs, upload
 from launch.engine import LogKind, Target
 from launch.errors import code_of

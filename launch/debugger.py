@@ -3,7 +3,7 @@
 Only for accounts that had the managed Debugger when it closed to new customers; the images need it for nothing.
 """
 
-from classifier.errors import UserError
+from byoc_vision.contract.errors import UserError
 from launch.requests import Request
 
 RULES = ("VanishingGradient", "Overfit", "Overtraining", "PoorWeightInitialization", "LossNotDecreasing")

@@ -18,13 +18,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from classifier.errors import UserError
+from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.hyperparameters import unquote
 from launch import requests
 from launch.engine import SERVING, Engine, Target
 from launch.errors import not_found
 from launch.launcher import Launch, parser, positive
 from launch.source import repack
-from train.config import unquote
 
 
 def options() -> argparse.ArgumentParser:

@@ -12,7 +12,7 @@ import base64
 import sys
 from typing import Any
 
-from classifier.errors import UserError
+from byoc_vision.contract.errors import UserError
 from launch import images
 from launch.cloud import Cloud
 from launch.errors import code_of, guarded

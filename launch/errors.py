@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from classifier.errors import UserError
+from byoc_vision.contract.errors import UserError
 
 #: Words of the service's answer -> what to do about it. The first that match are taken.
 _ADVICE = [

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from classifier.errors import UserError
+from byoc_vision.contract import hyperparameters
+from byoc_vision.contract.errors import UserError
 from launch.engine import Engine
 from launch.errors import not_found
-from train import config
 
 #: What a job leaves besides the model and its figures. Trials leave it out.
 FOR_KEEPS = ("export", "report")
@@ -32,7 +32,7 @@ def collect(engine: Engine, source: str | None, assignments: Iterable[str]) -> d
 
 def checked(values: Mapping[str, Any]) -> dict[str, str]:
     """Return `values` as a request has them; raise `UserError` for the first that training would refuse."""
-    settings = config.as_text(config.parse(values))
+    settings = hyperparameters.as_text(hyperparameters.parse(values))
     return {name: settings[name] for name in sorted(values)}
 
 

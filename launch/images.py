@@ -4,7 +4,7 @@ import json
 import os
 from pathlib import Path
 
-from classifier.errors import UserError
+from byoc_vision.contract.errors import UserError
 
 FILE = Path(__file__).parents[1] / ".byoc" / "images.json"
 

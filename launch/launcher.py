@@ -5,7 +5,7 @@ import json
 import sys
 from typing import Any
 
-from classifier.errors import UserError
+from byoc_vision.contract.errors import UserError
 from launch import engine, request_file, validation
 from launch.requests import Request
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
-from classifier.errors import UserError
+from byoc_vision.contract.errors import UserError
 
 #: The most that a real-time endpoint takes.
 MAX_BYTES = 6 * 1024 * 1024

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from classifier.errors import UserError
+from byoc_vision.contract.errors import UserError
 from launch.engine import Engine
 from launch.launcher import parser
 

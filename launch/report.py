@@ -17,7 +17,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from classifier.errors import UserError
+from byoc_vision.contract.errors import UserError
 from launch.engine import Engine
 from launch.launcher import parser
 from launch.local import containers, open_engine

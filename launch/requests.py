@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from train import metrics
+from byoc_vision.contract import metrics
 
 Request = dict[str, Any]
 

@@ -20,11 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from classifier.errors import UserError
+from byoc_vision.contract import hyperparameters, metrics
+from byoc_vision.contract.errors import UserError
 from launch.hyperparameters import checked
 from launch.request_file import read_yaml
 from launch.requests import Request
-from train import config, metrics
 
 STRATEGIES = ("Bayesian", "Random", "Hyperband", "Grid")
 _SCALES = {
@@ -102,7 +102,10 @@ def _space(content: Mapping[str, Any], max_jobs: int | None, parallel_jobs: int 
             raise UserError("the strategy Hyperband stops trials itself; set early-stopping to false")
         if isinstance(given.get("epochs"), dict | list):
             raise UserError("the strategy Hyperband deals out the epochs; give epochs one value, its greatest")
-        settings["resource"] = (1, int(checked({"epochs": given.get("epochs", config.Settings().epochs)})["epochs"]))
+        settings["resource"] = (
+            1,
+            int(checked({"epochs": given.get("epochs", hyperparameters.Settings().epochs)})["epochs"]),
+        )
     fixed = checked({name: value for name, value in given.items() if not isinstance(value, dict | list)})
     return Space({kind: found for kind, found in ranges.items() if found}, settings, fixed)
 
@@ -111,7 +114,7 @@ def _interval(name: str, values: Mapping[str, Any]) -> tuple[str, Request]:
     if not {"min", "max"} <= values.keys() <= {"min", "max", "scale"}:
         raise UserError(f"{name} is {dict(values)}; write {{min: …, max: …}}, perhaps with scale: log")
     low, high = (_alone(name, values[end]) for end in ("min", "max"))
-    kind = config.TYPES[name.replace("-", "_")]
+    kind = hyperparameters.TYPES[name.replace("-", "_")]
     if kind not in (int, float):
         raise UserError(f"{name} has no range; give it a list of values")
     if float(low) >= float(high):

@@ -4,10 +4,8 @@ import io
 import tarfile
 from pathlib import Path, PurePosixPath
 
-from classifier.errors import UserError
-
-#: The script that serving looks for in code/.
-SCRIPT = "inference.py"
+from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.job import CODE, SCRIPT
 
 
 def repack(archive: Path, source: Path, folder: Path) -> Path:
@@ -25,10 +23,10 @@ def repack(archive: Path, source: Path, folder: Path) -> Path:
         with tarfile.open(archive) as old, tarfile.open(packed, "w:gz", compresslevel=1) as new:
             for member in old:
                 _refuse_if_unsafe(member, archive)
-                if PurePosixPath(member.name).parts[:1] != ("code",):
+                if PurePosixPath(member.name).parts[:1] != (CODE,):
                     new.addfile(member, old.extractfile(member) if member.isreg() else None)
             for file in files:
-                _add(new, f"code/{file.relative_to(source).as_posix()}", file.read_bytes())
+                _add(new, f"{CODE}/{file.relative_to(source).as_posix()}", file.read_bytes())
     except (tarfile.TarError, EOFError, OSError) as error:
         raise UserError(f"{archive.name} cannot be read as a model.tar.gz ({error}); check --model") from None
     return packed

@@ -8,12 +8,10 @@ python -m launch.train --data s3://bucket/dogs/ --hyperparameters best.json
 import argparse
 import re
 
-from classifier.errors import UserError
+from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.job import CHANNELS
 from launch import requests
 from launch.launcher import Launch, parser, positive
-
-#: The channels that training knows.
-CHANNELS = ("training", "train", "validation", "test", "weights", "features", "checkpoint")
 
 
 def options() -> argparse.ArgumentParser:

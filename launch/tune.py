@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from classifier.errors import UserError
+from byoc_vision.contract.errors import UserError
 from launch import requests
 from launch.engine import Engine
 from launch.launcher import Launch, parser, positive
@@ -86,14 +86,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _share_features(static: dict[str, str], searched: set[str], trial: requests.Request) -> bool:
     """Whether the trials train on the same features, so that one job computes them before the search."""
-    from train import config
+    from byoc_vision.contract import hyperparameters
 
     if any(channel["ChannelName"] == "features" for channel in trial["InputDataConfig"]):
         return False
-    if differs := searched & set(config.FEATURES_DEPEND_ON):
+    if differs := searched & set(hyperparameters.FEATURES_DEPEND_ON):
         print(f"every trial computes its own features, because {min(differs)} is searched", file=sys.stderr)
         return False
-    return config.on_features(config.parse(static))
+    return hyperparameters.on_features(hyperparameters.parse(static))
 
 
 def follow(engine: Engine, job: str, best: str | None) -> None:
@@ -148,7 +148,7 @@ class _Table:
 
 
 def _row(number: int, trial: dict[str, Any]) -> str:
-    from train.config import unquote
+    from byoc_vision.contract.hyperparameters import unquote
 
     metric = trial.get("FinalHyperParameterTuningJobObjectiveMetric")
     value = f"{metric['MetricName']}={metric['Value']:.5g}" if metric else ""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from classifier.errors import UserError
+from byoc_vision.contract.errors import UserError
 from launch.errors import code_of
 
 _THREADS = 16

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from classifier.errors import UserError
+from byoc_vision.contract.errors import UserError
 from launch.engine import Engine, LogKind
 from launch.errors import not_found
 

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from byoc_vision.contract.job import METRICS, PREDICTIONS
 from launch import requests
 from launch.local import containers
 from launch.local.machine import Machine
@@ -207,10 +208,10 @@ def train(local: LocalMode, name: str, data: Path, weights: Path | None, setting
 
 def read_output(folder: Path, data: Path) -> tuple[float, list[Verdict]]:
     """Return the job's test accuracy and what it said of each test picture."""
-    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
     if "test_accuracy" not in metrics:
         raise TrialError(f"{data} has no test pictures to try the endpoint with; add test/ (the model is kept)")
-    with (folder / "predictions.csv").open(encoding="utf-8", newline="") as file:
+    with (folder / PREDICTIONS).open(encoding="utf-8", newline="") as file:
         tested = [Verdict(row["file"], row["label"], row["predicted"]) for row in csv.DictReader(file)]
     return metrics["test_accuracy"], tested
 

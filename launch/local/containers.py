@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from classifier.errors import UserError
+from byoc_vision.contract.errors import UserError
 
 #: The label by which a serving container is found again; its value is the folder of the record it belongs to.
 OWNER = "byoc-vision.owner"

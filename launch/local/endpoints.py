@@ -6,7 +6,7 @@ The container belongs to dockerd; a background process (`run`) only brings it up
 import shutil
 import time
 
-from classifier.errors import UserError
+from byoc_vision.contract.errors import UserError
 from launch.local import containers, models, process, server
 from launch.local.store import Record, Request, ServiceError, Store, page, refuse
 

@@ -9,7 +9,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from classifier.errors import UserError
+from byoc_vision.contract.errors import UserError
 from launch.engine import LogKind, Target
 from launch.local.files import link_or_copy, path
 from launch.local.store import ACCOUNT, REGION, ServiceError, Store

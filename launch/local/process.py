@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from classifier.errors import UserError
+from byoc_vision.contract.errors import UserError
 from launch.local import containers
 from launch.local.store import Lock, Record, ServiceError, Store
 

@@ -6,7 +6,6 @@ an orderly stop, a longest run time, a log, metrics, results in the job's own fo
 
 import fcntl
 import json
-import re
 import sys
 import tempfile
 import threading
@@ -16,6 +15,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import TextIO
 
+from byoc_vision.contract.metrics import EPOCH
 from launch.local import containers, local_mode, training
 from launch.local.files import link_or_copy, path
 from launch.local.results import Results
@@ -169,7 +169,7 @@ class Attempt:
         definitions = self._request["AlgorithmSpecification"].get("MetricDefinitions", [])
         for line in containers.follow(container):
             found = list(training.parse(definitions, line))
-            epoch = {"Epoch": int(number[1])} if (number := re.search(r"(?:^|\s)epoch=(\d+)", line)) else {}
+            epoch = {"Epoch": int(number[1])} if (number := EPOCH.search(line)) else {}
             with self._writing:
                 with (self._record.folder / "log").open("a", encoding="utf-8") as log:
                     print(f"{label}{line}", file=log)

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.error import HTTPError
 
-from classifier.errors import UserError
+from byoc_vision.contract.errors import UserError
 from launch.local import containers, models, process, server
 from launch.local.files import path
 from launch.local.store import Record, Request, ServiceError, Store, now, page, refuse

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from classifier.errors import UserError
+from byoc_vision.contract.errors import UserError
 from launch import pictures
 from tests.cloud.conftest import Run, archive
 from tests.cloud.fake_aws import FakeAws, Refusal

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from byoc_vision.contract import hyperparameters, metrics
 from tests.cloud.conftest import ROLE, Run
 from tests.cloud.fake_aws import ACCOUNT, REGION, FakeAws, Refusal
-from train import config, metrics
 
 BUCKET = f"sagemaker-{REGION}-{ACCOUNT}"
 
@@ -207,7 +207,7 @@ def test_hyperparameters_of_a_file_are_overruled_by_set(run: Run, data: Path, tm
     done = run("train", "--data", data, "--hyperparameters", "best.json", "--set", "lr=0.5", "--dry-run")
     values = json.loads(done.out)["CreateTrainingJob"]["HyperParameters"]
     assert values == {"lr": "0.5", "batch-size": "32", "pretrained": "true"}
-    assert config.parse(values).batch_size == 32
+    assert hyperparameters.parse(values).batch_size == 32
 
 
 def test_hyperparameters_of_a_tuning_job(run: Run, aws: FakeAws, data: Path) -> None:

@@ -20,7 +20,7 @@ import pytest
 from botocore.exceptions import ClientError
 from botocore.validate import ParamValidator
 
-from classifier.errors import UserError
+from byoc_vision.contract.errors import UserError
 from launch import requests
 from launch.local import containers
 from launch.local.files import path

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from byoc_vision.contract import metrics
 from launch.local import client, containers, operations, process, training
 from launch.local.store import Lock, Record, Store
-from train import metrics
 
 NewJob = Callable[..., Record]
 

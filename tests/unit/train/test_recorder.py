@@ -11,10 +11,10 @@ from smdebug.core.modes import ModeKeys
 from smdebug.trials import create_trial
 from torch import nn
 
+from byoc_vision.contract.hyperparameters import SettingsError, parse
 from classifier import artifact
 from debugger.trial import FinishedTrial
 from train import hook, recording
-from train.config import SettingsError, parse
 from train.hook import Hook
 from train.recording import Record, RecordingError, Step
 

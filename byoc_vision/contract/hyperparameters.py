@@ -1,7 +1,7 @@
 """The hyperparameters, defined once: name, type, range, default and meaning.
 
-The command line, the SageMaker job, the launchers' checks and the README's table (`python -m train.config` prints it)
-are all made from `Settings`. Imports nothing but the standard library, so that the host can read it too.
+The command line, the SageMaker job, the launchers' checks and the README's table are all made from `Settings`;
+`python -m byoc_vision.contract.hyperparameters` prints the table.
 """
 
 import difflib
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, get_args, get_type_hints
 
-from classifier.errors import UserError
+from byoc_vision.contract.errors import UserError
 
 
 class SettingsError(UserError):

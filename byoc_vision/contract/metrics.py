@@ -1,8 +1,6 @@
-"""The lines a job reports its figures in, and the expressions that find them there: defined once, side by side.
+"""The lines a job reports its figures in, and the expressions that find them there: defined once, side by side."""
 
-Imports nothing but the standard library: the launchers put `DEFINITIONS` into their requests.
-"""
-
+import re
 from collections.abc import Mapping
 
 #: The figures a tuning job or CloudWatch can follow.
@@ -16,6 +14,9 @@ LAST = ("best_epoch", "train_loss", "validation_loss", "validation_accuracy")
 
 #: CreateTrainingJob's AlgorithmSpecification.MetricDefinitions. The space keeps one name from matching inside another.
 DEFINITIONS = [{"Name": name, "Regex": rf"(?:^|\s){name}=([0-9.eE+-]+)"} for name in NAMES]
+
+#: Finds the epoch in a line with an epoch's figures.
+EPOCH = re.compile(r"(?:^|\s)epoch=(\d+)")
 
 
 def line(figures: Mapping[str, float | int]) -> str:
