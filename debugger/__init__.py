@@ -1,9 +1,5 @@
 """What went wrong in a training job and where its time went: rules over what the job recorded, and one report.
 
-`python -m debugger OUT` judges the output folder of a job; the tensor rules of `debugger.rules` are subclasses of
-`smdebug.rules.Rule` and work with `smdebug.rules.invoke_rule` on any trial.
+`debugger.report.make` judges the output folder of a job; `python -m debugger OUT` is its command. NumPy and Pillow are
+all it needs. `debugger.smdebug_adapter` lets the tensor rules run under smdebug, and alone imports it.
 """
-
-import os
-
-os.environ.setdefault("SMDEBUG_LOG_LEVEL", "error")  # smdebug reads it when it is imported, and then tells of itself.

@@ -3,20 +3,21 @@
 import inspect
 import json
 import logging
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from smdebug.exceptions import SMDebugError
-
+from byoc_vision.contract.errors import UserError
+from debugger.events import DamagedError
 from debugger.profile import Profile
 from debugger.rules import DEFAULT, PROFILER_RULES, TENSOR_RULES
 from debugger.rules.base import Finding, NotApplicableError, NotRecordedError, ParameterError, TensorRule
 from debugger.rules.classes import LabelRule
 from debugger.rules.initialization import PoorWeightInitialization
 from debugger.rules.profiling import ProfilerRule
-from debugger.trial import FinishedTrial
+from debugger.trial import Trial
 
 #: Findings a verdict shows; of the others it says the number.
 SHOWN = 20
@@ -24,8 +25,8 @@ SHOWN = 20
 log = logging.getLogger(__name__)
 
 
-class RulesError(Exception):
-    """The choice of rules cannot be used; the message is one sentence."""
+class RulesError(UserError):
+    """The choice of rules cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def configurations(choice: str | None) -> list[Configuration]:
     if choice is None:
         return [Configuration(name, name) for name in DEFAULT]
     known = TENSOR_RULES | PROFILER_RULES
-    if Path(choice).suffix == ".json":
+    if Path(choice).suffix == ".json" or os.path.isfile(choice):  # Path's own raises for many names.
         try:
             listed = json.loads(Path(choice).read_text(encoding="utf-8"))
             chosen = [_configuration(item) for item in listed]
@@ -112,7 +113,7 @@ class Material:
     label and prediction; and whether the job trained all layers from pretrained weights.
     """
 
-    trial: FinishedTrial
+    trial: Trial
     no_trial: str
     profile: Profile
     labels: list[str]
@@ -136,7 +137,7 @@ def _verdict(configuration: Configuration, material: Material) -> Verdict:
         return Verdict(configuration, "NoIssuesFound", f"Does not apply: {error}", applicable=False)
     except Exception as error:
         log.debug("%s broke off", configuration.name, exc_info=True)
-        kind = "the recording is damaged" if isinstance(error, SMDebugError | OSError) else type(error).__name__
+        kind = "the recording is damaged" if isinstance(error, DamagedError | OSError) else type(error).__name__
         reason = " ".join(str(error).split())[:200]
         return Verdict(configuration, "Error", f"The rule broke off: {kind} ({reason}).")
 
@@ -146,8 +147,8 @@ def _made(rule: type[Any], configuration: Configuration, *arguments: object) -> 
     wanted = inspect.signature(rule).parameters
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in wanted.values()):
         for name in configuration.parameters:
-            if name not in wanted or name == "base_trial":
-                names = ", ".join(known for known in wanted if known != "base_trial")
+            if name not in wanted or name == "trial":
+                names = ", ".join(known for known in wanted if known != "trial")
                 raise ParameterError(f"{configuration.rule} has no parameter {name}; its parameters are {names}.")
     return rule(*arguments, **configuration.parameters)
 
@@ -157,7 +158,7 @@ def _tensor_verdict(configuration: Configuration, material: Material) -> Verdict
         # The layers of a trained network differ far more than those of a well initialised one.
         raise NotApplicableError("The weights were not initialised but pretrained.")
     rule: TensorRule = _made(TENSOR_RULES[configuration.rule], configuration, material.trial)
-    for step in sorted(material.trial.global_step_to_tensors_map):
+    for step in sorted(material.trial.steps):
         rule.invoke_at_step(step)
     note = ""
     if isinstance(rule, LabelRule) and not rule.seen and material.labels:

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from smdebug.core.modes import ModeKeys
+
+from debugger.trial import Mode
 
 #: TensorFlow's numbers for the types of a tensor's elements.
 _TYPES = {
@@ -56,7 +57,7 @@ class Saved(NamedTuple):
 
     name: str
     step: int
-    mode: ModeKeys
+    mode: Mode
     mode_step: int
     start: int
     length: int
@@ -86,6 +87,19 @@ class Reader:
         """
         with open(file, "rb", buffering=0) as stream:
             content = stream.read()
+        yield from self._frames(file, content)
+
+    def fetch(self, file: str, start: int, length: int) -> NDArray[Any]:
+        """Return the tensor whose frame is there in a file that was read. Raises `DamagedError` if it is no more."""
+        with open(file, "rb", buffering=0) as stream:
+            stream.seek(start)
+            content = stream.read(length)
+        saved = next(self._frames(file, content), None)
+        if saved is None:
+            raise DamagedError(f"{file} has changed since it was read")
+        return saved.value
+
+    def _frames(self, file: str, content: bytes) -> Iterator[Saved]:
         start = 0
         while start < len(content):
             if start + _HEAD > len(content):
@@ -142,10 +156,10 @@ class Reader:
 
 
 @lru_cache(16)  # The tensors of a step have the same mode.
-def _mode(metadata: bytes, step: int) -> tuple[ModeKeys, int]:
+def _mode(metadata: bytes, step: int) -> tuple[Mode, int]:
     """Return a step's mode and its number in that mode; `step` is its number in all."""
     mode, mode_step = _MODE.search(metadata), _MODE_STEP.search(metadata)
-    return ModeKeys(int(mode[1])) if mode else ModeKeys.GLOBAL, int(mode_step[1]) if mode_step else step
+    return Mode(int(mode[1])) if mode else Mode.GLOBAL, int(mode_step[1]) if mode_step else step
 
 
 def _fields(content: bytes, span: slice) -> list[tuple[int, Any]]:

@@ -1,19 +1,19 @@
 """What the report says, as plain data: `report.json` is this, and the page is drawn from it."""
 
 import math
+import re
 from collections import Counter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from smdebug.core.modes import ModeKeys
 
 from debugger.evaluate import Verdict
 from debugger.job import Job, finite
 from debugger.profile import PHASES
 from debugger.rules.base import LOSS
 from debugger.rules.timing import spread
-from debugger.trial import FinishedTrial
+from debugger.trial import Mode, Trial
 
 #: Points of a curve: more than a screen has pixels for only make the file larger.
 POINTS = 240
@@ -27,7 +27,7 @@ _MOMENTS = ("started", "first_step")
 Bands = dict[str, list[float | None]]
 
 
-def facts(job: Job, trial: FinishedTrial, verdicts: list[Verdict], missing: list[str]) -> dict[str, Any]:
+def facts(job: Job, trial: Trial, verdicts: list[Verdict], missing: list[str]) -> dict[str, Any]:
     """Return all the report says about a job."""
     return {
         "format_version": 1,
@@ -75,16 +75,17 @@ def _round(value: float) -> float:
     return float(f"{value:.5g}")
 
 
-def step_losses(trial: FinishedTrial) -> Bands:
-    """Return the loss of every training step that was recorded."""
-    names = trial._tensors_matching_regex([LOSS])
+def step_losses(trial: Trial) -> Bands:
+    """Return the loss of every training step that was recorded, or of every step where modes were not told apart."""
+    names = {name for names in set(trial.steps.values()) for name in names if re.search(LOSS, name)}
     for name in sorted(names):
-        tensor = trial.tensor(name)
-        for mode in (ModeKeys.TRAIN, ModeKeys.GLOBAL):
-            if steps := tensor.steps(mode):
-                losses = [tensor.value(step, mode) for step in steps]
-                values = [loss.item() if loss.size == 1 else loss.mean() for loss in losses]
-                return bands(np.array(steps, dtype=float), np.array(values, dtype=float))
+        numbers = {step: trial.mode_step(step) for step, saved in trial.steps.items() if name in saved}
+        points = [(number, step) for step, (mode, number) in numbers.items() if mode is Mode.TRAIN]
+        points = sorted(points) or [(step, step) for step in sorted(numbers)]
+        values = [(number, value) for number, step in points if (value := trial.value(name, step)) is not None]
+        losses = [loss.item() if loss.size == 1 else loss.mean() for _, loss in values]
+        if losses:
+            return bands(np.array([number for number, _ in values], dtype=float), np.array(losses, dtype=float))
     return {}
 
 

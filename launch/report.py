@@ -1,4 +1,4 @@
-"""Make a training job's report (again): the rules run here, in the training image, over what the job has left.
+"""Make a training job's report (again): the rules run here, over what the job has left.
 
     python -m launch.report JOB
     python -m launch.report out/ --rules VanishingGradient,Overfit
@@ -10,8 +10,6 @@ configurations as CreateTrainingJob takes them.
 """
 
 import argparse
-import json
-import os
 import subprocess
 import tempfile
 from dataclasses import dataclass
@@ -20,7 +18,6 @@ from pathlib import Path
 from byoc_vision.contract.errors import UserError
 from launch.engine import Engine
 from launch.launcher import parser
-from launch.local import containers, open_engine
 
 #: How far below the folder that the user names a job's parts are looked for, and by which files they are known.
 _LEVELS = ("", "*/", "*/*/")
@@ -52,14 +49,16 @@ def main(arguments: list[str] | None = None) -> int:
     """Do what the options say; return the exit code."""
     given = options().parse_args(arguments)
 
-    from launch import engine
+    from debugger import report  # a tenth of a second
 
-    image = open_engine().image("train")  # of a job in AWS, too: what was pushed was built here
-    containers.require(image)
+    if given.data and not given.data.is_dir():
+        raise UserError(f"{given.data} is no folder; --data wants the folder of pictures that the job was given")
     with tempfile.TemporaryDirectory(prefix="byoc-vision-") as scratch:
         folder = Path(given.job)
         fetched = "://" in given.job or not folder.is_dir()
         if fetched:
+            from launch import engine
+
             folder = Path(scratch) / "fetched"
             fetch(engine.pick(given.local), given.job, folder)
         parts = find(folder, Path(scratch))
@@ -68,9 +67,16 @@ def main(arguments: list[str] | None = None) -> int:
             raise UserError(f"there is nothing of a training job in {given.job}; name the folder that has its output")
         stays = not fetched and found.is_relative_to(folder)
         out = given.out or (found if stays else Path("report"))
-        make(image, parts, out.absolute(), given.rules, given.data, Path(scratch))
-    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
-    for rule in report["rules"]:
+        out.mkdir(parents=True, exist_ok=True)
+        content = report.make(
+            parts.output or Path(scratch) / "nothing",
+            model=parts.model,
+            tensors=parts.tensors,
+            pictures=given.data,
+            rules=given.rules,
+            to=out,
+        )
+    for rule in content["rules"]:
         if rule["RuleEvaluationStatus"] == "IssuesFound":
             print(f"{rule['RuleConfigurationName']}: {rule['StatusDetails']}")
     print(f"wrote {out / 'report.html'}")
@@ -138,30 +144,6 @@ def _unpacked(archive: Path, folder: Path) -> Path:
     if done.returncode != 0:
         raise UserError(f"{archive} cannot be unpacked ({done.stderr.partition(chr(10))[0]}); fetch it again")
     return folder
-
-
-def make(image: str, parts: Parts, out: Path, rules: str | None, data: Path | None, scratch: Path) -> None:
-    """Write report.html and report.json into `out`. Raises `UserError` with what the container said, if it failed."""
-    if data and not data.is_dir():
-        raise UserError(f"{data} is no folder; --data wants the folder of pictures that the job was given")
-    out.mkdir(parents=True, exist_ok=True)
-    nothing = scratch / "nothing"
-    nothing.mkdir()
-    mounts, command = [(parts.output or nothing, "/job/output")], ["/job/output", "--to", "/job/report"]
-    for option, path in (("model", parts.model), ("tensors", parts.tensors), ("pictures", data)):
-        if path:
-            mounts.append((path, f"/job/{option}"))
-            command += [f"--{option}", f"/job/{option}"]
-    if rules and Path(rules).is_file():
-        mounts.append((Path(rules), "/job/rules.json"))
-        rules = "/job/rules.json"
-    volumes = [f'type=bind,"source={path.resolve()}",target={target},readonly' for path, target in mounts]
-    volumes.append(f'type=bind,"source={out}",target=/job/report')
-    containers.run(
-        *("--rm", "--network", "none", "--user", f"{os.getuid()}:{os.getgid()}"),
-        *(part for volume in volumes for part in ("--mount", volume)),
-        *(image, "python", "-m", "debugger", *command, *(["--rules", rules] if rules else [])),
-    )
 
 
 if __name__ == "__main__":

@@ -1,16 +1,18 @@
 """Rules over what goes through a network: ReLUs that are dead, activations that are saturated."""
 
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
-from debugger.rules.base import Array, Finding, NotApplicableError, NotRecordedError, TensorRule, number, words
+from debugger.rules.base import Finding, NotApplicableError, NotRecordedError, TensorRule, Words
+from debugger.trial import Array
 
 #: What precedes a ReLU's name where the hook recorded, for each of its units, the share of positive outputs in a step.
 ACTIVITY = "relu_activity/"
 
 
+@dataclass(eq=False)
 class DeadRelu(TensorRule):
     """Fires when more than `threshold_layer` per cent (50) of a ReLU layer's units are dead: active in less than
     `threshold_inactivity` per cent (1.0) of what they saw in a step.
@@ -24,20 +26,12 @@ class DeadRelu(TensorRule):
     reads = "Outputs of ReLUs"
     advice = "Lower the learning rate, use LeakyReLU or a smaller negative bias, or normalise before the activation."
 
-    def __init__(
-        self,
-        base_trial: Any,
-        tensor_regex: str | list[str] = ".*relu_output",
-        threshold_inactivity: float | str = 1.0,
-        threshold_layer: float | str = 50.0,
-    ) -> None:
-        super().__init__(base_trial)
-        self.patterns = [*words(tensor_regex), f"^{ACTIVITY}"]
-        self.inactivity = number(self.rule_name, "threshold_inactivity", threshold_inactivity)
-        self.layer = number(self.rule_name, "threshold_layer", threshold_layer)
+    tensor_regex: Words = (".*relu_output",)
+    threshold_inactivity: float = 1.0
+    threshold_layer: float = 50.0
 
     def judge(self, step: int) -> Iterator[Finding]:
-        names = self.names(step, ["relu_output"], self.patterns)
+        names = self.names(step, ("relu_output",), (*self.tensor_regex, f"^{ACTIVITY}"))
         with_activity = {name.removeprefix(ACTIVITY) for name in names if name.startswith(ACTIVITY)}
         for name in names:
             if name.rpartition("_output_")[0] in with_activity:
@@ -47,20 +41,20 @@ class DeadRelu(TensorRule):
             if dead is None:
                 continue
             self.judged += 1
-            if dead > self.layer:
-                yield Finding(step, name, dead, self.layer, f"{dead:.3g} % of its units are dead")
+            if dead > self.threshold_layer:
+                yield Finding(step, name, dead, self.threshold_layer, f"{dead:.3g} % of its units are dead")
 
     def _dead(self, name: str, step: int) -> float | None:
         """Return the share of dead units in per cent."""
-        values = self.full(name, step)
+        values = self.trial.value(name, step)
         if values is None:
-            return 100.0 if self.reduced(name, step, "max") == 0 else None
+            return 100.0 if self.trial.reduction(name, step, "max") == 0 else None
         activity = values if name.startswith(ACTIVITY) else activity_of(values > 0)
-        return inactive(activity, self.inactivity)
+        return inactive(activity, self.threshold_inactivity)
 
     def check(self) -> None:
         """Raise `NotRecordedError` when nothing told how active units are, `NotApplicableError` when there are none."""
-        outputs = self.base_trial.collections().get("relu_output")
+        outputs = self.trial.collections.get("relu_output")
         if not self.seen and outputs and not outputs.include_regex and not outputs.tensor_names:
             raise NotApplicableError("What was trained has no ReLUs.")
         super().check()
@@ -83,6 +77,7 @@ def inactive(activity: Array, threshold: float) -> float | None:
     return 100 * float(np.mean(100 * activity < threshold)) if activity.size else None
 
 
+@dataclass(eq=False)
 class SaturatedActivation(TensorRule):
     """Fires when more than `threshold_layer` per cent (50) of a tanh or sigmoid layer's units are saturated: less than
     `threshold_inactivity` per cent (1.0) of what they saw in a step lay between the function's extremes, where its
@@ -97,51 +92,38 @@ class SaturatedActivation(TensorRule):
     reads = "Inputs of tanh or sigmoid layers"
     advice = "Normalise before the activation, initialise with smaller weights, lower the learning rate, or use ReLUs."
 
-    def __init__(
-        self,
-        base_trial: Any,
-        collection_names: str | list[str] | None = None,
-        tensor_regex: str | list[str] = ".*tanh_input,.*sigmoid_input",
-        threshold_tanh_min: float | str = -9.4999,
-        threshold_tanh_max: float | str = 9.4999,
-        threshold_sigmoid_min: float | str = -23,
-        threshold_sigmoid_max: float | str = 16.99999,
-        threshold_inactivity: float | str = 1.0,
-        threshold_layer: float | str = 50.0,
-    ) -> None:
-        super().__init__(base_trial)
-        self.collections, self.patterns = words(collection_names), words(tensor_regex)
-        self.tanh = (
-            number(self.rule_name, "threshold_tanh_min", threshold_tanh_min),
-            number(self.rule_name, "threshold_tanh_max", threshold_tanh_max),
-        )
-        self.sigmoid = (
-            number(self.rule_name, "threshold_sigmoid_min", threshold_sigmoid_min),
-            number(self.rule_name, "threshold_sigmoid_max", threshold_sigmoid_max),
-        )
-        self.inactivity = number(self.rule_name, "threshold_inactivity", threshold_inactivity)
-        self.layer = number(self.rule_name, "threshold_layer", threshold_layer)
+    collection_names: Words = ()
+    tensor_regex: Words = (".*tanh_input", ".*sigmoid_input")
+    threshold_tanh_min: float = -9.4999
+    threshold_tanh_max: float = 9.4999
+    threshold_sigmoid_min: float = -23
+    threshold_sigmoid_max: float = 16.99999
+    threshold_inactivity: float = 1.0
+    threshold_layer: float = 50.0
 
     def judge(self, step: int) -> Iterator[Finding]:
-        for name in self.names(step, self.collections, self.patterns):
+        for name in self.names(step, self.collection_names, self.tensor_regex):
             self.seen += 1
             saturated = self._saturated(name, step)
             if saturated is None:
                 continue
             self.judged += 1
-            if saturated > self.layer:
-                yield Finding(step, name, saturated, self.layer, f"{saturated:.3g} % of its units are saturated")
+            if saturated > self.threshold_layer:
+                detail = f"{saturated:.3g} % of its units are saturated"
+                yield Finding(step, name, saturated, self.threshold_layer, detail)
 
     def _saturated(self, name: str, step: int) -> float | None:
         """Return the share of saturated units in per cent."""
-        low, high = self.sigmoid if "sigmoid" in name.lower() else self.tanh
-        values = self.full(name, step)
+        low, high = self.threshold_tanh_min, self.threshold_tanh_max
+        if "sigmoid" in name.lower():
+            low, high = self.threshold_sigmoid_min, self.threshold_sigmoid_max
+        values = self.trial.value(name, step)
         if values is None:
-            least, greatest = self.reduced(name, step, "min"), self.reduced(name, step, "max")
+            least, greatest = self.trial.reduction(name, step, "min"), self.trial.reduction(name, step, "max")
             beyond = (greatest is not None and greatest <= low) or (least is not None and least >= high)
             return 100.0 if beyond else None
         activity = activity_of((values > low) & (values < high))
-        return inactive(activity, self.inactivity)
+        return inactive(activity, self.threshold_inactivity)
 
     def check(self) -> None:
         """Raise `NotRecordedError` when nothing told how saturated units are."""

@@ -6,30 +6,35 @@ A job need not record labels and predictions as tensors: both rules are also jud
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from debugger.rules.base import Finding, ParameterError, TensorRule, flag, number, whole
+from debugger.rules.base import Finding, ParameterError, TensorRule
 
 
+@dataclass(eq=False)
 class LabelRule(TensorRule):
     """Counts labels and what was predicted for them, over all steps."""
 
     reads = "Labels and predictions"
 
-    def __init__(self, base_trial: Any, labels_regex: str, predictions_regex: str, argmax: bool | str) -> None:
-        super().__init__(base_trial)
-        self.labels_regex, self.predictions_regex = labels_regex, predictions_regex
-        self.argmax = flag(self.rule_name, "argmax", argmax)
+    argmax: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self.counts: Counter[Any] = Counter()
         self.pairs: Counter[tuple[Any, Any]] = Counter()
 
+    def regexes(self) -> tuple[str, str]:
+        """Return what the names of the tensors match that hold labels, and those that hold predictions."""
+        raise NotImplementedError
+
     def judge(self, step: int) -> Iterator[Finding]:
-        labels = self._values(self.labels_regex, step)
+        labels, predicted = (self._values(regex, step) for regex in self.regexes())
         if labels is None:
             return
-        predicted = self._values(self.predictions_regex, step)
         if predicted is not None and self.argmax:
             predicted = predicted.argmax(axis=-1)
         if predicted is not None and predicted.size != labels.size:
@@ -57,10 +62,12 @@ class LabelRule(TensorRule):
         raise NotImplementedError
 
     def _values(self, regex: str, step: int) -> Any:
-        values = [value for name in self.names(step, [], [regex]) if (value := self.full(name, step)) is not None]
+        names = self.names(step, (), (regex,))
+        values = [value for name in names if (value := self.trial.value(name, step)) is not None]
         return np.concatenate(values) if values else None
 
 
+@dataclass(eq=False)
 class ClassImbalance(LabelRule):
     """Fires, once `samples` (500) labels have been seen, when the most frequent class is more than
     `threshold_imbalance` (10) times as frequent as the least, or when more than `threshold_misprediction` (0.7) of a
@@ -72,29 +79,23 @@ class ClassImbalance(LabelRule):
 
     advice = "Collect or repeat pictures of the rare classes, weight the loss, or merge classes."
 
-    def __init__(
-        self,
-        base_trial: Any,
-        threshold_imbalance: float | str = 10,
-        threshold_misprediction: float | str = 0.7,
-        samples: int | str = 500,
-        argmax: bool | str = False,
-        labels_regex: str = ".*CrossEntropyLoss_input_1",
-        predictions_regex: str = ".*CrossEntropyLoss_input_0",
-    ) -> None:
-        super().__init__(base_trial, labels_regex, predictions_regex, argmax)
-        self.imbalance = number(self.rule_name, "threshold_imbalance", threshold_imbalance)
-        self.misprediction = number(self.rule_name, "threshold_misprediction", threshold_misprediction)
-        self.samples = whole(self.rule_name, "samples", samples)
+    threshold_imbalance: float = 10
+    threshold_misprediction: float = 0.7
+    samples: int = 500
+    labels_regex: str = ".*CrossEntropyLoss_input_1"
+    predictions_regex: str = ".*CrossEntropyLoss_input_0"
+
+    def regexes(self) -> tuple[str, str]:
+        return self.labels_regex, self.predictions_regex
 
     def verdict(self, step: int | None) -> Iterable[Finding]:
         if (step is not None and self.counts.total() < self.samples) or not self.counts:
             return
         self.judged += 1
         (most, many), (least, few) = self.counts.most_common()[0], self.counts.most_common()[-1]
-        if many / few > self.imbalance:
+        if many / few > self.threshold_imbalance:
             detail = f"class {most} is {many / few:.3g} times as frequent ({many:,}) as class {least} ({few:,})"
-            yield Finding(step, "labels", many / few, self.imbalance, detail)
+            yield Finding(step, "labels", many / few, self.threshold_imbalance, detail)
         asked: Counter[Any] = Counter()
         wrong: Counter[Any] = Counter()
         for (label, predicted), count in self.pairs.items():
@@ -102,11 +103,12 @@ class ClassImbalance(LabelRule):
             wrong[label] += count * (label != predicted)
         for label in sorted(asked, key=lambda label: -wrong[label] / asked[label]):
             share = wrong[label] / asked[label]
-            if share > self.misprediction:
+            if share > self.threshold_misprediction:
                 detail = f"{share:.0%} of class {label} mispredicted ({wrong[label]:,} of {asked[label]:,})"
-                yield Finding(step, "predictions", share, self.misprediction, detail)
+                yield Finding(step, "predictions", share, self.threshold_misprediction, detail)
 
 
+@dataclass(eq=False)
 class Confusion(LabelRule):
     """Fires when the share of a class predicted rightly is below `min_diag` (0.9), or the share taken for one other
     class above `max_off_diag` (0.1). On request only: few classifiers meet the documented defaults.
@@ -116,18 +118,13 @@ class Confusion(LabelRule):
         "Look at the pictures of the classes taken for one another: labels may be wrong, or classes one and the same."
     )
 
-    def __init__(
-        self,
-        base_trial: Any,
-        min_diag: float | str = 0.9,
-        max_off_diag: float | str = 0.1,
-        labels: str = "labels",
-        predictions: str = "predictions",
-        argmax: bool | str = False,
-    ) -> None:
-        super().__init__(base_trial, labels, predictions, argmax)
-        self.least = number(self.rule_name, "min_diag", min_diag)
-        self.most = number(self.rule_name, "max_off_diag", max_off_diag)
+    min_diag: float = 0.9
+    max_off_diag: float = 0.1
+    labels: str = "labels"
+    predictions: str = "predictions"
+
+    def regexes(self) -> tuple[str, str]:
+        return self.labels, self.predictions
 
     def verdict(self, step: int | None) -> Iterable[Finding]:
         asked: Counter[Any] = Counter()
@@ -136,10 +133,11 @@ class Confusion(LabelRule):
         self.judged += bool(asked)
         for label in asked:
             right = self.pairs[label, label] / asked[label]
-            if right < self.least:
-                yield Finding(step, "predictions", right, self.least, f"{right:.0%} of class {label} predicted rightly")
+            if right < self.min_diag:
+                detail = f"{right:.0%} of class {label} predicted rightly"
+                yield Finding(step, "predictions", right, self.min_diag, detail)
         for (label, predicted), count in self.pairs.items():
-            if label != predicted and count / asked[label] > self.most:
+            if label != predicted and count / asked[label] > self.max_off_diag:
                 share = count / asked[label]
                 detail = f"{share:.0%} of class {label} taken for {predicted}"
-                yield Finding(step, "predictions", share, self.most, detail)
+                yield Finding(step, "predictions", share, self.max_off_diag, detail)

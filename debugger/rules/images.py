@@ -2,13 +2,15 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
-from debugger.rules.base import Array, Finding, ParameterError, TensorRule, number, whole
+from debugger.rules.base import Finding, ParameterError, TensorRule, at_least
+from debugger.trial import Array
 
 
+@dataclass(eq=False)
 class CheckInputImages(TensorRule):
     """Fires, once `threshold_samples` (500) images have been seen, when the mean of one of their channels differs from
     0 by more than `threshold_mean` (0.2): they were not normalised, or not with their own mean.
@@ -20,24 +22,19 @@ class CheckInputImages(TensorRule):
     reads = "Images that went into the network"
     advice = "Subtract the pictures' mean and divide by their standard deviation; `normalization` data measures both."
 
-    def __init__(
-        self,
-        base_trial: Any,
-        threshold_mean: float | str = 0.2,
-        threshold_samples: int | str = 500,
-        regex: str = ".*hybridsequential0_input_0",
-        channel: int | str = 1,
-    ) -> None:
-        super().__init__(base_trial)
-        self.mean_threshold = number(self.rule_name, "threshold_mean", threshold_mean)
-        self.samples = whole(self.rule_name, "threshold_samples", threshold_samples)
-        self.pattern, self.channel = regex, whole(self.rule_name, "channel", channel, 1)
+    threshold_mean: float = 0.2
+    threshold_samples: int = 500
+    regex: str = ".*hybridsequential0_input_0"
+    channel: int = at_least(1, 1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self._sums: dict[str, Array] = {}
         self._images: Counter[str] = Counter()
 
     def judge(self, step: int) -> Iterator[Finding]:
-        for name in self.names(step, [], [self.pattern]):
-            images = self.full(name, step)
+        for name in self.names(step, (), (self.regex,)):
+            images = self.trial.value(name, step)
             if images is None:
                 continue
             if images.ndim <= self.channel:
@@ -52,11 +49,11 @@ class CheckInputImages(TensorRule):
 
     def _verdict(self, name: str, step: int) -> Iterator[Finding]:
         count = self._images[name]
-        if count < self.samples:
+        if count < self.threshold_samples:
             return
         self.judged += 1
         means = self._sums[name] / count
         worst = int(np.argmax(np.abs(means)))
-        if abs(means[worst]) > self.mean_threshold:
+        if abs(means[worst]) > self.threshold_mean:
             detail = f"channel {worst} has a mean of {means[worst]:.3g} over {count:,} images"
-            yield Finding(step, name, float(means[worst]), self.mean_threshold, detail)
+            yield Finding(step, name, float(means[worst]), self.threshold_mean, detail)

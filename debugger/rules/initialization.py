@@ -1,13 +1,13 @@
 """The rule over the first steps: weights that started badly."""
 
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
-from smdebug.core.modes import ModeKeys
 
-from debugger.rules.base import Finding, TensorRule, number, whole, words
+from debugger.rules.base import Finding, TensorRule, Words, at_least
 from debugger.rules.tensors import GRADIENT
+from debugger.trial import Mode
 
 #: 5th to 95th percentile of a normal distribution in standard deviations.
 NORMAL_RANGE = 3.2897
@@ -16,6 +16,7 @@ NORMAL_RANGE = 3.2897
 FLAT = 0.001
 
 
+@dataclass(eq=False)
 class PoorWeightInitialization(TensorRule):
     """Fires when, in the first `steps` (10) training steps,
 
@@ -35,33 +36,27 @@ class PoorWeightInitialization(TensorRule):
     reads = "Inputs of ReLUs, gradients and losses of the first steps"
     advice = "Initialise with kaiming_normal_ for ReLUs, or start from pretrained weights."
 
-    def __init__(
-        self,
-        base_trial: Any,
-        activation_inputs_regex: str | list[str] = ".*relu_input",
-        threshold: float | str = 10.0,
-        distribution_range: float | str = 0.001,
-        patience: int | str = 5,
-        steps: int | str = 10,
-    ) -> None:
-        super().__init__(base_trial)
-        self.patterns = words(activation_inputs_regex)
-        self.threshold = number(self.rule_name, "threshold", threshold)
-        self.range = number(self.rule_name, "distribution_range", distribution_range)
-        self.patience = whole(self.rule_name, "patience", patience, 1)
-        self.steps = whole(self.rule_name, "steps", steps, 1)
+    activation_inputs_regex: Words = (".*relu_input",)
+    threshold: float = 10.0
+    distribution_range: float = 0.001
+    patience: int = at_least(1, 5)
+    steps: int = at_least(1, 10)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self._losses: list[float] = []
 
     def judge(self, step: int) -> Iterator[Finding]:
-        mode, mode_step = self.base_trial.mode_modestep(step)
-        if mode not in (ModeKeys.TRAIN, ModeKeys.GLOBAL) or mode_step >= self.steps:
+        mode, mode_step = self.trial.mode_step(step)
+        if mode not in (Mode.TRAIN, Mode.GLOBAL) or mode_step >= self.steps:
             return
         yield from self._variances(step)
         yield from self._gradients(step)
         yield from self._flat(step)
 
     def _variances(self, step: int) -> Iterator[Finding]:
-        found = {name: self.variance(name, step) for name in self.names(step, ["relu_input"], self.patterns)}
+        names = self.names(step, ("relu_input",), self.activation_inputs_regex)
+        found = {name: self.variance(name, step) for name in names}
         known = {name: value for name, value in found.items() if value is not None and np.isfinite(value)}
         self.seen += len(known)
         if len(known) < 2:
@@ -75,7 +70,7 @@ class PoorWeightInitialization(TensorRule):
             yield Finding(step, smallest, ratio, self.threshold, detail)
 
     def _gradients(self, step: int) -> Iterator[Finding]:
-        for name in self.names(step, ["gradients"], [GRADIENT]):
+        for name in self.names(step, ("gradients",), (GRADIENT,)):
             if name.endswith("bias"):
                 continue
             width = self._range(name, step)
@@ -83,19 +78,20 @@ class PoorWeightInitialization(TensorRule):
                 continue
             self.seen += 1
             self.judged += 1
-            if width < self.range:
-                yield Finding(step, name, width, self.range, f"5th and 95th percentile only {width:.3g} apart")
+            if width < self.distribution_range:
+                detail = f"5th and 95th percentile only {width:.3g} apart"
+                yield Finding(step, name, width, self.distribution_range, detail)
 
     def _range(self, name: str, step: int) -> float | None:
-        values = self.full(name, step)
+        values = self.trial.value(name, step)
         if values is not None:
             low, high = np.percentile(values, [5, 95])
             return float(high - low)
-        std = self.reduced(name, step, "std")
+        std = self.trial.reduction(name, step, "std")
         return None if std is None else NORMAL_RANGE * std
 
     def _flat(self, step: int) -> Iterator[Finding]:
-        losses = self.losses(step, [])
+        losses = self.losses(step, ())
         if not losses:
             return
         self.seen += 1

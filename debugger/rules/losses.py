@@ -7,19 +7,18 @@ than two epochs do, so what is compared between training and validation are the 
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from smdebug.core.modes import ModeKeys
 
-from debugger.rules.base import Finding, NotRecordedError, ParameterError, TensorRule, flag, number, whole, words
+from debugger.rules.base import Finding, NotRecordedError, ParameterError, TensorRule, Words, at_least
+from debugger.trial import Mode
 
 
 @dataclass
 class Phase:
     """Consecutive steps of one mode: the mean loss of each, and the last one's numbers."""
 
-    mode: ModeKeys
+    mode: Mode
     losses: list[float]
     step: int
     mode_step: int
@@ -30,20 +29,22 @@ class Phase:
         return float(np.mean(self.losses))
 
 
+@dataclass(eq=False)
 class PhaseRule(TensorRule):
     """A rule that is judged once a phase has ended: at the next step of another mode, or at the job's last step."""
 
     reads = "Losses of training and validation"
 
-    def __init__(self, base_trial: Any, tensor_regex: str | list[str] | None = None) -> None:
-        super().__init__(base_trial)
-        self.patterns = words(tensor_regex)
+    tensor_regex: Words = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self._phase: Phase | None = None
-        self._modes: set[ModeKeys] = set()
+        self._modes: set[Mode] = set()
 
     def ended(self, step: int) -> Iterator[Phase]:
         """Yield the phases that end with what was saved at `step`."""
-        losses, (mode, mode_step) = self.losses(step, self.patterns), self.base_trial.mode_modestep(step)
+        losses, (mode, mode_step) = self.losses(step, self.tensor_regex), self.trial.mode_step(step)
         if losses:
             self.seen += 1
             self._modes.add(mode)
@@ -60,11 +61,12 @@ class PhaseRule(TensorRule):
     def check(self) -> None:
         """Raise `NotRecordedError` unless losses of both modes have been seen."""
         super().check()
-        for mode, name in ((ModeKeys.TRAIN, "training"), (ModeKeys.EVAL, "validation")):
+        for mode, name in ((Mode.TRAIN, "training"), (Mode.EVAL, "validation")):
             if mode not in self._modes:
                 raise NotRecordedError(f"Losses of {name} were not recorded.")
 
 
+@dataclass(eq=False)
 class Overfit(PhaseRule):
     """Fires when (mean validation loss − mean training loss) / mean training loss is above `ratio_threshold` (0.1) in
     `patience` (1) evaluations on end, from the global step `start_step` (0) on.
@@ -74,34 +76,29 @@ class Overfit(PhaseRule):
 
     advice = "Stop earlier, add augmentation, weight decay or pictures, or train fewer layers."
 
-    def __init__(
-        self,
-        base_trial: Any,
-        tensor_regex: str | list[str] | None = None,
-        start_step: int | str = 0,
-        patience: int | str = 1,
-        ratio_threshold: float | str = 0.1,
-    ) -> None:
-        super().__init__(base_trial, tensor_regex)
-        self.start_step = whole(self.rule_name, "start_step", start_step)
-        self.patience = whole(self.rule_name, "patience", patience, 1)
-        self.threshold = number(self.rule_name, "ratio_threshold", ratio_threshold)
+    start_step: int = 0
+    patience: int = at_least(1, 1)
+    ratio_threshold: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self._training: float | None = None
         self._above = 0
 
     def judge(self, step: int) -> Iterator[Finding]:
         for phase in self.ended(step):
-            if phase.mode is ModeKeys.TRAIN:
+            if phase.mode is Mode.TRAIN:
                 self._training = phase.mean
-            elif phase.mode is ModeKeys.EVAL and self._training and phase.step >= self.start_step:
+            elif phase.mode is Mode.EVAL and self._training and phase.step >= self.start_step:
                 self.judged += 1
                 ratio = (phase.mean - self._training) / self._training
-                self._above = self._above + 1 if ratio > self.threshold else 0
+                self._above = self._above + 1 if ratio > self.ratio_threshold else 0
                 if self._above >= self.patience:
                     detail = f"validation, {phase.mean:.4g}, is {ratio:.1%} above training, {self._training:.4g}"
-                    yield Finding(phase.step, "loss", ratio, self.threshold, detail)
+                    yield Finding(phase.step, "loss", ratio, self.ratio_threshold, detail)
 
 
+@dataclass(eq=False)
 class Overtraining(PhaseRule):
     """Fires when neither loss improves any more: training for `patience_train` (5) phases and validation for
     `patience_validation` (10) have not fallen below their best by more than `delta` (0.01).
@@ -113,21 +110,14 @@ class Overtraining(PhaseRule):
 
     advice = "Stop at the best epoch (set patience), or lower the learning rate once the loss has come to rest."
 
-    def __init__(
-        self,
-        base_trial: Any,
-        patience_train: int | str = 5,
-        patience_validation: int | str = 10,
-        delta: float | str = 0.01,
-        tensor_regex: str | list[str] | None = None,
-    ) -> None:
-        super().__init__(base_trial, tensor_regex)
-        self.patience = {
-            ModeKeys.TRAIN: whole(self.rule_name, "patience_train", patience_train, 1),
-            ModeKeys.EVAL: whole(self.rule_name, "patience_validation", patience_validation, 1),
-        }
-        self.delta = number(self.rule_name, "delta", delta)
-        self._best: dict[ModeKeys, float] = {}
+    patience_train: int = at_least(1, 5)
+    patience_validation: int = at_least(1, 10)
+    delta: float = 0.01
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.patience = {Mode.TRAIN: self.patience_train, Mode.EVAL: self.patience_validation}
+        self._best: dict[Mode, float] = {}
         self._since = dict.fromkeys(self.patience, 0)
 
     def judge(self, step: int) -> Iterator[Finding]:
@@ -141,11 +131,12 @@ class Overtraining(PhaseRule):
             else:
                 self._since[mode] += 1
             if all(self._since[mode] >= patience for mode, patience in self.patience.items()):
-                waited = self._since[ModeKeys.EVAL]
-                detail = f"nothing better than {self._best[ModeKeys.EVAL]:.4g} in {waited} evaluations"
-                yield Finding(phase.step, "validation loss", waited, self.patience[ModeKeys.EVAL], detail)
+                waited = self._since[Mode.EVAL]
+                detail = f"nothing better than {self._best[Mode.EVAL]:.4g} in {waited} evaluations"
+                yield Finding(phase.step, "validation loss", waited, self.patience[Mode.EVAL], detail)
 
 
+@dataclass(eq=False)
 class LossNotDecreasing(PhaseRule):
     """Fires when a loss has fallen by less than `diff_percent` (0.1), or risen by more than
     `increase_threshold_percent` (5), against the newest saved step at least `num_steps` (10) earlier.
@@ -162,71 +153,64 @@ class LossNotDecreasing(PhaseRule):
     reads = "Losses"
     advice = "Lower the learning rate if the loss jumps, raise it if it stands still, and check the labels."
 
-    def __init__(
-        self,
-        base_trial: Any,
-        collection_names: str | list[str] | None = None,
-        tensor_regex: str | list[str] | None = None,
-        use_losses_collection: bool | str = True,
-        num_steps: int | str = 10,
-        diff_percent: float | str = 0.1,
-        increase_threshold_percent: float | str = 5,
-        mode: str | None = None,
-    ) -> None:
-        super().__init__(base_trial, tensor_regex)
-        rule = self.rule_name
-        self.collections = words(collection_names)
-        self.use_losses = flag(rule, "use_losses_collection", use_losses_collection)
-        self.steps = whole(rule, "num_steps", num_steps, 1)
-        self.fall = number(rule, "diff_percent", diff_percent)
-        self.rise = number(rule, "increase_threshold_percent", increase_threshold_percent)
-        if mode is not None and mode.upper() not in ("TRAIN", "EVAL", "GLOBAL"):
-            raise ParameterError(f"{rule}: mode must be TRAIN, EVAL or GLOBAL and is {mode!r}.")
-        self._mode = ModeKeys[mode.upper()] if mode else None
+    collection_names: Words = ()
+    use_losses_collection: bool = True
+    num_steps: int = at_least(1, 10)
+    diff_percent: float = 0.1
+    increase_threshold_percent: float = 5
+    mode: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.mode is not None and self.mode.upper() not in ("TRAIN", "EVAL", "GLOBAL"):
+            raise ParameterError(f"{self.rule_name}: mode must be TRAIN, EVAL or GLOBAL and is {self.mode!r}.")
+        self._mode = Mode[self.mode.upper()] if self.mode else None
         self._history: list[tuple[int, float]] = []
         self._next = 0
 
-    def losses(self, step: int, patterns: list[str]) -> dict[str, float]:
+    def losses(self, step: int, patterns: Words) -> dict[str, float]:
         """Return the losses saved at `step` that the rule was told to read."""
         named: dict[str, float] = {}
-        for name in self.names(step, self.collections, patterns):
+        for name in self.names(step, self.collection_names, patterns):
             value = self.mean(name, step)
             if value is not None:
                 named[name] = value
-        return named | super().losses(step, []) if self.use_losses else named
+        return named | super().losses(step, ()) if self.use_losses_collection else named
 
     def judge(self, step: int) -> Iterator[Finding]:
         if self._mode is None:
-            modes = set(self.base_trial.modes())
-            self._mode = next((mode for mode in (ModeKeys.EVAL, ModeKeys.TRAIN) if mode in modes), ModeKeys.GLOBAL)
-        if self._mode is ModeKeys.EVAL and ModeKeys.TRAIN in self.base_trial.modes():
+            best = (mode for mode in (Mode.EVAL, Mode.TRAIN) if mode in self.trial.modes)
+            self._mode = next(best, Mode.GLOBAL)
+        if self._mode is Mode.EVAL and Mode.TRAIN in self.trial.modes:
             for phase in self.ended(step):
-                if phase.mode is ModeKeys.EVAL:
+                if phase.mode is Mode.EVAL:
                     yield from self._compare(phase.step, phase.mode_step, phase.mean)
             return
-        mode, mode_step = self.base_trial.mode_modestep(step)
-        if self._mode in (ModeKeys.GLOBAL, mode):
-            losses = self.losses(step, self.patterns)
+        mode, mode_step = self.trial.mode_step(step)
+        if self._mode in (Mode.GLOBAL, mode):
+            losses = self.losses(step, self.tensor_regex)
             if losses:
                 self.seen += 1
-                at = step if self._mode is ModeKeys.GLOBAL else mode_step
+                at = step if self._mode is Mode.GLOBAL else mode_step
                 yield from self._compare(step, at, sum(losses.values()) / len(losses))
 
     def _compare(self, step: int, at: int, loss: float) -> Iterator[Finding]:
         """Judge the `loss` of a global step, the mode's step `at`."""
         self._history.append((at, loss))
-        earlier = [(then, value) for then, value in self._history if then <= at - self.steps]
+        earlier = [(then, value) for then, value in self._history if then <= at - self.num_steps]
         if not earlier or at < self._next:
             return
         del self._history[: len(earlier) - 1]
-        self._next = at + self.steps
+        self._next = at + self.num_steps
         self.judged += 1
         _, before = earlier[-1]
         change = 100 * (loss - before) / abs(before) if before else 0.0
-        if change > self.rise:
-            yield Finding(step, "loss", change, self.rise, f"up {change:.3g} %, from {before:.4g} to {loss:.4g}")
-        elif 0 <= -change < self.fall:
-            yield Finding(step, "loss", -change, self.fall, f"down {-change:.3g} %, from {before:.4g} to {loss:.4g}")
+        if change > self.increase_threshold_percent:
+            detail = f"up {change:.3g} %, from {before:.4g} to {loss:.4g}"
+            yield Finding(step, "loss", change, self.increase_threshold_percent, detail)
+        elif 0 <= -change < self.diff_percent:
+            detail = f"down {-change:.3g} %, from {before:.4g} to {loss:.4g}"
+            yield Finding(step, "loss", -change, self.diff_percent, detail)
 
     def check(self) -> None:
         """Raise `NotRecordedError` when no loss has been seen."""

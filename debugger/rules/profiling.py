@@ -1,33 +1,19 @@
 """What the profiler rules share: a rule judges a whole `Profile` and keeps the evidence."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from debugger.profile import Profile, Series, Steps, System
-from debugger.rules.base import Finding, NotApplicableError, NotRecordedError, number, whole
+from debugger.rules.base import Finding, NotApplicableError, NotRecordedError, Rule
 
 
-@dataclass(eq=False)
-class ProfilerRule:
-    """A rule over a job's profile. Subclasses implement `judge`; `judged` is False where there was too little data.
-
-    The fields are the rule's parameters, which may be given as text. `advice` says what to do once it has fired.
-    """
-
-    advice: ClassVar[str] = ""
+class ProfilerRule(Rule):
+    """A rule over a job's profile. Subclasses implement `judge`; `judged` is False where there was too little data."""
 
     def __post_init__(self) -> None:
-        self.rule_name = type(self).__name__
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.type is float:
-                setattr(self, field.name, number(self.rule_name, field.name, value))
-            elif field.type is int:
-                least = 1 if field.name == "window" else 0  # Of no samples there are no percentiles.
-                setattr(self, field.name, whole(self.rule_name, field.name, value, least))
+        super().__post_init__()
         self.judged = False
         self.statistics: dict[str, Any] = {}
 

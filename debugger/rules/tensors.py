@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from debugger.rules.base import Array, Finding, TensorRule, flag, number, whole, words
+from debugger.rules.base import Finding, TensorRule, Words, at_least
+from debugger.trial import Array
 
 GRADIENT = "^gradient/"
 
@@ -14,6 +16,7 @@ GRADIENT = "^gradient/"
 REDUCTIONS = (("min", False), ("max", False), ("mean", False), ("std", False), ("mean", True), ("l2", False))
 
 
+@dataclass(eq=False)
 class VanishingGradient(TensorRule):
     """Fires when the mean absolute value of a gradient is below `threshold` (1e-7).
 
@@ -25,13 +28,11 @@ class VanishingGradient(TensorRule):
         "Use normalisation layers, ReLU-like activations or a larger learning rate, or train fewer layers at first."
     )
 
-    def __init__(self, base_trial: Any, threshold: float | str = 1e-7) -> None:
-        super().__init__(base_trial)
-        self.threshold = number(self.rule_name, "threshold", threshold)
+    threshold: float = 1e-7
 
     def judge(self, step: int) -> Iterator[Finding]:
-        for name in self.names(step, ["gradients"], [GRADIENT]):
-            value = self.reduced(name, step, "mean", absolute=True)
+        for name in self.names(step, ("gradients",), (GRADIENT,)):
+            value = self.trial.reduction(name, step, "mean", absolute=True)
             if value is None:
                 continue
             self.seen += 1
@@ -40,7 +41,25 @@ class VanishingGradient(TensorRule):
                 yield Finding(step, name, value, self.threshold, f"mean absolute value {value:.3g}")
 
 
-class ExplodingTensor(TensorRule):
+@dataclass(eq=False)
+class ChosenTensorsRule(TensorRule):
+    """Reads the tensors of `collection_names` together with those that match `tensor_regex` (lists, or text with
+    commas); given neither, those of the collections and patterns `unless_chosen`: all.
+    """
+
+    unless_chosen: ClassVar[tuple[Words, Words]] = (), ("",)
+
+    collection_names: Words = ()
+    tensor_regex: Words = ()
+
+    def chosen(self, step: int) -> list[str]:
+        """Return the names of the tensors that were saved at `step` and that the rule reads."""
+        given = self.collection_names, self.tensor_regex
+        return self.names(step, *(given if any(given) else self.unless_chosen))
+
+
+@dataclass(eq=False)
+class ExplodingTensor(ChosenTensorsRule):
     """Fires when a tensor has a value that is NaN or, unless `only_nan`, infinite.
 
     Reads the tensors of `collection_names` together with those that match `tensor_regex` (lists, or text with commas);
@@ -52,21 +71,10 @@ class ExplodingTensor(TensorRule):
     reads = "Tensors"
     advice = "Lower the learning rate, clip the gradients, or look for a division by zero in the loss."
 
-    def __init__(
-        self,
-        base_trial: Any,
-        collection_names: str | list[str] | None = None,
-        tensor_regex: str | list[str] | None = None,
-        only_nan: bool | str = False,
-    ) -> None:
-        super().__init__(base_trial)
-        self.collections, self.patterns = words(collection_names), words(tensor_regex)
-        if not self.collections and not self.patterns:
-            self.patterns = [""]
-        self.only_nan = flag(self.rule_name, "only_nan", only_nan)
+    only_nan: bool = False
 
     def judge(self, step: int) -> Iterator[Finding]:
-        for name in self.names(step, self.collections, self.patterns):
+        for name in self.chosen(step):
             values = self._values(name, step)
             if values is None:
                 continue
@@ -80,17 +88,19 @@ class ExplodingTensor(TensorRule):
                 yield Finding(step, name, math.inf, math.inf, "infinity among its values")
 
     def _values(self, name: str, step: int) -> Array | None:
-        values = self.full(name, step)
+        values = self.trial.value(name, step)
         if values is not None:
             return values if values.dtype.kind in "fc" else np.zeros(1)
-        extremes = [self.reduced(name, step, reduction) for reduction in ("min", "max")]
+        extremes = [self.trial.reduction(name, step, reduction) for reduction in ("min", "max")]
         known = [value for value in extremes if value is not None]
         if len(known) < 2:
-            known += [value for reduction in REDUCTIONS if (value := self.reduced(name, step, *reduction)) is not None]
+            others = [self.trial.reduction(name, step, *reduction) for reduction in REDUCTIONS]
+            known += [value for value in others if value is not None]
         return np.array(known) if known else None
 
 
-class AllZero(TensorRule):
+@dataclass(eq=False)
+class AllZero(ChosenTensorsRule):
     """Fires when at least `threshold` per cent (100) of a tensor's values are zero.
 
     Reads the tensors of `collection_names` together with those that match `tensor_regex`; given neither, all. From
@@ -100,21 +110,10 @@ class AllZero(TensorRule):
     reads = "Tensors"
     advice = "Look for layers that are cut off: dead ReLUs, weights initialised with zeros, a loss without gradient."
 
-    def __init__(
-        self,
-        base_trial: Any,
-        collection_names: str | list[str] | None = None,
-        tensor_regex: str | list[str] | None = None,
-        threshold: float | str = 100,
-    ) -> None:
-        super().__init__(base_trial)
-        self.collections, self.patterns = words(collection_names), words(tensor_regex)
-        if not self.collections and not self.patterns:
-            self.patterns = [""]
-        self.threshold = number(self.rule_name, "threshold", threshold)
+    threshold: float = 100
 
     def judge(self, step: int) -> Iterator[Finding]:
-        for name in self.names(step, self.collections, self.patterns):
+        for name in self.chosen(step):
             share = self._share(name, step)
             if share is None:
                 continue
@@ -124,19 +123,20 @@ class AllZero(TensorRule):
                 yield Finding(step, name, share, self.threshold, f"{share:.4g} % of its values are zero")
 
     def _share(self, name: str, step: int) -> float | None:
-        values = self.full(name, step)
+        values = self.trial.value(name, step)
         if values is not None:
             return 100 * float(np.mean(values == 0)) if values.size else None
-        size = self.reduced(name, step, "mean", absolute=True)
+        size = self.trial.reduction(name, step, "mean", absolute=True)
         if size is None:
-            ends = [self.reduced(name, step, reduction) for reduction in ("min", "max")]
+            ends = [self.trial.reduction(name, step, reduction) for reduction in ("min", "max")]
             if None in ends:
                 return None
             size = max(abs(end) for end in ends if end is not None)
         return 100.0 if size == 0 else 0.0
 
 
-class TensorVariance(TensorRule):
+@dataclass(eq=False)
+class TensorVariance(ChosenTensorsRule):
     """Fires when a tensor's variance is above `max_threshold` or below `min_threshold`; one that is not given is not
     checked.
 
@@ -146,36 +146,26 @@ class TensorVariance(TensorRule):
 
     reads = "Weights, or the tensors named,"
     advice = "Choose an initialisation that fits the activation (Kaiming for ReLU), or a smaller learning rate."
+    unless_chosen = ("weights",), ()
 
-    def __init__(
-        self,
-        base_trial: Any,
-        collection_names: str | list[str] | None = None,
-        tensor_regex: str | list[str] | None = None,
-        max_threshold: float | str | None = None,
-        min_threshold: float | str | None = None,
-    ) -> None:
-        super().__init__(base_trial)
-        self.collections, self.patterns = words(collection_names), words(tensor_regex)
-        if not self.collections and not self.patterns:
-            self.collections = ["weights"]
-        self.highest = math.inf if max_threshold is None else number(self.rule_name, "max_threshold", max_threshold)
-        self.lowest = -math.inf if min_threshold is None else number(self.rule_name, "min_threshold", min_threshold)
+    max_threshold: float = math.inf
+    min_threshold: float = -math.inf
 
     def judge(self, step: int) -> Iterator[Finding]:
-        for name in self.names(step, self.collections, self.patterns):
+        for name in self.chosen(step):
             value = self.variance(name, step)
             if value is None:
                 continue
             self.seen += 1
             self.judged += 1
-            if value > self.highest:
-                yield Finding(step, name, value, self.highest, f"variance {value:.4g}")
-            elif value < self.lowest:
-                yield Finding(step, name, value, self.lowest, f"variance {value:.4g}")
+            if value > self.max_threshold:
+                yield Finding(step, name, value, self.max_threshold, f"variance {value:.4g}")
+            elif value < self.min_threshold:
+                yield Finding(step, name, value, self.min_threshold, f"variance {value:.4g}")
 
 
-class UnchangedTensor(TensorRule):
+@dataclass(eq=False)
+class UnchangedTensor(ChosenTensorsRule):
     """Fires when a tensor is the same, within `rtol` (1e-5) and `atol` (1e-8), in `num_steps` (3) saved steps on end.
 
     Reads the tensors of `collection_names` together with those that match `tensor_regex`; given neither, the weights.
@@ -186,32 +176,22 @@ class UnchangedTensor(TensorRule):
     advice = (
         "Check that the layer is meant to be trained and is given to the optimizer, and that its gradient is not zero."
     )
+    unless_chosen = ("weights",), ()
 
-    def __init__(
-        self,
-        base_trial: Any,
-        collection_names: str | list[str] | None = None,
-        tensor_regex: str | list[str] | None = None,
-        num_steps: int | str = 3,
-        rtol: float | str = 1e-5,
-        atol: float | str = 1e-8,
-        equal_nan: bool | str = False,
-    ) -> None:
-        super().__init__(base_trial)
-        rule = self.rule_name
-        self.collections, self.patterns = words(collection_names), words(tensor_regex)
-        if not self.collections and not self.patterns:
-            self.collections = ["weights"]
-        self.steps = whole(rule, "num_steps", num_steps, 2)
-        self.rtol, self.atol = number(rule, "rtol", rtol), number(rule, "atol", atol)
-        self.equal_nan = flag(rule, "equal_nan", equal_nan)
+    num_steps: int = at_least(2, 3)
+    rtol: float = 1e-5
+    atol: float = 1e-8
+    equal_nan: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self._last: dict[str, tuple[Array, int]] = {}
 
     def judge(self, step: int) -> Iterator[Finding]:
-        for name in self.names(step, self.collections, self.patterns):
-            values = self.full(name, step)
+        for name in self.chosen(step):
+            values = self.trial.value(name, step)
             if values is None:
-                reduced = [self.reduced(name, step, *reduction) for reduction in REDUCTIONS]
+                reduced = [self.trial.reduction(name, step, *reduction) for reduction in REDUCTIONS]
                 values = np.array([value for value in reduced if value is not None])
             if not values.size:
                 continue
@@ -221,10 +201,11 @@ class UnchangedTensor(TensorRule):
             same = same + 1 if unchanged else 1
             self._last[name] = values, same
             self.judged += same > 1 or not unchanged
-            if same >= self.steps:
-                yield Finding(step, name, same, self.steps, f"the same in {same} saved steps on end")
+            if same >= self.num_steps:
+                yield Finding(step, name, same, self.num_steps, f"the same in {same} saved steps on end")
 
 
+@dataclass(eq=False)
 class WeightUpdateRatio(TensorRule):
     """Fires when the mean of |change| / (|weight| + `epsilon`) from one saved step to the next is above
     `large_threshold` (10) or below `small_threshold` (1e-8).
@@ -235,22 +216,17 @@ class WeightUpdateRatio(TensorRule):
     reads = "The full values of the weights"
     advice = "Raise the learning rate where the ratio is too small, lower it where it is too large."
 
-    def __init__(
-        self,
-        base_trial: Any,
-        large_threshold: float | str = 10,
-        small_threshold: float | str = 1e-8,
-        epsilon: float | str = 1e-9,
-    ) -> None:
-        super().__init__(base_trial)
-        self.large = number(self.rule_name, "large_threshold", large_threshold)
-        self.small = number(self.rule_name, "small_threshold", small_threshold)
-        self.epsilon = number(self.rule_name, "epsilon", epsilon)
+    large_threshold: float = 10
+    small_threshold: float = 1e-8
+    epsilon: float = 1e-9
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self._last: dict[str, Array] = {}
 
     def judge(self, step: int) -> Iterator[Finding]:
-        for name in self.names(step, ["weights"], []):
-            values = self.full(name, step)
+        for name in self.names(step, ("weights",), ()):
+            values = self.trial.value(name, step)
             if values is None:
                 continue
             self.seen += 1
@@ -259,7 +235,7 @@ class WeightUpdateRatio(TensorRule):
                 continue
             self.judged += 1
             ratio = float(np.mean(np.abs(values - before) / (np.abs(before) + self.epsilon)))
-            if ratio > self.large:
-                yield Finding(step, name, ratio, self.large, f"update ratio {ratio:.3g}")
-            elif ratio < self.small:
-                yield Finding(step, name, ratio, self.small, f"update ratio {ratio:.3g}")
+            if ratio > self.large_threshold:
+                yield Finding(step, name, ratio, self.large_threshold, f"update ratio {ratio:.3g}")
+            elif ratio < self.small_threshold:
+                yield Finding(step, name, ratio, self.small_threshold, f"update ratio {ratio:.3g}")

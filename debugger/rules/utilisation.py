@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from debugger.profile import Profile, Series, System
-from debugger.rules.base import Finding
+from debugger.rules.base import Finding, at_least
 from debugger.rules.profiling import ProfilerRule, gpus, system_with_gpu, windows
 
 #: Width in per cent of the bars of LoadBalancing's histograms.
@@ -30,7 +30,7 @@ class LowGPUUtilization(ProfilerRule):
 
     threshold_p95: float = 70
     threshold_p5: float = 10
-    window: int = 500
+    window: int = at_least(1, 500)
     patience: int = 1000
 
     def judge(self, profile: Profile) -> Iterable[Finding]:
@@ -119,7 +119,7 @@ class BatchSize(ProfilerRule):
     gpu_threshold_p95: float = 70
     gpu_memory_threshold_p95: float = 70
     patience: int = 100
-    window: int = 500
+    window: int = at_least(1, 500)
 
     def judge(self, profile: Profile) -> Iterable[Finding]:
         found = system_with_gpu(profile)
@@ -146,7 +146,7 @@ class GPUMemoryIncrease(ProfilerRule):
 
     increase: float = 10
     patience: int = 100
-    window: int = 500
+    window: int = at_least(1, 500)
 
     def judge(self, profile: Profile) -> Iterable[Finding]:
         for name, memory in gpus(system_with_gpu(profile).gpu_memory):

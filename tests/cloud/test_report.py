@@ -1,7 +1,8 @@
-"""launch.report: what a job left is found, wherever it is, and judged in the training image."""
+"""launch.report: what a job left is found, wherever it is, and judged on this machine."""
 
 import http.server
 import json
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -156,5 +157,22 @@ def test_s3_without_permission(run: Run, forbidden: str) -> None:
     assert "Access Denied" in said and "the credentials or the role lack that permission" in said
 
 
-def test_without_docker(run: Run, job: str) -> None:
-    assert "there is no Docker engine to work with" in run("report", "job", DOCKER_HOST="unix:///nowhere").sentence
+def test_without_docker(run: Run, job: str, tmp_path: Path) -> None:
+    """An engine is not asked for, nor its client: of programs there are only those that unpack an archive."""
+    (tmp_path / "bin").mkdir()
+    for program in ("tar", "gzip"):
+        (tmp_path / "bin" / program).symlink_to(shutil.which(program) or program)
+    done = run("report", "job", PATH=str(tmp_path / "bin"), DOCKER_HOST="unix:///nowhere")
+    assert done.code == 0, done.err
+    check(tmp_path / "report" / "report.html")
+
+
+def test_nothing_heavy_is_loaded(run: Run, job: str, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import atexit, sys\n"
+        "names = ('smdebug', 'torch', 'pandas', 'scipy', 'optuna', 'sagemaker')\n"
+        "atexit.register(lambda: print('loaded', *[name for name in names if name in sys.modules]))\n"
+    )
+    checkout = tmp_path / "checkout"
+    done = run("report", "job", PYTHONPATH=f"{tmp_path}:{checkout}")
+    assert done.out.splitlines()[-2:] == ["wrote report/report.html", "loaded"], done.err

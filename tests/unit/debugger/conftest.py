@@ -1,21 +1,18 @@
 """Runs a rule over what a test records."""
 
-import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from smdebug.core.modes import ModeKeys
 
+from debugger.finished_trial import FinishedTrial
 from debugger.rules.base import TensorRule
-from debugger.trial import FinishedTrial
+from debugger.trial import Mode
 from tests.unit.debugger.jobs import Recorder
 
-logging.getLogger("smdebug").setLevel(logging.ERROR)
-
 #: A step: its tensors and mode.
-Step = tuple[dict[str, Any], ModeKeys]
+Step = tuple[dict[str, Any], Mode]
 Judge = Callable[..., TensorRule]
 
 
@@ -40,7 +37,7 @@ def judge(tmp_path: Path) -> Judge:
         for i, (tensors, mode) in enumerate(steps):
             recorder.save(tensors, mode, None if every == 1 else i * every, reduced)
         made = rule(FinishedTrial(folder), **parameters)
-        for step in sorted(made.base_trial.global_step_to_tensors_map):
+        for step in made.trial.steps:
             made.invoke_at_step(step)
         return made
 

@@ -15,7 +15,9 @@ from smdebug.core.reductions import get_reduction_tensor_name
 from smdebug.core.writer import FileWriter
 from smdebug.pytorch.collection import CollectionManager
 
-TRAIN, EVAL, GLOBAL = ModeKeys.TRAIN, ModeKeys.EVAL, ModeKeys.GLOBAL
+from debugger.trial import Mode
+
+TRAIN, EVAL, GLOBAL = Mode.TRAIN, Mode.EVAL, Mode.GLOBAL
 LOSS = "CrossEntropyLoss_output_0"
 HOSTILE = "<script>alert(1)</script>"
 
@@ -43,9 +45,7 @@ class Recorder:
             collection.reduction_config = ReductionConfig()
         manager.export(self.folder, f"{worker}_collections.json")
 
-    def save(
-        self, tensors: Mapping[str, Any], mode: ModeKeys = TRAIN, at: int | None = None, reduced: bool = False
-    ) -> int:
+    def save(self, tensors: Mapping[str, Any], mode: Mode = TRAIN, at: int | None = None, reduced: bool = False) -> int:
         """Write a step (the next one, or number `at`) and return its global number."""
         step = self.step if at is None else at
         mode_step = step if mode is GLOBAL or at is not None else self.mode_steps[mode]
@@ -55,11 +55,13 @@ class Recorder:
             if values.dtype == np.float64:
                 values = values.astype(np.float32) if reduced else values
             if not reduced or name == LOSS:
-                writer.write_tensor(values, name, mode=mode, mode_step=mode_step)
+                writer.write_tensor(values, name, mode=ModeKeys(mode.value), mode_step=mode_step)
                 continue
             for (reduction, absolute), function in REDUCTIONS.items():
                 tensor = get_reduction_tensor_name(name, reduction, absolute)
-                writer.write_tensor(np.asarray(function(values)), tensor, mode=mode, mode_step=mode_step)
+                writer.write_tensor(
+                    np.asarray(function(values)), tensor, mode=ModeKeys(mode.value), mode_step=mode_step
+                )
         writer.flush()
         writer.close()
         self.step = step + 1

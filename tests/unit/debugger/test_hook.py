@@ -10,8 +10,8 @@ from smdebug.core.modes import ModeKeys
 from smdebug.core.reduction_config import ReductionConfig
 from torch import nn
 
+from debugger.finished_trial import FinishedTrial
 from debugger.rules import TENSOR_RULES
-from debugger.trial import FinishedTrial
 
 STEPS = 20
 
@@ -74,7 +74,7 @@ def fired(trial: FinishedTrial) -> set[str]:
     names = set()
     for name in ("VanishingGradient", "ExplodingTensor", "PoorWeightInitialization", "LossNotDecreasing", "DeadRelu"):
         rule = TENSOR_RULES[name](trial)
-        for step in trial.steps():
+        for step in trial.steps:
             rule.invoke_at_step(step)
         rule.check()
         if rule.findings:

@@ -11,6 +11,7 @@ from smdebug.trials import create_trial
 
 from debugger.rules.base import NotRecordedError, ParameterError
 from debugger.rules.losses import LossNotDecreasing, Overfit, Overtraining
+from debugger.smdebug_adapter import SmdebugRule
 from tests.unit.debugger.conftest import Judge, fired
 from tests.unit.debugger.jobs import EVAL, GLOBAL, LOSS, TRAIN, Recorder
 
@@ -40,12 +41,12 @@ def test_loss_not_decreasing_by_smdebugs_own_means(tmp_path: Path, monkeypatch: 
     for i, value in enumerate(KNOWN):
         recorder.save({LOSS: np.float32(value)}, TRAIN, 4 * i)
     recorder.end()
-    rule = LossNotDecreasing(create_trial(str(tmp_path / "trial")))
+    rule = SmdebugRule(create_trial(str(tmp_path / "trial")), LossNotDecreasing)
     with pytest.raises(RuleEvaluationConditionMet) as met:
         invoke_rule(rule, raise_eval_cond=True)
     assert met.value.step == 12
     assert [finding.step for finding in rule.findings] == [12]
-    again = LossNotDecreasing(create_trial(str(tmp_path / "trial")))
+    again = SmdebugRule(create_trial(str(tmp_path / "trial")), LossNotDecreasing)
     with pytest.raises((NoMoreData, TypeError)):  # smdebug's sign that the trial is over
         invoke_rule(again)
     assert fired(again) == [12]

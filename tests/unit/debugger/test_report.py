@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -101,6 +103,19 @@ def test_a_whole_job(out: Path) -> None:
     assert HOSTILE not in html
     assert [row["file"] for row in facts["wrong"]] == ["../../secret.jpg", f"{HOSTILE}/a.jpg"]
     assert page.seen.count("img") == 1 and "no picture" in page.text  # what is outside the folder is not shown
+
+
+def test_a_report_needs_neither_torch_nor_smdebug_nor_pandas(out: Path) -> None:
+    whole_job(out)
+    code = f"""
+import sys
+from pathlib import Path
+from debugger import report
+assert report.make(Path({str(out)!r}), pictures=Path({str(out.parent / "pictures")!r}))["figures"]
+print(*[name for name in ("torch", "smdebug", "pandas", "boto3", "google.protobuf", "scipy") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "\n" and (out / "report.html").exists()
 
 
 def test_an_issue_comes_with_evidence_and_advice(out: Path) -> None:
@@ -224,7 +239,12 @@ def test_rules_of_the_services_own_request(out: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("choice", "said"),
-    [("Overfitting", "There is no rule Overfitting; the rules are"), ("missing.json", "cannot be read"), ("", "wrote")],
+    [
+        ("Overfitting", "There is no rule Overfitting; the rules are"),
+        ("missing.json", "cannot be read"),
+        ("", "wrote"),
+        (",".join(DEFAULT), "wrote"),
+    ],
 )
 def test_a_choice_of_rules_that_cannot_be_used(out, choice, said, capsys):
     assert main([str(out), "--rules", choice]) == (0 if said == "wrote" else 2)

@@ -6,10 +6,13 @@ import boto3
 import numpy as np
 import pytest
 from botocore.exceptions import ClientError
+from smdebug.core.modes import ModeKeys
 from smdebug.trials import create_trial
 
+from debugger.finished_trial import KEPT, FinishedTrial, RecordingError, recorded
 from debugger.rules.tensors import VanishingGradient
-from debugger.trial import KEPT, FinishedTrial, RecordingError, recorded
+from debugger.smdebug_adapter import SmdebugTrial
+from debugger.trial import Mode
 from tests.unit.debugger.jobs import EVAL, GLOBAL, LOSS, REDUCTIONS, TRAIN, Recorder
 
 GRADIENT = "gradient/Net_fc.weight"
@@ -34,30 +37,54 @@ def test_reads_the_same_as_smdebug(recording: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("TRAINING_END_DELAY_REFRESH", "0")
     ours, theirs = FinishedTrial(recording), create_trial(str(recording))
     assert ours.notes == []
-    assert ours.steps() == theirs.steps() == list(range(12))
-    assert ours.steps(mode=EVAL) == theirs.steps(mode=EVAL)
-    assert ours.tensor_names(step=0) == theirs.tensor_names(step=0)
-    assert set(ours.modes()) == set(theirs.modes()) == {TRAIN, EVAL}
+    assert list(ours.steps) == theirs.steps() == list(range(12))
+    numbers = {mode: [n for its, n in map(ours.mode_step, ours.steps) if its is mode] for mode in (TRAIN, EVAL)}
+    assert numbers[EVAL] == theirs.steps(mode=ModeKeys.EVAL)
+    assert sorted(ours.steps[0]) == theirs.tensor_names(step=0)
+    assert ours.modes == {Mode(mode.value) for mode in theirs.modes()} == {TRAIN, EVAL}
     for name in (LOSS, GRADIENT, "big"):
-        assert ours.tensor(name).steps() == theirs.tensor(name).steps()
-        for step in ours.tensor(name).steps():
-            one, other = ours.tensor(name).value(step), theirs.tensor(name).value(step)
+        assert [step for step in ours.steps if name in ours.steps[step]] == theirs.tensor(name).steps()
+        for step in theirs.tensor(name).steps():
+            one, other = ours.value(name, step), theirs.tensor(name).value(step)
             assert one.dtype == other.dtype and np.array_equal(one, other)
-            assert ours.mode_modestep(step) == theirs.mode_modestep(step)
+            mode, number = theirs.mode_modestep(step)
+            assert ours.mode_step(step) == (Mode(mode.value), number)
     for reduction, absolute in (("mean", False), ("mean", True), ("std", False)):
-        pair = [trial.tensor("reduced").reduction_value(1, reduction, abs=absolute) for trial in (ours, theirs)]
-        assert pair[0] == pair[1]
-    for ask in (
-        lambda trial: trial.tensor(LOSS).values(mode=EVAL),
-        lambda trial: trial.tensor(LOSS).prev_steps(7, 2),
-        lambda trial: trial.tensor(LOSS).workers(2, mode=TRAIN),
-        lambda trial: trial.tensor(GRADIENT).shape(2),
-        lambda trial: trial.tensor(GRADIENT).reduction_value(2, "max"),
-        lambda trial: trial.tensor_names(step=1, mode=TRAIN),
-        lambda trial: trial.tensor_names(mode=EVAL),
-    ):
-        assert ask(ours) == ask(theirs)
-    assert set(ours.tensor("reduced").reduction_values(1)) == set(REDUCTIONS)
+        value = theirs.tensor("reduced").reduction_value(1, reduction, abs=absolute)
+        assert ours.reduction("reduced", 1, reduction, absolute) == value
+    evaluated = {number: step for step in ours.steps for mode, number in [ours.mode_step(step)] if mode is EVAL}
+    losses = {number: ours.value(LOSS, step) for number, step in evaluated.items() if LOSS in ours.steps[step]}
+    assert losses == theirs.tensor(LOSS).values(mode=ModeKeys.EVAL)
+    before = [step for step in ours.steps if step <= 7 and LOSS in ours.steps[step]]
+    assert before[-2:] == theirs.tensor(LOSS).prev_steps(7, 2)
+    assert sorted(ours.workers) == theirs.tensor(LOSS).workers(2, mode=ModeKeys.TRAIN)
+    assert ours.value(GRADIENT, 2).shape == theirs.tensor(GRADIENT).shape(2)
+    assert ours.reduction(GRADIENT, 2, "max") == theirs.tensor(GRADIENT).reduction_value(2, "max")
+    [first] = [step for step in ours.steps if ours.mode_step(step) == (TRAIN, 1)]
+    assert sorted(ours.steps[first]) == theirs.tensor_names(step=1, mode=ModeKeys.TRAIN)
+    names = {name for step in evaluated.values() for name in ours.steps[step]}
+    assert sorted(names) == theirs.tensor_names(mode=ModeKeys.EVAL)
+    assert ours.value("reduced", 1) is None
+    assert all(ours.reduction("reduced", 1, *reduction) is not None for reduction in REDUCTIONS)
+
+
+def test_rules_read_a_trial_of_smdebugs_own_alike(recording: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRAINING_END_DELAY_REFRESH", "0")
+    trial = create_trial(str(recording))
+    ours, theirs = FinishedTrial(recording), SmdebugTrial(trial)
+    assert trial.steps() == list(ours.steps) and theirs.ended  # now that it has looked for more
+    assert {step: set(names) for step, names in theirs.steps.items()} == ours.steps
+    assert theirs.modes == ours.modes
+    for step, names in ours.steps.items():
+        assert theirs.mode_step(step) == ours.mode_step(step)
+        for name in names:
+            np.testing.assert_equal(theirs.value(name, step), ours.value(name, step))
+            for reduction in (("mean", False), ("mean", True), ("std", False), ("min", False)):
+                assert theirs.reduction(name, step, *reduction) == ours.reduction(name, step, *reduction)
+    assert set(theirs.collections) == set(ours.collections) > {"gradients", "losses"}
+    for name, collection in ours.collections.items():
+        assert list(collection.include_regex) == list(theirs.collections[name].include_regex)
+        assert collection.tensor_names == theirs.collections[name].tensor_names
 
 
 def test_events_of_one_tensor_that_differ_in_form(tmp_path: Path) -> None:
@@ -67,9 +94,9 @@ def test_events_of_one_tensor_that_differ_in_form(tmp_path: Path) -> None:
         recorder.save({name: value, "loss": np.float32(1)}, mode)
     trial = FinishedTrial(tmp_path)
     for step, value in enumerate(values):
-        read = trial.tensor(name).value(step)
+        read = trial.value(name, step)
         assert read.dtype == value.dtype and np.array_equal(read, value)
-    assert [trial.mode(step) for step in range(6)] == [TRAIN, EVAL, GLOBAL] * 2
+    assert [trial.mode_step(step)[0] for step in range(6)] == [TRAIN, EVAL, GLOBAL] * 2
 
 
 def test_every_place_to_break_off_leaves_what_came_before(recording: Path) -> None:
@@ -79,7 +106,7 @@ def test_every_place_to_break_off_leaves_what_came_before(recording: Path) -> No
         last.write_bytes(content[:end])
         trial = FinishedTrial(recording)
         assert bool(trial.notes) is (end > 0)
-        assert trial.tensor(LOSS).steps()[:5] == [0, 2, 4, 6, 8]
+        assert [step for step in trial.steps if LOSS in trial.steps[step]][:5] == [0, 2, 4, 6, 8]
 
 
 @pytest.mark.parametrize("junk", [b"junk" * 100, b"\x01" * 64, b"\xff" * 1000, bytes(50)])
@@ -88,7 +115,7 @@ def test_a_file_of_something_else_is_said_to_be_damaged(recording: Path, junk: b
     (recording / "events" / "000000000099" / "000000000099_worker_0.tfevents").write_bytes(junk)
     trial = FinishedTrial(recording)
     assert trial.notes == ["Event files are damaged (1); what could be read of them counts."]
-    assert trial.steps() == list(range(12))
+    assert list(trial.steps) == list(range(12))
 
 
 def test_without_its_collections_tensors_are_told_apart_by_name(recording: Path) -> None:
@@ -106,14 +133,14 @@ def test_workers_that_recorded_different_steps(recording: Path) -> None:
     other.save({LOSS: np.float32(9)}, TRAIN, at=20)
     trial = FinishedTrial(recording)
     assert "2 workers" in trial.notes[0]
-    assert trial.tensor(LOSS).value(0) == 1 and trial.tensor(LOSS).value(20) == 9
-    assert trial.steps()[-1] == 20
+    assert trial.value(LOSS, 0) == 1 and trial.value(LOSS, 20) == 9
+    assert list(trial.steps)[-1] == 20
 
 
 def test_nothing_and_no_folder(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with recorded(str(tmp_path / "empty")) as trial:
-        assert trial.steps() == [] and "holds no tensors" in trial.notes[-1]
+        assert trial.steps == {} and "holds no tensors" in trial.notes[-1]
     with pytest.raises(RecordingError, match="left no debugger recording"), recorded(str(tmp_path / "missing")):
         pass
 
@@ -142,8 +169,8 @@ class Bucket:
 def test_a_recording_in_s3_is_fetched(recording: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(boto3, "client", lambda _: Bucket(recording))
     with recorded("s3://bucket/job/debug-output") as trial:
-        assert trial.steps() == list(range(12))
-        assert trial.tensor(LOSS).value(0) == 1
+        assert list(trial.steps) == list(range(12))
+        assert trial.value(LOSS, 0) == 1
 
 
 def test_a_recording_in_s3_without_permission_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

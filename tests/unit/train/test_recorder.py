@@ -13,17 +13,18 @@ from torch import nn
 
 from byoc_vision.contract.hyperparameters import SettingsError, parse
 from classifier import artifact
-from debugger.trial import FinishedTrial
+from debugger.finished_trial import FinishedTrial
+from debugger.trial import Mode
 from train import hook, recording
 from train.hook import Hook
 from train.recording import Record, RecordingError, Step
 
-TRAIN, EVAL = ModeKeys.TRAIN, ModeKeys.EVAL
+TRAIN, EVAL = Mode.TRAIN, Mode.EVAL
 
 
 def losses(trial, mode):
-    tensor = trial.tensor("CrossEntropyLoss_output_0")
-    return {step: tensor.value(step, mode=mode).item() for step in tensor.steps(mode)}
+    steps = [(step, *trial.mode_step(step)) for step in trial.steps]
+    return {n: trial.value("CrossEntropyLoss_output_0", step).item() for step, its, n in steps if its is mode}
 
 
 class Net(nn.Module):
@@ -56,7 +57,7 @@ def test_smdebug_reads_what_is_recorded(tmp_path):
     network = Net()
     inputs = one_step(tmp_path / "debugger", network)
     trial = create_trial(str(tmp_path / "debugger"))
-    assert trial.steps(mode=TRAIN) == [0]
+    assert trial.steps(mode=ModeKeys.TRAIN) == [0]
     weight, gradient = trial.tensor("Net_first.weight"), trial.tensor("gradient/Net_first.weight")
     values = network.first.weight.detach().numpy()
     for reduction in ("mean", "std", "min", "max"):
@@ -85,7 +86,7 @@ def test_bfloat16_and_nan(tmp_path):
     observed.backward(step)
     observed.close()
     trial = FinishedTrial(tmp_path)
-    assert np.isnan(trial.tensor("Net_first.weight").reduction_value(0, "mean"))
+    assert np.isnan(trial.reduction("Net_first.weight", 0, "mean"))
     assert np.isnan(losses(trial, TRAIN)[0])
 
 
@@ -111,7 +112,7 @@ def test_only_recorded_steps_are_hooked(tmp_path):
 def test_of_a_large_activation_some_samples_are_enough(tmp_path, monkeypatch):
     monkeypatch.setattr(hook, "_ENOUGH", 6)
     inputs = one_step(tmp_path, Net())
-    found = FinishedTrial(tmp_path).tensor("relu_input_0").reduction_value(0, "max")
+    found = FinishedTrial(tmp_path).reduction("relu_input_0", 0, "max")
     assert found == pytest.approx(inputs[:2].max().item(), rel=1e-5)
 
 
@@ -125,7 +126,7 @@ def test_a_run_records_every_loss_and_step(make_run, tmp_path):
     batches = len(losses(trial, TRAIN)) // 2
     assert sorted(losses(trial, TRAIN)) == list(range(2 * batches))
     assert losses(trial, EVAL)[0] == pytest.approx(history[0]["validation_loss"], rel=1e-3)  # it fits one batch
-    assert trial.steps() == list(range(2 * batches + 2))
+    assert list(trial.steps) == list(range(2 * batches + 2))
     steps = list(csv.DictReader((output / "profile" / "steps.csv").open()))
     assert [row["epoch"] for row in steps if row["mode"] == "eval"] == ["1", "2"]
     assert all(float(row["backward"]) > 0 for row in steps if row["mode"] == "train")
@@ -186,7 +187,7 @@ def test_the_service_configuration_is_obeyed(make_run, tmp_path):
     run = make_run(epochs=2, precision="bfloat16", hook_configuration=configuration)
     run()
     trial = create_trial(str(tmp_path / "tensors"))
-    assert [step % 2 for step in trial.steps(mode=TRAIN)] == [0] * len(trial.steps(mode=TRAIN))
-    assert len(trial.steps(mode=TRAIN)) > 2 and trial.steps(mode=EVAL)
+    assert [step % 2 for step in trial.steps(mode=ModeKeys.TRAIN)] == [0] * len(trial.steps(mode=ModeKeys.TRAIN))
+    assert len(trial.steps(mode=ModeKeys.TRAIN)) > 2 and trial.steps(mode=ModeKeys.EVAL)
     assert any(name.startswith("gradient/") for name in trial.tensor_names())
     assert not (tmp_path / "out" / "output" / "debugger").exists()

@@ -1,0 +1,56 @@
+"""Makes the report on a job: `report.json`, which holds all it says, and `report.html`, the page drawn from that."""
+
+import json
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from debugger import job as jobs
+from debugger.evaluate import Material, configurations, evaluate
+from debugger.facts import facts
+from debugger.finished_trial import FinishedTrial, RecordingError, recorded
+from debugger.page import page
+from debugger.thumbnails import thumbnail
+
+
+def make(
+    output: Path,
+    *,
+    model: Path | None = None,
+    tensors: Path | str | None = None,
+    pictures: Path | None = None,
+    rules: Path | str | None = None,
+    to: Path | None = None,
+) -> dict[str, Any]:
+    """Judge the job whose output folder is `output`, whatever it lacks; write the report there or `to`, and return it.
+
+    model: the folder of the model artifact, for settings and versions.
+    tensors: what smdebug recorded: a folder or `s3://…`; without it `debugger` in the output folder.
+    pictures: the folder that the files in predictions.csv are in, of which the report then shows some.
+    rules: names with commas, or a JSON file of rule configurations; without it those of `debugger.rules.DEFAULT`.
+
+    Returns what `report.json` holds. Raises `RulesError` (a `UserError`) for rules that cannot be used, and `OSError`
+    when the files cannot be written.
+    """
+    chosen = configurations(None if rules is None else str(rules))
+    job = jobs.read(output, model)
+    missing = list(job.missing)
+    if pictures is None and job.predictions:
+        missing.append("The pictures were not given, so that none is shown.")
+    with ExitStack() as stack:
+        reason = ""
+        try:
+            trial = stack.enter_context(recorded(str(tensors or output / "debugger")))
+        except RecordingError as error:
+            reason, trial = str(error), FinishedTrial(None)
+        missing += [reason] if reason else trial.notes
+        labels, predicted = [row.label for row in job.predictions], [row.predicted for row in job.predictions]
+        material = Material(trial, reason, job.profile, labels, predicted, job.fine_tuned)
+        content = facts(job, trial, evaluate(chosen, material), missing)
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    html = page(content, lambda name: thumbnail(pictures, name) if pictures else None)
+    for name, body in (("report.json", text), ("report.html", html)):
+        partial = (to or output) / f".{name}.partial"
+        partial.write_text(body, encoding="utf-8", errors="replace")
+        partial.replace((to or output) / name)
+    return content
