@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from byoc_vision.contract.job import METRICS, PREDICTIONS
-from launch import requests
-from launch.local import containers
-from launch.local.machine import Machine
+from byoc_vision.local import containers
+from byoc_vision.local.machine import Machine
+from byoc_vision.requests import operations
 from local_test import draw
 from local_test.local_mode import LocalMode, LocalModeError
 
@@ -186,7 +186,7 @@ def train(local: LocalMode, name: str, data: Path, weights: Path | None, setting
         channels["weights"].mkdir()
         shutil.copy(weights, channels["weights"])
     results = local.work / "results"
-    request = requests.training_job(
+    request = operations.training_job(
         name=name,
         image=MACHINE.image("train"),
         role=MACHINE.role(),
@@ -223,9 +223,9 @@ def deploy(local: LocalMode, name: str, archive: Path) -> float:
     folder.mkdir()
     artifact = Path(shutil.copy(archive, folder))
     return local.deploy(
-        requests.model(name, serving_image(), MACHINE.role(), artifact.as_uri()),
-        requests.endpoint_config(name, name, MACHINE.instance_type("local")),
-        requests.endpoint(name, name),
+        operations.model(name, serving_image(), MACHINE.role(), artifact.as_uri()),
+        operations.endpoint_config(name, name, MACHINE.instance_type("local")),
+        operations.endpoint(name, name),
     )
 
 

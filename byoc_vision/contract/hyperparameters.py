@@ -152,6 +152,12 @@ def as_text(settings: Settings) -> dict[str, str]:
     return {kebab(f.name): _shown(getattr(settings, f.name)) for f in fields(Settings)}
 
 
+def checked(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return `values` as a request has them; raise `SettingsError` for the first that training would refuse."""
+    settings = as_text(parse(values))
+    return {name: settings[name] for name in sorted(values)}
+
+
 def _value(setting: Field[Any], value: Any) -> Any:
     text = str(unquote(value)).strip()
     name, kind, limits = kebab(setting.name), TYPES[setting.name], setting.metadata

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from byoc_vision.contract import metrics
-from launch.local import client, containers, operations, process, training
-from launch.local.store import Lock, Record, Store
+from byoc_vision.local import client, containers, operations, process, training
+from byoc_vision.local.store import Lock, Record, Store
 
 NewJob = Callable[..., Record]
 
