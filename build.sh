@@ -24,7 +24,8 @@ train | serve | serve-cpu) targets=("$1") ;;
     ;;
 esac
 
-docker=$(docker/engine.sh)
+mkdir -p .byoc # what is done from within the checkout is remembered there
+docker=$(byoc_vision/local/engine.sh)
 base=$(docker/base.sh "$docker")
 options=(--file docker/Dockerfile --platform linux/amd64 --build-arg "BASE_IMAGE=$base")
 if "$docker" buildx version >/dev/null 2>&1; then

@@ -31,7 +31,8 @@ esac
 python=${PYTHON:-python3}
 if [[ -z ${PYTHON:-} && -x .venv/bin/python ]]; then python=.venv/bin/python; fi
 "$python" -c 'import boto3' 2>/dev/null || fail "$python has no boto3; run local_test/setup.sh, or set PYTHON, and try again."
-docker=$(docker/engine.sh)
+export BYOC_HOME=${BYOC_HOME:-$PWD/.byoc} # where the launchers look for the record, from within the checkout
+docker=$(byoc_vision/local/engine.sh)
 for image in "${images[@]}"; do
     "$docker" image inspect "$image:latest" >/dev/null 2>&1 || fail "there is no image $image:latest; run ./build.sh first."
 done
@@ -48,13 +49,13 @@ cleanup() {
 }
 trap cleanup EXIT
 
-registry=$("$python" -m launch.ecr registry)
-"$python" -m launch.ecr password | "$docker" login --username AWS --password-stdin "$registry" >"$DOCKER_CONFIG/log" 2>&1 ||
+registry=$("$python" -m byoc_vision images registry)
+"$python" -m byoc_vision images password | "$docker" login --username AWS --password-stdin "$registry" >"$DOCKER_CONFIG/log" 2>&1 ||
     fail "the registry $registry refused the login ($(tail -n 1 "$DOCKER_CONFIG/log"))."
 
 pushed=()
 for image in "${images[@]}"; do
-    repository=$("$python" -m launch.ecr repository "$image")
+    repository=$("$python" -m byoc_vision images repository "$image")
     revision=$("$docker" image inspect --format '{{index .Config.Labels "org.opencontainers.image.revision"}}' "$image:latest")
     tags=(latest)
     [[ -z $revision ]] || tags+=("$revision")
@@ -66,5 +67,5 @@ for image in "${images[@]}"; do
     uri=$("$docker" image inspect --format '{{join .RepoDigests "\n"}}' "$image:latest" | grep -F "$repository@" | tail -n 1)
     pushed+=("$image=$uri")
 done
-"$python" -m launch.ecr record "${pushed[@]}"
+"$python" -m byoc_vision images record "${pushed[@]}"
 printf '%s\n' "${pushed[@]#*=}"

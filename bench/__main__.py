@@ -12,7 +12,7 @@ from bench import faults, forms, hostile, machine, page, pictures, places, servi
 from bench.places import Here, Image
 from bench.results import BenchError, Result
 from bench.subject import ARCH, Subject
-from classifier.errors import UserError
+from byoc_vision.contract.errors import UserError
 
 _TRAINING: dict[str, Callable[[Subject], Result]] = {
     "head": training.head,

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Literal
 
-from classifier.errors import UserError
+from byoc_vision.contract.errors import UserError
 
 Kind = Literal["baseline", "ours", "limit"]
 

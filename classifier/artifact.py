@@ -23,8 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
+from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.job import MODEL
 from classifier.checks import Fields, check, is_text
-from classifier.errors import UserError
 from classifier.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 TENSORS = "model.safetensors"
-DESCRIPTION = "model.json"
+DESCRIPTION = MODEL
 PROBES = "probes.npz"
 GRAPHS = "cpu"
 

@@ -1,8 +1,6 @@
-"""The kinds of error whose text is meant for the user."""
+"""What can be wrong with a picture, and how any error is told on one line."""
 
-
-class UserError(Exception):
-    """Something the user can put right; the message is one sentence saying what was wrong and what to do."""
+from byoc_vision.contract.errors import UserError
 
 
 class PictureError(UserError):

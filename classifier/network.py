@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision import models
 
-from classifier.errors import UserError
+from byoc_vision.contract.errors import UserError
 from classifier.preprocessing import Preprocessing
 
 # These two carry extra outputs for training from scratch, and their published weights expect the input rescaled.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from classifier.errors import UserError
+from byoc_vision.contract.errors import UserError
 from debugger.events import DamagedError
 from debugger.profile import Profile
 from debugger.rules import DEFAULT, PROFILER_RULES, TENSOR_RULES

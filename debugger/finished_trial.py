@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from classifier.errors import UserError
+from byoc_vision.contract.errors import UserError
 from debugger import events
 from debugger.trial import Array, Mode, TensorCollection
 

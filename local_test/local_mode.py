@@ -26,9 +26,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from launch.local import containers, server
-from launch.local.local_mode import plain_client
-from launch.requests import Request
+from byoc_vision.local import containers, server
+from byoc_vision.local.local_mode import plain_client
+from byoc_vision.requests.operations import Request
 
 #: The network local mode makes for the containers of all its projects.
 NETWORK = "sagemaker-local"

@@ -18,9 +18,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from launch import requests
-from launch.local import containers
-from launch.local.machine import Machine
+from byoc_vision.contract.job import METRICS, PREDICTIONS
+from byoc_vision.local import containers
+from byoc_vision.local.machine import Machine
+from byoc_vision.requests import operations
 from local_test import draw
 from local_test.local_mode import LocalMode, LocalModeError
 
@@ -185,7 +186,7 @@ def train(local: LocalMode, name: str, data: Path, weights: Path | None, setting
         channels["weights"].mkdir()
         shutil.copy(weights, channels["weights"])
     results = local.work / "results"
-    request = requests.training_job(
+    request = operations.training_job(
         name=name,
         image=MACHINE.image("train"),
         role=MACHINE.role(),
@@ -207,10 +208,10 @@ def train(local: LocalMode, name: str, data: Path, weights: Path | None, setting
 
 def read_output(folder: Path, data: Path) -> tuple[float, list[Verdict]]:
     """Return the job's test accuracy and what it said of each test picture."""
-    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
     if "test_accuracy" not in metrics:
         raise TrialError(f"{data} has no test pictures to try the endpoint with; add test/ (the model is kept)")
-    with (folder / "predictions.csv").open(encoding="utf-8", newline="") as file:
+    with (folder / PREDICTIONS).open(encoding="utf-8", newline="") as file:
         tested = [Verdict(row["file"], row["label"], row["predicted"]) for row in csv.DictReader(file)]
     return metrics["test_accuracy"], tested
 
@@ -222,9 +223,9 @@ def deploy(local: LocalMode, name: str, archive: Path) -> float:
     folder.mkdir()
     artifact = Path(shutil.copy(archive, folder))
     return local.deploy(
-        requests.model(name, serving_image(), MACHINE.role(), artifact.as_uri()),
-        requests.endpoint_config(name, name, MACHINE.instance_type("local")),
-        requests.endpoint(name, name),
+        operations.model(name, serving_image(), MACHINE.role(), artifact.as_uri()),
+        operations.endpoint_config(name, name, MACHINE.instance_type("local")),
+        operations.endpoint(name, name),
     )
 
 

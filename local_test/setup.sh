@@ -21,7 +21,7 @@ need() { # a program, from the Debian package that has it
     fi
 }
 
-docker/engine.sh >/dev/null
+byoc_vision/local/engine.sh >/dev/null
 need curl curl
 need pgrep procps # local mode stops an endpoint with it
 

@@ -3,7 +3,7 @@
 import os
 import sys
 
-from classifier.errors import UserError
+from byoc_vision.contract.errors import UserError
 from serve import privileges
 from serve.settings import Settings
 from serve.supervisor import Supervisor

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from classifier.errors import UserError
+from byoc_vision.contract.errors import UserError
 
 #: Run a network: normalised float32 [N, 3, height, width] -> float32 logits [N, classes].
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]

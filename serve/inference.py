@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from classifier.errors import UserError
+from byoc_vision.contract.errors import UserError
 from serve import backend, decoding
 from serve.errors import RequestError
 

@@ -8,8 +8,8 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
+from byoc_vision.contract.errors import UserError
 from classifier import artifact
-from classifier.errors import UserError
 from serve.backend import Network
 from serve.forms import Run
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from classifier.errors import UserError
+from byoc_vision.contract.errors import UserError
 from serve.memory import CGROUP, MB, Memory, read, visible_memory
 
 #: SageMaker's own limit for a real-time request.

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from classifier.errors import UserError
+from byoc_vision.contract.errors import UserError
 from serve import config, control, model_server, multi_model, privileges
 from serve.config import MODEL_NAME
 from serve.control import Answer

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from byoc_vision.contract.errors import UserError
 from classifier import artifact
-from classifier.errors import UserError
 from serve.backend import Network
 from serve.forms import Forms, Run
 

@@ -21,7 +21,8 @@ from sagemaker_inference.environment import Environment
 from sagemaker_inference.errors import BaseInferenceToolkitError
 from sagemaker_inference.transformer import Transformer
 
-from classifier.errors import UserError, described
+from byoc_vision.contract.errors import UserError
+from classifier.errors import described
 from serve import answers, backend, decoding, inference
 from serve.answers import AnswerError, Body
 from serve.config import CONTENT_TYPE_HEADER, ERROR_HEADER, INTERNAL_ERROR

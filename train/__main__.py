@@ -12,8 +12,8 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
-from classifier.errors import UserError
-from train.config import Settings, kebab, parse
+from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.hyperparameters import Settings, kebab, parse
 from train.run import Run
 from train.stopping import Stopped
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
+from byoc_vision.contract.errors import UserError
 from classifier.artifact import write_whole
-from classifier.errors import UserError
 
 NAME = "checkpoint.pt"
 

@@ -14,8 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from byoc_vision.contract.errors import UserError
 from classifier import pictures
-from classifier.errors import UserError
 from train.progress import progress
 from train.stopping import StopSignal
 

@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from byoc_vision.contract.errors import UserError
 from classifier import pictures
-from classifier.errors import UserError
 from classifier.network import head_name, normalize
 from classifier.preprocessing import Preprocessing
 from train.batches import fits_shared_memory

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from classifier.errors import UserError
-from train import metrics
+from byoc_vision.contract import metrics
+from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.hyperparameters import Settings, learning_rate
 from train.batches import Batches
 from train.checkpoint import Checkpoint
-from train.config import Settings, learning_rate
 from train.progress import progress
 from train.record.callback import Callback
 from train.record.smdebug_files import Step

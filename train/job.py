@@ -16,7 +16,9 @@ from typing import Any
 
 import torch
 
-from train import checkpoint, config
+from byoc_vision.contract import hyperparameters
+from byoc_vision.contract import job as contract
+from train import checkpoint
 from train.data import DataError
 from train.distributed import join
 from train.run import Run
@@ -24,9 +26,6 @@ from train.stopping import Stopped, StopSignal
 
 #: Seconds that the first replica has to fail of its own when another has.
 _GRACE = 30
-
-#: Channels that hold no training pictures.
-_OTHER_CHANNELS = ("weights", "checkpoint", "features")
 
 
 def run(root: Path, stop: StopSignal) -> None:
@@ -100,7 +99,7 @@ def _report(root: Path) -> None:
     """Write the report on the job, in a process of its own: what goes wrong there is said and costs the job nothing."""
     job = read(root)
     # Of several hosts, only the first leaves these; no host does where training has not begun.
-    left = any((job.output / file).exists() for file in ("metrics.json", "profile/steps.csv"))
+    left = any((job.output / file).exists() for file in (contract.METRICS, contract.STEPS))
     if not (job.settings.report and left):
         return
     pictures = os.path.commonpath(job.channels.values())  # what `train.data` names pictures from
@@ -116,8 +115,8 @@ def read(root: Path) -> Run:
     channels = {name: inputs / "data" / name for name in _json(inputs / "config" / "inputdataconfig.json")}
     hook = inputs / "config" / "debughookconfig.json"
     return Run(
-        settings=config.from_sagemaker(_json(inputs / "config" / "hyperparameters.json")),
-        channels={name: folder for name, folder in channels.items() if name not in _OTHER_CHANNELS},
+        settings=hyperparameters.from_sagemaker(_json(inputs / "config" / "hyperparameters.json")),
+        channels={name: folder for name, folder in channels.items() if name not in contract.OTHERS},
         weights=_only_file(channels["weights"], {".pth", ".pt", ".safetensors"}) if "weights" in channels else None,
         model=Path(os.environ.get("SM_MODEL_DIR", root / "model")),
         output=Path(os.environ.get("SM_OUTPUT_DATA_DIR", root / "output" / "data")),

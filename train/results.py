@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from byoc_vision.contract import job
 from classifier.artifact import write_whole
 from train.data import Data
 from train.fit import Evaluation
@@ -16,14 +17,14 @@ def write_predictions(folder: Path, data: Data, tested: Evaluation) -> None:
     def write(path: Path) -> None:
         with path.open("w", newline="", encoding="utf-8") as file:
             rows = csv.writer(file)
-            rows.writerow(["file", "label", "predicted", "probability"])
+            rows.writerow(job.PREDICTION_COLUMNS)
             predicted, probability = tested.predicted.tolist(), tested.probability.tolist()
             for i, name in enumerate(data.test.names):
                 label = data.labels[data.test.targets[i]]
                 rows.writerow([name, label, data.labels[predicted[i]], f"{probability[i]:.6f}"])
 
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / "predictions.csv", write)
+    write_whole(folder / job.PREDICTIONS, write)
 
 
 def write_metrics(folder: Path, data: Data, figures: Mapping[str, object]) -> None:
@@ -31,4 +32,4 @@ def write_metrics(folder: Path, data: Data, figures: Mapping[str, object]) -> No
     content = {**figures, "pictures": {name: len(split) for name, split in data.splits.items()}}
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(content, indent=2, ensure_ascii=False)
-    write_whole(folder / "metrics.json", lambda path: path.write_text(text, encoding="utf-8"))
+    write_whole(folder / job.METRICS, lambda path: path.write_text(text, encoding="utf-8"))

@@ -13,13 +13,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from byoc_vision.contract import hyperparameters, metrics
+from byoc_vision.contract.hyperparameters import Settings, SettingsError
 from classifier import artifact, network
 from classifier.artifact import Classifier
 from classifier.preprocessing import Preprocessing
-from train import config, data, features, memory, metrics, results
+from train import data, features, memory, results
 from train.batches import Batches, FeatureBatches, Order, PictureBatches
 from train.checkpoint import NAME, Checkpoint
-from train.config import Settings, SettingsError
 from train.data import Data, Split
 from train.distributed import ALONE, Group
 from train.features import Backbone, Extraction, Store
@@ -93,7 +94,7 @@ class Run:
 
         net = self._network(len(found.labels))
         preprocessing = self._preprocessing(found.train)
-        store = self._computed_features(net, preprocessing, found) if config.on_features(settings) else None
+        store = self._computed_features(net, preprocessing, found) if hyperparameters.on_features(settings) else None
         if settings.extract_only:
             return
         trained = net.get_submodule(network.head_name(net)) if store else net
@@ -147,7 +148,7 @@ class Run:
     def _callback(self, trained: nn.Module, profile: Profile | None) -> Callback:
         if profile is None:
             return Callback()
-        loaders = None if config.on_features(self.settings) else self._workers
+        loaders = None if hyperparameters.on_features(self.settings) else self._workers
         profile.note(workers=loaders, precision=str(precision(self.settings)).removeprefix("torch."))
         if self.hook_configuration:
             from train.record.managed_hook import ManagedHook  # imports smdebug, which is only in the training image
@@ -228,7 +229,7 @@ class Run:
         content = hashlib.sha256(b"".join(name for split in found.splits.values() for name in split.digests))
         pictures = f"{len(found.train)} for training, digest {content.hexdigest()[:8]}"
         settings |= {"precision": str(precision(self.settings)), "device": self._device.type}
-        settings["lr"] = config.learning_rate(self.settings)
+        settings["lr"] = hyperparameters.learning_rate(self.settings)
         return settings | {"labels": list(found.labels), "pictures": pictures}
 
 

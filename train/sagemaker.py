@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sagemaker_training.errors import ClientError
 
-from classifier.errors import UserError
+from byoc_vision.contract.errors import UserError
 from train import progress
 from train.stopping import Stopped, StopSignal
 

@@ -72,6 +72,7 @@ def environment(aws: FakeAws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         "PATH": os.environ["PATH"],
         "HOME": str(tmp_path / "home"),
         "PYTHONPATH": str(tmp_path / "checkout"),
+        "BYOC_HOME": str(tmp_path / "checkout" / ".byoc"),
         "PYTHON": sys.executable,
         "AWS_ENDPOINT_URL": aws.url,
         "AWS_REGION": REGION,
@@ -90,22 +91,23 @@ def environment(aws: FakeAws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def checkout(tmp_path: Path) -> Path:
     """A copy of what the launchers are, so that the record of pushed images is the test's own."""
     folder = tmp_path / "checkout"
-    for name in ("launch", "train", "classifier", "debugger", "docker"):
+    for name in ("byoc_vision", "launch", "debugger", "docker"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "push.sh", folder)
     return folder
 
 
 @pytest.fixture
-def pushed(checkout: Path) -> None:
+def pushed(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The record that push.sh leaves."""
-    from launch import images
+    from byoc_vision.aws import images
 
     uris = {
         f"byoc-vision-{target}": f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/byoc-vision-{target}@sha256:{digit * 64}"
         for target, digit in (("train", "1"), ("serve", "2"), ("serve-cpu", "3"))
     }
-    images.record(ACCOUNT, REGION, uris, checkout / ".byoc" / "images.json")
+    monkeypatch.setenv("BYOC_HOME", str(checkout / ".byoc"))
+    images.record(ACCOUNT, REGION, uris)
 
 
 @pytest.fixture
@@ -161,7 +163,8 @@ def push(checkout: Path, environment: dict[str, str], engine: Engine, registry: 
 
     def script(*arguments: str, **variables: str) -> Done:
         its = environment | {"DOCKER_HOST": engine.host} | variables
-        its.pop("PYTHONPATH")
+        for name in ("PYTHONPATH", "BYOC_HOME"):
+            its.pop(name)
         command = ["bash", "push.sh", *arguments]
         done = subprocess.run(command, cwd=checkout, env=its, capture_output=True, text=True, timeout=300)
         return Done(done.returncode, done.stdout, done.stderr)

@@ -22,7 +22,7 @@ class Engine:
     def __init__(self, folder: Path) -> None:
         if os.getuid() != 0:
             pytest.skip("a Docker engine of the tests' own needs root")
-        self.client = subprocess.check_output([str(ROOT / "docker" / "engine.sh")], text=True).strip()
+        self.client = subprocess.check_output([str(ROOT / "byoc_vision" / "local" / "engine.sh")], text=True).strip()
         if not shutil.which("dockerd"):
             pytest.skip("a Docker engine of the tests' own needs dockerd")
         self._folder = folder

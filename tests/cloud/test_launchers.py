@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from launch import request_file, requests, validation
+from byoc_vision.requests import operations, request_file, validation
 from tests.cloud.conftest import ROOT, Run
 from tests.cloud.fake_aws import FakeAws
 
@@ -18,12 +18,12 @@ EXAMPLES = sorted((ROOT / "launch" / "examples").glob("*.yaml"))
 REQUEST_FILES = [file for file in EXAMPLES if not file.name.startswith("tune")]
 
 ROLE = "arn:aws:iam::123456789012:role/vision"
-TRAINING = requests.training_job(
+TRAINING = operations.training_job(
     "job", "image", ROLE, {"training": "s3://b/d/"}, {"lr": "0.1"}, "s3://b/o", "ml.m5.large"
 )
 REQUESTS = {
     "CreateTrainingJob": TRAINING,
-    "CreateHyperParameterTuningJob": requests.tuning_job(
+    "CreateHyperParameterTuningJob": operations.tuning_job(
         "job",
         {
             "strategy": "Random",
@@ -36,10 +36,10 @@ REQUESTS = {
         {"CategoricalParameterRanges": [{"Name": "lr", "Values": ["0.1", "0.2"]}]},
         TRAINING,
     ),
-    "CreateModel": requests.model("m", "image", ROLE, "s3://b/model.tar.gz"),
-    "CreateEndpointConfig": requests.endpoint_config("c", "m", "ml.m5.large"),
-    "CreateEndpoint": requests.endpoint("e", "c"),
-    "CreateTransformJob": requests.transform_job("t", "m", "s3://b/d/", "s3://b/o/", "ml.m5.large"),
+    "CreateModel": operations.model("m", "image", ROLE, "s3://b/model.tar.gz"),
+    "CreateEndpointConfig": operations.endpoint_config("c", "m", "ml.m5.large"),
+    "CreateEndpoint": operations.endpoint("e", "c"),
+    "CreateTransformJob": operations.transform_job("t", "m", "s3://b/d/", "s3://b/o/", "ml.m5.large"),
 }
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from classifier.errors import UserError
-from launch import pictures
+from byoc_vision import pictures
+from byoc_vision.contract.errors import UserError
 from tests.cloud.conftest import Run, archive
 from tests.cloud.fake_aws import FakeAws, Refusal
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from byoc_vision.contract import hyperparameters, metrics
 from tests.cloud.conftest import ROLE, Run
 from tests.cloud.fake_aws import ACCOUNT, REGION, FakeAws, Refusal
-from train import config, metrics
 
 BUCKET = f"sagemaker-{REGION}-{ACCOUNT}"
 
@@ -207,7 +207,7 @@ def test_hyperparameters_of_a_file_are_overruled_by_set(run: Run, data: Path, tm
     done = run("train", "--data", data, "--hyperparameters", "best.json", "--set", "lr=0.5", "--dry-run")
     values = json.loads(done.out)["CreateTrainingJob"]["HyperParameters"]
     assert values == {"lr": "0.5", "batch-size": "32", "pretrained": "true"}
-    assert config.parse(values).batch_size == 32
+    assert hyperparameters.parse(values).batch_size == 32
 
 
 def test_hyperparameters_of_a_tuning_job(run: Run, aws: FakeAws, data: Path) -> None:
@@ -238,12 +238,11 @@ def test_managed_debugger(run: Run, aws: FakeAws, data: Path) -> None:
     assert request["ProfilerConfig"]["ProfilingIntervalInMilliseconds"] == 500
 
 
-def test_the_rule_image_is_the_regions(run: Run, data: Path, checkout: Path) -> None:
-    from launch import images
+def test_the_rule_image_is_the_regions(run: Run, data: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from byoc_vision.aws import images
 
-    images.record(
-        ACCOUNT, "cn-north-1", {"byoc-vision-train": "x.amazonaws.com.cn/t@sha256:1"}, checkout / ".byoc/images.json"
-    )
+    monkeypatch.setenv("BYOC_HOME", str(checkout / ".byoc"))
+    images.record(ACCOUNT, "cn-north-1", {"byoc-vision-train": "x.amazonaws.com.cn/t@sha256:1"})
     done = run("train", "--data", data, "--debugger", "managed", "--dry-run", AWS_REGION="cn-north-1")
     rule = json.loads(done.out)["CreateTrainingJob"]["DebugRuleConfigurations"][0]
     assert rule["RuleEvaluatorImage"].startswith("618459771430.dkr.ecr.cn-north-1.amazonaws.com.cn/")

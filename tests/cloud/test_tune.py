@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from byoc_vision.contract import hyperparameters
 from tests.cloud.conftest import ROOT, Run
 from tests.cloud.fake_aws import FakeAws
-from train import config
 
 EXAMPLES = ROOT / "launch" / "examples"
 
@@ -97,7 +97,7 @@ def test_features_are_computed_once_for_all_trials(run: Run, data: Path) -> None
     extraction = requests["CreateTrainingJob"]
     trials = requests["CreateHyperParameterTuningJob"]["TrainingJobDefinition"]
     assert extraction["HyperParameters"] == trials["StaticHyperParameters"] | {"extract-only": "true"}
-    assert config.from_sagemaker(extraction["HyperParameters"]).extract_only
+    assert hyperparameters.from_sagemaker(extraction["HyperParameters"]).extract_only
     for field in ("RoleArn", "AlgorithmSpecification", "ResourceConfig", "OutputDataConfig"):
         assert extraction[field] == trials[field]
     pictures, features = trials["InputDataConfig"]
@@ -175,7 +175,7 @@ def test_trials_are_shown_and_the_best_is_saved_for_training(
     trained = run("train", "--data", data, "--hyperparameters", "best.json")
     assert trained.code == 0, trained.err
     assert aws.sent("CreateTrainingJob")[1]["HyperParameters"] == saved
-    assert config.from_sagemaker(saved).lr == 0.016
+    assert hyperparameters.from_sagemaker(saved).lr == 0.016
 
 
 def test_watch_follows_a_tuning_job(run: Run, aws: FakeAws, tmp_path: Path) -> None:

@@ -20,11 +20,11 @@ import pytest
 from botocore.exceptions import ClientError
 from botocore.validate import ParamValidator
 
-from classifier.errors import UserError
-from launch import requests
-from launch.local import containers
-from launch.local.files import path
-from launch.local.machine import Machine
+from byoc_vision.contract.errors import UserError
+from byoc_vision.local import containers
+from byoc_vision.local.files import path
+from byoc_vision.local.machine import Machine
+from byoc_vision.requests import operations
 from local_test.draw import CLASSES, draw_picture
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
@@ -89,7 +89,7 @@ class Local:
     def training_job(self, name: str, settings: dict[str, str] = SETTINGS, **more: Any) -> dict[str, Any]:
         engine = self.engine
         channels, output = {"training": self.data}, engine.output()
-        return requests.training_job(
+        return operations.training_job(
             name, engine.image("train"), engine.role(), channels, settings, output, "local", **more
         )
 
@@ -129,8 +129,8 @@ class Local:
 
     def create_config(self, name: str, artifact: str) -> None:
         engine = self.engine
-        self.sagemaker.create_model(**requests.model(name, engine.image("serve"), engine.role(), artifact))
-        self.sagemaker.create_endpoint_config(**requests.endpoint_config(name, name, "local"))
+        self.sagemaker.create_model(**operations.model(name, engine.image("serve"), engine.role(), artifact))
+        self.sagemaker.create_endpoint_config(**operations.endpoint_config(name, name, "local"))
 
     def ask(self, endpoint: str, picture: bytes) -> dict[str, Any]:
         answer = self.engine.runtime.invoke_endpoint(EndpointName=endpoint, ContentType="image/jpeg", Body=picture)
@@ -139,7 +139,7 @@ class Local:
 
     def kill(self, kind: str, name: str) -> None:
         """Kill the process that sees a job through, as no process can prevent."""
-        command = f"launch.local.process {self.engine.root} {kind} {name}"
+        command = f"byoc_vision.local.process {self.engine.root} {kind} {name}"
         for pid in subprocess.check_output(["pgrep", "--full", command], text=True).split():
             os.kill(int(pid), signal.SIGKILL)
 
@@ -221,7 +221,7 @@ def test_a_training_job_is_described_as_the_service_does(local: Local, trained: 
 
 def test_another_process_finds_the_job(local: Local, trained: dict[str, Any]) -> None:
     code = (
-        "from launch.local import open_engine; client = open_engine().sagemaker\n"
+        "from byoc_vision.local import open_engine; client = open_engine().sagemaker\n"
         "print(*[job['TrainingJobName'] for job in client.list_training_jobs()['TrainingJobSummaries']])\n"
         "print(client.describe_training_job(TrainingJobName='trained')['TrainingJobStatus'])"
     )
@@ -325,7 +325,7 @@ def test_two_containers_train_one_model(local: Local) -> None:
 def test_a_tuning_job_survives_its_processes(local: Local) -> None:
     name = "tuning"
     trial = local.training_job("", {name: value for name, value in SETTINGS.items() if name != "batch-size"})
-    local.sagemaker.create_hyper_parameter_tuning_job(**requests.tuning_job(name, SPACE, RANGES, trial))
+    local.sagemaker.create_hyper_parameter_tuning_job(**operations.tuning_job(name, SPACE, RANGES, trial))
     while (job := local.describe("HyperParameterTuningJob", name))["TrainingJobStatusCounters"]["InProgress"] < 2:
         assert job["HyperParameterTuningJobStatus"] == "InProgress", job
         time.sleep(0.2)
@@ -392,7 +392,7 @@ def test_trials_of_a_head_share_the_features_that_one_job_computes(
 
 def test_a_tuning_job_is_stopped_with_its_trials(local: Local) -> None:
     trial = local.training_job("", {name: value for name, value in FOREVER.items() if name != "batch-size"})
-    local.sagemaker.create_hyper_parameter_tuning_job(**requests.tuning_job("unwanted", SPACE, RANGES, trial))
+    local.sagemaker.create_hyper_parameter_tuning_job(**operations.tuning_job("unwanted", SPACE, RANGES, trial))
     list_trials = local.sagemaker.list_training_jobs_for_hyper_parameter_tuning_job
     while not list_trials(HyperParameterTuningJobName="unwanted", SortBy="FinalObjectiveMetricValue")[
         "TrainingJobSummaries"
@@ -407,10 +407,10 @@ def test_a_tuning_job_is_stopped_with_its_trials(local: Local) -> None:
 def test_an_endpoint_from_its_creation_to_its_end(local: Local, artifact: str, picture: bytes, tmp_path: Path) -> None:
     for name in ("first", "second"):
         local.create_config(name, artifact)
-    local.sagemaker.create_endpoint(**requests.endpoint("dogs", "first"))
-    local.sagemaker.create_endpoint(**requests.endpoint("cats", "first"))
+    local.sagemaker.create_endpoint(**operations.endpoint("dogs", "first"))
+    local.sagemaker.create_endpoint(**operations.endpoint("cats", "first"))
     with pytest.raises(ClientError, match="already existing"):
-        local.sagemaker.create_endpoint(**requests.endpoint("dogs", "second"))
+        local.sagemaker.create_endpoint(**operations.endpoint("dogs", "second"))
     for name in ("dogs", "cats"):
         assert local.deployed(name)["EndpointStatus"] == "InService"
     before = local.ask("dogs", picture)
@@ -425,7 +425,7 @@ def test_an_endpoint_from_its_creation_to_its_end(local: Local, artifact: str, p
     assert refused.value.response["OriginalStatusCode"] == 400
     assert "error" in json.loads(refused.value.response["OriginalMessage"])
 
-    local.sagemaker.update_endpoint(**requests.endpoint("dogs", "second"))
+    local.sagemaker.update_endpoint(**operations.endpoint("dogs", "second"))
     asked = 0
     while local.sagemaker.describe_endpoint(EndpointName="dogs")["EndpointStatus"] == "Updating":
         assert local.ask("dogs", picture) == before  # without a gap
@@ -458,15 +458,15 @@ def test_an_endpoint_without_a_usable_model(local: Local, artifact: str, picture
     local.create_config("broken", (tmp_path / "broken.tar.gz").as_uri())
     local.create_config("traversing", (tmp_path / "traversing.tar.gz").as_uri())
 
-    local.sagemaker.create_endpoint(**requests.endpoint("birds", "traversing"))
+    local.sagemaker.create_endpoint(**operations.endpoint("birds", "traversing"))
     failed = local.deployed("birds")
     assert failed["EndpointStatus"] == "Failed"
     assert "cannot be unpacked" in failed["FailureReason"]
     local.sagemaker.delete_endpoint(EndpointName="birds")
 
-    local.sagemaker.create_endpoint(**requests.endpoint("birds", "good"))
+    local.sagemaker.create_endpoint(**operations.endpoint("birds", "good"))
     assert local.deployed("birds")["EndpointStatus"] == "InService"
-    local.sagemaker.update_endpoint(**requests.endpoint("birds", "broken"))
+    local.sagemaker.update_endpoint(**operations.endpoint("birds", "broken"))
     kept = local.deployed("birds")
     assert (kept["EndpointStatus"], kept["EndpointConfigName"]) == ("InService", "good")
     assert "ended before it could serve" in kept["FailureReason"]
@@ -476,9 +476,9 @@ def test_an_endpoint_without_a_usable_model(local: Local, artifact: str, picture
 
 def test_a_transform_job_answers_for_every_picture(local: Local, artifact: str, pictures: Path, tmp_path: Path) -> None:
     engine = local.engine
-    local.sagemaker.create_model(**requests.model("batch", engine.image("serve"), engine.role(), artifact))
+    local.sagemaker.create_model(**operations.model("batch", engine.image("serve"), engine.role(), artifact))
     source, target = engine.place(str(pictures / "test"), "", send=True), f"{(tmp_path / 'answers').as_uri()}/"
-    local.sagemaker.create_transform_job(**requests.transform_job("batch", "batch", source, target, "local"))
+    local.sagemaker.create_transform_job(**operations.transform_job("batch", "batch", source, target, "local"))
     local.sagemaker.delete_model(ModelName="batch")
     job = local.ended("TransformJob", "batch")
     assert job["TransformJobStatus"] == "Completed", job
@@ -495,9 +495,9 @@ def test_a_transform_job_with_one_bad_picture(local: Local, artifact: str, pictu
     (tmp_path / "data" / "good.jpg").write_bytes(picture)
     (tmp_path / "data" / "bad.jpg").write_text("no picture")
     (tmp_path / "data" / ".DS_Store").write_text("litter, which is not sent")
-    local.sagemaker.create_model(**requests.model("mixed", engine.image("serve"), engine.role(), artifact))
+    local.sagemaker.create_model(**operations.model("mixed", engine.image("serve"), engine.role(), artifact))
     source, target = engine.place(str(tmp_path / "data"), "", send=True), f"{(tmp_path / 'answers').as_uri()}/"
-    local.sagemaker.create_transform_job(**requests.transform_job("mixed", "mixed", source, target, "local"))
+    local.sagemaker.create_transform_job(**operations.transform_job("mixed", "mixed", source, target, "local"))
     job = local.ended("TransformJob", "mixed")
     assert job["TransformJobStatus"] == "Failed"
     assert "bad.jpg" in job["FailureReason"] and "DS_Store" not in job["FailureReason"]

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from classifier.errors import UserError
+from byoc_vision.contract.errors import UserError
 
 WORKER = "worker_0"
 

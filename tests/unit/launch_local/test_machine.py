@@ -4,9 +4,9 @@ import tarfile
 from pathlib import Path
 from types import SimpleNamespace
 
-from launch.deploy import artifact
-from launch.local.files import path
-from launch.local.machine import Machine
+from byoc_vision.local.files import path
+from byoc_vision.local.machine import Machine
+from byoc_vision.trained_model import artifact
 
 
 def test_a_jobs_model_gets_another_handler_and_stays_itself(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from optuna.distributions import CategoricalDistribution
 
-from launch.local import containers, process, ranges, run_tuning, training, tuning
-from launch.local.store import Lock, Record, Store, now
+from byoc_vision.local import containers, process, ranges, run_tuning, training, tuning
+from byoc_vision.local.store import Lock, Record, Store, now
 
 METRIC = "validation_accuracy"
 CHOICES = CategoricalDistribution(["8", "16", "32"])

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from launch.local.files import path
-from launch.local.store import ServiceError, Store, page, refuse
+from byoc_vision.local.files import path
+from byoc_vision.local.store import ServiceError, Store, page, refuse
 
 
 @pytest.fixture

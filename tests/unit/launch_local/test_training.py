@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from launch.local import client, containers, operations, process, training
-from launch.local.store import Lock, Record, Store
-from train import metrics
+from byoc_vision.contract import metrics
+from byoc_vision.local import client, containers, operations, process, training
+from byoc_vision.local.store import Lock, Record, Store
 
 NewJob = Callable[..., Record]
 

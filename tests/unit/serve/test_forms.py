@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from classifier.errors import UserError
+from byoc_vision.contract.errors import UserError
 from serve import forms
 from serve.forms import Run
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
+from byoc_vision.contract.errors import UserError
 from classifier import artifact, network
-from classifier.errors import UserError
 from classifier.preprocessing import Preprocessing
 from serve import inference
 from serve.decoding import RequestError

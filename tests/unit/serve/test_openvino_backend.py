@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from byoc_vision.contract.errors import UserError
 from classifier import artifact
 from classifier.artifact import ArtifactError, Probes
-from classifier.errors import UserError
 from classifier.preprocessing import Preprocessing
 
 ov = pytest.importorskip("openvino", reason="only the lean image has OpenVINO")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from classifier.errors import UserError
+from byoc_vision.contract.errors import UserError
 from serve import settings
 from serve.memory import LARGE_BODY, MB, MEDIUM_BODY
 from serve.settings import Settings, visible_cores, visible_threads

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from byoc_vision.contract.errors import UserError
 from classifier import artifact
-from classifier.errors import UserError
 from classifier.preprocessing import Preprocessing
 from serve import backend
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from mms.context import Context, RequestProcessor
 
-from classifier.errors import UserError
+from byoc_vision.contract.errors import UserError
 from serve import answers
 from serve.config import CONTENT_TYPE_HEADER, ERROR_HEADER, INTERNAL_ERROR
 from serve.worker import Worker

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from train.config import Settings
+from byoc_vision.contract.hyperparameters import Settings
 from train.run import Report, Run
 from train.stopping import StopSignal
 

@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 from torch import nn
 
+from byoc_vision.contract.hyperparameters import Settings
 from classifier import network
 from debugger.__main__ import main
 from train.batches import FeatureBatches
-from train.config import Settings
 from train.fit import DivergedError
 from train.record.step_times import StepClock
 from train.run import Run

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from train import config
-from train.config import Settings, SettingsError, parse
+from byoc_vision.contract import hyperparameters
+from byoc_vision.contract.hyperparameters import Settings, SettingsError, parse
 
 
 def test_defaults_and_kebab_case():
@@ -23,7 +23,7 @@ def test_sagemakers_quoting_is_undone(quoted):
 
 def test_names_that_sagemaker_adds_are_left_out():
     raw = {"epochs": "3", "sagemaker_program": '"x"', "sagemaker_region": "eu", "_tuning_objective_metric": "loss"}
-    assert config.from_sagemaker(raw) == Settings(epochs=3)
+    assert hyperparameters.from_sagemaker(raw) == Settings(epochs=3)
 
 
 @pytest.mark.parametrize(
@@ -63,20 +63,20 @@ def test_preset_means_unset():
     ],
 )
 def test_the_learning_rate_suits_what_is_trained(settings, rate):
-    assert config.learning_rate(settings) == rate
+    assert hyperparameters.learning_rate(settings) == rate
 
 
 def test_settings_survive_a_request():
     settings = Settings(lr=3e-5, pretrained=False, train_layers="all", image_size=64)
-    assert parse(config.as_text(settings)) == settings
-    assert all(isinstance(value, str) for value in config.as_text(settings).values())
+    assert parse(hyperparameters.as_text(settings)) == settings
+    assert all(isinstance(value, str) for value in hyperparameters.as_text(settings).values())
 
 
 def test_every_default_is_allowed_and_in_the_table():
-    assert parse(config.as_text(Settings())) == Settings()
+    assert parse(hyperparameters.as_text(Settings())) == Settings()
     for field in dataclasses.fields(Settings):
-        assert f"| `{config.kebab(field.name)}` |" in config.table()
+        assert f"| `{hyperparameters.kebab(field.name)}` |" in hyperparameters.table()
 
 
 def test_the_documentation_shows_the_table():
-    assert config.table() in (Path(__file__).parents[3] / "docs" / "training.md").read_text(encoding="utf-8")
+    assert hyperparameters.table() in (Path(__file__).parents[3] / "docs" / "training.md").read_text(encoding="utf-8")

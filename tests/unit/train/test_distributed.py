@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from byoc_vision.contract.hyperparameters import SettingsError
 from classifier import artifact, network
 from train import distributed
-from train.config import SettingsError
 from train.data import DataError
 from train.distributed import ALONE, Group, join
 from train.features import Store

@@ -13,8 +13,9 @@ import pytest
 import torch
 from PIL import Image
 
+from byoc_vision.contract import hyperparameters
 from classifier import artifact, network
-from train import config, features
+from train import features
 from train.features import Backbone, Extraction, FeaturesError, Store
 from train.stopping import Stopped, StopSignal
 
@@ -242,8 +243,8 @@ def test_extract_only_leaves_features_and_nothing_else(make_run, weights, tmp_pa
 
 @pytest.mark.parametrize("other", [{"train-layers": "all"}, {"augment": "basic"}, {"arch": "squeezenet1_0"}])
 def test_extract_only_where_there_is_nothing_to_extract(other):
-    with pytest.raises(config.SettingsError, match="extract-only is for features"):
-        config.parse({"extract-only": True, **other})
+    with pytest.raises(hyperparameters.SettingsError, match="extract-only is for features"):
+        hyperparameters.parse({"extract-only": True, **other})
 
 
 def test_a_picture_that_changes_meanwhile_is_told(make_run, weights, tmp_path):

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from train import metrics
+from byoc_vision.contract import metrics
 
 EPOCH = metrics.line(
     {"epoch": 3, "train_loss": 0.512345, "validation_loss": 1e-7, "validation_accuracy": 0.8125, "seconds": 1.5}

@@ -11,10 +11,10 @@ from smdebug.core.modes import ModeKeys
 from smdebug.trials import create_trial
 from torch import nn
 
+from byoc_vision.contract.hyperparameters import SettingsError, parse
 from classifier import artifact
 from debugger.finished_trial import FinishedTrial
 from debugger.trial import Mode
-from train.config import SettingsError, parse
 from train.record import smdebug_files, tensor_hook
 from train.record.smdebug_files import Record, RecordingError, Step
 from train.record.tensor_hook import Hook

@@ -9,10 +9,11 @@ import pytest
 import safetensors.torch
 import torch
 
+from byoc_vision.contract import metrics
+from byoc_vision.contract.hyperparameters import Settings, SettingsError
 from classifier import artifact, network
 from classifier.artifact import ArtifactError
-from train import fit, metrics
-from train.config import Settings, SettingsError
+from train import fit
 from train.fit import DivergedError
 
 
@@ -75,7 +76,7 @@ def test_frozen_means_frozen(make_run, weights, tmp_path, augment):
 
 def test_features_computed_once_give_the_same_model_as_running_the_backbone(make_run, weights, tmp_path, monkeypatch):
     head_run(make_run, weights, out="cached")()
-    monkeypatch.setattr("train.config.on_features", lambda settings: False)
+    monkeypatch.setattr("byoc_vision.contract.hyperparameters.on_features", lambda settings: False)
     head_run(make_run, weights, out="direct")()
     cached, direct = (artifact.load(tmp_path / out / "model") for out in ("cached", "direct"))
     for name, tensor in direct.network.state_dict().items():

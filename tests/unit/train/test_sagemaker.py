@@ -12,10 +12,10 @@ import pytest
 import torch
 from sagemaker_training.errors import ClientError
 
+from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.hyperparameters import Settings
 from classifier import network
-from classifier.errors import UserError
 from train import job, sagemaker
-from train.config import Settings
 
 
 @pytest.fixture

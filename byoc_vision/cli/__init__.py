@@ -1,0 +1,36 @@
+"""The command `byoc`: one file a command, which parses, calls the library once, and prints."""
+
+import sys
+from importlib import import_module
+
+#: Command -> what it is for. Only the module of the one that is asked for is imported.
+COMMANDS = {
+    "train": "train a model",
+    "tune": "search for the best hyperparameters",
+    "deploy": "serve a model, or remove what serves it",
+    "predict": "ask an endpoint what is in pictures",
+    "transform": "predict many pictures without an endpoint",
+    "watch": "follow a job to its end, or stop it",
+    "report": "make a training job's report",
+    "images": "show which images were pushed to the registry",
+}
+
+
+def main() -> None:
+    """Run the command that the command line names."""
+    name, arguments = (sys.argv[1:2] or ["--help"])[0], sys.argv[2:]
+    if name in COMMANDS:
+        from byoc_vision.cli.launcher import guarded
+
+        module = import_module(f"byoc_vision.cli.{name}")
+        guarded(f"byoc {name}", lambda: module.main(arguments))
+    if name in ("-h", "--help"):
+        print("usage: byoc COMMAND …        (byoc COMMAND --help says more)\n")
+        print(*(f"  {command:<11}{purpose}" for command, purpose in COMMANDS.items()), sep="\n")
+    elif name == "--version":
+        from byoc_vision import __version__
+
+        print(f"byoc {__version__}")
+    else:
+        print(f"byoc: there is no command {name!r}; give one of {', '.join(COMMANDS)}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,81 @@
+"""Serve a model: build CreateModel, CreateEndpointConfig and CreateEndpoint, send them, and wait until it answers.
+
+    byoc deploy --model JOB
+    byoc deploy --model s3://bucket/model.tar.gz --endpoint dogs --instance-type ml.g4dn.xlarge
+    byoc deploy --model JOB --source DIR       # with another handler script
+    byoc deploy --model JOB --image serve      # on a CPU with torch, which the default does without
+    byoc deploy --delete --endpoint dogs
+
+An endpoint that runs already is given the new model (UpdateEndpoint): the old one answers until the new one does.
+"""
+
+import argparse
+import sys
+
+from byoc_vision.cli.launcher import command, parser, positive, show, tell, waiting
+from byoc_vision.engine import SERVING
+
+
+def options() -> argparse.ArgumentParser:
+    """Return the command's options."""
+    new = parser("deploy", __doc__)
+    new.add_argument("--model", metavar="JOB|URI|FILE", help="a training job, or a model.tar.gz: S3 URI or file")
+    new.add_argument("--endpoint", default="byoc-vision", metavar="NAME", help="default: %(default)s")
+    new.add_argument("--instance-type", metavar="TYPE", help="default: ml.m5.large")
+    new.add_argument("--instance-count", type=positive, default=1, metavar="N", help="default: 1")
+    new.add_argument(
+        "--serverless",
+        nargs="?",
+        type=positive,
+        const=4096,
+        metavar="MB",
+        help="no instances; memory in MB (default: 4096)",
+    )
+    new.add_argument("--image", choices=SERVING, help="default: serve for GPUs, the lean serve-cpu for all else")
+    new.add_argument("--source", metavar="DIR", help="folder with another handler script, inference.py")
+    new.add_argument("--delete", action="store_true", help="remove the endpoint with its configuration and model")
+    return new
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Do what the options say; return the exit code."""
+    options_parser = options()
+    given = options_parser.parse_args(arguments)
+    if given.delete == bool(given.model):
+        options_parser.error("give either --model or --delete")
+    if given.serverless and given.instance_type:
+        options_parser.error("give either --serverless or --instance-type")
+
+    from byoc_vision.session import Session
+
+    tell()
+    session = Session(given.local, request_files=given.request)
+    if given.delete:
+        endpoint = session.endpoint(given.endpoint)
+        endpoint.delete(given.dry_run)
+        if given.dry_run:
+            return show(endpoint.request)
+        print(f"removed the endpoint {endpoint.name}")
+        return 0
+    endpoint = session.deploy(
+        given.model,
+        given.endpoint,
+        instance_type=given.instance_type,
+        instance_count=given.instance_count,
+        serverless=given.serverless,
+        image=given.image,
+        source=given.source,
+        dry_run=given.dry_run,
+    )
+    if given.dry_run:
+        return show(endpoint.request)
+    if given.no_wait:
+        if endpoint.replaced:
+            print("the old model and its configuration stay, since they are in use until that is done", file=sys.stderr)
+    else:
+        remove = command(f"deploy --delete --endpoint {endpoint.name} {session.engine.option}")
+        with waiting(f"The endpoint goes on being made. To remove it with all it serves: {remove}"):
+            endpoint.wait()
+        print(f"the endpoint {endpoint.name} is in service")
+    print(endpoint.curl())
+    return 0

@@ -1,0 +1,45 @@
+"""Show which images were pushed to the registry; push.sh does the rest of the talk with it here.
+
+byoc images                        print the images that were pushed, which requests will name
+byoc images registry               print the registry to log in to
+byoc images password               print its password, which is valid for 12 hours
+byoc images repository NAME        create the repository where it is missing, and print its URI
+byoc images record NAME=URI...     remember pushed images
+"""
+
+import argparse
+
+from byoc_vision.cli.launcher import command, tell
+
+_ACTIONS = ("list", "registry", "password", "repository", "record")
+
+
+def options() -> argparse.ArgumentParser:
+    """Return the command's options."""
+    new = argparse.ArgumentParser(
+        prog=command("images"), description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    new.add_argument("action", nargs="?", choices=_ACTIONS, default="list", help="default: %(default)s")
+    new.add_argument("names", nargs="*", metavar="NAME", help="a repository's name, or NAME=URI")
+    return new
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Do what the options say; return the exit code."""
+    given = options().parse_args(arguments)
+
+    from byoc_vision.aws import ecr, images
+    from byoc_vision.aws.cloud import Cloud
+
+    tell()
+    cloud = Cloud()
+    if given.action == "list":
+        for place, uris in images.all_of().items():
+            print(*(f"{place}  {uri}" for uri in uris.values()), sep="\n")
+    elif given.action == "record":
+        images.record(cloud.account, cloud.region, dict(name.split("=", 1) for name in given.names))
+    elif given.action == "repository":
+        print(ecr.repository(cloud.client("ecr"), *given.names))
+    else:
+        print({"registry": ecr.registry, "password": ecr.password}[given.action](cloud.client("ecr")))
+    return 0

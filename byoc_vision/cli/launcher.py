@@ -1,0 +1,134 @@
+"""What all commands share: common options, and how one ends (exit code 1 failed, 2 wrong usage, 130 interrupted)."""
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from byoc_vision.jobs import Job
+
+#: How the user calls a command: "byoc …", or as a launcher, "python -m launch.…".
+_spelling = "byoc "
+
+
+def command(text: str) -> str:
+    """Return a command line of ours, spelled as the user spelled this one."""
+    return f"{_spelling}{text}".rstrip()
+
+
+def parser(name: str, doc: str | None, sends: bool = True) -> argparse.ArgumentParser:
+    """Return a parser with the options that all commands share; `doc` is the command's docstring."""
+    new = argparse.ArgumentParser(
+        prog=command(name),
+        description=(doc or "").replace("byoc ", _spelling),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    new.add_argument("--local", action="store_true", help="on this machine instead of AWS")
+    if sends:
+        new.add_argument(
+            "--request", action="append", default=[], metavar="FILE", help="YAML with any other field of the API"
+        )
+        new.add_argument("--no-wait", action="store_true", help="return once the request was accepted")
+        new.add_argument("--dry-run", action="store_true", help="print the requests as JSON and send nothing")
+    return new
+
+
+def positive(text: str) -> int:
+    """Return the whole number from 1 up that an option was given."""
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 up")
+    return int(text)
+
+
+def channels(data: list[str]) -> dict[str, str]:
+    """Return channel -> source for what `--data [CHANNEL=]SOURCE` names."""
+    import re
+
+    from byoc_vision.contract.errors import UserError
+
+    sources: dict[str, str] = {}
+    for text in data:
+        named = re.fullmatch(r"(\w+)=(.+)", text)
+        channel, source = named.groups() if named else ("training", text)
+        if channel in sources:
+            raise UserError(f"the channel {channel} is given twice")
+        sources[channel] = source
+    return sources
+
+
+def show(requests: Mapping[str, Any]) -> int:
+    """Print requests as JSON; return the exit code."""
+    json.dump(requests, sys.stdout, indent=2)
+    print()
+    return 0
+
+
+def line(text: str) -> None:
+    """Print a line of a job's log at once."""
+    print(text, flush=True)
+
+
+def still_running(job: "Job", local: bool) -> str:
+    """Return how to watch and to stop a job that is not waited for."""
+    watch = command(f"watch {job.name}{' --local' if local else ''}")
+    return f"The {job.kind.name} goes on. To watch it: {watch}   To stop it: {watch} --stop"
+
+
+@contextlib.contextmanager
+def waiting(hint: str) -> Iterator[None]:
+    """Say what is known of a job that fails; say the hint where the wait is interrupted, which leaves the job alone."""
+    from byoc_vision.endpoint import FailedError
+
+    try:
+        yield
+    except FailedError as error:
+        if error.log:
+            print("\nThe last lines of its log:", *error.log, sep="\n  ", file=sys.stderr)
+        raise
+    except BaseException:  # Ctrl-C, or a network that is gone
+        print(f"\n{hint}", file=sys.stderr)
+        raise
+
+
+def tell() -> None:
+    """Print on stderr what the library does."""
+    import logging
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            passing, terminal = getattr(record, "passing", False), sys.stderr.isatty()
+            if terminal or not passing:
+                start, end = "\r\033[K" if terminal else "", "" if passing else "\n"
+                print(f"{start}{record.getMessage()}", end=end, file=sys.stderr, flush=True)
+
+    logger = logging.getLogger("byoc_vision")
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    logger.handlers = [Handler()]
+
+
+def guarded(name: str, main: Callable[[], int | None]) -> NoReturn:
+    """Run the `main` of a command and exit with its code; errors become one line on stderr, bugs keep their trace."""
+    global _spelling
+    _spelling = "python -m launch." if name.startswith("launch.") else "byoc "
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print(f"\n{name}: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        from byoc_vision.refusals import sentence
+
+        said = sentence(error)
+        if said is None:
+            raise
+        if isinstance(error, BrokenPipeError):  # else the interpreter complains again when it closes stdout
+            with contextlib.suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        print(f"{name}: {said}", file=sys.stderr)
+        sys.exit(1)

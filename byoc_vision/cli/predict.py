@@ -1,0 +1,47 @@
+"""Ask an endpoint what is in pictures.
+
+byoc predict dog.jpg pictures/ https://example.org/dog.jpg
+byoc predict --json pictures/ | jq .
+"""
+
+import argparse
+import json
+import sys
+
+from byoc_vision.cli.launcher import parser, show, tell
+
+
+def options() -> argparse.ArgumentParser:
+    """Return the command's options."""
+    new = parser("predict", __doc__, sends=False)
+    new.add_argument("pictures", nargs="+", metavar="PICTURE", help="file, folder or URL")
+    new.add_argument("--endpoint", default="byoc-vision", metavar="NAME", help="default: %(default)s")
+    new.add_argument("--json", action="store_true", help="one JSON object a picture, a line each, instead of a table")
+    new.add_argument("--dry-run", action="store_true", help="print the requests without their bodies; send nothing")
+    return new
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Do what the options say; return the exit code: 1 when a picture had no answer."""
+    given = options().parse_args(arguments)
+
+    from byoc_vision import pictures
+    from byoc_vision.prediction import request
+    from byoc_vision.session import Session
+
+    tell()
+    endpoint = Session(given.local).endpoint(given.endpoint)
+    if given.dry_run:
+        shown = [request(endpoint.name, pictures.read(name)) for name in pictures.names(given.pictures)]
+        return show({"InvokeEndpoint": [each | {"Body": f"{len(each['Body'])} bytes"} for each in shown]})
+    failed = False
+    for said in endpoint.predictions(given.pictures):
+        failed |= bool(said.error)
+        if given.json:
+            answer = {"error": said.error} if said.error else said.answer
+            print(json.dumps({"picture": said.picture} | answer, ensure_ascii=False), flush=True)
+        elif said.error:
+            print(f"{said.picture}: {said.error}", file=sys.stderr)
+        else:
+            print(said, flush=True)
+    return int(failed)

@@ -1,0 +1,63 @@
+"""Train a model: build CreateTrainingJob, send it, and follow the job to its end.
+
+byoc train --data DIR_OR_S3_URI
+byoc train --data DIR --data weights=resnet50.pth --set lr=0.01 --set epochs=10 --spot
+byoc train --data s3://bucket/dogs/ --hyperparameters best.json
+"""
+
+import argparse
+
+from byoc_vision.cli.launcher import channels, command, line, parser, positive, show, still_running, tell, waiting
+
+
+def options() -> argparse.ArgumentParser:
+    """Return the command's options."""
+    new = parser("train", __doc__)
+    new.add_argument(
+        "--data",
+        action="append",
+        required=True,
+        metavar="[CHANNEL=]SOURCE",
+        help="S3 URI, folder or file; repeated for further channels, as in weights=FILE (default: training)",
+    )
+    new.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a hyperparameter; repeatable")
+    new.add_argument("--hyperparameters", metavar="FILE|JOB", help="YAML or JSON file, or a tuning job for its best")
+    new.add_argument("--instance-type", default="ml.g4dn.xlarge", metavar="TYPE", help="default: %(default)s")
+    new.add_argument("--instance-count", type=positive, default=1, metavar="N", help="default: 1")
+    new.add_argument("--spot", action="store_true", help="spare capacity; goes on where it was interrupted")
+    new.add_argument("--debugger", choices=["managed"], help="add SageMaker's own Debugger and Profiler")
+    new.add_argument("--output", metavar="URI", help="where results go (default: the account's SageMaker bucket)")
+    return new
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Do what the options say; return the exit code."""
+    given = options().parse_args(arguments)
+
+    from byoc_vision.hyperparameter_sources import collect
+    from byoc_vision.session import Session
+
+    tell()
+    session = Session(given.local, request_files=given.request)
+    job = session.train(
+        channels(given.data),
+        hyperparameters=collect(session.engine, given.hyperparameters, given.set),
+        instance_type=given.instance_type,
+        instance_count=given.instance_count,
+        spot=given.spot,
+        managed=given.debugger == "managed",
+        output=given.output,
+        dry_run=given.dry_run,
+    )
+    if given.dry_run:
+        return show(job.request)
+    if given.no_wait:
+        print(job.name, still_running(job, given.local), sep="\n")
+        return 0
+    with waiting(still_running(job, given.local)):
+        job.wait(line)
+    for name, value in job.metrics.items():
+        print(f"{name}={value:.5g}")
+    print(f"the model is {job.model}")
+    print(f"deploy it: {command(f'deploy --model {job.name} {session.engine.option}')}")
+    return 0

@@ -1,0 +1,58 @@
+"""Search for the best hyperparameters: build CreateHyperParameterTuningJob, send it, and show the trials as they run.
+
+Where the trials train a head on features that are the same in all of them, a training job computes these first; that
+one is waited for with --no-wait, too.
+
+byoc tune launch/examples/tune.yaml --data DIR_OR_S3_URI --best best.json
+byoc train --data DIR_OR_S3_URI --hyperparameters best.json
+"""
+
+import argparse
+
+from byoc_vision.cli.launcher import channels, line, parser, positive, show, still_running, tell
+
+
+def options() -> argparse.ArgumentParser:
+    """Return the command's options."""
+    new = parser("tune", __doc__)
+    new.add_argument("space", metavar="SPACE.yaml", help="what is searched, and how; see launch/examples")
+    new.add_argument(
+        "--data", action="append", required=True, metavar="[CHANNEL=]SOURCE", help="as in byoc train; repeatable"
+    )
+    new.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="the same in every trial")
+    new.add_argument("--max-jobs", type=positive, metavar="N", help="trials in all (default: the file's)")
+    new.add_argument("--parallel-jobs", type=positive, metavar="N", help="trials at a time (default: the file's)")
+    new.add_argument("--best", metavar="FILE", help="where the best hyperparameters are saved, for byoc train")
+    new.add_argument("--instance-type", default="ml.g4dn.xlarge", metavar="TYPE", help="default: %(default)s")
+    new.add_argument("--output", metavar="URI", help="where results go (default: the account's SageMaker bucket)")
+    return new
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Do what the options say; return the exit code."""
+    given = options().parse_args(arguments)
+
+    from byoc_vision.cli.trials import follow
+    from byoc_vision.hyperparameter_sources import collect
+    from byoc_vision.session import Session
+
+    tell()
+    session = Session(given.local, request_files=given.request)
+    job = session.tune(
+        given.space,
+        channels(given.data),
+        hyperparameters=collect(session.engine, None, given.set),
+        max_jobs=given.max_jobs,
+        parallel_jobs=given.parallel_jobs,
+        instance_type=given.instance_type,
+        output=given.output,
+        dry_run=given.dry_run,
+        show=line,
+    )
+    if given.dry_run:
+        return show(job.request)
+    if given.no_wait:
+        print(job.name, still_running(job, given.local), sep="\n")
+    else:
+        follow(job, given.local, given.best)
+    return 0

@@ -1,0 +1,40 @@
+"""Follow a training, tuning or transform job to its end, or stop it.
+
+byoc watch JOB
+byoc watch JOB --stop
+"""
+
+import argparse
+
+from byoc_vision.cli.launcher import line, parser, still_running, tell, waiting
+
+
+def options() -> argparse.ArgumentParser:
+    """Return the command's options."""
+    new = parser("watch", __doc__, sends=False)
+    new.add_argument("job", help="the job's name")
+    new.add_argument("--stop", action="store_true", help="ask for the job's end")
+    new.add_argument("--best", metavar="FILE", help="as in byoc tune")
+    return new
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Do what the options say; return the exit code."""
+    given = options().parse_args(arguments)
+
+    from byoc_vision.jobs import TuningJob
+    from byoc_vision.session import Session
+
+    tell()
+    job = Session(given.local).job(given.job)
+    if given.stop:
+        job.stop()
+        print(f"asked for the end of the {job.kind.name} {job.name}")
+    elif isinstance(job, TuningJob):
+        from byoc_vision.cli.trials import follow
+
+        follow(job, given.local, given.best)
+    else:
+        with waiting(still_running(job, given.local)):
+            job.wait(line)
+    return 0

@@ -1,0 +1,200 @@
+"""The hyperparameters, defined once: name, type, range, default and meaning.
+
+The command line, the SageMaker job, the launchers' checks and the README's table are all made from `Settings`;
+`python -m byoc_vision.contract.hyperparameters` prints the table.
+"""
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import Field, dataclass, field, fields
+from typing import Any, get_args, get_type_hints
+
+from byoc_vision.contract.errors import UserError
+
+
+class SettingsError(UserError):
+    """A hyperparameter is unknown or has a value that cannot be used."""
+
+
+def _setting(
+    default: Any, meaning: str, low: float | None = None, high: float | None = None, choices: Iterable[str] = ()
+) -> Any:
+    return field(default=default, metadata={"help": meaning, "low": low, "high": high, "choices": tuple(choices)})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One training run's hyperparameters; `low` and `high` are the least and the greatest value allowed."""
+
+    arch: str = _setting("resnet50", "architecture: any torchvision classifier, by its name there")
+    pretrained: bool = _setting(True, "start from pretrained weights: the `weights` channel's, else torchvision's")
+    train_layers: str = _setting("head", "train the new head on a frozen backbone, or all", choices=("head", "all"))
+    epochs: int = _setting(30, "passes over the training pictures, at most", 1, 10_000)
+    batch_size: int = _setting(64, "pictures in a training batch", 1, 65_536)
+    test_batch_size: int = _setting(64, "pictures in a batch that is only evaluated", 1, 65_536)
+    lr: float | None = _setting(
+        None,
+        "learning rate at the start (preset: 0.003 for a head, 0.0003 for pretrained layers, else 0.001)",
+        1e-8,
+        100,
+    )
+    schedule: str = _setting("cosine", "learning rate goes down to 0, or stays", choices=("cosine", "constant"))
+    optimizer: str = _setting("adamw", "how weights are updated", choices=("adamw", "adam", "sgd"))
+    weight_decay: float = _setting(0.01, "weight decay", 0, 10)
+    momentum: float = _setting(0.9, "momentum, of sgd only", 0, 0.9999)
+    label_smoothing: float = _setting(0.1, "share of the target given to all classes alike", 0, 0.9)
+    patience: int = _setting(10, "epochs without a lower validation loss before training stops (0: never)", 0, 10_000)
+    image_size: int | None = _setting(
+        None, "pixels of the square's side the network sees (preset: the weights')", 16, 2048
+    )
+    augment: str = _setting(
+        "none",
+        "training pictures: as they are, cropped and mirrored, or TrivialAugment too",
+        choices=("none", "basic", "trivial"),
+    )
+    normalization: str = _setting(
+        "preset", "mean and standard deviation: the weights', or measured on the data", choices=("preset", "data")
+    )
+    validation_share: float = _setting(0.15, "share of each class that validates where no split does", 0.01, 0.5)
+    test_share: float = _setting(0.15, "share of each class that tests where the data has no splits", 0, 0.5)
+    max_unreadable: float = _setting(0.01, "share of unreadable pictures that is skipped, not fatal", 0, 1)
+    precision: str | None = _setting(
+        None,
+        "number format of the network's arithmetic (preset: bfloat16 to train all layers where the hardware has it)",
+        choices=("float32", "bfloat16"),
+    )
+    workers: int | None = _setting(None, "processes that decode pictures (preset: one a core)", 0, 512)
+    seed: int = _setting(0, "start of every random choice", 0, 2**31 - 1)
+    report: bool = _setting(True, "leave report.html; launch.report makes it of a job without, too")
+    extract_only: bool = _setting(False, "compute the features of a frozen backbone for other jobs, and end")
+    debug_interval: int = _setting(
+        500, "steps between two recordings of the network, for the debugger (0: no recording, no profile)", 0, 1_000_000
+    )
+    export: bool = _setting(True, "leave probe pictures and graphs, with which serving is fast and CPUs need no torch")
+    trace_steps: int = _setting(0, "steps that torch's profiler traces, for ui.perfetto.dev", 0, 1000)
+
+
+#: The text that stands for "not set" where the weights or the machine decide.
+PRESET = "preset"
+
+#: Each setting's type, whether or not it has a preset.
+TYPES = {name: (get_args(kind) or [kind])[0] for name, kind in get_type_hints(Settings).items()}
+
+
+def kebab(name: str) -> str:
+    """Return a field's name as it is written in requests and on the command line."""
+    return name.replace("_", "-")
+
+
+def parse(values: Mapping[str, Any]) -> Settings:
+    """Return the settings that `values` (kebab-case name -> value or text, quoted or not) describe.
+
+    Raises `SettingsError` for a name that does not exist and for a value of the wrong type or out of range.
+    """
+    known = {kebab(f.name): f for f in fields(Settings)}
+    for name in values:
+        if name not in known:
+            near = difflib.get_close_matches(name.replace("_", "-"), known, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}?" if near else f"the names are {', '.join(known)}"
+            raise SettingsError(f"there is no hyperparameter {name!r}; {hint}")
+    settings = Settings(**{known[name].name: _value(known[name], value) for name, value in values.items()})
+    if settings.trace_steps and not settings.debug_interval:
+        raise SettingsError("trace-steps is part of the profile, which debug-interval 0 turns off; set one of the two")
+    if settings.extract_only and not on_features(settings):
+        raise SettingsError(
+            "extract-only is for features that are computed once: set train-layers to head, augment to none, and take "
+            "no squeezenet, whose head is not its last layer"
+        )
+    if not settings.pretrained and settings.train_layers == "head":
+        raise SettingsError("pretrained is false, so a frozen backbone would stay random; set train-layers to all")
+    return settings
+
+
+#: The settings that features depend on, or whether they are computed once at all.
+FEATURES_DEPEND_ON = ("arch", "augment", "image-size", "normalization", "precision", "train-layers")
+
+
+def on_features(settings: Settings) -> bool:
+    """Whether the head alone is trained and sees the same features in every epoch: they are computed once."""
+    # The head of a squeezenet comes before its pooling.
+    frozen = settings.train_layers == "head" and settings.augment == "none"
+    return frozen and not settings.arch.startswith("squeezenet")
+
+
+def learning_rate(settings: Settings) -> float:
+    """Return the learning rate that `settings` name, or that suits what is trained, with adamw and adam.
+
+    A new head has far to go, pretrained layers have not.
+    """
+    if settings.lr is not None:
+        return settings.lr
+    return 0.003 if settings.train_layers == "head" else 0.0003 if settings.pretrained else 0.001
+
+
+def from_sagemaker(raw: Mapping[str, Any]) -> Settings:
+    """Return the settings of a SageMaker job's `hyperparameters.json`, less the names SageMaker itself adds."""
+    return parse({name: value for name, value in raw.items() if not name.startswith(("sagemaker_", "_tuning_"))})
+
+
+def unquote(value: Any) -> Any:
+    """Undo SageMaker's JSON quoting of strings, however often it was applied: '"32"' -> '32'."""
+    while isinstance(value, str) and len(value) > 1 and value[0] == value[-1] == '"':
+        try:
+            value = json.loads(value)
+        except ValueError:
+            break
+    return value
+
+
+def as_text(settings: Settings) -> dict[str, str]:
+    """Return `settings` as a request's hyperparameters: kebab-case names and plain strings."""
+    return {kebab(f.name): _shown(getattr(settings, f.name)) for f in fields(Settings)}
+
+
+def checked(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return `values` as a request has them; raise `SettingsError` for the first that training would refuse."""
+    settings = as_text(parse(values))
+    return {name: settings[name] for name in sorted(values)}
+
+
+def _value(setting: Field[Any], value: Any) -> Any:
+    text = str(unquote(value)).strip()
+    name, kind, limits = kebab(setting.name), TYPES[setting.name], setting.metadata
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise SettingsError(f"{name} is {text!r}; give true or false")
+        return text.lower() == "true"
+    if setting.default is None and text == PRESET:
+        return None
+    if kind is str:
+        if limits["choices"] and text not in limits["choices"]:
+            raise SettingsError(f"{name} is {text!r}; give one of {', '.join(limits['choices'])}")
+        return text
+    try:
+        number: float = kind(text)
+    except ValueError:
+        wanted = "a number" if kind is float else "a whole number"
+        raise SettingsError(f"{name} is {text!r}; give {wanted}") from None
+    if not limits["low"] <= number <= limits["high"]:
+        raise SettingsError(f"{name} is {text}; give a value from {limits['low']:g} to {limits['high']:g}")
+    return number
+
+
+def _shown(value: Any) -> str:
+    return PRESET if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def table() -> str:
+    """Return the README's table of hyperparameters (Markdown)."""
+    rows = ["| name | default | values | meaning |", "|---|---|---|---|"]
+    for f in fields(Settings):
+        low, high, choices = f.metadata["low"], f.metadata["high"], f.metadata["choices"]
+        values = ", ".join(choices) or (f"{low:g} … {high:g}" if low is not None else "")
+        values = values or ("true, false" if TYPES[f.name] is bool else "a name")
+        rows.append(f"| `{kebab(f.name)}` | {_shown(f.default)} | {values} | {f.metadata['help']} |")
+    return "\n".join(rows)
+
+
+if __name__ == "__main__":
+    print(table())

@@ -1,0 +1,216 @@
+"""Endpoints: made, replaced, asked and removed with the configuration and the model that were made for them."""
+
+import contextlib
+import logging
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from byoc_vision import prediction
+from byoc_vision.contract.errors import UserError
+from byoc_vision.engine import Engine, Target
+from byoc_vision.plan import Plan
+from byoc_vision.prediction import Prediction
+from byoc_vision.refusals import not_found
+from byoc_vision.requests import operations
+from byoc_vision.requests.operations import Request
+from byoc_vision.trained_model import artifact, serving_image
+
+_log = logging.getLogger(__name__)
+
+
+class FailedError(UserError):
+    """A job failed or was stopped, or an endpoint did not start; `log` has the last lines that it printed."""
+
+    def __init__(self, sentence: str, log: Iterable[str] = ()) -> None:
+        super().__init__(sentence)
+        self.log = list(log)
+
+
+def pauses() -> Iterator[float]:
+    """Yield seconds to pause between looks: a tenth of the time so far, and 10 at most, so as not to be throttled."""
+    seconds = 0.5
+    while True:
+        yield seconds
+        seconds = min(10.0, seconds * 1.1)
+
+
+class Endpoint:
+    """A model that answers requests. `request` is what was sent for it, or, after a dry run, would have been.
+
+    >>> endpoint = Session(local=True).deploy("my-training-job").wait()
+    >>> endpoint.predict("dog.jpg").label
+    'dog'
+    >>> endpoint.delete()
+    """
+
+    def __init__(self, engine: Engine, name: str, request: Mapping[str, Request] | None = None) -> None:
+        self._engine = engine
+        self.name = name
+        self.request = dict(request or {})
+        #: The configuration that a running endpoint had before: it is in use until the new one is.
+        self.replaced: str | None = None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r})"
+
+    @property
+    def status(self) -> str:
+        """InService, Creating, Updating, Failed …"""
+        return str(self._engine.sagemaker.describe_endpoint(EndpointName=self.name)["EndpointStatus"])
+
+    def wait(self) -> Self:
+        """Wait until it answers with its newest model; raises `FailedError` with the reason when it will not."""
+        logs = self._engine.logs("endpoint", self.name)
+        for pause in pauses():
+            found = self._engine.sagemaker.describe_endpoint(EndpointName=self.name)
+            if found["EndpointStatus"] in ("InService", "Failed", "OutOfService", "UpdateRollbackFailed"):
+                break
+            time.sleep(pause)
+        name, now = self.name, found["EndpointConfigName"]
+        config = self.request.get("CreateEndpointConfig", {}).get("EndpointConfigName", now)
+        if found["EndpointStatus"] == "InService" and now == config:
+            if self.replaced:
+                _remove_config(self._engine, self.replaced)
+                self.replaced = None
+            return self
+        reason = " ".join(found.get("FailureReason", "the service gives no reason").rstrip(".").split())
+        said = f"the endpoint {name} did not start: {reason}; --delete removes it, deploying again replaces it"
+        if found["EndpointStatus"] == "InService":
+            _remove_config(self._engine, config)
+            said = f"the endpoint {name} went on with its old model, because the new one did not start: {reason}"
+        raise FailedError(said, logs()[-15:])
+
+    def predict(self, picture: str | Path) -> Prediction:
+        """Return what the endpoint says of the picture, a file or a URL. Raises `UserError` where it says nothing."""
+        return prediction.ask(self._engine.runtime, self.name, str(picture))
+
+    def predictions(self, pictures: Iterable[str | Path]) -> Iterator[Prediction]:
+        """Yield what the endpoint says of each file, URL, and picture in a folder; several are under way at a time.
+
+        A picture that is refused has a prediction, too, whose `error` says why.
+        """
+        return prediction.ask_all(self._engine.runtime, self.name, map(str, pictures))
+
+    def curl(self) -> str:
+        """Return a command line that sends picture.jpg to the endpoint."""
+        return self._engine.curl(self.name)
+
+    def delete(self, dry_run: bool = False) -> None:
+        """Remove the endpoint, its configuration and its model; of a dry run there is only the `request`."""
+        engine, name = self._engine, self.name
+        found = _describe(engine, name)
+        if found is None:
+            raise UserError(f"there is no endpoint {name!r} in {engine.region}; check the name and the region")
+        if not _is_ours(name, found):
+            raise UserError(f"the endpoint {name!r} was not made by launch.deploy; delete it where it was made")
+        self.request = {"DeleteEndpoint": {"EndpointName": name}}
+        if not dry_run:
+            _remove(engine, name, found["EndpointConfigName"])
+
+
+def deploy(
+    plan: Plan,
+    model: str,
+    name: str,
+    instance_type: str | None,
+    instance_count: int,
+    serverless: int | None,
+    image: Target | None,
+    source: str | Path | None,
+) -> Endpoint:
+    """Create the endpoint, or give the running one the new model. See `Session.deploy`."""
+    engine = plan.engine
+    old = _describe(engine, name)
+    _refuse_if_taken(name, old)
+    replaces = old is not None and old["EndpointStatus"] == "InService"
+    version = operations.new_name(name)
+    if serverless:
+        instance_type = ""
+        config = operations.serverless_config(version, version, serverless)
+    else:
+        instance_type = engine.instance_type(instance_type or "ml.m5.large")
+        config = operations.endpoint_config(version, version, instance_type, instance_count)
+    last = "UpdateEndpoint" if replaces else "CreateEndpoint"
+    container = serving_image(engine, model, instance_type, image)
+    uri = artifact(plan, model, source)
+    request = plan.finish(
+        {
+            "CreateModel": operations.model(version, container, plan.role(), uri),
+            "CreateEndpointConfig": config,
+            last: operations.endpoint(name, version),
+        }
+    )
+    made = Endpoint(engine, name, request)
+    if not plan.send:
+        return made
+    if old and not replaces:  # it failed, and serves nothing
+        _remove(engine, name, old["EndpointConfigName"])
+    with contextlib.ExitStack() as undo:
+        for operation, fields in request.items():
+            plan.call(operation, fields)
+            if operation == "CreateModel":
+                undo.callback(engine.sagemaker.delete_model, ModelName=fields["ModelName"])
+            if operation == "CreateEndpointConfig":
+                undo.callback(engine.sagemaker.delete_endpoint_config, EndpointConfigName=fields["EndpointConfigName"])
+        undo.pop_all()
+    _log.info("%s the endpoint %s", "updating" if replaces else "creating", name)
+    if replaces and old:
+        made.replaced = old["EndpointConfigName"]
+    return made
+
+
+def _describe(engine: Engine, name: str) -> dict[str, Any] | None:
+    try:
+        return dict(engine.sagemaker.describe_endpoint(EndpointName=name))
+    except Exception as error:
+        if not not_found(error):
+            raise
+        return None
+
+
+def _is_ours(name: str, endpoint: dict[str, Any]) -> bool:
+    """Whether the endpoint's configuration has the kind of name that `deploy` gives."""
+    return operations.is_made_from(name, endpoint["EndpointConfigName"])
+
+
+def _refuse_if_taken(name: str, endpoint: dict[str, Any] | None) -> None:
+    if endpoint is None:
+        return
+    if not _is_ours(name, endpoint):
+        raise UserError(f"the endpoint name {name!r} is in use by something else; take another with --endpoint")
+    if endpoint["EndpointStatus"] not in ("InService", "Failed"):
+        raise UserError(f"the endpoint {name!r} is {endpoint['EndpointStatus']}; wait until that is done and try again")
+
+
+def _remove(engine: Engine, name: str, config: str) -> None:
+    models = _models(engine, config)  # only the configuration knows them
+    engine.sagemaker.delete_endpoint(EndpointName=name)
+    _remove_config(engine, config, models)
+
+
+def _remove_config(engine: Engine, config: str, models: list[str] | None = None) -> None:
+    models = _models(engine, config) if models is None else models
+    with _unless_gone():
+        engine.sagemaker.delete_endpoint_config(EndpointConfigName=config)
+    for model in models:
+        with _unless_gone():
+            engine.sagemaker.delete_model(ModelName=model)
+
+
+def _models(engine: Engine, config: str) -> list[str]:
+    with _unless_gone():
+        described = engine.sagemaker.describe_endpoint_config(EndpointConfigName=config)
+        return [variant["ModelName"] for variant in described["ProductionVariants"]]
+    return []
+
+
+@contextlib.contextmanager
+def _unless_gone() -> Iterator[None]:
+    """Go on where something that is to be removed has been removed by hand."""
+    try:
+        yield
+    except Exception as error:
+        if not not_found(error):
+            raise

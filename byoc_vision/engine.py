@@ -1,0 +1,76 @@
+"""Where requests are sent: one interface, two engines, so that no caller asks which of them it has.
+
+`byoc_vision.aws.cloud` is AWS; `byoc_vision.local` is this machine. Both take the same requests and give the
+service's response shapes and exceptions (`botocore.exceptions.ClientError` with the service's codes).
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+#: The images, as build.sh names them: serve is for GPUs and runs on CPUs, too, serve-cpu is lean and only for these.
+Target = Literal["train", "serve", "serve-cpu"]
+SERVING: tuple[Target, ...] = ("serve", "serve-cpu")
+
+#: What has a log: a job of a kind, or an endpoint.
+LogKind = Literal["training", "transform", "endpoint"]
+
+
+class Engine(Protocol):
+    """What a launcher needs besides its request. Nothing is opened before it is used; all may raise `UserError`."""
+
+    #: The option that picks this engine ("--local" or nothing), for the commands that messages suggest.
+    option: str
+
+    @property
+    def region(self) -> str:
+        """The region's name."""
+
+    @property
+    def sagemaker(self) -> Any:
+        """A client with the methods of `boto3.client("sagemaker")`.
+
+        Used are create, describe, list and stop of training, tuning and transform jobs,
+        `list_training_jobs_for_hyper_parameter_tuning_job`, and create, describe, update and delete of models, endpoint
+        configurations and endpoints. Creating returns at once; describing tells how far it has got.
+        """
+
+    @property
+    def runtime(self) -> Any:
+        """A client with `invoke_endpoint` of `boto3.client("sagemaker-runtime")`, safe to call from several threads."""
+
+    def role(self) -> str:
+        """Return the ARN of the execution role."""
+
+    def image(self, target: Target) -> str:
+        """Return the image for a request: in AWS the one that push.sh recorded, here the one that build.sh made."""
+
+    def instance_type(self, wanted: str) -> str:
+        """Return the instance type for a request that asks for `wanted`: in AWS that, here "local" or "local_gpu"."""
+
+    def output(self) -> str:
+        """Return the URI under which results go where the user names none; no slash at its end."""
+
+    def place(self, source: str, under: str, *, send: bool) -> str:
+        """Return the URI at which containers find `source`, which is a URI, a folder or a file of this machine.
+
+        What lies on this machine goes below the URI `under` where containers cannot read it in place, unless `send` is
+        false. Results will go there, too, so it sees to it that they can. A folder's URI ends in a slash, a file's does
+        not. Raises `UserError` where `source` does not exist.
+        """
+
+    def fetch(self, uri: str, folder: Path) -> list[Path]:
+        """Copy the object at `uri`, or all below it where it ends in a slash, into `folder`; return the files."""
+
+    def logs(self, kind: LogKind, name: str) -> Callable[[], list[str]]:
+        """Return a function that gives the lines logged since it was last called."""
+
+    def curl(self, endpoint: str) -> str:
+        """Return a command line that sends picture.jpg to the endpoint."""
+
+
+def visible(folder: Path) -> Iterator[Path]:
+    """Yield the files below `folder` but for hidden ones, which desktops leave."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts):
+            yield path

@@ -1,0 +1,30 @@
+"""Where this project keeps what it remembers on this machine: the images that were pushed, the local engine's jobs."""
+
+import os
+from pathlib import Path
+
+from byoc_vision.contract.errors import UserError
+
+
+def find() -> Path:
+    """Return the folder: BYOC_HOME's, else the nearest `.byoc` from the current folder upward, else `~/.byoc`."""
+    if chosen := os.environ.get("BYOC_HOME"):
+        return Path(chosen).absolute()
+    here = Path.cwd()
+    return next((at / ".byoc" for at in (here, *here.parents) if (at / ".byoc").is_dir()), Path.home() / ".byoc")
+
+
+def local() -> Path:
+    """Return the folder of the local engine's jobs: BYOC_LOCAL's, else `local` in the folder of all."""
+    return Path(os.environ.get("BYOC_LOCAL") or find() / "local").absolute()
+
+
+def make(folder: Path) -> None:
+    """Make the folder, unknown to git. Raises `UserError` where the place is read-only."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / ".gitignore").exists():
+            (folder / ".gitignore").write_text("*\n", encoding="utf-8")
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"{folder} cannot be written ({reason}); set BYOC_HOME to a folder of your own") from None

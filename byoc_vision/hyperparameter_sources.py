@@ -1,0 +1,63 @@
+"""Where a job's hyperparameters come from: `--set`, a file, or the best trial of a tuning job."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.hyperparameters import checked
+from byoc_vision.engine import Engine
+from byoc_vision.refusals import not_found
+from byoc_vision.requests.request_file import read_yaml
+
+#: What a job leaves besides the model and its figures. Trials leave it out.
+FOR_KEEPS = ("export", "report")
+
+
+def collect(engine: Engine, source: str | None, assignments: Iterable[str] = ()) -> dict[str, str]:
+    """Return the hyperparameters of `source` (a file or a tuning job) and of `assignments` (NAME=VALUE), checked.
+
+    The assignments have the last word.
+    """
+    values: dict[str, Any] = {}
+    if source is not None:
+        values = _read(Path(source)) if Path(source).exists() or Path(source).suffix else best_of(engine, source)
+    for text in assignments:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UserError(f"{text!r} sets nothing; write --set NAME=VALUE, for example --set lr=0.01")
+        values[name.strip()] = value
+    return checked(values)
+
+
+def best_of(engine: Engine, tuning_job: str) -> dict[str, str]:
+    """Return all hyperparameters, tuned and static, of the tuning job's best trial so far.
+
+    Not what trials do without and a model that is kept does not.
+    """
+    try:
+        job = engine.sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=tuning_job)
+    except Exception as error:
+        if not not_found(error):
+            raise
+        where = engine.region
+        raise UserError(f"{tuning_job!r} is neither a file nor a tuning job in {where}; check the name") from None
+    best = job.get("BestTrainingJob") or {}
+    if not best.get("TunedHyperParameters"):
+        raise UserError(f"the tuning job {tuning_job} has no best trial yet; wait for one to complete")
+    static = job["TrainingJobDefinition"].get("StaticHyperParameters", {})
+    own = {name: value for name, value in static.items() if not name.startswith(("_tuning_", "sagemaker_"))}
+    for name in FOR_KEEPS:
+        own.pop(name, None)
+    return checked(own | best["TunedHyperParameters"])
+
+
+def save(values: Mapping[str, str], file: Path) -> None:
+    """Write hyperparameters as JSON, for `launch.train --hyperparameters`."""
+    file.write_text(json.dumps(dict(values), indent=2) + "\n", encoding="utf-8")
+
+
+def _read(file: Path) -> dict[str, Any]:
+    # YAML's own reading of `true` and `1` is undone here: all values are texts to the service.
+    return {name: str(value).lower() if isinstance(value, bool) else value for name, value in read_yaml(file).items()}

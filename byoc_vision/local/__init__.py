@@ -1,0 +1,32 @@
+"""The engine that is this machine: SageMaker's operations, answered by containers here (`byoc_vision.engine`).
+
+    from byoc_vision.local import open_engine
+    engine = open_engine()
+    engine.sagemaker.create_training_job(**request)      # returns at once
+    engine.sagemaker.describe_training_job(TrainingJobName=request["TrainingJobName"])
+
+Training runs in the SageMaker SDK's local mode; what that lacks is added here: tuning jobs, metrics, rule statuses,
+checkpoints, stopping, several endpoints, and jobs that outlive the program that asked for them.
+
+    machine.py      the engine: the two clients, images, places, logs
+    client.py       boto3's own clients, answered here in place of AWS
+    operations.py   which function answers which operation
+    store.py        a folder per job, model and endpoint: what is known of it, and who may change it
+    files.py        file:// URIs
+    process.py      background processes that see a job through
+    containers.py   the docker client
+    training.py     training jobs; run_training.py sees one through, with local_mode.py, results.py
+    tuning.py       tuning jobs; run_tuning.py sees one through, with ranges.py
+    models.py       models and endpoint configurations
+    endpoints.py    endpoints; invocations.py asks them
+    transform.py    transform jobs
+    server.py       the serving container of an endpoint or a transform job
+    logs.py         what containers printed
+"""
+
+from byoc_vision.local.machine import Machine
+
+
+def open_engine() -> Machine:
+    """Return this machine's engine. `byoc_vision.home.local` says where its state is."""
+    return Machine()

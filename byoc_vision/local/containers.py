@@ -1,0 +1,133 @@
+"""The docker client: run it, look at containers, and leave nothing of them behind."""
+
+import os
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+from byoc_vision.contract.errors import UserError
+
+#: The label by which a serving container is found again; its value is the folder of the record it belongs to.
+OWNER = "byoc-vision.owner"
+
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+def docker(*arguments: str) -> str:
+    """Run the docker client; return what it printed, which is nothing where it failed."""
+    try:
+        done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise UserError(
+            "there is no docker client on this machine; ./build.sh sees to one, or says what to install"
+        ) from None
+    return done.stdout.strip()
+
+
+def run(*arguments: str) -> None:
+    """Run `docker run`; raise `UserError` with what docker or the container said where it failed."""
+    done = subprocess.run(["docker", "run", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise UserError(f"the container failed: {' '.join(done.stderr.split())}")
+
+
+@cache
+def ready() -> None:
+    """See to it that an engine and a client are there, as build.sh does; the client is first on PATH from then on."""
+    found = subprocess.run(
+        ["bash", Path(__file__).with_name("engine.sh")], stdout=subprocess.PIPE, text=True, check=False
+    )
+    if found.returncode != 0:
+        raise UserError("there is no Docker engine to work with; the line above says what is missing")
+    os.environ["PATH"] = f"{Path(found.stdout.strip()).parent}:{os.environ['PATH']}"
+
+
+def require(image: str) -> None:
+    """Raise `UserError` where the machine does not have the image."""
+    ready()
+    if not docker("image", "inspect", "--format", "{{.Id}}", image):
+        raise UserError(f"this machine has no image {image}; run ./build.sh and try again")
+
+
+def labelled(label: str, value: str) -> list[str]:
+    """Return the ids of all containers, running or not, with the label."""
+    return docker("ps", "--all", "--quiet", "--no-trunc", "--filter", f"label={label}={value}").split()
+
+
+def of_compose(file: Path) -> list[str]:
+    """Return the ids of the compose file's containers; compose calls a project after the file's folder."""
+    return labelled("com.docker.compose.project", file.parent.name)
+
+
+def host(container: str) -> str:
+    """Return the name that a container has in its compose file."""
+    return docker("inspect", "--format", '{{index .Config.Labels "com.docker.compose.service"}}', container)
+
+
+def running(container: str) -> bool:
+    """Return whether the container runs."""
+    return docker("inspect", "--format", "{{.State.Running}}", container) == "true"
+
+
+def exit_code(container: str) -> int | None:
+    """Return the code the container ended with; None while it runs."""
+    state, _, code = _state(container).partition(" ")
+    return int(code) if state in ("exited", "dead") else None
+
+
+def stop(container: str, seconds: int) -> None:
+    """Send SIGTERM and, `seconds` later, SIGKILL."""
+    docker("stop", "--time", str(seconds), container)
+
+
+def remove(container: str) -> None:
+    """Remove the container with its volumes, running or not."""
+    docker("rm", "--force", "--volumes", container)
+
+
+def follow(container: str) -> Iterator[str]:
+    """Yield the lines the container prints, from its start to its end."""
+    count, ended = 0, False
+    while not ended:
+        # Following ends at once where the container has not begun, and may end before the last lines. Only what is read
+        # of a container that had ended is all.
+        ended = not _state(container).startswith(("created", "running", "restarting", "paused"))
+        command = ["docker", "logs", *([] if ended else ["--follow"]), container]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+            assert process.stdout is not None
+            for number, line in enumerate(process.stdout):
+                if number >= count:
+                    yield readable(line.decode(errors="replace"))
+                    count = number + 1
+        time.sleep(0.1)
+
+
+def _state(container: str) -> str:
+    """Return the container's state and exit code; nothing where there is no such container."""
+    return docker("inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", container)
+
+
+def readable(line: str) -> str:
+    """Return a printed line as a log has it: a progress bar is one line written over and over, the last counts."""
+    return _ESCAPES.sub("", line).rstrip().rsplit("\r", 1)[-1]
+
+
+def give_to_caller(folder: Path, image: str) -> None:
+    """Make what containers, running as root, left under `folder` the caller's own."""
+    user = os.getuid()
+    if user != 0 and any(path.lstat().st_uid != user for path in folder.rglob("*")):
+        mount = f'type=bind,"source={folder}",target=/folder'
+        owner = f"{user}:{os.getgid()}"
+        docker("run", "--rm", "--entrypoint", "chown", "--mount", mount, image, "-R", "-h", owner, "/folder")
+
+
+def printed(container: str, since: str = "") -> list[tuple[str, str]]:
+    """Return time and text of the lines the container has printed since the time (all: an empty text)."""
+    command = ["docker", "logs", "--timestamps", *(["--since", since] if since else []), container]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    lines = (line.partition(" ") for line in done.stdout.decode(errors="replace").splitlines())
+    # Sorted, because docker gives what went to stdout and to stderr one after the other.
+    return sorted((when, readable(text)) for when, _, text in lines if when[:1].isdigit())

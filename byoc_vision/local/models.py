@@ -1,0 +1,80 @@
+"""Models and endpoint configurations: remembered, and looked at when an endpoint or a transform job needs them."""
+
+from typing import Any
+
+from byoc_vision.local import containers
+from byoc_vision.local.files import path
+from byoc_vision.local.store import Request, ServiceError, Store, page, refuse
+
+MODEL, CONFIG = "model", "endpoint-config"
+
+
+def create_model(store: Store, request: Request) -> Request:
+    """CreateModel."""
+    refuse(request, "Containers", "InferenceExecutionConfig")
+    definition = request.get("PrimaryContainer", {})
+    refuse(definition, "ModelDataSource", "ModelPackageName", "MultiModelConfig")
+    if "Image" not in definition:
+        raise ServiceError("ValidationException", "PrimaryContainer needs an Image.")
+    if "ModelDataUrl" in definition and not path(definition["ModelDataUrl"]).is_file():
+        raise ServiceError("ValidationException", f"Could not find model data at {definition['ModelDataUrl']}.")
+    containers.require(definition["Image"])
+    return {"ModelArn": _create(store, MODEL, request["ModelName"], request)}
+
+
+def create_config(store: Store, request: Request) -> Request:
+    """CreateEndpointConfig: of one variant, since there is one machine."""
+    refuse(request, "AsyncInferenceConfig", "DataCaptureConfig", "ShadowProductionVariants", "ExplainerConfig")
+    if len(request["ProductionVariants"]) != 1:
+        raise ServiceError("ValidationException", "The local engine runs one production variant.")
+    store.find(MODEL, request["ProductionVariants"][0]["ModelName"])
+    return {"EndpointConfigArn": _create(store, CONFIG, request["EndpointConfigName"], request)}
+
+
+def container(store: Store, model: str) -> Request:
+    """Return the definition of the model's container; its image is there."""
+    definition: Request = store.find(MODEL, model).request["PrimaryContainer"]
+    containers.require(definition["Image"])
+    return definition
+
+
+def _create(store: Store, kind: str, name: str, request: Request) -> str:
+    record, lock = store.create(kind, name, request, used="ValidationException")
+    lock.release()
+    return record.arn
+
+
+def _describe(kind: str, field: str) -> Any:
+    def describe(store: Store, request: Request) -> Request:
+        record = store.find(kind, request[field])
+        return record.request | record.status | {field.replace("Name", "Arn"): record.arn}
+
+    return describe
+
+
+def _list(kind: str, field: str, key: str) -> Any:
+    def list_all(store: Store, request: Request) -> Request:
+        found = [_describe(kind, field)(store, {field: each.name}) for each in store.all(kind)]
+        return page(found, request, key, "", field)
+
+    return list_all
+
+
+def _delete(kind: str, field: str) -> Any:
+    def delete(store: Store, request: Request) -> Request:
+        store.find(kind, request[field]).remove()
+        return {}
+
+    return delete
+
+
+OPERATIONS = {
+    "CreateModel": create_model,
+    "DescribeModel": _describe(MODEL, "ModelName"),
+    "ListModels": _list(MODEL, "ModelName", "Models"),
+    "DeleteModel": _delete(MODEL, "ModelName"),
+    "CreateEndpointConfig": create_config,
+    "DescribeEndpointConfig": _describe(CONFIG, "EndpointConfigName"),
+    "ListEndpointConfigs": _list(CONFIG, "EndpointConfigName", "EndpointConfigs"),
+    "DeleteEndpointConfig": _delete(CONFIG, "EndpointConfigName"),
+}

@@ -1,0 +1,17 @@
+"""Which function answers which operation of the service; each gets the store and the request."""
+
+from collections.abc import Callable
+
+from byoc_vision.local import endpoints, models, training, transform, tuning
+from byoc_vision.local.store import Request, ServiceError, Store
+
+_ALL: dict[str, Callable[[Store, Request], Request]] = (
+    training.OPERATIONS | tuning.OPERATIONS | models.OPERATIONS | endpoints.OPERATIONS | transform.OPERATIONS
+)
+
+
+def answer(store: Store, operation: str, request: Request) -> Request:
+    """Return the answer of the operation; raise `ServiceError` where the service would."""
+    if operation not in _ALL:
+        raise ServiceError("ValidationException", f"The local engine has no {operation}.")
+    return _ALL[operation](store, request)

@@ -1,0 +1,61 @@
+"""Background processes: one sees one record through, and outlives the program that asked for it.
+
+python -m byoc_vision.local.process ROOT KIND NAME
+"""
+
+import contextlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from byoc_vision.contract.errors import UserError
+from byoc_vision.local import containers
+from byoc_vision.local.store import Lock, Record, ServiceError, Store
+
+#: Kind -> the module whose `run` sees it through, and the status fields it reports with.
+_RUNNERS = {
+    "training-job": ("byoc_vision.local.run_training", "TrainingJob"),
+    "hyper-parameter-tuning-job": ("byoc_vision.local.run_tuning", "HyperParameterTuningJob"),
+    "transform-job": ("byoc_vision.local.transform", "TransformJob"),
+    "endpoint": ("byoc_vision.local.endpoints", "Endpoint"),
+}
+
+
+def start(record: Record, lock: Lock) -> None:
+    """Start the process that sees the record through, and hand it the lock."""
+    command = [sys.executable, "-m", __name__, str(record.store.root), record.kind, record.name]
+    with lock, (record.folder / "process.log").open("a") as log:
+        containers.ready()
+        subprocess.Popen(
+            command,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # neither Ctrl-C nor the terminal's end reaches it
+            pass_fds=[lock.descriptor],
+        )
+
+
+def main() -> None:
+    """See the record through that the command line names; whatever happens, its status says how it ended."""
+    from importlib import import_module
+
+    root, kind, name = sys.argv[1:]
+    record = Record(Store(Path(root)), kind, name)
+    module, field = _RUNNERS[kind]
+    try:
+        import_module(module).run(record)
+    except BaseException as error:
+        reason = str(error)
+        if not isinstance(error, (UserError, ServiceError)):
+            reason = f"InternalServerError: {type(error).__name__}: {error}"
+        with contextlib.suppress(Exception):  # when the record itself is gone
+            record.update(**{f"{field}Status": "Failed", "SecondaryStatus": "Failed", "FailureReason": reason[:1024]})
+        raise
+
+
+if __name__ == "__main__":
+    os.umask(0o022)
+    main()

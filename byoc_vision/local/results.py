@@ -1,0 +1,72 @@
+"""What a training job's containers leave: gathered from the hosts, and put where the service would."""
+
+import os
+import shutil
+import tarfile
+from pathlib import Path
+
+from byoc_vision.local import containers, training
+from byoc_vision.local.files import path
+from byoc_vision.local.store import Record
+
+
+class Results:
+    """The results of one attempt at a job, in the scratch folder `work`."""
+
+    def __init__(self, record: Record, work: Path) -> None:
+        self._record, self._request = record, record.request
+        self._model, self._output = work / "gathered" / "model", work / "gathered" / "output"
+        self._model.mkdir(parents=True)
+        self._output.mkdir()
+
+    def gather(self, root: Path, hosts: list[str]) -> None:
+        """Take what the hosts have left under `root`; of two files with one name the last host's counts."""
+        image = self._request["AlgorithmSpecification"]["TrainingImage"]
+        containers.give_to_caller(root, image)
+        if "CheckpointConfig" in self._request:
+            containers.give_to_caller(path(self._request["CheckpointConfig"]["S3Uri"]), image)
+        for source in (root / "model", *(root / host / "output" for host in hosts)):
+            if source.is_dir():
+                target = self._model if source.name == "model" else self._output
+                shutil.copytree(source, target, dirs_exist_ok=True)
+
+    def failure(self) -> str:
+        """Return the first line of the failure file, or nothing."""
+        file = self._output / "failure"
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else []
+        return lines[0][:980] if lines else ""
+
+    def keep_model(self) -> Path | None:
+        """Write model.tar.gz and return it, if there is a model."""
+        if not any(self._model.iterdir()):
+            return None
+        return _pack(self._model, training.results(self._record) / "model.tar.gz")
+
+    def keep_output(self) -> None:
+        """Write output.tar.gz, and beside it what is in it; and what hook and profiler have recorded."""
+        results, data = training.results(self._record), self._output / "data"
+        if data.is_dir() and any(data.iterdir()):
+            _pack(data, results / "output.tar.gz")
+            shutil.rmtree(results / "data", ignore_errors=True)
+            shutil.move(data, results / "data")
+        for field, folder, name in (
+            ("DebugHookConfig", "tensors", "debug-output"),
+            ("ProfilerConfig", "profiler", "profiler-output"),
+        ):
+            config = self._request.get(field, {})
+            recorded = self._output / Path(config.get("LocalPath", folder)).name
+            if "S3OutputPath" in config and recorded.is_dir():
+                target = path(config["S3OutputPath"]) / self._record.name / name
+                shutil.copytree(recorded, target, dirs_exist_ok=True)
+
+
+def _pack(folder: Path, archive: Path) -> Path:
+    """Write the folder's content to the archive, whole or not at all."""
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    fresh = archive.with_name(f".{archive.name}")
+    # Weights hardly compress; level 1 is several times as fast as the default.
+    with tarfile.open(fresh, "w:gz", compresslevel=1) as packed:
+        for each in sorted(folder.iterdir()):
+            packed.add(each, each.name)
+    os.replace(fresh, archive)
+    return archive

@@ -1,0 +1,110 @@
+"""One container of a serving image on a loopback port, for an endpoint or a transform job.
+
+Plain docker run: local mode serves on a single fixed port, gives up after two minutes, and never asks whether the
+container still runs.
+"""
+
+import http.client
+import secrets
+import socket
+import tarfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from byoc_vision.contract.errors import UserError
+from byoc_vision.local import containers
+from byoc_vision.local.files import path
+from byoc_vision.local.store import Request
+
+#: Seconds from SIGTERM to SIGKILL, as in hosting.
+_STOP_SECONDS = 30
+
+
+def wait(container: str, port: int, seconds: float, given_up: Callable[[], bool]) -> None:
+    """Return at the container's first 200 of /ping; raise `UserError` when there will be none."""
+    deadline = time.monotonic() + seconds
+    while not answers_ping(port):
+        if not containers.running(container):
+            lines = [line for _, line in containers.printed(container) if line]
+            said = lines[-1] if lines else "it printed nothing"
+            raise UserError(f"the container ended before it could serve: {said}")
+        if given_up():
+            raise UserError("its end was asked for before it could serve")
+        if time.monotonic() > deadline:
+            raise UserError(f"the container did not answer /ping within {seconds:.0f} s")
+        time.sleep(0.2)
+
+
+def stop(container: str, log: Path | None = None) -> None:
+    """End the container, after the requests it is answering, and remove it; add what it printed to the file `log`."""
+    containers.stop(container, _STOP_SECONDS)
+    if log is not None:
+        with log.open("a", encoding="utf-8") as file:
+            file.writelines(f"{time} {line}\n" for time, line in containers.printed(container))
+    containers.remove(container)
+
+
+def free_port() -> int:
+    """Return a loopback port that nothing listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def unpack(definition: Request, folder: Path) -> Path:
+    """Unpack the model.tar.gz of a model's container into a new folder below `folder`, and return that."""
+    model = folder / f"model-{secrets.token_hex(4)}"
+    model.mkdir()
+    uri = definition.get("ModelDataUrl")
+    if uri:
+        try:
+            with tarfile.open(path(uri)) as archive:
+                archive.extractall(model, filter="data")
+        except (tarfile.TarError, OSError, EOFError) as error:
+            raise UserError(f"the model {uri} cannot be unpacked: {error}") from None
+    return model
+
+
+def start(
+    owner: Path,
+    definition: Request,
+    model: Path,
+    port: int,
+    environment: Request | None = None,
+    options: tuple[str, ...] = (),
+) -> str:
+    """Start a model's container on the port, as the service would, with more docker `options`; return its name.
+
+    `owner` is the folder of the record it belongs to.
+    """
+    variables = definition.get("Environment", {}) | (environment or {})
+    name = f"byoc-vision-{owner.name}-{secrets.token_hex(3)}"
+    arguments = [
+        *("--detach", "--name", name, "--label", f"{containers.OWNER}={owner}"),
+        *("--publish", f"127.0.0.1:{port}:8080"),
+        *("--mount", f'type=bind,"source={model}",target=/opt/ml/model,readonly'),
+        *(part for variable, value in variables.items() for part in ("--env", f"{variable}={value}")),
+        *options,
+    ]
+    containers.run(*arguments, definition["Image"], "serve")
+    return name
+
+
+def options(instance: Request) -> tuple[str, ...]:
+    """Return docker's options for what a variant or a transform job asks of its machine."""
+    if "ServerlessConfig" in instance:
+        return ("--memory", f"{instance['ServerlessConfig']['MemorySizeInMB']}m")
+    return ("--gpus", "all") if instance.get("InstanceType") == "local_gpu" else ()
+
+
+def answers_ping(port: int) -> bool:
+    """Return whether GET /ping is answered with 200."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/ping")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()

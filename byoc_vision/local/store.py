@@ -1,0 +1,210 @@
+"""What is known of jobs, models and endpoints: a folder each, `ROOT/KIND/NAME`, that any process may read at any time.
+
+    request.json   what Create… was sent
+    status.json    what has become of it since, in the fields of Describe…
+    log            what its containers printed
+    stop           exists once its end was asked for
+    lock           held by the process that sees it through
+
+A lock is the kernel's: it is gone with its process, however that ended. So a job that is under way and whose lock is
+free was deserted; and only who holds the lock writes the status.
+"""
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from byoc_vision import home
+
+Request = dict[str, Any]
+
+_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
+
+ACCOUNT = "000000000000"
+REGION = "us-east-1"
+
+
+class ServiceError(Exception):
+    """What the service would answer in place of a result: one of its error codes, and a sentence."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Lock:
+    """The right to change a record, from now until `release` or the end of every process that has `descriptor`."""
+
+    def __init__(self, file: Path) -> None:
+        """Raises `BlockingIOError` when another process has it."""
+        self.descriptor = os.open(file, os.O_CREAT | os.O_RDWR)
+        try:
+            fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.release()
+            raise
+
+    def release(self) -> None:
+        """Give it up, as far as this process is concerned."""
+        os.close(self.descriptor)
+
+    def __enter__(self) -> "Lock":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+class Record:
+    """One job, model, endpoint configuration or endpoint."""
+
+    def __init__(self, store: "Store", kind: str, name: str) -> None:
+        self.store, self.kind, self.name = store, kind, name
+        self.folder = store.root / kind / name
+
+    @property
+    def arn(self) -> str:
+        """Its name to the service."""
+        return f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:{self.kind}/{self.name}"
+
+    @property
+    def request(self) -> Request:
+        """What its creation was asked with."""
+        return _read(self.folder / "request.json")
+
+    @property
+    def status(self) -> Request:
+        """What has become of it."""
+        return _read(self.folder / "status.json")
+
+    def update(self, **fields: Any) -> None:
+        """Change fields of the status; None removes one. For the lock's holder only."""
+        status = {field: value for field, value in (self.status | fields).items() if value is not None}
+        _write(self.folder / "status.json", status | {"LastModifiedTime": now()})
+
+    def take(self) -> Lock | None:
+        """Return the record's lock, or None when another process has it."""
+        try:
+            return Lock(self.folder / "lock")
+        except (BlockingIOError, FileNotFoundError):
+            return None
+
+    @property
+    def stopping(self) -> bool:
+        """Whether its end was asked for."""
+        return (self.folder / "stop").exists()
+
+    def ask_to_stop(self) -> None:
+        """Ask whoever sees it through for its end."""
+        (self.folder / "stop").touch()
+
+    def remove(self) -> None:
+        """Forget it. Its folder is first renamed: nobody shall find half of it."""
+        doomed = Path(tempfile.mkdtemp(prefix=".removed-", dir=self.folder.parent))
+        self.folder.rename(doomed / self.name)
+        shutil.rmtree(doomed)
+
+
+class Store:
+    """All records below the folder `root`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def create(
+        self, kind: str, name: str, request: Request, used: str = "ResourceInUse", **status: Any
+    ) -> tuple[Record, Lock]:
+        """Return a new record with its lock; `used` is the error's code when there is one of that name."""
+        record = Record(self, kind, _checked(name))
+        home.make(self.root)
+        record.folder.parent.mkdir(exist_ok=True)
+        # Made aside and then renamed, so that it is found complete or not at all.
+        fresh = Path(tempfile.mkdtemp(prefix=".new-", dir=record.folder.parent))
+        fresh.chmod(0o755)
+        lock = Lock(fresh / "lock")
+        _write(fresh / "request.json", request)
+        _write(fresh / "status.json", {"CreationTime": now(), "LastModifiedTime": now()} | status)
+        (fresh / "log").touch()
+        try:
+            fresh.rename(record.folder)
+        except OSError:
+            lock.release()
+            shutil.rmtree(fresh)
+            raise ServiceError(used, f"Cannot create already existing {_words(kind)} {name}.") from None
+        return record, lock
+
+    def find(self, kind: str, name: str) -> Record:
+        """Return the record; one that does not exist is a `ValidationException`."""
+        record = Record(self, kind, _checked(name))
+        if not record.folder.is_dir():
+            raise ServiceError("ValidationException", f"Could not find {_words(kind)} {name}.")
+        return record
+
+    def all(self, kind: str) -> Iterator[Record]:
+        """Yield all records of a kind, in no order."""
+        for folder in (self.root / kind).glob("[!.]*"):
+            yield Record(self, kind, folder.name)
+
+
+def now() -> str:
+    """Return the time as status files have it."""
+    return datetime.now(UTC).isoformat()
+
+
+def refuse(what: Request, *fields: str) -> None:
+    """Raise `ValidationException` where `what` has one of `fields`, which would change results and is not done here."""
+    for field in fields:
+        if what.get(field):
+            raise ServiceError("ValidationException", f"The local engine has no {field}; leave it out.")
+
+
+def page(summaries: list[Request], request: Request, key: str, status: str, name: str) -> Request:
+    """Return a List… operation's answer: the part of `summaries` that its `request` asks for, newest first."""
+    chosen = [
+        each
+        for each in summaries
+        if request.get("NameContains", "") in each[name]
+        and request.get("StatusEquals", each.get(status)) == each.get(status)
+    ]
+    field = {"Name": name, "Status": status}.get(request.get("SortBy", ""), "CreationTime")
+    chosen.sort(key=lambda each: str(each[field]), reverse=request.get("SortOrder", "Descending") == "Descending")
+    return cut(chosen, request, key)
+
+
+def cut(chosen: list[Request], request: Request, key: str) -> Request:
+    """Return the page of `chosen` that `request` asks for with MaxResults and NextToken."""
+    begin = int(request.get("NextToken") or 0)
+    end = begin + request.get("MaxResults", 100)
+    return {key: chosen[begin:end]} | ({"NextToken": str(end)} if end < len(chosen) else {})
+
+
+def _checked(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ServiceError("ValidationException", f"{name!r} is no name: letters, digits and hyphens, 63 at most.")
+    return name
+
+
+def _words(kind: str) -> str:
+    return kind.replace("-", " ")
+
+
+def _read(file: Path) -> Request:
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except FileNotFoundError:  # removed since it was found
+        raise ServiceError(
+            "ValidationException", f"Could not find {_words(file.parent.parent.name)} {file.parent.name}."
+        ) from None
+
+
+def _write(file: Path, content: Request) -> None:
+    fresh = file.with_suffix(".new")
+    fresh.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    os.replace(fresh, file)

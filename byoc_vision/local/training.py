@@ -1,0 +1,187 @@
+"""Training jobs: what the service says of them. `run_training` sees one through."""
+
+import json
+import re
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from byoc_vision.local import containers, process
+from byoc_vision.local.files import path
+from byoc_vision.local.store import Record, Request, ServiceError, Store, now, page, refuse
+
+KIND = "training-job"
+
+#: How often a job is taken up again whose process or machine broke down.
+_RESTARTS = 3
+
+
+def create(store: Store, request: Request, **status: Any) -> Request:
+    """CreateTrainingJob: begin the job and return at once."""
+    image = request["AlgorithmSpecification"].get("TrainingImage")
+    if not image:
+        raise ServiceError("ValidationException", "AlgorithmSpecification needs a TrainingImage.")
+    for channel in request.get("InputDataConfig", []):
+        refuse(channel, "CompressionType", "RecordWrapperType", "ShuffleConfig")
+        source = channel["DataSource"].get("S3DataSource", {"S3Uri": ""})
+        if source.get("S3DataDistributionType", "FullyReplicated") != "FullyReplicated":
+            raise ServiceError("ValidationException", "The local engine replicates data fully; it does not shard it.")
+        if not path(source["S3Uri"]).exists():
+            raise ServiceError("ValidationException", f"There is nothing at {source['S3Uri']}.")
+    path(request["OutputDataConfig"]["S3OutputPath"])
+    path(request.get("CheckpointConfig", {"S3Uri": "file:///"})["S3Uri"])
+    containers.require(image)
+    record, lock = store.create(KIND, request["TrainingJobName"], request, TrainingJobStatus="InProgress", **status)
+    enter(record, "Starting", "Starting the training job")
+    process.start(record, lock)
+    return {"TrainingJobArn": record.arn}
+
+
+def enter(record: Record, state: str, message: str, **fields: Any) -> None:
+    """Put the job into the secondary state, as far as its description goes."""
+    transitions = record.status.get("SecondaryStatusTransitions", [])
+    if transitions:
+        transitions[-1].setdefault("EndTime", now())
+    transitions.append({"Status": state, "StartTime": now(), "StatusMessage": message})
+    if fields.get("TrainingJobStatus", "InProgress") != "InProgress":
+        transitions[-1]["EndTime"] = now()
+    record.update(SecondaryStatus=state, SecondaryStatusTransitions=transitions, **fields)
+
+
+def describe(record: Record) -> Request:
+    """Return DescribeTrainingJob's answer."""
+    _settle(record)
+    status = record.status
+    if record.stopping and status["TrainingJobStatus"] == "InProgress":
+        status |= {"TrainingJobStatus": "Stopping", "SecondaryStatus": "Stopping"}
+    answer = record.request | {"TrainingJobArn": record.arn} | status
+    answer["FinalMetricDataList"] = list(final_metrics(record).values())
+    report = _report(record)
+    for field in ("DebugRule", "ProfilerRule"):
+        rules = answer.get(f"{field}Configurations", [])
+        answer[f"{field}EvaluationStatuses"] = [_evaluated(rule, report, status) for rule in rules]
+    return answer
+
+
+def stop(store: Store, request: Request) -> Request:
+    """StopTrainingJob: SIGTERM to its containers and, 120 s later, SIGKILL."""
+    record = store.find(KIND, request["TrainingJobName"])
+    status = describe(record)["TrainingJobStatus"]
+    if status not in ("InProgress", "Stopping"):
+        raise ServiceError("ValidationException", f"The training job {record.name} is {status} already.")
+    record.ask_to_stop()
+    return {}
+
+
+def restart(record: Record) -> bool:
+    """Begin the interrupted job again, from its checkpoint where it has one; return whether it is to be."""
+    restarts = record.status.get("Restarts", 0)
+    lock = record.take()
+    if lock is None or restarts >= _RESTARTS or record.stopping:
+        if lock:
+            lock.release()
+        return False
+    if "CheckpointConfig" not in record.request:  # what it said of its first epochs it will say again
+        (record.folder / "metrics.jsonl").unlink(missing_ok=True)
+    record.update(Restarts=restarts + 1, Interrupted=None, FailureReason=None, TrainingEndTime=None)
+    enter(record, "Restarting", "Starting again after an interruption", TrainingJobStatus="InProgress")
+    process.start(record, lock)
+    return True
+
+
+def metrics(record: Record) -> Iterator[Request]:
+    """Yield what the job's log lines said, oldest first: MetricName, Value, Timestamp and, of an epoch's, Epoch."""
+    file = record.folder / "metrics.jsonl"
+    if file.exists():
+        for line in file.read_text(encoding="utf-8").splitlines(keepends=True):
+            if line.endswith("\n"):  # else it is being written
+                yield json.loads(line)
+
+
+def final_metrics(record: Record) -> dict[str, Request]:
+    """Return each metric's last entry, without Epoch, which the service has not."""
+    fields = ("MetricName", "Value", "Timestamp")
+    return {entry["MetricName"]: {field: entry[field] for field in fields} for entry in metrics(record)}
+
+
+def parse(definitions: Iterable[Request], line: str) -> Iterator[tuple[str, float]]:
+    """Yield the metrics, by MetricDefinitions, that a log line holds."""
+    for definition in definitions:
+        if found := re.search(definition["Regex"], line):
+            try:
+                yield definition["Name"], float(found[1])
+            except (IndexError, ValueError):
+                continue
+
+
+def results(record: Record) -> Path:
+    """Return the folder of model.tar.gz and output.tar.gz."""
+    return path(record.request["OutputDataConfig"]["S3OutputPath"]) / record.name / "output"
+
+
+def clear(record: Record) -> None:
+    """Remove the containers and the scratch folder that the job's last attempt has left."""
+    work = record.status.get("Work")
+    if not work or not Path(work).exists():
+        return
+    for file in Path(work).glob("*/docker-compose.yaml"):
+        for container in containers.of_compose(file):
+            containers.remove(container)
+    containers.give_to_caller(Path(work), record.request["AlgorithmSpecification"]["TrainingImage"])
+    shutil.rmtree(work)
+
+
+def _settle(record: Record) -> None:
+    """See to a job whose process has broken down: a spot job goes on as after any interruption, another has failed."""
+    if record.status["TrainingJobStatus"] != "InProgress" or (lock := record.take()) is None:
+        return
+    with lock:
+        if record.status["TrainingJobStatus"] != "InProgress":  # it ended in between
+            return
+        clear(record)
+        reason = "InternalServerError: the process that ran the job was killed, or the machine was restarted"
+        ended: Request = {"FailureReason": None if record.stopping else reason, "Interrupted": True}
+        state = "Stopped" if record.stopping else "Failed"
+        enter(record, state, "The job was interrupted", TrainingJobStatus=state, TrainingEndTime=now(), **ended)
+    if record.request.get("EnableManagedSpotTraining"):
+        restart(record)
+
+
+def _report(record: Record) -> dict[str, Request] | None:
+    """Return rule -> status and details from the report that the job has left, if any."""
+    file = results(record) / "data" / "report.json"
+    try:
+        rules = json.loads(file.read_text(encoding="utf-8"))["rules"]
+        return {rule["RuleConfigurationName"]: rule for rule in rules}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _evaluated(rule: Request, report: dict[str, Request] | None, status: Request) -> Request:
+    name = rule["RuleConfigurationName"]
+    # A configuration has a name of its own; the rule that it invokes is a parameter.
+    invoked = rule.get("RuleParameters", {}).get("rule_to_invoke", name)
+    answer = {"RuleConfigurationName": name, "LastModifiedTime": status["LastModifiedTime"]}
+    if status["TrainingJobStatus"] in ("InProgress", "Stopping"):
+        return answer | {"RuleEvaluationStatus": "InProgress"}
+    if report is None:
+        return answer | {"RuleEvaluationStatus": "Error", "StatusDetails": "The job has left no report."}
+    if invoked not in report:
+        return answer | {"RuleEvaluationStatus": "Error", "StatusDetails": "The job's report has no such rule."}
+    found = report[invoked]
+    details = str(found.get("StatusDetails", ""))[:1024]
+    return answer | {"RuleEvaluationStatus": found["RuleEvaluationStatus"], "StatusDetails": details}
+
+
+def _list(store: Store, request: Request) -> Request:
+    jobs = [describe(record) for record in store.all(KIND)]
+    return page(jobs, request, "TrainingJobSummaries", "TrainingJobStatus", "TrainingJobName")
+
+
+OPERATIONS = {
+    "CreateTrainingJob": create,
+    "DescribeTrainingJob": lambda store, request: describe(store.find(KIND, request["TrainingJobName"])),
+    "ListTrainingJobs": _list,
+    "StopTrainingJob": stop,
+}

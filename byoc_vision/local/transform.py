@@ -1,0 +1,142 @@
+"""Transform jobs: a serving container is started, asked about each file of a folder, and taken down."""
+
+import shutil
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.error import HTTPError
+
+from byoc_vision.contract.errors import UserError
+from byoc_vision.engine import visible
+from byoc_vision.local import containers, models, process, server
+from byoc_vision.local.files import path
+from byoc_vision.local.store import Record, Request, ServiceError, Store, now, page, refuse
+
+KIND = "transform-job"
+
+_START_SECONDS = 480
+
+
+def create(store: Store, request: Request) -> Request:
+    """CreateTransformJob: begin the job and return at once."""
+    refuse(request, "DataCaptureConfig", "DataProcessing")
+    source, target = request["TransformInput"], request["TransformOutput"]
+    for fields, field in ((source, "CompressionType"), (source, "SplitType"), (target, "AssembleWith")):
+        if fields.get(field, "None") != "None":
+            refuse(fields, field)
+    data = source["DataSource"]["S3DataSource"]
+    if data["S3DataType"] != "S3Prefix" or not path(data["S3Uri"]).exists():
+        raise ServiceError("ValidationException", f"There are no files at {data['S3Uri']}.")
+    path(target["S3OutputPath"])
+    container = models.container(store, request["ModelName"])  # the model may be deleted while the job runs
+    status: Request = {"TransformJobStatus": "InProgress", "Container": container}
+    record, lock = store.create(KIND, request["TransformJobName"], request, **status)
+    process.start(record, lock)
+    return {"TransformJobArn": record.arn}
+
+
+def describe(record: Record) -> Request:
+    """Return DescribeTransformJob's answer."""
+    if record.status["TransformJobStatus"] == "InProgress" and (lock := record.take()):
+        with lock:
+            if record.status["TransformJobStatus"] == "InProgress":
+                _clear(record)
+                reason = "InternalServerError: the process that ran the job was killed, or the machine was restarted"
+                record.update(TransformJobStatus="Failed", TransformEndTime=now(), FailureReason=reason)
+    status = record.status
+    if record.stopping and status["TransformJobStatus"] == "InProgress":
+        status["TransformJobStatus"] = "Stopping"
+    return record.request | {"TransformJobArn": record.arn} | status
+
+
+def stop(store: Store, request: Request) -> Request:
+    """StopTransformJob: end it after the files that are under way."""
+    record = store.find(KIND, request["TransformJobName"])
+    status = describe(record)["TransformJobStatus"]
+    if status not in ("InProgress", "Stopping"):
+        raise ServiceError("ValidationException", f"The transform job {record.name} is {status} already.")
+    record.ask_to_stop()
+    return {}
+
+
+def run(record: Record) -> None:
+    """Ask about all files. One that is refused does not hold up the others, but the job has then failed."""
+    request = record.request
+    definition = record.status["Container"]
+    try:
+        refused = _ask_about_all(record, request, definition)
+    except UserError as error:
+        ended = {"TransformJobStatus": "Failed", "FailureReason": str(error)}
+    else:
+        ended = {"TransformJobStatus": "Completed"}
+        if refused:
+            reason = f"AlgorithmError: {len(refused)} of the files were refused. {refused[0]}"
+            ended = {"TransformJobStatus": "Failed", "FailureReason": reason[:1024]}
+    if record.stopping:
+        ended = {"TransformJobStatus": "Stopped"}
+    _clear(record)
+    record.update(TransformEndTime=now(), **ended)
+
+
+def _ask_about_all(record: Record, request: Request, definition: Request) -> list[str]:
+    """Write an answer for each file; return why there is none for those refused."""
+    concurrent = request.get("MaxConcurrentTransforms") or 1
+    environment = request.get("Environment", {}) | {"SAGEMAKER_BATCH": "true"}
+    model, port = server.unpack(definition, record.folder), server.free_port()
+    options = server.options(request["TransformResources"])
+    container = server.start(record.folder, definition, model, port, environment, options)
+    server.wait(container, port, _START_SECONDS, lambda: record.stopping)
+    record.update(TransformStartTime=now())
+
+    source = path(request["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"])
+    files = [source]
+    if source.is_dir():
+        files = list(visible(source))
+    target = path(request["TransformOutput"]["S3OutputPath"])
+    headers = {"Content-Type": request["TransformInput"].get("ContentType", "application/octet-stream")}
+    if "Accept" in request["TransformOutput"]:
+        headers["Accept"] = request["TransformOutput"]["Accept"]
+
+    def ask(file: Path) -> str:
+        if record.stopping:
+            return ""
+        name = file.relative_to(source) if source.is_dir() else Path(file.name)
+        content = file.read_bytes()
+        limit = request.get("MaxPayloadInMB", 6)
+        if limit and len(content) > limit << 20:
+            return f"{name} is larger than MaxPayloadInMB, {limit}."
+        post = urllib.request.Request(f"http://127.0.0.1:{port}/invocations", content, headers)
+        try:
+            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(post) as response:
+                answer = response.read()
+        except HTTPError as error:
+            return f"{name}: {error.read().decode(errors='replace')}"
+        except OSError as error:
+            return f"{name}: the container does not answer ({error})."
+        out = target / f"{name}.out"
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_bytes(answer)
+        return ""
+
+    with ThreadPoolExecutor(concurrent) as pool:
+        return [reason for reason in pool.map(ask, files) if reason]
+
+
+def _clear(record: Record) -> None:
+    for container in containers.labelled(containers.OWNER, str(record.folder)):
+        server.stop(container, log=record.folder / "log")
+    for folder in record.folder.glob("model-*"):
+        shutil.rmtree(folder)
+
+
+def _list(store: Store, request: Request) -> Request:
+    jobs = [describe(record) for record in store.all(KIND)]
+    return page(jobs, request, "TransformJobSummaries", "TransformJobStatus", "TransformJobName")
+
+
+OPERATIONS = {
+    "CreateTransformJob": create,
+    "DescribeTransformJob": lambda store, request: describe(store.find(KIND, request["TransformJobName"])),
+    "ListTransformJobs": _list,
+    "StopTransformJob": stop,
+}

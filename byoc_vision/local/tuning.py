@@ -1,0 +1,174 @@
+"""Tuning jobs: what the service says of them. `run_tuning` sees one through.
+
+What is known of a trial is known of its training job; a tuning job's description is put together from those.
+"""
+
+import math
+from typing import Any
+
+from byoc_vision.local import containers, process, training
+from byoc_vision.local.files import path
+from byoc_vision.local.store import Record, Request, ServiceError, Store, cut, page, refuse
+
+KIND = "hyper-parameter-tuning-job"
+
+#: The names of the trials' hyperparameters that are searched, by kind of range.
+_RANGES = ("IntegerParameterRanges", "ContinuousParameterRanges", "CategoricalParameterRanges")
+
+
+def create(store: Store, request: Request) -> Request:
+    """CreateHyperParameterTuningJob: begin the job and return at once."""
+    refuse(request, "WarmStartConfig", "TrainingJobDefinitions", "Autotune")
+    config, definition = request["HyperParameterTuningJobConfig"], request.get("TrainingJobDefinition")
+    refuse(config.get("ParameterRanges", {}), "AutoParameters")
+    if not definition or "HyperParameterTuningJobObjective" not in config:
+        raise ServiceError("ValidationException", "A tuning job needs a TrainingJobDefinition and an objective.")
+    refuse(definition, "HyperParameterRanges", "HyperParameterTuningResourceConfig")
+    metric = config["HyperParameterTuningJobObjective"]["MetricName"]
+    if metric not in [each["Name"] for each in definition["AlgorithmSpecification"].get("MetricDefinitions", [])]:
+        raise ServiceError("ValidationException", f"The objective {metric} has no MetricDefinition.")
+    _check_ranges(config)
+    path(definition["OutputDataConfig"]["S3OutputPath"])
+    containers.require(definition["AlgorithmSpecification"]["TrainingImage"])
+    status = {"HyperParameterTuningJobStatus": "InProgress"}
+    record, lock = store.create(KIND, request["HyperParameterTuningJobName"], request, **status)
+    process.start(record, lock)
+    return {"HyperParameterTuningJobArn": record.arn}
+
+
+def describe(record: Record) -> Request:
+    """Return DescribeHyperParameterTuningJob's answer; a job whose process broke down is taken up again."""
+    if record.status["HyperParameterTuningJobStatus"] == "InProgress" and (lock := record.take()):
+        if record.status["HyperParameterTuningJobStatus"] == "InProgress":
+            process.start(record, lock)
+        else:
+            lock.release()
+    status = record.status
+    if record.stopping and status["HyperParameterTuningJobStatus"] == "InProgress":
+        status["HyperParameterTuningJobStatus"] = "Stopping"
+    found = summaries(record)
+    counted = [each["TrainingJobStatus"] for each in found]
+    objectives = [each["ObjectiveStatus"] for each in found]
+    answer = record.request | {"HyperParameterTuningJobArn": record.arn} | status
+    answer["TrainingJobStatusCounters"] = {
+        "Completed": counted.count("Completed"),
+        "InProgress": counted.count("InProgress") + counted.count("Stopping"),
+        "RetryableError": 0,
+        "NonRetryableError": counted.count("Failed"),
+        "Stopped": counted.count("Stopped"),
+    }
+    answer["ObjectiveStatusCounters"] = {each: objectives.count(each) for each in ("Succeeded", "Pending", "Failed")}
+    if (chosen := best(record, found)) is not None:
+        answer["BestTrainingJob"] = chosen
+    return answer
+
+
+def summaries(record: Record) -> list[Request]:
+    """Return the summaries of a tuning job's trials, oldest first."""
+    trials = [each for each in record.store.all(training.KIND) if each.status.get("TuningJobArn") == record.arn]
+    return sorted((_summary(record, trial) for trial in trials), key=lambda each: str(each["CreationTime"]))
+
+
+def best(record: Record, found: list[Request]) -> Request | None:
+    """Return the summary of the best trial of those that ran to their end, as only they have a final figure."""
+    succeeded = [each for each in found if each["ObjectiveStatus"] == "Succeeded"]
+    done = [each for each in succeeded if each["TrainingJobStatus"] == "Completed"]
+    sign = 1 if maximises(record) else -1
+    return max(done, key=lambda each: sign * float(_value(each)), default=None)
+
+
+def maximises(record: Record) -> bool:
+    """Return whether a greater objective is a better one."""
+    objective = record.request["HyperParameterTuningJobConfig"]["HyperParameterTuningJobObjective"]
+    return bool(objective["Type"] == "Maximize")
+
+
+def stop(store: Store, request: Request) -> Request:
+    """StopHyperParameterTuningJob: stop its trials, and begin no more."""
+    record = store.find(KIND, request["HyperParameterTuningJobName"])
+    status = describe(record)["HyperParameterTuningJobStatus"]
+    if status not in ("InProgress", "Stopping"):
+        raise ServiceError("ValidationException", f"The tuning job {record.name} is {status} already.")
+    record.ask_to_stop()
+    return {}
+
+
+def _summary(record: Record, trial: Record) -> Request:
+    job = training.describe(trial)
+    config = record.request["HyperParameterTuningJobConfig"]
+    objective = config["HyperParameterTuningJobObjective"]
+    searched = [each["Name"] for kind in _RANGES for each in config["ParameterRanges"].get(kind, [])]
+    summary = {"TunedHyperParameters": {name: job["HyperParameters"][name] for name in searched}} | {
+        field: job[field]
+        for field in (
+            *("TrainingJobName", "TrainingJobArn", "TrainingJobStatus", "CreationTime"),
+            *("TrainingStartTime", "TrainingEndTime", "FailureReason"),
+        )
+        if field in job
+    }
+    value = {each["MetricName"]: each["Value"] for each in job["FinalMetricDataList"]}.get(objective["MetricName"])
+    ended = job["TrainingJobStatus"] in ("Completed", "Failed", "Stopped")
+    summary["ObjectiveStatus"] = "Pending" if not ended else "Failed" if not _usable(value) else "Succeeded"
+    if _usable(value):
+        summary["FinalHyperParameterTuningJobObjectiveMetric"] = objective | {"Value": value}
+    return summary
+
+
+def _usable(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def _value(summary: Request) -> Any:
+    return summary["FinalHyperParameterTuningJobObjectiveMetric"]["Value"]
+
+
+def _check_ranges(config: Request) -> None:
+    found = config.get("ParameterRanges", {})
+    if config["Strategy"] == "Grid" and (found.get("IntegerParameterRanges") or found.get("ContinuousParameterRanges")):
+        raise ServiceError("ValidationException", "The Grid strategy takes CategoricalParameterRanges only.")
+    if not any(found.get(kind) for kind in _RANGES):
+        raise ServiceError("ValidationException", "ParameterRanges holds nothing to search.")
+    for each in (*found.get("IntegerParameterRanges", []), *found.get("ContinuousParameterRanges", [])):
+        low, high = float(each["MinValue"]), float(each["MaxValue"])
+        scaling = each.get("ScalingType", "Auto")
+        if low > high:
+            raise ServiceError("ValidationException", f"{each['Name']} has a MinValue above its MaxValue.")
+        if scaling == "Logarithmic" and low <= 0:
+            raise ServiceError("ValidationException", f"{each['Name']} is Logarithmic; its MinValue must be above 0.")
+        if scaling == "ReverseLogarithmic" and not 0 <= low <= high < 1:
+            raise ServiceError("ValidationException", f"{each['Name']} is ReverseLogarithmic; it must lie in [0, 1).")
+
+
+def _list(store: Store, request: Request) -> Request:
+    jobs = [describe(record) for record in store.all(KIND)]
+    for job in jobs:
+        job |= {
+            "Strategy": job["HyperParameterTuningJobConfig"]["Strategy"],
+            "ResourceLimits": job["HyperParameterTuningJobConfig"]["ResourceLimits"],
+        }
+    key, name = "HyperParameterTuningJobSummaries", "HyperParameterTuningJobName"
+    return page(jobs, request, key, "HyperParameterTuningJobStatus", name)
+
+
+def _list_trials(store: Store, request: Request) -> Request:
+    record = store.find(KIND, request["HyperParameterTuningJobName"])
+    found = summaries(record)
+    if request.get("SortBy") == "FinalObjectiveMetricValue":
+        found = [each for each in found if "FinalHyperParameterTuningJobObjectiveMetric" in each]
+        found.sort(key=lambda each: float(_value(each)), reverse=request.get("SortOrder") == "Descending")
+        if "StatusEquals" in request:
+            found = [each for each in found if each["TrainingJobStatus"] == request["StatusEquals"]]
+        return cut(found, request, "TrainingJobSummaries")
+    request = {"SortOrder": "Ascending"} | request
+    return page(found, request, "TrainingJobSummaries", "TrainingJobStatus", "TrainingJobName")
+
+
+OPERATIONS = {
+    "CreateHyperParameterTuningJob": create,
+    "DescribeHyperParameterTuningJob": lambda store, request: describe(
+        store.find(KIND, request["HyperParameterTuningJobName"])
+    ),
+    "ListHyperParameterTuningJobs": _list,
+    "ListTrainingJobsForHyperParameterTuningJob": _list_trials,
+    "StopHyperParameterTuningJob": stop,
+}

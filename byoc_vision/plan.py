@@ -1,0 +1,59 @@
+"""The way from built requests to sent ones: the user's own fields, the service's checks, and what is to be uploaded."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from byoc_vision.contract.errors import UserError
+from byoc_vision.engine import Engine
+from byoc_vision.requests import request_file, validation
+from byoc_vision.requests.operations import Request
+
+
+class Plan:
+    """Requests for an engine, with the fields of the request files; `send` is false for a dry run."""
+
+    def __init__(self, engine: Engine, request_files: Iterable[str | Path], send: bool) -> None:
+        self.engine = engine
+        self.send = send
+        self._overrides = request_file.load(request_files)
+        self._unsent: list[tuple[str, str]] = []
+
+    def role(self) -> str:
+        """Return the execution role: the request files', else the engine's."""
+        return request_file.role(self._overrides) or self.engine.role()
+
+    def place(self, source: str, under: str) -> str:
+        """Return the URI at which containers will find `source`; see `Engine.place`.
+
+        It is sent by `finish`, so that a request that is wrong costs no upload.
+        """
+        self._unsent.append((source, under))
+        return self.engine.place(source, under, send=False)
+
+    def finish(self, requests: dict[str, Request]) -> dict[str, Request]:
+        """Return `requests` (operation -> arguments) with the request files laid over them, checked.
+
+        What they need of this machine has been uploaded then, unless this is a dry run.
+        """
+        unused = set(self._overrides) - set(requests) - {"CreateEndpoint", "UpdateEndpoint"}
+        if self._overrides and unused == set(self._overrides):
+            raise UserError(
+                f"the request files hold nothing for {' or '.join(requests)}, only for {', '.join(sorted(unused))}"
+            )
+        finished = {
+            operation: request_file.merged(request, self._overrides.get(operation, {}))
+            for operation, request in requests.items()
+        }
+        # From the last one back: it has the name that the user chose, from which the others' are made.
+        for operation, request in reversed(finished.items()):
+            validation.check(operation, request)
+        while self.send and self._unsent:
+            self.engine.place(*self._unsent.pop(0), send=True)
+        return finished
+
+    def call(self, operation: str, request: Request) -> None:
+        """Send the request, unless this is a dry run."""
+        if self.send:
+            from botocore import xform_name
+
+            getattr(self.engine.sagemaker, xform_name(operation))(**request)

@@ -1,0 +1,122 @@
+"""What an endpoint, or a transform job, says of pictures."""
+
+import json
+import tempfile
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from byoc_vision import pictures
+from byoc_vision.contract.errors import UserError
+from byoc_vision.engine import Engine
+
+#: Pictures under way at a time.
+_THREADS = 4
+
+
+@dataclass(frozen=True, repr=False)
+class Prediction:
+    """What was said of one picture: the `answer` as it came, or, of a refused picture, an `error` instead.
+
+    >>> said = endpoint.predict("dog.jpg")
+    >>> said.label, said.probability
+    ('dog', 0.98)
+    """
+
+    picture: str
+    answer: dict[str, Any]
+    error: str = ""
+
+    @property
+    def label(self) -> str:
+        """The most probable class."""
+        return str(self.answer["top_k"][0]["label"])
+
+    @property
+    def probability(self) -> float:
+        """How probable the endpoint says that class is, from 0 to 1."""
+        return float(self.answer["top_k"][0]["probability"])
+
+    def __repr__(self) -> str:
+        return f"Prediction({self.picture!r}, {self.error or self.answer!r})"
+
+    def __str__(self) -> str:
+        """The picture's name and a line for each class."""
+        try:
+            rows = [f"  {each['probability']:6.1%}  {each['label']}" for each in self.answer["top_k"]]
+        except (KeyError, TypeError, ValueError):  # its own code/inference.py has another form
+            rows = [f"  {json.dumps(self.answer, ensure_ascii=False)}"]
+        return "\n".join([self.picture, *rows])
+
+
+def request(endpoint: str, picture: pictures.Picture) -> dict[str, Any]:
+    """Return InvokeEndpoint for the picture."""
+    return {
+        "EndpointName": endpoint,
+        "ContentType": picture.content_type,
+        "Accept": "application/json",
+        "Body": picture.content,
+    }
+
+
+def ask(runtime: Any, endpoint: str, name: str) -> Prediction:
+    """Return what the endpoint says of the picture in the file or at the URL `name`; raises `UserError`."""
+    if list(pictures.names([name])) != [name]:
+        raise UserError(f"{name} is a folder; name one picture")
+    try:
+        answer = runtime.invoke_endpoint(**request(endpoint, pictures.read(name)))
+    except Exception as error:
+        said = _model_error(error)
+        if said is None:
+            raise
+        raise UserError(said) from error
+    return Prediction(name, parsed(answer["Body"].read()))
+
+
+def ask_all(runtime: Any, endpoint: str, sources: Iterable[str]) -> Iterator[Prediction]:
+    """Yield a prediction for each picture; one that is refused has its `error`. See `Endpoint.predictions`."""
+
+    def one(name: str) -> Prediction:
+        try:
+            return ask(runtime, endpoint, name)
+        except UserError as error:
+            return Prediction(name, {}, str(error))
+
+    names = list(pictures.names(list(sources)))
+    with ThreadPoolExecutor(_THREADS) as pool:
+        try:
+            yield from pool.map(one, names)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def stored(engine: Engine, uri: str) -> Iterator[Prediction]:
+    """Yield the answers that a transform job has left below `uri`, by the pictures' names."""
+    with tempfile.TemporaryDirectory() as scratch:
+        answers = sorted(path for path in engine.fetch(uri, Path(scratch)) if path.suffix == ".out")
+        for path in answers:
+            yield Prediction(str(path.relative_to(scratch)).removesuffix(".out"), parsed(path.read_bytes()))
+
+
+def parsed(body: bytes) -> dict[str, Any]:
+    """Return the prediction in the endpoint's answer about one picture; raises `UserError` where there is none."""
+    try:
+        answer = dict(json.loads(body))
+        return dict(answer["predictions"][0])
+    except (ValueError, TypeError, KeyError, IndexError):
+        raise UserError("the endpoint's answer is none of this project's; check --endpoint") from None
+
+
+def _model_error(error: Exception) -> str | None:
+    """Return what the container said when it refused this one picture, else None."""
+    response = getattr(error, "response", {})
+    if response.get("Error", {}).get("Code") != "ModelError":
+        return None
+    said = response.get("OriginalMessage", response["Error"].get("Message", ""))
+    try:
+        return str(json.loads(said)["error"])
+    except (ValueError, TypeError, KeyError):
+        return str(said)

@@ -1,0 +1,54 @@
+"""What the service and the network refuse, told in one sentence."""
+
+import re
+
+from byoc_vision.contract.errors import UserError
+
+#: Words of the service's answer -> what to do about it. The first that match are taken.
+_ADVICE = [
+    (r"ResourceLimitExceeded|LimitExceeded", "ask for more under Service Quotas in the console, or take another type"),
+    (r"ExpiredToken|InvalidClientTokenId|UnrecognizedClient|InvalidSignature", "renew the AWS credentials"),
+    (r"NoSuchBucket", "the bucket does not exist; check its name"),
+    (r"PermanentRedirect|AuthorizationHeaderMalformed", "the bucket is in another region than AWS_REGION names"),
+    (r"[Cc]ould not find (model|endpoint|training|hyper|transform)", "check the name and the region"),
+    (r"[Rr]equested image .*not found|image .* does not exist", "run ./push.sh and try again"),
+    (r"AssumeRole|assume the role|[Rr]ole .* (invalid|not exist)", "the role must trust sagemaker.amazonaws.com"),
+    (r"AccessDenied|Forbidden|^403", "the credentials or the role lack that permission"),
+    (r"already exist|ResourceInUse", "the name is in use; take another one"),
+    (r"Throttling|TooManyRequests", "AWS asks for fewer requests; try again in a minute"),
+]
+
+
+def code_of(error: Exception) -> str:
+    """Return the service's code of a botocore `ClientError`, else nothing."""
+    response = getattr(error, "response", {})
+    return str(response.get("Error", {}).get("Code", ""))
+
+
+def not_found(error: Exception) -> bool:
+    """Whether the service says that what was named does not exist: it has three codes for that."""
+    return code_of(error) in ("ValidationException", "ResourceNotFound", "ResourceNotFoundException")
+
+
+def sentence(error: Exception) -> str | None:
+    """Return what `error` says to the user, in one sentence; None where it is not the user's to put right."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, BrokenPipeError):
+        return "the program that read the output has ended"
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    kind, text = type(error).__name__, " ".join(str(error).split())
+    if not type(error).__module__.startswith(("botocore", "boto3", "s3transfer")):
+        return None
+    if kind in ("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "TokenRetrievalError"):
+        return "there are no AWS credentials; set AWS_PROFILE, or log in as you do for the AWS command line"
+    if kind in ("ProfileNotFound", "SSOTokenLoadError", "UnauthorizedSSOTokenError", "LoginRefreshRequired"):
+        return f"the AWS profile cannot be used ({text}); log in again, or set AWS_PROFILE"
+    if kind in ("EndpointConnectionError", "ConnectTimeoutError", "ReadTimeoutError", "ConnectionClosedError"):
+        return f"AWS does not answer ({text}); check the network and AWS_REGION"
+    if kind == "S3UploadFailedError":
+        text = text.rpartition("An error occurred ")[2] or text
+    code, message = code_of(error), getattr(error, "response", {}).get("Error", {}).get("Message") or text
+    advice = next((advice for words, advice in _ADVICE if re.search(words, f"{code} {text}")), "nothing was started")
+    return f"{getattr(error, 'operation_name', 'the request')} was refused ({code}: {message.rstrip('.')}); {advice}"

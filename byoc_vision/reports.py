@@ -1,0 +1,141 @@
+"""What a training job has left: found, wherever it is, and judged by the rules, here."""
+
+import html
+import subprocess
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.job import METRICS, MODEL, PREDICTIONS, REPORT, RUN
+from byoc_vision.engine import Engine
+from byoc_vision.refusals import not_found
+
+#: How far below the folder that the user names a job's parts are looked for, and by which files they are known.
+_LEVELS = ("", "*/", "*/*/")
+_OUTPUT = (METRICS, PREDICTIONS, RUN, "debugger/collections/*/*.json")
+_TENSORS = "collections/*/*_collections.json"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The folders of this machine that a job's parts are in: its output, its model, and what smdebug recorded."""
+
+    output: Path | None
+    model: Path | None
+    tensors: Path | None
+
+
+class Report:
+    """A training job's report. A notebook shows the page itself.
+
+    >>> report = Session(local=True).report("my-training-job")
+    >>> [rule["RuleConfigurationName"] for rule in report.issues]
+    ['Overfit']
+    """
+
+    def __init__(self, folder: Path, content: dict[str, Any]) -> None:
+        #: The page, and all that the report says as plain data.
+        self.page, self.content = folder / REPORT, content
+
+    @property
+    def issues(self) -> list[dict[str, Any]]:
+        """The rules that found something, each with its StatusDetails."""
+        return [rule for rule in self.content["rules"] if rule["RuleEvaluationStatus"] == "IssuesFound"]
+
+    def __repr__(self) -> str:
+        return f"Report({str(self.page)!r})"
+
+    def _repr_html_(self) -> str:
+        # A frame of its own, since the page's style is for a whole page.
+        page = html.escape(self.page.read_text(encoding="utf-8"))
+        return f'<iframe srcdoc="{page}" width="100%" height="800" style="border: 0"></iframe>'
+
+
+def make(
+    engine: Callable[[], Engine], job: str, rules: str | Path | None, data: Path | None, out: Path | None
+) -> Report:
+    """Make the report of a job, of which `job` is the name, a folder or a URI. See `Session.report`."""
+    from debugger import report  # a tenth of a second
+
+    if data and not data.is_dir():
+        raise UserError(f"{data} is no folder; --data wants the folder of pictures that the job was given")
+    with tempfile.TemporaryDirectory(prefix="byoc-vision-") as scratch:
+        folder = Path(job)
+        fetched = "://" in job or not folder.is_dir()
+        if fetched:
+            folder = Path(scratch) / "fetched"
+            fetch(engine(), job, folder)
+        parts = find(folder, Path(scratch))
+        found = parts.output or parts.tensors
+        if found is None:
+            raise UserError(f"there is nothing of a training job in {job}; name the folder that has its output")
+        stays = not fetched and found.is_relative_to(folder)
+        out = out or (found if stays else Path("report"))
+        out.mkdir(parents=True, exist_ok=True)
+        output = parts.output or Path(scratch) / "nothing"
+        content = report.make(output, model=parts.model, tensors=parts.tensors, pictures=data, rules=rules, to=out)
+    return Report(out, content)
+
+
+def fetch(engine: Engine, job: str, folder: Path) -> None:
+    """Copy what the job has left, of which `job` is the name or a URI, into `folder`; nothing is a `UserError`."""
+    if "://" in job:
+        uris = [job if job.endswith((".tar.gz", "/")) else f"{job}/"]
+    elif "/" in job:
+        raise UserError(f"{job} is no folder; name a training job, the folder that one has left, or an S3 URI")
+    else:
+        uris = _uris(engine, job)
+    if not [file for number, uri in enumerate(uris) for file in engine.fetch(uri, folder / str(number))]:
+        raise UserError(f"there is nothing at {uris[0]}; a job's output is there once it has ended, if it left any")
+
+
+def _uris(engine: Engine, job: str) -> list[str]:
+    """Return where the job's results are and, if the service's hook was configured, what that has recorded."""
+    try:
+        described = engine.sagemaker.describe_training_job(TrainingJobName=job)
+    except Exception as error:
+        if not not_found(error):
+            raise
+        where = engine.region
+        raise UserError(f"{job!r} is neither a training job in {where} nor a folder; check the name") from None
+    uris = [f"{described['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{job}/output/"]
+    if "S3OutputPath" in described.get("DebugHookConfig", {}):
+        uris.append(f"{described['DebugHookConfig']['S3OutputPath'].rstrip('/')}/{job}/debug-output/")
+    return uris
+
+
+def find(folder: Path, scratch: Path) -> Parts:
+    """Return where in `folder` the parts of a job are; those in archives there are unpacked into `scratch`.
+
+    Raises `UserError` where there are those of several jobs.
+    """
+    places = [folder]
+    if None in (_first(places, *_OUTPUT), _first(places, MODEL)):
+        archives = [archive for level in _LEVELS for archive in sorted(folder.glob(f"{level}*.tar.gz"))]
+        places += [_unpacked(archive, scratch / str(number)) for number, archive in enumerate(archives)]
+    output = _first(places, *_OUTPUT)
+    inside = output is not None and (output / "debugger").is_dir()
+    return Parts(output, _first(places, MODEL), None if inside else _first(places, _TENSORS))
+
+
+def _first(places: list[Path], *marks: str) -> Path | None:
+    for place in places:
+        files = [(file, mark) for level in _LEVELS for mark in marks for file in place.glob(level + mark)]
+        found = {file.parents[mark.count("/")] for file, mark in files}
+        if len(found) > 1:
+            names = ", ".join(sorted(str(folder.relative_to(place)) for folder in found))
+            raise UserError(f"{place} holds what several jobs have left ({names}); name one of these")
+        if found:
+            return found.pop()
+    return None
+
+
+def _unpacked(archive: Path, folder: Path) -> Path:
+    folder.mkdir()
+    done = subprocess.run(["tar", "-xzf", archive, "-C", folder], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise UserError(f"{archive} cannot be unpacked ({done.stderr.partition(chr(10))[0]}); fetch it again")
+    return folder

@@ -1,0 +1,1 @@
+"""SageMaker's requests as plain data: built, checked, and overlaid with the user's own fields. Nothing is sent here."""

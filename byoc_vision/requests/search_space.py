@@ -1,0 +1,160 @@
+"""Search spaces: one YAML file -> what a tuning job's request needs.
+
+    strategy: Bayesian                  # or Random, Hyperband, Grid
+    objective: validation_accuracy      # an accuracy is maximised, a loss minimised
+    max-jobs: 12
+    parallel-jobs: 2
+    early-stopping: true
+    hyperparameters:
+      lr: {min: 0.001, max: 0.1, scale: log}
+      batch-size: [32, 64, 128]
+      epochs: 10                        # the same in every trial
+
+Only `hyperparameters` has to be there.
+"""
+
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from byoc_vision.contract import hyperparameters, metrics
+from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.hyperparameters import checked
+from byoc_vision.requests.operations import Request
+from byoc_vision.requests.request_file import read_yaml
+
+STRATEGIES = ("Bayesian", "Random", "Hyperband", "Grid")
+_SCALES = {
+    "auto": "Auto",
+    "linear": "Linear",
+    "log": "Logarithmic",
+    "logarithmic": "Logarithmic",
+    "reverse-logarithmic": "ReverseLogarithmic",
+}
+_FIELDS = ("strategy", "objective", "max-jobs", "parallel-jobs", "early-stopping", "hyperparameters")
+
+
+@dataclass(frozen=True)
+class Space:
+    """A checked search space: the ranges as the request has them, the settings for `requests.tuning_job`, the rest."""
+
+    ranges: Request
+    settings: dict[str, Any]
+    fixed: dict[str, str]
+
+
+def load(
+    source: str | Path | Mapping[str, Any], max_jobs: int | None = None, parallel_jobs: int | None = None
+) -> Space:
+    """Check a search space: a YAML file, or what one would hold.
+
+    `max_jobs` and `parallel_jobs`, where given, replace its own. Raises `UserError`.
+    """
+    if isinstance(source, Mapping):
+        return _space(source, max_jobs, parallel_jobs)
+    file = Path(source)
+    try:
+        return _space(read_yaml(file), max_jobs, parallel_jobs)
+    except UserError as error:
+        raise UserError(f"{file}: {str(error).removeprefix(f'{file} ')}") from None
+
+
+def _space(content: Mapping[str, Any], max_jobs: int | None, parallel_jobs: int | None) -> Space:
+    for name in content:
+        _one_of("field", name, _FIELDS)
+    given = content.get("hyperparameters")
+    if not isinstance(given, dict):
+        raise UserError("hyperparameters is missing; give each a value, a list of values or {min: …, max: …}")
+    strategy = _one_of("strategy", content.get("strategy", "Bayesian"), STRATEGIES)
+    objective = _one_of("objective", content.get("objective", "validation_accuracy"), metrics.OBJECTIVES)
+    ranges: Request = {
+        "ContinuousParameterRanges": [],
+        "IntegerParameterRanges": [],
+        "CategoricalParameterRanges": [],
+    }
+    for name, values in given.items():
+        if isinstance(values, dict):
+            kind, found = _interval(name, values)
+            ranges[kind].append(found)
+        elif isinstance(values, list):
+            ranges["CategoricalParameterRanges"].append({"Name": name, "Values": _choices(name, values)})
+    count = sum(map(len, ranges.values()))
+    choices = ranges["CategoricalParameterRanges"]
+    if not count:
+        raise UserError("nothing is searched; give a hyperparameter a list of values or {min: …, max: …}")
+    if strategy == "Grid" and len(choices) != count:
+        raise UserError("the strategy Grid tries lists only; give every range as a list of values, or take Random")
+    grid = math.prod(len(choice["Values"]) for choice in choices)
+    settings = {
+        "strategy": strategy,
+        "objective": objective,
+        "direction": "Minimize" if objective.endswith("loss") else "Maximize",
+        # The service wants to be told the grid's own size, and no other.
+        "max_jobs": grid if strategy == "Grid" else _count("max-jobs", content.get("max-jobs", 10), max_jobs),
+        "parallel_jobs": _count("parallel-jobs", content.get("parallel-jobs", 2), parallel_jobs),
+        "early_stopping": content.get("early-stopping", False),
+    }
+    if max_jobs and not parallel_jobs:  # the file's is meant for the file's
+        settings["parallel_jobs"] = min(settings["parallel_jobs"], max_jobs)
+    if settings["parallel_jobs"] > settings["max_jobs"]:
+        raise UserError(
+            f"parallel-jobs is {settings['parallel_jobs']} and above max-jobs, {settings['max_jobs']}; lower it"
+        )
+    if not isinstance(settings["early_stopping"], bool):
+        raise UserError(f"early-stopping is {settings['early_stopping']!r}; give true or false")
+    if strategy == "Hyperband":
+        if settings["early_stopping"]:
+            raise UserError("the strategy Hyperband stops trials itself; set early-stopping to false")
+        if isinstance(given.get("epochs"), dict | list):
+            raise UserError("the strategy Hyperband deals out the epochs; give epochs one value, its greatest")
+        settings["resource"] = (
+            1,
+            int(checked({"epochs": given.get("epochs", hyperparameters.Settings().epochs)})["epochs"]),
+        )
+    fixed = checked({name: value for name, value in given.items() if not isinstance(value, dict | list)})
+    return Space({kind: found for kind, found in ranges.items() if found}, settings, fixed)
+
+
+def _interval(name: str, values: Mapping[str, Any]) -> tuple[str, Request]:
+    if not {"min", "max"} <= values.keys() <= {"min", "max", "scale"}:
+        raise UserError(f"{name} is {dict(values)}; write {{min: …, max: …}}, perhaps with scale: log")
+    low, high = (_alone(name, values[end]) for end in ("min", "max"))
+    kind = hyperparameters.TYPES[name.replace("-", "_")]
+    if kind not in (int, float):
+        raise UserError(f"{name} has no range; give it a list of values")
+    if float(low) >= float(high):
+        raise UserError(f"{name} has a min of {low} that is not below its max of {high}; swap or correct them")
+    scale = _SCALES[_one_of(f"scale of {name},", values.get("scale", "auto"), tuple(_SCALES))]
+    found = {"Name": name, "MinValue": low, "MaxValue": high, "ScalingType": scale}
+    return "ContinuousParameterRanges" if kind is float else "IntegerParameterRanges", found
+
+
+def _choices(name: str, values: list[Any]) -> list[str]:
+    found = [_alone(name, value) for value in values]
+    if not found or len(set(found)) < len(found):
+        raise UserError(f"{name} has {'the same value twice' if found else 'no values'}; list each value once")
+    return found
+
+
+def _alone(name: str, value: Any) -> str:
+    # `train-layers` goes along because a value can be fine in itself and not go with that one's default.
+    value = str(value).lower() if isinstance(value, bool) else value
+    return checked({"train-layers": "all"} | {name: value})[name]
+
+
+def _one_of(what: str, value: Any, names: tuple[str, ...]) -> str:
+    if value not in names:
+        near = difflib.get_close_matches(str(value), names, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"give one of {', '.join(names)}"
+        raise UserError(f"there is no {what} {value!r}; {hint}")
+    return str(value)
+
+
+def _count(what: str, written: Any, option: int | None) -> int:
+    count = option or written
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+        raise UserError(f"{what} is {count!r}; give a whole number from 1 up")
+    return count

@@ -1,0 +1,63 @@
+"""Checks requests, before they are sent, against the service's own model (botocore's)."""
+
+import difflib
+import re
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+from byoc_vision.contract.errors import UserError
+from byoc_vision.requests.operations import Request
+
+
+def check(operation: str, request: Request) -> None:
+    """Raise `UserError` with the first thing in `request` that the operation would not take."""
+    from botocore.validate import ParamValidator
+
+    shape = _service().operation_model(operation).input_shape
+    for line in ParamValidator().validate(request, shape).generate_report().splitlines():
+        raise UserError(f"{operation}: {line[0].lower()}{line[1:].rstrip('.')}")
+    for problem in _problems(request, shape, ""):
+        raise UserError(f"{operation}: {problem}")
+
+
+@cache
+def _service() -> Any:
+    # Not from a session, which the user's AWS profile may spoil: the local engine's requests are checked, too.
+    from botocore.loaders import create_loader
+    from botocore.model import ServiceModel
+
+    return ServiceModel(create_loader().load_service_model("sagemaker", "service-2"), "sagemaker")
+
+
+def _problems(value: Any, shape: Any, where: str) -> Iterator[str]:
+    """Yield what botocore leaves to the service: greatest lengths and sizes, patterns, and values from a list."""
+    if shape.type_name == "structure":
+        for name, member in value.items():
+            yield from _problems(member, shape.members[name], f"{where}.{name}" if where else name)
+    elif shape.type_name == "list":
+        for number, member in enumerate(value):
+            yield from _problems(member, shape.member, f"{where}[{number}]")
+    elif shape.type_name == "map":
+        for name, member in value.items():
+            yield from _problems(member, shape.value, f"{where}.{name}")
+    if "max" in shape.metadata:
+        size = value if shape.type_name in ("integer", "long", "float", "double") else len(value)
+        if size > shape.metadata["max"]:
+            yield f"{where} is {size} and may be {shape.metadata['max']} at most"
+    # "local" and file:// are the local engine's. Of instance types the service knows more than an installed botocore.
+    if shape.type_name != "string" or value.startswith(("file://", "local")):
+        return
+    if shape.enum and value not in shape.enum and not re.fullmatch(r"ml\.\w+(-\w+)*\.(\d*x?large|medium|\d+xl)", value):
+        near = difflib.get_close_matches(value, shape.enum, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"give one of {', '.join(shape.enum)}"
+        yield f"{where} is {value!r}; {hint}"
+    if "pattern" in shape.metadata and not _matches(shape.metadata["pattern"], value):
+        yield f"{where} is {value!r}, which does not have the form {shape.metadata['pattern']}"
+
+
+def _matches(pattern: str, value: str) -> bool:
+    try:
+        return re.fullmatch(pattern, value, re.DOTALL) is not None
+    except re.error:  # written in another dialect of expressions; the service will say
+        return True

@@ -1,0 +1,254 @@
+"""A session: the place where jobs and endpoints are made, in AWS or on this machine."""
+
+import logging
+import re
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from byoc_vision import endpoint as endpoints
+from byoc_vision import hyperparameter_sources, jobs, reports
+from byoc_vision.contract import hyperparameters as contract
+from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.job import CHANNELS
+from byoc_vision.endpoint import Endpoint
+from byoc_vision.engine import Engine, Target
+from byoc_vision.jobs import Show, TrainingJob, TransformJob, TuningJob
+from byoc_vision.plan import Plan
+from byoc_vision.refusals import sentence
+from byoc_vision.reports import Report
+from byoc_vision.requests import managed_debugger, operations, search_space
+from byoc_vision.requests.operations import Request
+from byoc_vision.trained_model import artifact, serving_image
+
+_log = logging.getLogger(__name__)
+
+#: A folder, file or S3 URI of training pictures, or such a source for each channel.
+Data = str | Path | Mapping[str, str | Path]
+
+
+class Session:
+    """Where jobs and endpoints are made: in the AWS account of the environment, or, with `local`, on this machine.
+
+    >>> from byoc_vision import Session
+    >>> job = Session(local=True).train("pictures", hyperparameters={"epochs": 2})
+    >>> job.wait(show=print).metrics
+
+    All that is made returns at once and has `wait`. With `dry_run` nothing is sent, and `request` holds what would have
+    been: the service's own fields, by operation. `request_files` lay any other field over them. Nothing is printed;
+    what happens is told to the logger "byoc_vision". Every method may raise `UserError`.
+    """
+
+    def __init__(self, local: bool = False, *, request_files: Iterable[str | Path] = ()) -> None:
+        self._local = local
+        self._request_files = tuple(request_files)
+
+    @cached_property
+    def engine(self) -> Engine:
+        """AWS or this machine; only that one is imported."""
+        if self._local:
+            from byoc_vision.local import open_engine
+
+            return open_engine()
+        from byoc_vision.aws.cloud import Cloud
+
+        return Cloud()
+
+    def train(
+        self,
+        data: Data,
+        *,
+        hyperparameters: Mapping[str, Any] | str = {},
+        instance_type: str = "ml.g4dn.xlarge",
+        instance_count: int = 1,
+        spot: bool = False,
+        managed: bool = False,
+        output: str | None = None,
+        dry_run: bool = False,
+    ) -> TrainingJob:
+        """Train a model on labelled pictures.
+
+        hyperparameters: values by name, or a file, or the name of a tuning job for its best.
+        spot: take spare capacity; the job goes on where it was interrupted.
+        managed: add SageMaker's own Debugger and Profiler.
+        output: the URI where results go; without it the account's SageMaker bucket.
+        """
+        engine, plan = self.engine, self._plan(dry_run)
+        given = hyperparameters
+        values = hyperparameter_sources.collect(engine, given) if isinstance(given, str) else contract.checked(given)
+        output = (output or engine.output()).rstrip("/")
+        job = operations.training_job(
+            name=operations.new_name("byoc-vision"),
+            image=engine.image("train"),
+            role=plan.role(),
+            channels=_channels(plan, data, output),
+            hyperparameters=values,
+            output=output,
+            instance_type=engine.instance_type(instance_type),
+            instance_count=instance_count,
+            spot=spot,
+        )
+        if managed:
+            job |= managed_debugger.managed(engine.region, output)
+        request = plan.finish({"CreateTrainingJob": job})
+        job = request["CreateTrainingJob"]
+        try:
+            plan.call("CreateTrainingJob", job)
+        except Exception as error:
+            if managed and re.search("debug|profiler", str(error), re.IGNORECASE):
+                raise UserError(f"{sentence(error)}. If so, {managed_debugger.REFUSED}") from error
+            raise
+        return TrainingJob(self, job["TrainingJobName"], request)
+
+    def tune(
+        self,
+        space: str | Path | Mapping[str, Any],
+        data: Data,
+        *,
+        hyperparameters: Mapping[str, Any] = {},
+        max_jobs: int | None = None,
+        parallel_jobs: int | None = None,
+        instance_type: str = "ml.g4dn.xlarge",
+        output: str | None = None,
+        dry_run: bool = False,
+        show: Show = lambda _: None,
+    ) -> TuningJob:
+        """Search for the best hyperparameters; those given here are the same in every trial.
+
+        space: what is searched, and how: a YAML file, or what one holds (`byoc_vision.requests.search_space`).
+
+        Where the trials train a head on features that are the same in all of them, a training job computes these first
+        and is waited for; `show` gets the lines of its log.
+        """
+        chosen = search_space.load(space, max_jobs, parallel_jobs)
+        engine, plan = self.engine, self._plan(dry_run)
+        static = chosen.fixed | contract.checked(hyperparameters)
+        searched = {found["Name"] for kind in chosen.ranges.values() for found in kind}
+        if both := searched & static.keys():
+            where = "the search space" if isinstance(space, Mapping) else space
+            raise UserError(f"{min(both)} is searched in {where}, so it cannot be set; remove one of the two")
+        # Of many trials one is kept at most, and is trained again for that.
+        static = {name: "false" for name in hyperparameter_sources.FOR_KEEPS if name not in searched} | static
+        output = (output or engine.output()).rstrip("/")
+        trial = operations.training_job(
+            name="",  # the service names the trials
+            image=engine.image("train"),
+            role=plan.role(),
+            channels=_channels(plan, data, output),
+            hyperparameters=static,
+            output=output,
+            instance_type=engine.instance_type(instance_type),
+        )
+        request: dict[str, Request] = {}
+        if _share_features(static, searched, trial):
+            extraction = operations.extraction_job(operations.new_name("byoc-features"), trial)
+            features = f"{extraction['CheckpointConfig']['S3Uri']}/features/"
+            trial = operations.with_channel(trial, "features", features)
+            request["CreateTrainingJob"] = extraction
+        job = operations.tuning_job(operations.new_name("byoc-vision"), chosen.settings, chosen.ranges, trial)
+        request = plan.finish(request | {"CreateHyperParameterTuningJob": job})
+        if "CreateTrainingJob" in request and plan.send:
+            plan.call("CreateTrainingJob", request["CreateTrainingJob"])
+            TrainingJob(self, request["CreateTrainingJob"]["TrainingJobName"]).wait(show)
+        job = request["CreateHyperParameterTuningJob"]
+        plan.call("CreateHyperParameterTuningJob", job)
+        return TuningJob(self, job["HyperParameterTuningJobName"], request)
+
+    def deploy(
+        self,
+        model: str,
+        endpoint: str = "byoc-vision",
+        *,
+        instance_type: str | None = None,
+        instance_count: int = 1,
+        serverless: int | None = None,
+        image: Target | None = None,
+        source: str | Path | None = None,
+        dry_run: bool = False,
+    ) -> Endpoint:
+        """Serve a model. An endpoint that runs already is given it: the old model answers until the new one does.
+
+        model: a training job, or a model.tar.gz: S3 URI or file.
+        serverless: MB of memory, in place of instances (ml.m5.large).
+        image: "serve", or "serve-cpu"; without it serve for GPUs, and the lean serve-cpu for all else.
+        source: a folder with another handler script, inference.py.
+        """
+        plan = self._plan(dry_run)
+        return endpoints.deploy(plan, model, endpoint, instance_type, instance_count, serverless, image, source)
+
+    def transform(
+        self,
+        model: str,
+        data: str | Path,
+        *,
+        instance_type: str = "ml.m5.xlarge",
+        instance_count: int = 1,
+        image: Target | None = None,
+        dry_run: bool = False,
+    ) -> TransformJob:
+        """Predict many pictures without an endpoint. The model that is made for the job stays: see `delete_model`."""
+        engine, plan = self.engine, self._plan(dry_run)
+        name = operations.new_name("byoc-vision")
+        instance_type = engine.instance_type(instance_type)
+        container = serving_image(engine, model, instance_type, image)
+        create_model = operations.model(name, container, plan.role(), artifact(plan, model))
+        pictures = plan.place(str(data), f"{engine.output()}/data")
+        answers = f"{engine.output()}/answers/{name}/"
+        job = operations.transform_job(name, name, pictures, answers, instance_type, instance_count)
+        request = plan.finish({"CreateModel": create_model, "CreateTransformJob": job})
+        made = TransformJob(self, request["CreateTransformJob"]["TransformJobName"], request)
+        plan.call("CreateModel", request["CreateModel"])
+        try:
+            plan.call("CreateTransformJob", request["CreateTransformJob"])
+        except BaseException:
+            made.delete_model()
+            raise
+        return made
+
+    def report(
+        self,
+        job: str,
+        *,
+        rules: str | Path | None = None,
+        data: str | Path | None = None,
+        out: str | Path | None = None,
+    ) -> Report:
+        """Make the report of a training job (again); the rules run here.
+
+        job: its name, or what it has left: a folder, or an S3 URI of a folder or an archive.
+        rules: names with commas, or a JSON file of rule configurations (without it: all).
+        data: the pictures, of which the report then shows some.
+        out: the report's folder; without it the job's own where `job` is one, else ./report.
+        """
+        return reports.make(lambda: self.engine, job, rules, Path(data) if data else None, Path(out) if out else None)
+
+    def endpoint(self, name: str = "byoc-vision") -> Endpoint:
+        """Return the endpoint of that name."""
+        return Endpoint(self.engine, name)
+
+    def job(self, name: str) -> TrainingJob | TuningJob | TransformJob:
+        """Return the job of that name, of whatever kind; raises `UserError` where there is none."""
+        return jobs.find(self, name)
+
+    def _plan(self, dry_run: bool) -> Plan:
+        return Plan(self.engine, self._request_files, send=not dry_run)
+
+
+def _channels(plan: Plan, data: Data, output: str) -> dict[str, str]:
+    """Return channel -> URI for the data."""
+    sources = data if isinstance(data, Mapping) else {"training": data}
+    for channel in sources:
+        if channel not in CHANNELS:
+            raise UserError(f"there is no channel {channel!r}; give one of {', '.join(CHANNELS)}")
+    return {channel: plan.place(str(source), f"{output}/data") for channel, source in sources.items()}
+
+
+def _share_features(static: dict[str, str], searched: set[str], trial: Request) -> bool:
+    """Whether the trials train on the same features, so that one job computes them before the search."""
+    if any(channel["ChannelName"] == "features" for channel in trial["InputDataConfig"]):
+        return False
+    if differs := searched & set(contract.FEATURES_DEPEND_ON):
+        _log.info("every trial computes its own features, because %s is searched", min(differs))
+        return False
+    return contract.on_features(contract.parse(static))

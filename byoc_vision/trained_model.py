@@ -1,0 +1,59 @@
+"""Which model is meant, and which image serves it."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.hyperparameters import unquote
+from byoc_vision.engine import Engine, Target
+from byoc_vision.plan import Plan
+from byoc_vision.refusals import not_found
+from byoc_vision.repack import repack
+from byoc_vision.requests import operations
+
+
+def artifact(plan: Plan, model: str, source: str | Path | None = None) -> str:
+    """Return the URI of the model.tar.gz that `model` (training job, URI or file) names, with `source` as its code/."""
+    engine = plan.engine
+    if job := _training_job(engine, model):
+        if "S3ModelArtifacts" not in job.get("ModelArtifacts", {}):
+            raise UserError(f"the training job {model} is {job['TrainingJobStatus']} and has no model")
+        model = job["ModelArtifacts"]["S3ModelArtifacts"]
+    if Path(model).is_dir():
+        raise UserError(f"{model} is a folder; name the model.tar.gz in it")
+    models = f"{engine.output()}/models"
+    if source is None:
+        return plan.place(model, model if "://" in model else models)
+    with tempfile.TemporaryDirectory() as scratch:
+        archive = Path(model)
+        if "://" in model:
+            (archive,) = engine.fetch(model, Path(scratch))
+            models = model.rpartition("/")[0]  # what may read the model may read what is made of it
+        return engine.place(str(repack(archive, Path(source), Path(scratch))), models, send=plan.send)
+
+
+def serving_image(engine: Engine, model: str, instance_type: str, wanted: Target | None = None) -> str:
+    """Return the image that serves `model` on instances of the type ("": serverless): the one `wanted`, if any.
+
+    Else it is the lean one, where there is no GPU and the training job, if that is known, has left the graphs it needs.
+    """
+    if wanted is None:
+        job = _training_job(engine, model) or {}
+        exported = unquote(job.get("HyperParameters", {}).get("export", "true")) == "true"
+        gpu = operations.is_gpu(instance_type) or instance_type == "local_gpu"
+        wanted = "serve" if gpu or not exported else "serve-cpu"
+    return engine.image(wanted)
+
+
+def _training_job(engine: Engine, model: str) -> dict[str, Any] | None:
+    """Return the training job that `model` names, if it names one and no URI or file."""
+    if "/" in model or Path(model).exists():
+        return None
+    try:
+        return dict(engine.sagemaker.describe_training_job(TrainingJobName=model))
+    except Exception as error:
+        if not not_found(error):
+            raise
+        where = engine.region
+        raise UserError(f"{model!r} is neither a training job in {where} nor a file; check the name") from None
