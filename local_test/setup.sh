@@ -50,3 +50,7 @@ if [[ ${#missing[@]} -gt 0 ]]; then
         cp "$file" ".venv/${file//\//-}"
     done
 fi
+if ! cmp -s pyproject.toml .venv/pyproject.toml; then # the library and the command byoc, from here
+    .venv/bin/python -m pip install -qq --disable-pip-version-check --no-deps --editable .
+    cp pyproject.toml .venv/
+fi
