@@ -40,7 +40,7 @@ OURS = (*KNOWN, "byoc_vision", "bench", "local_test")
 
 #: Where a heavy package may be imported.
 ONLY_IN = {
-    "smdebug": ("train.managed_hook", "debugger.smdebug_adapter"),
+    "smdebug": ("train.record.managed_hook", "debugger.smdebug_adapter"),
     "torch": ("classifier.network", "train", "serve.torch_backend", "bench"),
     "boto3": ("byoc_vision.aws", "byoc_vision.local.local_mode", "debugger.finished_trial"),
     "optuna": ("byoc_vision.local",),
