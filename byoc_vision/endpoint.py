@@ -12,7 +12,7 @@ from byoc_vision.contract.errors import UserError
 from byoc_vision.engine import Engine, Target
 from byoc_vision.plan import Plan
 from byoc_vision.prediction import Prediction
-from byoc_vision.refusals import not_found
+from byoc_vision.refusals import unless_missing
 from byoc_vision.requests import operations
 from byoc_vision.requests.operations import Request
 from byoc_vision.trained_model import artifact, serving_image
@@ -162,12 +162,7 @@ def deploy(
 
 
 def _describe(engine: Engine, name: str) -> dict[str, Any] | None:
-    try:
-        return dict(engine.sagemaker.describe_endpoint(EndpointName=name))
-    except Exception as error:
-        if not not_found(error):
-            raise
-        return None
+    return unless_missing(engine.sagemaker.describe_endpoint, EndpointName=name)
 
 
 def _is_ours(name: str, endpoint: dict[str, Any]) -> bool:
@@ -192,25 +187,12 @@ def _remove(engine: Engine, name: str, config: str) -> None:
 
 def _remove_config(engine: Engine, config: str, models: list[str] | None = None) -> None:
     models = _models(engine, config) if models is None else models
-    with _unless_gone():
-        engine.sagemaker.delete_endpoint_config(EndpointConfigName=config)
+    # Either may have been removed by hand.
+    unless_missing(engine.sagemaker.delete_endpoint_config, EndpointConfigName=config)
     for model in models:
-        with _unless_gone():
-            engine.sagemaker.delete_model(ModelName=model)
+        unless_missing(engine.sagemaker.delete_model, ModelName=model)
 
 
 def _models(engine: Engine, config: str) -> list[str]:
-    with _unless_gone():
-        described = engine.sagemaker.describe_endpoint_config(EndpointConfigName=config)
-        return [variant["ModelName"] for variant in described["ProductionVariants"]]
-    return []
-
-
-@contextlib.contextmanager
-def _unless_gone() -> Iterator[None]:
-    """Go on where something that is to be removed has been removed by hand."""
-    try:
-        yield
-    except Exception as error:
-        if not not_found(error):
-            raise
+    described = unless_missing(engine.sagemaker.describe_endpoint_config, EndpointConfigName=config)
+    return [variant["ModelName"] for variant in described["ProductionVariants"]] if described else []

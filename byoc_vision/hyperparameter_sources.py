@@ -8,7 +8,7 @@ from typing import Any
 from byoc_vision.contract.errors import UserError
 from byoc_vision.contract.hyperparameters import checked
 from byoc_vision.engine import Engine
-from byoc_vision.refusals import not_found
+from byoc_vision.refusals import unless_missing
 from byoc_vision.requests.request_file import read_yaml
 
 #: What a job leaves besides the model and its figures. Trials leave it out.
@@ -36,13 +36,10 @@ def best_of(engine: Engine, tuning_job: str) -> dict[str, str]:
 
     Not what trials do without and a model that is kept does not.
     """
-    try:
-        job = engine.sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=tuning_job)
-    except Exception as error:
-        if not not_found(error):
-            raise
-        where = engine.region
-        raise UserError(f"{tuning_job!r} is neither a file nor a tuning job in {where}; check the name") from None
+    describe = engine.sagemaker.describe_hyper_parameter_tuning_job
+    job = unless_missing(describe, HyperParameterTuningJobName=tuning_job)
+    if job is None:
+        raise UserError(f"{tuning_job!r} is neither a file nor a tuning job in {engine.region}; check the name")
     best = job.get("BestTrainingJob") or {}
     if not best.get("TunedHyperParameters"):
         raise UserError(f"the tuning job {tuning_job} has no best trial yet; wait for one to complete")

@@ -11,7 +11,7 @@ from byoc_vision.contract.errors import UserError
 from byoc_vision.endpoint import Endpoint, FailedError, pauses
 from byoc_vision.engine import Engine, LogKind
 from byoc_vision.prediction import Prediction
-from byoc_vision.refusals import not_found
+from byoc_vision.refusals import unless_missing
 from byoc_vision.reports import Report
 from byoc_vision.requests.operations import Request
 
@@ -197,11 +197,6 @@ def find(session: Owner, name: str) -> TrainingJob | TuningJob | TransformJob:
     """Return the job of that name; raises `UserError` where there is none."""
     for kind in (TrainingJob, TuningJob, TransformJob):
         job = kind(session, name)
-        try:
-            job.describe()
-        except Exception as error:
-            if not not_found(error):
-                raise
-        else:
+        if unless_missing(job.describe) is not None:
             return job
     raise UserError(f"there is no job {name!r} in {session.engine.region}; check the name and the region")

@@ -1,6 +1,8 @@
 """What the service and the network refuse, told in one sentence."""
 
 import re
+from collections.abc import Callable
+from typing import Any
 
 from byoc_vision.contract.errors import UserError
 
@@ -25,9 +27,19 @@ def code_of(error: Exception) -> str:
     return str(response.get("Error", {}).get("Code", ""))
 
 
-def not_found(error: Exception) -> bool:
+def _not_found(error: Exception) -> bool:
     """Whether the service says that what was named does not exist: it has three codes for that."""
     return code_of(error) in ("ValidationException", "ResourceNotFound", "ResourceNotFoundException")
+
+
+def unless_missing(call: Callable[..., Any], **arguments: str) -> dict[str, Any] | None:
+    """Return the service's answer; None where it says that what the arguments name does not exist."""
+    try:
+        return dict(call(**arguments))
+    except Exception as error:
+        if not _not_found(error):
+            raise
+        return None
 
 
 def sentence(error: Exception) -> str | None:

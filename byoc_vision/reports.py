@@ -11,7 +11,7 @@ from typing import Any
 from byoc_vision.contract.errors import UserError
 from byoc_vision.contract.job import METRICS, MODEL, PREDICTIONS, REPORT, RUN
 from byoc_vision.engine import Engine
-from byoc_vision.refusals import not_found
+from byoc_vision.refusals import unless_missing
 
 #: How far below the folder that the user names a job's parts are looked for, and by which files they are known.
 _LEVELS = ("", "*/", "*/*/")
@@ -94,13 +94,9 @@ def fetch(engine: Engine, job: str, folder: Path) -> None:
 
 def _uris(engine: Engine, job: str) -> list[str]:
     """Return where the job's results are and, if the service's hook was configured, what that has recorded."""
-    try:
-        described = engine.sagemaker.describe_training_job(TrainingJobName=job)
-    except Exception as error:
-        if not not_found(error):
-            raise
-        where = engine.region
-        raise UserError(f"{job!r} is neither a training job in {where} nor a folder; check the name") from None
+    described = unless_missing(engine.sagemaker.describe_training_job, TrainingJobName=job)
+    if described is None:
+        raise UserError(f"{job!r} is neither a training job in {engine.region} nor a folder; check the name")
     uris = [f"{described['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{job}/output/"]
     if "S3OutputPath" in described.get("DebugHookConfig", {}):
         uris.append(f"{described['DebugHookConfig']['S3OutputPath'].rstrip('/')}/{job}/debug-output/")

@@ -8,7 +8,7 @@ from byoc_vision.contract.errors import UserError
 from byoc_vision.contract.hyperparameters import unquote
 from byoc_vision.engine import Engine, Target
 from byoc_vision.plan import Plan
-from byoc_vision.refusals import not_found
+from byoc_vision.refusals import unless_missing
 from byoc_vision.repack import repack
 from byoc_vision.requests import operations
 
@@ -50,10 +50,7 @@ def _training_job(engine: Engine, model: str) -> dict[str, Any] | None:
     """Return the training job that `model` names, if it names one and no URI or file."""
     if "/" in model or Path(model).exists():
         return None
-    try:
-        return dict(engine.sagemaker.describe_training_job(TrainingJobName=model))
-    except Exception as error:
-        if not not_found(error):
-            raise
-        where = engine.region
-        raise UserError(f"{model!r} is neither a training job in {where} nor a file; check the name") from None
+    job = unless_missing(engine.sagemaker.describe_training_job, TrainingJobName=model)
+    if job is None:
+        raise UserError(f"{model!r} is neither a training job in {engine.region} nor a file; check the name")
+    return job

@@ -40,8 +40,9 @@ def test_build_push_tune_train_deploy_predict_delete(
 ) -> None:
     # Build: the real script, in a repository with a commit.
     shutil.copy(ROOT / "build.sh", checkout)
-    (checkout / "serve").mkdir()
-    (checkout / "serve" / "handler.py").write_text("serve = True\n")
+    for name in ("train", "serve"):
+        (checkout / name).mkdir()
+        (checkout / name / "handler.py").write_text(f"{name} = True\n")
     (checkout / "docker" / "Dockerfile").write_text(DOCKERFILE)
     (checkout / ".gitignore").write_text("__pycache__/\n")
     identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]

@@ -63,6 +63,14 @@ def test_names_that_the_service_forbids(run: Run, pushed: None, data: Path, tmp_
     assert "TrainingJobName" in said and "which does not have the form" in said
 
 
+def test_without_docker(run: Run, data: Path, tmp_path: Path) -> None:
+    done = run("train", "--local", "--data", data, DOCKER_HOST=f"unix://{tmp_path}/nothing")
+    assert "no Docker engine answers" in done.err
+    assert done.sentence == (
+        "launch.train: there is no Docker engine to work with; the line above says what is missing"
+    )
+
+
 def test_where_things_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("BYOC_HOME", "BYOC_LOCAL"):
         monkeypatch.delenv(name, raising=False)
