@@ -67,7 +67,7 @@ run build ./build.sh
 if [[ $parts == *unit* ]]; then
     run ruff ruff check
     run format ruff format --check
-    run shellcheck shellcheck ./*.sh ./*/*.sh .ci/run docker/serve
+    run shellcheck shellcheck ./*.sh ./*/*.sh ./*/*/*.sh .ci/run docker/serve
     run types-host mypy
     run types-train mypy_inside train classifier train debugger bench docker
     run types-serve mypy_inside serve serve
