@@ -34,6 +34,13 @@ run() { # NAME COMMAND...: run one of the checks, note how it ended, and go on
     printf -- '-- %s: %s, %d s\n' "$1" "$([[ $status == 0 ]] && echo passed || echo FAILED)" "$SECONDS"
 }
 
+test_here() { # NAME FILE_OR_OPTION...
+    run "$1" "$python" -m pytest --junit-xml="$results/$1.xml" "${@:2}"
+}
+
+# A file of tests stays in one process, for its tests share what took long to make.
+parallel=(--numprocesses 2 --dist loadfile)
+
 inside=(--volume "$PWD:/checkout:ro" --volume "$PWD/$tools:/opt/tools:ro" --env PYTHONPATH=/opt/program:/opt/tools:/checkout)
 
 pytest_inside() { # NAME IMAGE FOLDER...: tests the program in the image. docker cp makes the report the caller's own
@@ -41,7 +48,7 @@ pytest_inside() { # NAME IMAGE FOLDER...: tests the program in the image. docker
     # One thread: the tests' networks are so small that threads cost more than they give.
     docker run --name "$container" "${inside[@]}" --env OMP_NUM_THREADS=1 "byoc-vision-$2:latest" \
         python -m pytest --config-file=/checkout/pyproject.toml --rootdir=/checkout -p no:cacheprovider \
-        --junit-xml=/tmp/report.xml "${@:3}" || status=$?
+        "${parallel[@]}" --junit-xml=/tmp/report.xml "${@:3}" || status=$?
     docker cp "$container:/tmp/report.xml" "$results/$1.xml" >/dev/null || true
     docker rm --volumes "$container" >/dev/null
     return "$status"
@@ -56,7 +63,7 @@ mypy_inside() { # IMAGE PACKAGE...: where torch and the toolkits are, so that th
 printf '== set up\n'
 local_test/setup.sh tests/requirements.txt
 if ! cmp -s tests/requirements.txt "$tools/requirements.txt"; then
-    grep -E '^(mypy|pytest)=' tests/requirements.txt >"$results/tools.txt"
+    grep -E '^(mypy|pytest|pytest-xdist)=' tests/requirements.txt >"$results/tools.txt"
     docker/install.sh uv pip install --quiet --python "$python" --target "$tools" --python-version 3.11 \
         --python-platform x86_64-manylinux_2_28 --only-binary :all: --requirement "$results/tools.txt"
     cp tests/requirements.txt "$tools/"
@@ -75,14 +82,17 @@ if [[ $parts == *unit* ]]; then
         /checkout/tests/unit/debugger
     run unit-serve pytest_inside unit-serve serve /checkout/tests/unit/classifier /checkout/tests/unit/serve
     run unit-serve-cpu pytest_inside unit-serve-cpu serve-cpu /checkout/tests/unit/serve/test_openvino_backend.py
-    run unit-host "$python" -m pytest --junit-xml="$results/unit-host.xml" tests/unit/local_test tests/unit/launch_local \
-        tests/unit/bench
+    test_here unit-host "${parallel[@]}" tests/unit/local_test tests/unit/launch_local tests/unit/bench
 fi
 if [[ $parts == *cloud* ]]; then
-    run cloud "$python" -m pytest --junit-xml="$results/cloud.xml" tests/cloud
+    test_here cloud "${parallel[@]}" tests/cloud
 fi
 if [[ $parts == *e2e* ]]; then
-    run e2e "$python" -m pytest --junit-xml="$results/e2e.xml" tests/e2e
+    # Endpoints leave the cores idle while they start, wait and end, so jobs run meanwhile; what they print comes after.
+    test_here e2e-jobs tests/e2e --ignore-glob '*/test_serving*' >"$results/e2e-jobs.log" 2>&1 &
+    test_here e2e-serving tests/e2e/test_serving*
+    wait
+    cat "$results/e2e-jobs.log"
 fi
 
 echo

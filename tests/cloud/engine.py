@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 #: The network interface that the engine wants to have; nothing runs on it.
-BRIDGE = "byoc-test"
+BRIDGE = f"byoc-{os.getpid()}"  # several processes may test at a time
 
 
 class Engine:
