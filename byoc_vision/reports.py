@@ -58,7 +58,7 @@ def make(
     engine: Callable[[], Engine], job: str, rules: str | Path | None, data: Path | None, out: Path | None
 ) -> Report:
     """Make the report of a job, of which `job` is the name, a folder or a URI. See `Session.report`."""
-    from debugger import report  # a tenth of a second
+    from byoc_vision.debugger import report  # a tenth of a second
 
     if data and not data.is_dir():
         raise UserError(f"{data} is no folder; --data wants the folder of pictures that the job was given")

@@ -76,7 +76,7 @@ if [[ $parts == *unit* ]]; then
     run format ruff format --check
     run shellcheck shellcheck ./*.sh ./*/*.sh ./*/*/*.sh .ci/run docker/serve
     run types-host mypy
-    run types-train mypy_inside train classifier train debugger bench docker
+    run types-train mypy_inside train classifier train bench docker
     run types-serve mypy_inside serve serve
     run unit-train pytest_inside unit-train train /checkout/tests/unit/classifier /checkout/tests/unit/train \
         /checkout/tests/unit/debugger

@@ -106,7 +106,7 @@ def _report(root: Path) -> None:
     options = ["--model", str(job.model), "--pictures", pictures]
     if job.hook_configuration:
         options += ["--tensors", json.loads(job.hook_configuration.read_text(encoding="utf-8"))["LocalPath"]]
-    subprocess.run([sys.executable, "-m", "debugger", str(job.output), *options], check=False)
+    subprocess.run([sys.executable, "-m", "byoc_vision.debugger", str(job.output), *options], check=False)
 
 
 def read(root: Path) -> Run:

@@ -91,7 +91,7 @@ def environment(aws: FakeAws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def checkout(tmp_path: Path) -> Path:
     """A copy of what the launchers are, so that the record of pushed images is the test's own."""
     folder = tmp_path / "checkout"
-    for name in ("byoc_vision", "launch", "debugger", "docker"):
+    for name in ("byoc_vision", "launch", "docker"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "push.sh", folder)
     return folder

@@ -18,7 +18,7 @@ from tests.cloud.conftest import ROOT
 FLOORS = (
     ("contract",),
     ("home", "engine", "refusals"),
-    ("requests",),
+    ("requests", "debugger"),
     ("aws", "local"),
     (
         *("hyperparameter_sources", "pictures", "plan", "repack", "prediction", "trained_model", "endpoint"),
@@ -33,22 +33,22 @@ KNOWN = {
     "classifier": {"byoc_vision.contract"},
     "train": {"byoc_vision.contract", "classifier"},
     "serve": {"byoc_vision.contract", "classifier"},
-    "debugger": {"byoc_vision.contract", "classifier"},
+    "byoc_vision.debugger": {"byoc_vision.contract"},
     "launch": {"byoc_vision.cli"},
 }
-OURS = (*KNOWN, "byoc_vision", "bench", "local_test")
+OURS = ("byoc_vision", "launch", "classifier", "train", "serve", "bench", "local_test")
 
 #: Where a heavy package may be imported.
 ONLY_IN = {
-    "smdebug": ("train.record.managed_hook", "debugger.smdebug_adapter"),
+    "smdebug": ("train.record.managed_hook", "byoc_vision.debugger.smdebug_adapter"),
     "torch": ("classifier.network", "train", "serve.torch_backend", "bench"),
-    "boto3": ("byoc_vision.aws", "byoc_vision.local.local_mode", "debugger.finished_trial"),
+    "boto3": ("byoc_vision.aws", "byoc_vision.local.local_mode", "byoc_vision.debugger.finished_trial"),
     "optuna": ("byoc_vision.local",),
 }
 
 
 def _modules() -> dict[str, Path]:
-    files = [file for package in (*KNOWN, "byoc_vision", "bench") for file in (ROOT / package).rglob("*.py")]
+    files = [file for package in OURS for file in (ROOT / package).rglob("*.py")]
     return {".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file for file in files}
 
 

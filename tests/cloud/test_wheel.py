@@ -20,7 +20,7 @@ Call = Callable[..., str]
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An environment that holds the wheel and, lent by this one, the packages that it needs."""
     folder = tmp_path_factory.mktemp("wheel")
-    names = subprocess.check_output(["git", "ls-files", "-z", "byoc_vision", "debugger", "launch"], cwd=ROOT, text=True)
+    names = subprocess.check_output(["git", "ls-files", "-z", "byoc_vision", "launch"], cwd=ROOT, text=True)
     files = [name for name in names.split("\0") if name and (ROOT / name).exists()]
     for name in [*files, "pyproject.toml", "requirements.txt", "README.md", "LICENSE"]:
         (folder / "source" / name).parent.mkdir(parents=True, exist_ok=True)

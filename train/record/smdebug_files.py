@@ -2,7 +2,7 @@
 
 smdebug's own writer opens a thread and two files for every step and encodes each tensor with protobuf in pure Python:
 3 ms a step and 0.3 ms a tensor, more than a small network's whole step takes. Here many steps share a file. smdebug's
-reader finds the first step of a file through the index; the project's own (`debugger.finished_trial`) finds all.
+reader finds the first step of a file through the index; `byoc_vision.debugger` finds all.
 """
 
 import json

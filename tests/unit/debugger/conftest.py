@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from debugger.finished_trial import FinishedTrial
-from debugger.rules.base import TensorRule
-from debugger.trial import Mode
+from byoc_vision.debugger.finished_trial import FinishedTrial
+from byoc_vision.debugger.rules.base import TensorRule
+from byoc_vision.debugger.trial import Mode
 from tests.unit.debugger.jobs import Recorder
 
 #: A step: its tensors and mode.

@@ -15,7 +15,7 @@ from smdebug.core.reductions import get_reduction_tensor_name
 from smdebug.core.writer import FileWriter
 from smdebug.pytorch.collection import CollectionManager
 
-from debugger.trial import Mode
+from byoc_vision.debugger.trial import Mode
 from train.record.managed_hook import Array
 
 TRAIN, EVAL, GLOBAL = Mode.TRAIN, Mode.EVAL, Mode.GLOBAL

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from debugger.rules.activations import DeadRelu, SaturatedActivation
-from debugger.rules.base import NotApplicableError, NotRecordedError, ParameterError
-from debugger.rules.images import CheckInputImages
-from debugger.rules.initialization import PoorWeightInitialization
+from byoc_vision.debugger.rules.activations import DeadRelu, SaturatedActivation
+from byoc_vision.debugger.rules.base import NotApplicableError, NotRecordedError, ParameterError
+from byoc_vision.debugger.rules.images import CheckInputImages
+from byoc_vision.debugger.rules.initialization import PoorWeightInitialization
 from tests.unit.debugger.conftest import Judge
 from tests.unit.debugger.jobs import EVAL, LOSS, TRAIN
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from debugger.rules.base import ParameterError
-from debugger.rules.classes import ClassImbalance, Confusion
+from byoc_vision.debugger.rules.base import ParameterError
+from byoc_vision.debugger.rules.classes import ClassImbalance, Confusion
 from tests.unit.debugger.conftest import Judge, fired
 from tests.unit.debugger.jobs import TRAIN
 

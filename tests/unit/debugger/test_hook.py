@@ -9,8 +9,8 @@ from smdebug.core.modes import ModeKeys
 from smdebug.core.reduction_config import ReductionConfig
 from torch import nn
 
-from debugger.finished_trial import FinishedTrial
-from debugger.rules import TENSOR_RULES
+from byoc_vision.debugger.finished_trial import FinishedTrial
+from byoc_vision.debugger.rules import TENSOR_RULES
 from train.record.managed_hook import SmdebugHook
 
 STEPS = 20

@@ -9,9 +9,9 @@ from smdebug.exceptions import NoMoreData, RuleEvaluationConditionMet
 from smdebug.rules import invoke_rule
 from smdebug.trials import create_trial
 
-from debugger.rules.base import NotRecordedError, ParameterError
-from debugger.rules.losses import LossNotDecreasing, Overfit, Overtraining
-from debugger.smdebug_adapter import SmdebugRule
+from byoc_vision.debugger.rules.base import NotRecordedError, ParameterError
+from byoc_vision.debugger.rules.losses import LossNotDecreasing, Overfit, Overtraining
+from byoc_vision.debugger.smdebug_adapter import SmdebugRule
 from tests.unit.debugger.conftest import Judge, fired
 from tests.unit.debugger.jobs import EVAL, GLOBAL, LOSS, TRAIN, Recorder
 

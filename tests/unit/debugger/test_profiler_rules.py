@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from debugger import profile
-from debugger.profile import Profile, Steps, System
-from debugger.rules.base import NotApplicableError, NotRecordedError, ParameterError
-from debugger.rules.profiler_report import ProfilerReport
-from debugger.rules.profiling import ProfilerRule
-from debugger.rules.timing import (
+from byoc_vision.debugger import profile
+from byoc_vision.debugger.profile import Profile, Steps, System
+from byoc_vision.debugger.rules.base import NotApplicableError, NotRecordedError, ParameterError
+from byoc_vision.debugger.rules.profiler_report import ProfilerReport
+from byoc_vision.debugger.rules.profiling import ProfilerRule
+from byoc_vision.debugger.rules.timing import (
     Dataloader,
     MaxInitializationTime,
     OverallFrameworkMetrics,
@@ -18,7 +18,7 @@ from debugger.rules.timing import (
     StalledTrainingRule,
     StepOutlier,
 )
-from debugger.rules.utilisation import (
+from byoc_vision.debugger.rules.utilisation import (
     BatchSize,
     CPUBottleneck,
     GPUMemoryIncrease,

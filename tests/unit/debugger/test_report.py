@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from debugger.__main__ import main
-from debugger.rules import DEFAULT
+from byoc_vision.debugger.__main__ import main
+from byoc_vision.debugger.rules import DEFAULT
 from tests.unit.debugger.jobs import (
     EVAL,
     HOSTILE,
@@ -110,7 +110,7 @@ def test_a_report_needs_neither_torch_nor_smdebug_nor_pandas(out: Path) -> None:
     code = f"""
 import sys
 from pathlib import Path
-from debugger import report
+from byoc_vision.debugger import report
 assert report.make(Path({str(out)!r}), pictures=Path({str(out.parent / "pictures")!r}))["figures"]
 print(*[name for name in ("torch", "smdebug", "pandas", "boto3", "google.protobuf", "scipy") if name in sys.modules])
 """

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from debugger.rules.base import NotRecordedError, ParameterError
-from debugger.rules.tensors import (
+from byoc_vision.debugger.rules.base import NotRecordedError, ParameterError
+from byoc_vision.debugger.rules.tensors import (
     AllZero,
     ExplodingTensor,
     TensorVariance,

@@ -9,10 +9,10 @@ from botocore.exceptions import ClientError
 from smdebug.core.modes import ModeKeys
 from smdebug.trials import create_trial
 
-from debugger.finished_trial import KEPT, FinishedTrial, RecordingError, recorded
-from debugger.rules.tensors import VanishingGradient
-from debugger.smdebug_adapter import SmdebugTrial
-from debugger.trial import Mode
+from byoc_vision.debugger.finished_trial import KEPT, FinishedTrial, RecordingError, recorded
+from byoc_vision.debugger.rules.tensors import VanishingGradient
+from byoc_vision.debugger.smdebug_adapter import SmdebugTrial
+from byoc_vision.debugger.trial import Mode
 from tests.unit.debugger.jobs import EVAL, GLOBAL, LOSS, REDUCTIONS, TRAIN, Recorder
 
 GRADIENT = "gradient/Net_fc.weight"

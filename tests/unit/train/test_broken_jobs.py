@@ -15,8 +15,8 @@ from PIL import Image
 from torch import nn
 
 from byoc_vision.contract.hyperparameters import Settings
+from byoc_vision.debugger.__main__ import main
 from classifier import network
-from debugger.__main__ import main
 from train.batches import FeatureBatches
 from train.fit import DivergedError
 from train.record.step_times import StepClock

@@ -12,9 +12,9 @@ from smdebug.trials import create_trial
 from torch import nn
 
 from byoc_vision.contract.hyperparameters import SettingsError, parse
+from byoc_vision.debugger.finished_trial import FinishedTrial
+from byoc_vision.debugger.trial import Mode
 from classifier import artifact
-from debugger.finished_trial import FinishedTrial
-from debugger.trial import Mode
 from train.record import smdebug_files, tensor_hook
 from train.record.smdebug_files import Record, RecordingError, Step
 from train.record.tensor_hook import Hook

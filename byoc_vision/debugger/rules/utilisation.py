@@ -10,9 +10,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from debugger.profile import Profile, Series, System
-from debugger.rules.base import Finding, at_least
-from debugger.rules.profiling import ProfilerRule, gpus, system_with_gpu, windows
+from byoc_vision.debugger.profile import Profile, Series, System
+from byoc_vision.debugger.rules.base import Finding, at_least
+from byoc_vision.debugger.rules.profiling import ProfilerRule, gpus, system_with_gpu, windows
 
 #: Width in per cent of the bars of LoadBalancing's histograms.
 BAR = 2

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from debugger import profile
-from debugger.profile import Profile
+from byoc_vision.debugger import profile
+from byoc_vision.debugger.profile import Profile
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,22 @@
 """Judges a job by its output folder and writes `report.json` and `report.html` there.
 
-usage: python -m debugger OUT [--model DIR] [--pictures DIR] [--tensors DIR|s3://…] [--rules FILE.json|NAME,NAME…]
-                          [--to DIR]
+usage: python -m byoc_vision.debugger OUT [--model DIR] [--pictures DIR] [--tensors DIR|s3://…]
+                                      [--rules FILE.json|NAME,NAME…] [--to DIR]
 """
 
 import argparse
 import sys
 from pathlib import Path
 
-from debugger import report
-from debugger.evaluate import RulesError
+from byoc_vision.debugger import report
+from byoc_vision.debugger.evaluate import RulesError
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Write the report; return 0, or 2 after one sentence where the command line or the output cannot be used."""
-    parser = argparse.ArgumentParser(prog="python -m debugger", description="Write report.json and report.html.")
+    parser = argparse.ArgumentParser(
+        prog="python -m byoc_vision.debugger", description="Write report.json and report.html."
+    )
     parser.add_argument("output", type=Path, metavar="OUT", help="the job's output folder (output/data)")
     parser.add_argument("--model", type=Path, help="the folder of the model artifact, for settings and versions")
     parser.add_argument("--pictures", type=Path, help="the folder that the files in predictions.csv are in")

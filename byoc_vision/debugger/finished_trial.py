@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from byoc_vision.contract.errors import UserError
-from debugger import events
-from debugger.trial import Array, Mode, TensorCollection
+from byoc_vision.debugger import events
+from byoc_vision.debugger.trial import Array, Mode, TensorCollection
 
 #: Tensors up to this size in bytes are kept in memory; greater ones are read again when a rule asks for them.
 KEPT = 65536

@@ -2,17 +2,17 @@
 
 from collections.abc import Iterable
 
-from debugger.profile import Profile
-from debugger.rules.base import Finding, NotApplicableError, NotRecordedError, ParameterError
-from debugger.rules.profiling import ProfilerRule
-from debugger.rules.timing import (
+from byoc_vision.debugger.profile import Profile
+from byoc_vision.debugger.rules.base import Finding, NotApplicableError, NotRecordedError, ParameterError
+from byoc_vision.debugger.rules.profiling import ProfilerRule
+from byoc_vision.debugger.rules.timing import (
     Dataloader,
     MaxInitializationTime,
     OverallFrameworkMetrics,
     OverallSystemUsage,
     StepOutlier,
 )
-from debugger.rules.utilisation import (
+from byoc_vision.debugger.rules.utilisation import (
     BatchSize,
     CPUBottleneck,
     GPUMemoryIncrease,

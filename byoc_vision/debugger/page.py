@@ -4,8 +4,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from debugger import sections
-from debugger.sections import Facts, Thumbnail, section, table
+from byoc_vision.debugger import sections
+from byoc_vision.debugger.sections import Facts, Thumbnail, section, table
 
 _STYLE = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
 

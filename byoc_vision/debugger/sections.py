@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any
 
-from debugger import charts
-from debugger.charts import Line
-from debugger.profile import PHASES
+from byoc_vision.debugger import charts
+from byoc_vision.debugger.charts import Line
+from byoc_vision.debugger.profile import PHASES
 
 Facts = dict[str, Any]
 

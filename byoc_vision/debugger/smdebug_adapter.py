@@ -16,8 +16,8 @@ import smdebug.rules
 import smdebug.trials.trial
 from smdebug.exceptions import StepUnavailable, TensorUnavailableForStep
 
-from debugger.rules.base import Finding, TensorRule
-from debugger.trial import Array, Mode, TensorCollection
+from byoc_vision.debugger.rules.base import Finding, TensorRule
+from byoc_vision.debugger.trial import Array, Mode, TensorCollection
 
 
 class SmdebugTrial:

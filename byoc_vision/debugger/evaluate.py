@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from byoc_vision.contract.errors import UserError
-from debugger.events import DamagedError
-from debugger.profile import Profile
-from debugger.rules import DEFAULT, PROFILER_RULES, TENSOR_RULES
-from debugger.rules.base import Finding, NotApplicableError, NotRecordedError, ParameterError, TensorRule
-from debugger.rules.classes import LabelRule
-from debugger.rules.initialization import PoorWeightInitialization
-from debugger.rules.profiling import ProfilerRule
-from debugger.trial import Trial
+from byoc_vision.debugger.events import DamagedError
+from byoc_vision.debugger.profile import Profile
+from byoc_vision.debugger.rules import DEFAULT, PROFILER_RULES, TENSOR_RULES
+from byoc_vision.debugger.rules.base import Finding, NotApplicableError, NotRecordedError, ParameterError, TensorRule
+from byoc_vision.debugger.rules.classes import LabelRule
+from byoc_vision.debugger.rules.initialization import PoorWeightInitialization
+from byoc_vision.debugger.rules.profiling import ProfilerRule
+from byoc_vision.debugger.trial import Trial
 
 #: Findings a verdict shows; of the others it says the number.
 SHOWN = 20

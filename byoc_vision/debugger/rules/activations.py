@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from debugger.rules.base import Finding, NotApplicableError, NotRecordedError, TensorRule, Words
-from debugger.trial import Array
+from byoc_vision.debugger.rules.base import Finding, NotApplicableError, NotRecordedError, TensorRule, Words
+from byoc_vision.debugger.trial import Array
 
 #: What precedes a ReLU's name where the hook recorded, for each of its units, the share of positive outputs in a step.
 ACTIVITY = "relu_activity/"

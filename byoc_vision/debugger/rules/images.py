@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from debugger.rules.base import Finding, ParameterError, TensorRule, at_least
-from debugger.trial import Array
+from byoc_vision.debugger.rules.base import Finding, ParameterError, TensorRule, at_least
+from byoc_vision.debugger.trial import Array
 
 
 @dataclass(eq=False)

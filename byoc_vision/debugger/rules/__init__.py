@@ -1,14 +1,14 @@
 """The rules by their documented names; `TENSOR_RULES` read what smdebug recorded, `PROFILER_RULES` the profile."""
 
-from debugger.rules.activations import DeadRelu, SaturatedActivation
-from debugger.rules.base import TensorRule
-from debugger.rules.classes import ClassImbalance, Confusion
-from debugger.rules.images import CheckInputImages
-from debugger.rules.initialization import PoorWeightInitialization
-from debugger.rules.losses import LossNotDecreasing, Overfit, Overtraining
-from debugger.rules.profiler_report import RULES, ProfilerReport
-from debugger.rules.profiling import ProfilerRule
-from debugger.rules.tensors import (
+from byoc_vision.debugger.rules.activations import DeadRelu, SaturatedActivation
+from byoc_vision.debugger.rules.base import TensorRule
+from byoc_vision.debugger.rules.classes import ClassImbalance, Confusion
+from byoc_vision.debugger.rules.images import CheckInputImages
+from byoc_vision.debugger.rules.initialization import PoorWeightInitialization
+from byoc_vision.debugger.rules.losses import LossNotDecreasing, Overfit, Overtraining
+from byoc_vision.debugger.rules.profiler_report import RULES, ProfilerReport
+from byoc_vision.debugger.rules.profiling import ProfilerRule
+from byoc_vision.debugger.rules.tensors import (
     AllZero,
     ExplodingTensor,
     TensorVariance,
@@ -16,7 +16,7 @@ from debugger.rules.tensors import (
     VanishingGradient,
     WeightUpdateRatio,
 )
-from debugger.rules.timing import StalledTrainingRule
+from byoc_vision.debugger.rules.timing import StalledTrainingRule
 
 _DEFAULT_TENSOR: tuple[type[TensorRule], ...] = (
     VanishingGradient,

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from debugger.rules.base import Finding, TensorRule, Words, at_least
-from debugger.rules.tensors import GRADIENT
-from debugger.trial import Mode
+from byoc_vision.debugger.rules.base import Finding, TensorRule, Words, at_least
+from byoc_vision.debugger.rules.tensors import GRADIENT
+from byoc_vision.debugger.trial import Mode
 
 #: 5th to 95th percentile of a normal distribution in standard deviations.
 NORMAL_RANGE = 3.2897

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from debugger.trial import Trial
+from byoc_vision.debugger.trial import Trial
 
 #: Names or regular expressions: a parameter that may be given as a list, or as text with commas.
 Words = tuple[str, ...]

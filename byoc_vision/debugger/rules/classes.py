@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from debugger.rules.base import Finding, ParameterError, TensorRule
+from byoc_vision.debugger.rules.base import Finding, ParameterError, TensorRule
 
 
 @dataclass(eq=False)

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from debugger.rules.base import Finding, TensorRule, Words, at_least
-from debugger.trial import Array
+from byoc_vision.debugger.rules.base import Finding, TensorRule, Words, at_least
+from byoc_vision.debugger.trial import Array
 
 GRADIENT = "^gradient/"
 

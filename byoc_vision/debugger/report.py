@@ -5,12 +5,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from debugger import job as jobs
-from debugger.evaluate import Material, configurations, evaluate
-from debugger.facts import facts
-from debugger.finished_trial import FinishedTrial, RecordingError, recorded
-from debugger.page import page
-from debugger.thumbnails import thumbnail
+from byoc_vision.debugger import job as jobs
+from byoc_vision.debugger.evaluate import Material, configurations, evaluate
+from byoc_vision.debugger.facts import facts
+from byoc_vision.debugger.finished_trial import FinishedTrial, RecordingError, recorded
+from byoc_vision.debugger.page import page
+from byoc_vision.debugger.thumbnails import thumbnail
 
 
 def make(
@@ -27,7 +27,7 @@ def make(
     model: the folder of the model artifact, for settings and versions.
     tensors: what smdebug recorded: a folder or `s3://…`; without it `debugger` in the output folder.
     pictures: the folder that the files in predictions.csv are in, of which the report then shows some.
-    rules: names with commas, or a JSON file of rule configurations; without it those of `debugger.rules.DEFAULT`.
+    rules: names with commas, or a JSON file of rule configurations; without it those of `rules.DEFAULT`.
 
     Returns what `report.json` holds. Raises `RulesError` (a `UserError`) for rules that cannot be used, and `OSError`
     when the files cannot be written.

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from debugger.trial import Mode
+from byoc_vision.debugger.trial import Mode
 
 #: TensorFlow's numbers for the types of a tensor's elements.
 _TYPES = {

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from debugger.profile import PHASES, Profile, Series
-from debugger.rules.base import Finding, NotApplicableError, NotRecordedError, ParameterError
-from debugger.rules.profiling import ProfilerRule, steps, system
+from byoc_vision.debugger.profile import PHASES, Profile, Series
+from byoc_vision.debugger.rules.base import Finding, NotApplicableError, NotRecordedError, ParameterError
+from byoc_vision.debugger.rules.profiling import ProfilerRule, steps, system
 
 #: Steps of a mode that must have been seen before one is called an outlier.
 ENOUGH_STEPS = 100

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from debugger.profile import Profile, Series, Steps, System
-from debugger.rules.base import Finding, NotApplicableError, NotRecordedError, Rule
+from byoc_vision.debugger.profile import Profile, Series, Steps, System
+from byoc_vision.debugger.rules.base import Finding, NotApplicableError, NotRecordedError, Rule
 
 
 class ProfilerRule(Rule):

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from debugger.evaluate import Verdict
-from debugger.job import Job, finite
-from debugger.profile import PHASES
-from debugger.rules.base import LOSS
-from debugger.rules.timing import spread
-from debugger.trial import Mode, Trial
+from byoc_vision.debugger.evaluate import Verdict
+from byoc_vision.debugger.job import Job, finite
+from byoc_vision.debugger.profile import PHASES
+from byoc_vision.debugger.rules.base import LOSS
+from byoc_vision.debugger.rules.timing import spread
+from byoc_vision.debugger.trial import Mode, Trial
 
 #: Points of a curve: more than a screen has pixels for only make the file larger.
 POINTS = 240

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from debugger.rules.base import Finding, NotRecordedError, ParameterError, TensorRule, Words, at_least
-from debugger.trial import Mode
+from byoc_vision.debugger.rules.base import Finding, NotRecordedError, ParameterError, TensorRule, Words, at_least
+from byoc_vision.debugger.trial import Mode
 
 
 @dataclass
