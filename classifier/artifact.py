@@ -9,7 +9,6 @@ The last two can be missing. Only `save` and `load` need torch.
 """
 
 import json
-import os
 import shutil
 import stat
 from collections.abc import Callable, Mapping
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.files import replacing
 from byoc_vision.contract.job import MODEL
 from classifier.checks import Fields, check, is_text
 from classifier.preprocessing import Preprocessing
@@ -238,19 +238,14 @@ def damaged(error: Exception) -> ArtifactError:
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, flush it to the disk and rename it to `path`.
-
-    Raises `ArtifactError` with the reason when that fails; `path` is then what it was before.
-    """
-    temporary = path.with_name(f".{path.name}.partial")
+    """Let `write` fill the file that becomes `path`, see `files.replacing`. Raises `ArtifactError` when it fails."""
     try:
-        write(temporary)
-        temporary.chmod(0o644)  # safetensors keeps its files to the owner; the serving container may be another user
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            write(temporary)
+            temporary.chmod(
+                0o644
+            )  # safetensors keeps its files to the owner; the serving container may be another user
     except (OSError, SafetensorError, RuntimeError) as error:
-        temporary.unlink(missing_ok=True)
         raise ArtifactError(
             f"{path} could not be written ({' '.join(str(error).split())[:200]}); "
             "give the job more disk (VolumeSizeInGB) or a folder it may write to"
