@@ -43,7 +43,8 @@ def lines(series: Sequence[Line], axes: tuple[str, str]) -> str:
         style.append(f".line.c{i} {{stroke: {colour}}} .dot.c{i} {{fill: {colour}}}")
         legend.append(f'<rect x="70" y="{8 + 20 * i}" width="22" height="4" fill="{colour}"/>')
         legend.append(_text(100, 15 + 20 * i, line.name))
-        curves.append(charts.Line(line.name, *zip(*line.points, strict=True), colour=i))
+        x, y = zip(*line.points, strict=True)
+        curves.append(charts.Line(line.name, x, y, colour=i))
     top, height = 20 + 20 * len(series), _WIDTH * charts.HEIGHT // charts.WIDTH
     most = max(y for line in series for _, y in line.points)
     chart = charts.lines(curves, axes[1], axes[0], y_range=(0, 1.04 * most), legend=False)

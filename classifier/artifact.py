@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.errors import UserError, one_line
 from byoc_vision.contract.files import replacing
 from byoc_vision.contract.job import MODEL
 from classifier.checks import Fields, check, is_text
@@ -233,7 +233,7 @@ def _check_size(file: Path, size: int, limit: int) -> None:
 
 def damaged(error: Exception) -> ArtifactError:
     """Return the error that tells the user of `error`, which a reader of the model's files raised."""
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    reason = one_line(error) or type(error).__name__
     return ArtifactError(f"the model's files are damaged or do not match ({reason}); train it again")
 
 
@@ -247,6 +247,6 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
             )  # safetensors keeps its files to the owner; the serving container may be another user
     except (OSError, SafetensorError, RuntimeError) as error:
         raise ArtifactError(
-            f"{path} could not be written ({' '.join(str(error).split())[:200]}); "
+            f"{path} could not be written ({one_line(error)}); "
             "give the job more disk (VolumeSizeInGB) or a folder it may write to"
         ) from error
