@@ -33,8 +33,13 @@ def page(facts: Facts, thumbnail: Thumbnail) -> str:
             _missing(facts),
         ]
     )
+    return document(_title(facts), content)
+
+
+def document(title: str, content: str) -> str:
+    """Return a whole page of `content`, which is markup."""
     return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(_title(facts))}</title>'
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<link rel="icon" href="data:,"><style>{_STYLE}</style></head><body>{content}</body></html>'

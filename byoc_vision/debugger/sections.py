@@ -44,7 +44,8 @@ def _name(text: str) -> str:
     return escape(text).replace("_", "_<wbr>")
 
 
-def _pair(*charts_with_titles: tuple[str, str]) -> str:
+def pair(*charts_with_titles: tuple[str, str]) -> str:
+    """Return charts with their titles, two side by side; those that are empty are left out."""
     shown = [f"<div><h3>{escape(title)}</h3>{chart}</div>" for title, chart in charts_with_titles if chart]
     return f'<div class="pair">{"".join(shown)}</div>' if shown else ""
 
@@ -66,7 +67,7 @@ def curves(facts: Facts) -> str:
     losses = [Line("training", steps["x"], steps["mean"], 0, steps["least"], steps["most"])] if steps else []
     each = charts.lines(losses, "loss of each training step", "step")
     return section(
-        "Curves", _pair(("Loss", chart("loss")), ("Accuracy", chart("accuracy", (0, 1))), ("Loss of each step", each))
+        "Curves", pair(("Loss", chart("loss")), ("Accuracy", chart("accuracy", (0, 1))), ("Loss of each step", each))
     )
 
 
@@ -140,7 +141,7 @@ def probabilities(facts: Facts) -> str:
     return section(
         "Probabilities",
         f'<p class="soft">{error} That is how far the accuracy is from the probability, on average.</p>',
-        _pair(("Accuracy of answers with a probability", reliability), ("If only the surest are answered", shares)),
+        pair(("Accuracy of answers with a probability", reliability), ("If only the surest are answered", shares)),
     )
 
 
@@ -189,7 +190,7 @@ def time(facts: Facts) -> str:
         chart = charts.stacked(course["step"], layers, f"parts of a {title.lower()} step", "step")
         courses.append((f"{title} steps, ms", chart))
     if rows:
-        parts.append(_pair(*courses))
+        parts.append(pair(*courses))
         head = ["a step, ms", "median", "p95", "p99", "longest"]
         parts.append(f'<div style="margin-top:24px;max-width:520px">{table(head, rows, (1, 2, 3, 4))}</div>')
     return section("Where the time went", *parts)
@@ -238,5 +239,5 @@ def utilisation(facts: Facts) -> str:
     processor = ["CPU, mean of cores", "CPU, busiest core", "waiting for I/O", "memory"]
     return section(
         "Utilisation",
-        _pair(("CPU and memory, %", chart(processor, "CPU")), ("GPU, %", chart(gpus, "GPU") if gpus else "")),
+        pair(("CPU and memory, %", chart(processor, "CPU")), ("GPU, %", chart(gpus, "GPU") if gpus else "")),
     )
