@@ -14,6 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from byoc_vision.contract.errors import UserError
 from classifier import pictures
 from train.progress import progress
@@ -62,6 +64,10 @@ class Split:
             names=tuple(self.names[i] for i in keep),
             digests=tuple(self.digests[i] for i in keep) if self.digests else (),
         )
+
+    def spread(self, count: int) -> "Split":
+        """Return `count` of the pictures at equal distances, so of all classes alike; all where there are no more."""
+        return self.take(np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).astype(int)).tolist())
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from byoc_vision.contract.hyperparameters import Settings, SettingsError
 from classifier import artifact, network
 from classifier.artifact import Classifier
 from classifier.preprocessing import Preprocessing
-from train import data, features, memory, results
+from train import calibration, data, features, memory, results
 from train.batches import Batches, FeatureBatches, Order, PictureBatches
 from train.checkpoint import NAME, Checkpoint
 from train.data import Data, Split
@@ -128,10 +128,14 @@ class Run:
         # The figures of the epoch that was kept come last, where a tuning job reads a trial's result.
         self._say(metrics.line({name: figures[name] for name in metrics.LAST}))
         phase("evaluation")
+        temperature = self._temperature(trained, preprocessing, found, store) if settings.calibrate else 1.0
+        figures["temperature"] = temperature
         if found.test:
-            tested = evaluate(trained, self._batches(preprocessing, found.test, store), settings, self.stop)
+            batches = self._batches(preprocessing, found.test, store)
+            tested = evaluate(trained, batches, settings, self.stop, temperature=temperature)
             figures |= {"test_loss": tested.loss, "test_accuracy": tested.accuracy}
             self._say(metrics.line({"test_loss": tested.loss, "test_accuracy": tested.accuracy}))
+        calibration.apply(temperature, net.get_submodule(network.head_name(net)))
         if self.group.rank == 0:
             if found.test:
                 results.write_predictions(self.output, found, tested)
@@ -143,6 +147,17 @@ class Run:
             results.write_metrics(self.output, found, figures | {"history": progress.history} | more)
             checkpoint.remove()
         phase("report")
+
+    def _temperature(self, trained: nn.Module, preprocessing: Preprocessing, found: Data, store: Store | None) -> float:
+        """Return the temperature that makes the probabilities on the validation pictures what they say."""
+        used = found.validation.spread(calibration.LOGITS // len(found.labels))
+        batches = self._batches(preprocessing, used, store)
+        temperature, before, after = calibration.fit(trained, batches, precision(self.settings), self.stop)
+        self._say(
+            f"probabilities calibrated on {len(used)} validation pictures: temperature {temperature:.3f}, "
+            f"negative log-likelihood {before:.4f}, now {after:.4f}"
+        )
+        return temperature
 
     def _export(self, classifier: Classifier, found: Data) -> None:
         try:

@@ -45,6 +45,9 @@ class Settings:
     weight_decay: float = _setting(0.01, "weight decay", 0, 10)
     momentum: float = _setting(0.9, "momentum, of sgd only", 0, 0.9999)
     label_smoothing: float = _setting(0.1, "share of the target given to all classes alike", 0, 0.9)
+    calibrate: bool = _setting(
+        True, "fit the probabilities to the validation pictures at the end (temperature scaling)"
+    )
     class_weights: str = _setting(
         "none", "the loss counts classes by their pictures, or all alike", choices=("none", "balanced")
     )
