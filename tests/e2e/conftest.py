@@ -84,7 +84,10 @@ class Machine:
             docker("inspect", "--format", "{{range .Mounts}}{{.Source}} {{end}}", *containers) if containers else set()
         )
         assert not [sources for sources in mounts if str(self.folder) in sources]
-        assert "sagemaker-local" not in docker("network", "ls", "--filter", "dangling=true", "--format", "{{.Name}}")
+        deadline = time.monotonic() + 20  # a network without containers may be that of a job which begins or ends now
+        while "sagemaker-local" in docker("network", "ls", "--filter", "dangling=true", "--format", "{{.Name}}"):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
         assert docker("volume", "ls", "--quiet") <= self.volumes
         assert not list(self.scratch.iterdir())
         assert {path.lstat().st_uid for path in self.folder.rglob("*")} <= {os.getuid()}
