@@ -28,9 +28,9 @@ def main() -> None:
         print("usage: byoc COMMAND …        (byoc COMMAND --help says more)\n")
         print(*(f"  {command:<11}{purpose}" for command, purpose in COMMANDS.items()), sep="\n")
     elif name == "--version":
-        from byoc_vision import __version__
+        import byoc_vision
 
-        print(f"byoc {__version__}")
+        print(f"byoc {byoc_vision.__version__} from {byoc_vision.__path__[0]}")  # where several are installed
     else:
         print(f"byoc: there is no command {name!r}; give one of {', '.join(COMMANDS)}", file=sys.stderr)
         sys.exit(2)
