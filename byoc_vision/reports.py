@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from byoc_vision.contract.errors import UserError
-from byoc_vision.contract.job import METRICS, MODEL, PREDICTIONS, REPORT, RUN
+from byoc_vision.contract.job import DEBUGGER, METRICS, MODEL, PREDICTIONS, PROFILE, REPORT, RUN
 from byoc_vision.engine import Engine
 from byoc_vision.refusals import unless_missing
 
 #: How far below the folder that the user names a job's parts are looked for, and by which files they are known.
 _LEVELS = ("", "*/", "*/*/")
-_OUTPUT = (METRICS, PREDICTIONS, RUN, "debugger/collections/*/*.json")
+_OUTPUT = (METRICS, PREDICTIONS, f"{PROFILE}/{RUN}", f"{DEBUGGER}/collections/*/*.json")
 _TENSORS = "collections/*/*_collections.json"
 
 
@@ -113,7 +113,7 @@ def find(folder: Path, scratch: Path) -> Parts:
         archives = [archive for level in _LEVELS for archive in sorted(folder.glob(f"{level}*.tar.gz"))]
         places += [_unpacked(archive, scratch / str(number)) for number, archive in enumerate(archives)]
     output = _first(places, *_OUTPUT)
-    inside = output is not None and (output / "debugger").is_dir()
+    inside = output is not None and (output / DEBUGGER).is_dir()
     return Parts(output, _first(places, MODEL), None if inside else _first(places, _TENSORS))
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from byoc_vision.contract.job import PHASES
 from byoc_vision.debugger.evaluate import Verdict
 from byoc_vision.debugger.job import Job, finite
-from byoc_vision.debugger.profile import PHASES
 from byoc_vision.debugger.rules.base import LOSS
 from byoc_vision.debugger.rules.timing import spread
 from byoc_vision.debugger.trial import Mode, Trial
