@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from byoc_vision import __version__
 from byoc_vision.contract.job import PHASES
 from byoc_vision.debugger.evaluate import Verdict
 from byoc_vision.debugger.job import Job, finite
@@ -31,6 +32,7 @@ def facts(job: Job, trial: Trial, verdicts: list[Verdict], missing: list[str]) -
     """Return all the report says about a job."""
     return {
         "format_version": 1,
+        "version": __version__,
         "rules": [verdict.as_dict() for verdict in verdicts],
         "figures": {name: value for name, value in job.metrics.items() if finite(value)},
         "history": job.history,

@@ -62,6 +62,7 @@ def _head(facts: Facts) -> str:
     if "seconds" in figures:
         shown.append((sections.seconds(figures["seconds"]), "run time"))
     items = "".join(f"<li><b>{escape(value)}</b><span>{name}</span></li>" for value, name in shown)
+    said += f" Judged by byoc-vision {escape(facts['version'])}."
     return f'<header><h1>Training report</h1><p class="soft">{said}</p><ul class="figures">{items}</ul></header>'
 
 
