@@ -61,7 +61,7 @@ def make(
     from byoc_vision.debugger import report  # a tenth of a second
 
     if data and not data.is_dir():
-        raise UserError(f"{data} is no folder; --data wants the folder of pictures that the job was given")
+        raise UserError(f"{data} is no folder; name the folder of the pictures that the job was given")
     with tempfile.TemporaryDirectory(prefix="byoc-vision-") as scratch:
         folder = Path(job)
         fetched = "://" in job or not folder.is_dir()
