@@ -144,7 +144,7 @@ class LocalMode:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         # A second Ctrl-C must not leave half of it behind.
         handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
-        projects = list(self.work.glob("*/docker-compose.yaml"))  # the client removes some before their containers
+        projects = self._projects()  # remembered, because the client removes some before their containers
         if self._endpoint:
             # The client leaves the container to compose, which kills it after ten seconds.
             if self._container:
@@ -154,6 +154,7 @@ class LocalMode:
         # Where compose was broken off, the engine may yet carry out what it was asked before.
         for pause in (0, 1, 2) if kind else (0,):
             time.sleep(pause)
+            projects |= self._projects()
             for container in (each for file in projects for each in containers.of_compose(file)):
                 containers.remove(container)
         containers.docker("network", "rm", NETWORK)  # refused, rightly, where others are using it
@@ -213,13 +214,16 @@ class LocalMode:
         """Return the container that the call has let compose start; raise `UserError` where the call ends without."""
         while True:
             over = not call.is_alive()
-            for file in self.work.glob("*/docker-compose.yaml"):
+            for file in self._projects():
                 for container in containers.of_compose(file):
                     if containers.running(container) or containers.exit_code(container) is not None:
                         return container
             if over:
                 raise UserError(f"local mode started no container ({one_line(call.error)})")
             time.sleep(0.1)
+
+    def _projects(self) -> set[Path]:
+        return set(self.work.glob("*/docker-compose.yaml"))
 
 
 class _Call(threading.Thread):
