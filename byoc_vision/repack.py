@@ -28,7 +28,7 @@ def repack(archive: Path, source: Path, folder: Path) -> Path:
             for file in files:
                 _add(new, f"{CODE}/{file.relative_to(source).as_posix()}", file.read_bytes())
     except (tarfile.TarError, EOFError, OSError) as error:
-        raise UserError(f"{archive.name} cannot be read as a model.tar.gz ({error}); check --model") from None
+        raise UserError(f"{archive.name} cannot be read as a model.tar.gz ({error}); name another model") from None
     return packed
 
 

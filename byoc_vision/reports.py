@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from byoc_vision import searches
 from byoc_vision.contract.errors import UserError
-from byoc_vision.contract.job import METRICS, MODEL, PREDICTIONS, REPORT, RUN
+from byoc_vision.contract.job import DEBUGGER, METRICS, MODEL, PREDICTIONS, PROFILE, REPORT, RUN
 from byoc_vision.engine import Engine
 from byoc_vision.refusals import unless_missing
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 #: How far below the folder that the user names a job's parts are looked for, and by which files they are known.
 _LEVELS = ("", "*/", "*/*/")
-_OUTPUT = (METRICS, PREDICTIONS, RUN, "debugger/collections/*/*.json")
+_OUTPUT = (METRICS, PREDICTIONS, f"{PROFILE}/{RUN}", f"{DEBUGGER}/collections/*/*.json")
 _TENSORS = "collections/*/*_collections.json"
 
 
@@ -65,7 +65,7 @@ def make(
     from byoc_vision.debugger import report  # a tenth of a second
 
     if data and not data.is_dir():
-        raise UserError(f"{data} is no folder; --data wants the folder of pictures that the job was given")
+        raise UserError(f"{data} is no folder; name the folder of the pictures that the job was given")
     with tempfile.TemporaryDirectory(prefix="byoc-vision-") as scratch:
         folder = Path(job)
         fetched = "://" in job or not folder.is_dir()
@@ -126,7 +126,7 @@ def find(folder: Path, scratch: Path) -> Parts:
         archives = [archive for level in _LEVELS for archive in sorted(folder.glob(f"{level}*.tar.gz"))]
         places += [_unpacked(archive, scratch / str(number)) for number, archive in enumerate(archives)]
     output = _first(places, *_OUTPUT)
-    inside = output is not None and (output / "debugger").is_dir()
+    inside = output is not None and (output / DEBUGGER).is_dir()
     return Parts(output, _first(places, MODEL), None if inside else _first(places, _TENSORS))
 
 

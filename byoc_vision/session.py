@@ -99,7 +99,7 @@ class Session:
             if managed and re.search("debug|profiler", str(error), re.IGNORECASE):
                 raise UserError(f"{sentence(error)}. If so, {managed_debugger.REFUSED}") from error
             raise
-        return TrainingJob(self, job["TrainingJobName"], request)
+        return TrainingJob(self, job["TrainingJobName"], request, plan.send)
 
     def tune(
         self,
@@ -153,7 +153,7 @@ class Session:
             TrainingJob(self, request["CreateTrainingJob"]["TrainingJobName"]).wait(show)
         job = request["CreateHyperParameterTuningJob"]
         plan.call("CreateHyperParameterTuningJob", job)
-        return TuningJob(self, job["HyperParameterTuningJobName"], request)
+        return TuningJob(self, job["HyperParameterTuningJobName"], request, plan.send)
 
     def deploy(
         self,
@@ -197,7 +197,7 @@ class Session:
         answers = f"{engine.output()}/answers/{name}/"
         job = operations.transform_job(name, name, pictures, answers, instance_type, instance_count)
         request = plan.finish({"CreateModel": create_model, "CreateTransformJob": job})
-        made = TransformJob(self, request["CreateTransformJob"]["TransformJobName"], request)
+        made = TransformJob(self, request["CreateTransformJob"]["TransformJobName"], request, plan.send)
         plan.call("CreateModel", request["CreateModel"])
         try:
             plan.call("CreateTransformJob", request["CreateTransformJob"])

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
+from byoc_vision import __version__
 from byoc_vision.contract.errors import UserError, one_line
 from byoc_vision.contract.files import replacing
 from byoc_vision.contract.job import MODEL
@@ -104,7 +105,7 @@ def save(classifier: Classifier, folder: Path) -> None:
         "preprocessing": asdict(classifier.preprocessing),
         "metrics": classifier.metrics,
         "settings": classifier.settings,
-        "versions": {package: version(package) for package in ("torch", "torchvision")},
+        "versions": {"byoc-vision": __version__} | {package: version(package) for package in ("torch", "torchvision")},
     }
     tensors = {name: tensor.contiguous() for name, tensor in classifier.network.state_dict().items()}
     folder.mkdir(parents=True, exist_ok=True)

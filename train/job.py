@@ -99,7 +99,7 @@ def _report(root: Path) -> None:
     """Write the report on the job, in a process of its own: what goes wrong there is said and costs the job nothing."""
     job = read(root)
     # Of several hosts, only the first leaves these; no host does where training has not begun.
-    left = any((job.output / file).exists() for file in (contract.METRICS, contract.STEPS))
+    left = any((job.output / file).exists() for file in (contract.METRICS, f"{contract.PROFILE}/{contract.STEPS}"))
     if not (job.settings.report and left):
         return
     pictures = os.path.commonpath(job.channels.values())  # what `train.data` names pictures from

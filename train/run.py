@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from byoc_vision.contract import hyperparameters, metrics
+from byoc_vision.contract import hyperparameters, job, metrics
 from byoc_vision.contract.hyperparameters import Settings, SettingsError
 from classifier import artifact, network
 from classifier.artifact import Classifier
@@ -29,7 +29,7 @@ from train.normalization import measured
 from train.record.callback import Callback
 from train.record.recorder import Recorder
 from train.record.tensor_hook import Hook
-from train.record.utilisation import Profile
+from train.record.utilisation import Profiler
 from train.stopping import Stopped, StopSignal
 
 Report = Callable[[str], None]
@@ -70,13 +70,13 @@ class Run:
         if self.group.rank or not self.settings.debug_interval:
             self._run(None)
             return
-        with Profile(self.output / "profile", self._device, self._resumes) as profile:
-            profile.note(job=self.name)
-            self._run(profile)
+        with Profiler(self.output / job.PROFILE, self._device, self._resumes) as profiler:
+            profiler.note(job=self.name)
+            self._run(profiler)
 
-    def _run(self, profile: Profile | None) -> None:
+    def _run(self, profiler: Profiler | None) -> None:
         begun = time.monotonic()
-        phase = profile.phase if profile else _unwatched
+        phase = profiler.phase if profiler else _unwatched
         phase("reading the pictures")
         settings = self.settings
         _check_arch(settings.arch)
@@ -110,7 +110,7 @@ class Run:
             settings,
             self._batches(preprocessing, found.train, store, training=True),
             self._batches(preprocessing, found.validation, store),
-            self._callback(trained, profile),
+            self._callback(trained, profiler),
         )
         used = asdict(settings) | {"lr": fit.lr}
         classifier = Classifier(settings.arch, found.labels, preprocessing, settings=used, network=net)
@@ -171,19 +171,19 @@ class Run:
         if self.group.rank == 0:
             self.report(line)
 
-    def _callback(self, trained: nn.Module, profile: Profile | None) -> Callback:
-        if profile is None:
+    def _callback(self, trained: nn.Module, profiler: Profiler | None) -> Callback:
+        if profiler is None:
             return Callback()
         loaders = None if hyperparameters.on_features(self.settings) else self._workers
-        profile.note(workers=loaders, precision=str(precision(self.settings)).removeprefix("torch."))
+        profiler.note(workers=loaders, precision=str(precision(self.settings)).removeprefix("torch."))
         if self.hook_configuration:
             from train.record.managed_hook import ManagedHook  # imports smdebug, which is only in the training image
 
-            return Recorder(ManagedHook(trained, self.hook_configuration), profile, self.settings.trace_steps)
-        tensors = self.output / "debugger"
+            return Recorder(ManagedHook(trained, self.hook_configuration), profiler, self.settings.trace_steps)
+        tensors = self.output / job.DEBUGGER
         if not self._resumes:
             shutil.rmtree(tensors, ignore_errors=True)
-        return Recorder(Hook(trained, tensors, self.settings.debug_interval), profile, self.settings.trace_steps)
+        return Recorder(Hook(trained, tensors, self.settings.debug_interval), profiler, self.settings.trace_steps)
 
     @property
     def _resumes(self) -> bool:

@@ -76,7 +76,7 @@ class Settings:
     )
     workers: int | None = _setting(None, "processes that decode pictures (preset: one a core)", 0, 512)
     seed: int = _setting(0, "start of every random choice", 0, 2**31 - 1)
-    report: bool = _setting(True, "leave report.html; launch.report makes it of a job without, too")
+    report: bool = _setting(True, "leave report.html; byoc report makes it of a job without, too")
     extract_only: bool = _setting(False, "compute the features of a frozen backbone for other jobs, and end")
     debug_interval: int = _setting(
         500, "steps between two recordings of the network, for the debugger (0: no recording, no profile)", 0, 1_000_000

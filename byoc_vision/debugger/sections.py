@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any
 
+from byoc_vision.contract.job import PHASES
 from byoc_vision.debugger import charts
 from byoc_vision.debugger.charts import Line
-from byoc_vision.debugger.profile import PHASES
 
 Facts = dict[str, Any]
 

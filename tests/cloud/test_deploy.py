@@ -146,7 +146,7 @@ def test_an_endpoint_that_does_not_start(run: Run, aws: FakeAws, model: str, cli
     failed = {"EndpointStatus": "Failed", "EndpointConfigName": "x", "FailureReason": "The container did not answer."}
     aws.script("DescribeEndpoint", missing, failed)
     done = run("deploy", "--model", model)
-    assert "did not start: The container did not answer; --delete removes it" in done.sentence
+    assert "did not start: The container did not answer; delete it, or deploy again, which replaces it" in done.sentence
     assert "model.json is missing" in done.err
 
 
@@ -163,8 +163,8 @@ def test_a_failed_endpoint_is_made_anew(run: Run, aws: FakeAws, model: str, clie
 def test_an_endpoint_name_in_use(run: Run, aws: FakeAws, model: str) -> None:
     aws.script("DescribeEndpoint", {"EndpointStatus": "InService", "EndpointConfigName": "someone-elses"})
     said = run("deploy", "--model", model).sentence
-    assert "the endpoint name 'byoc-vision' is in use by something else; take another with --endpoint" in said
-    assert "was not made by launch.deploy" in run("deploy", "--delete").sentence
+    assert "the endpoint name 'byoc-vision' is in use by something else; take another one" in said
+    assert "was not made by byoc-vision" in run("deploy", "--delete").sentence
     assert not aws.sent("CreateModel") and not aws.sent("DeleteEndpoint")
 
 

@@ -253,7 +253,7 @@ def test_a_refused_managed_debugger_names_the_default(run: Run, aws: FakeAws, da
         "CreateTrainingJob", Refusal("ValidationException", "SageMaker Debugger is not available to new customers.")
     )
     said = run("train", "--data", data, "--debugger", "managed").sentence
-    assert "not available to new customers" in said and "leave out --debugger managed" in said
+    assert "not available to new customers" in said and "train without it" in said
 
 
 def test_the_request_file_reaches_every_field(run: Run, data: Path, tmp_path: Path) -> None:
@@ -330,7 +330,7 @@ def test_an_account_that_is_not_ready(run: Run, data: Path, variables: dict[str,
         (["--data", "picture=data"], "there is no channel 'picture'"),
         (["--data", "data", "--data", "training=data"], "the channel training is given twice"),
         (["--data", "data", "--set", "learning-rate=1"], "there is no hyperparameter 'learning-rate'"),
-        (["--data", "data", "--set", "lr"], "write --set NAME=VALUE"),
+        (["--data", "data", "--set", "lr"], "write NAME=VALUE"),
         (["--data", "data", "--set", "lr=-1"], "lr is -1; give a value from"),
         (["--data", "data", "--hyperparameters", "no-such.json"], "No such file"),
         (["--data", "data", "--hyperparameters", "no-such-job"], "neither a file nor a tuning job in us-east-1"),

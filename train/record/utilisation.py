@@ -13,13 +13,14 @@ from typing import Self
 import psutil
 import torch
 
+from byoc_vision.contract.job import RUN, SYSTEM
 from train.record.smdebug_files import writing
 
 #: Seconds between two samples, as SageMaker's profiler takes them.
 INTERVAL = 0.5
 
 
-class Profile:
+class Profiler:
     """Writes `run.json` and, until it is left, `system.csv` into `folder`; times are unix seconds, loads per cent.
 
     A run that `resumes` adds to what it wrote before it was interrupted.
@@ -55,7 +56,7 @@ class Profile:
     def note(self, **facts: object) -> None:
         """Add to `run.json`."""
         self._facts |= facts
-        file = self.folder / "run.json"
+        file = self.folder / RUN
         with writing(file):
             file.write_text(json.dumps(self._facts))
 
@@ -66,7 +67,7 @@ class Profile:
 
     def _sample(self) -> None:
         with suppress(OSError):  # Others write to the same disk and say what is wrong with it.
-            self._write_samples(self.folder / "system.csv")
+            self._write_samples(self.folder / SYSTEM)
 
     def _write_samples(self, file: Path) -> None:
         headed = file.exists()
