@@ -17,7 +17,7 @@ from typing import TextIO
 
 from byoc_vision.contract.metrics import EPOCH
 from byoc_vision.local import containers, local_mode, training
-from byoc_vision.local.files import link_or_copy, path
+from byoc_vision.local.files import follow_links, link_or_copy, links_out, path
 from byoc_vision.local.results import Results
 from byoc_vision.local.store import Record, Request, now
 
@@ -99,7 +99,9 @@ class Attempt:
             found = path(channel["DataSource"]["S3DataSource"]["S3Uri"]).resolve()
             place = self._work / "channels" / channel["ChannelName"]
             place.parent.mkdir(exist_ok=True)
-            if found.is_dir():
+            if found.is_dir() and links_out(found):
+                follow_links(found, place)
+            elif found.is_dir():
                 place.symlink_to(found)
             else:  # a channel is a folder, and in a container a link to a file would lead nowhere
                 place.mkdir()
