@@ -82,7 +82,7 @@ all_code() { # what computes all the time
             /checkout/tests/unit/debugger
         run unit-serve pytest_inside unit-serve serve /checkout/tests/unit/classifier /checkout/tests/unit/serve
         run unit-serve-cpu pytest_inside unit-serve-cpu serve-cpu /checkout/tests/unit/serve/test_openvino_backend.py
-        test_here unit-host "${parallel[@]}" tests/unit/local_test tests/unit/launch_local tests/unit/bench
+        test_here unit-host "${parallel[@]}" tests/unit/{contract,local_test,launch_local,bench}
         run ruff ruff check
         run format ruff format --check
         run shellcheck shellcheck ./*.sh ./*/*.sh ./*/*/*.sh .ci/run docker/serve

@@ -18,8 +18,8 @@ import torch
 
 from byoc_vision.contract import hyperparameters
 from byoc_vision.contract import job as contract
+from byoc_vision.contract.errors import DataError
 from train import checkpoint
-from train.data import DataError
 from train.distributed import join
 from train.run import Run
 from train.stopping import Stopped, StopSignal

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from byoc_vision.contract import hyperparameters, job, metrics
+from byoc_vision.contract.errors import DataError
 from byoc_vision.contract.hyperparameters import Settings, SettingsError
 from classifier import artifact, network
 from classifier.artifact import Classifier
@@ -88,12 +89,14 @@ class Run:
         found = data.find(self.channels, settings.validation_share, settings.test_share, settings.seed)
         seen = features.known(self._kept_features, self.features)
         found, unreadable = data.checked(found, settings.max_unreadable, self._workers, self.stop, seen)
+        for line in found.lines:
+            self._say(line)
         for name, reason in unreadable.items():
             self._say(f"skipped {name}: {reason}")
         self._say(found.counts())
         identity = self._identity(found)
         if any(other != identity for other in self.group.everyone(identity)):
-            raise data.DataError(
+            raise DataError(
                 "the hosts were given different pictures; set the channels' S3DataDistributionType to FullyReplicated"
             )
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.error import HTTPError
 
 from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.folders import text
 from byoc_vision.engine import visible
 from byoc_vision.local import containers, models, process, server
 from byoc_vision.local.files import path
@@ -101,18 +102,20 @@ def _ask_about_all(record: Record, request: Request, definition: Request) -> lis
         if record.stopping:
             return ""
         name = file.relative_to(source) if source.is_dir() else Path(file.name)
+        if not file.is_file():
+            return f"{text(name)}: it is no file, or a link that leads nowhere."
         content = file.read_bytes()
         limit = request.get("MaxPayloadInMB", 6)
         if limit and len(content) > limit << 20:
-            return f"{name} is larger than MaxPayloadInMB, {limit}."
+            return f"{text(name)} is larger than MaxPayloadInMB, {limit}."
         post = urllib.request.Request(f"http://127.0.0.1:{port}/invocations", content, headers)
         try:
             with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(post) as response:
                 answer = response.read()
         except HTTPError as error:
-            return f"{name}: {error.read().decode(errors='replace')}"
+            return f"{text(name)}: {error.read().decode(errors='replace')}"
         except OSError as error:
-            return f"{name}: the container does not answer ({error})."
+            return f"{text(name)}: the container does not answer ({error})."
         out = target / f"{name}.out"
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_bytes(answer)

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from byoc_vision.contract.errors import DataError
 from byoc_vision.contract.hyperparameters import SettingsError
 from classifier import artifact, network
 from tests.unit.train.processes import WARM
 from train import distributed
-from train.data import DataError
 from train.distributed import ALONE, Group, join
 from train.features import Store
 
