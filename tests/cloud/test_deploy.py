@@ -221,7 +221,7 @@ def test_an_archive_with_path_traversal(run: Run, aws: FakeAws, tmp_path: Path, 
     (tmp_path / "handler").mkdir()
     (tmp_path / "handler" / "inference.py").write_text("new")
     file = archive(tmp_path / "bad.tar.gz", {"model.json": b"{}", name: b"x"})
-    assert "would land outside the model" in run("deploy", "--model", file, "--source", "handler").sentence
+    assert "would land outside its folder" in run("deploy", "--model", file, "--source", "handler").sentence
     assert not aws.sent("CreateModel")
 
 

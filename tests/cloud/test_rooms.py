@@ -17,7 +17,7 @@ from tests.cloud.conftest import ROOT
 #: The library's floors, from the ground up; rooms of one floor do not know each other, but for the top but one.
 FLOORS = (
     ("contract",),
-    ("home", "engine", "refusals"),
+    ("archives", "home", "engine", "refusals"),
     ("requests", "debugger"),
     ("aws", "local"),
     (
