@@ -7,8 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from byoc_vision import checks, hyperparameter_sources, jobs, reports
 from byoc_vision import endpoint as endpoints
-from byoc_vision import hyperparameter_sources, jobs, reports
 from byoc_vision.contract import hyperparameters as contract
 from byoc_vision.contract.errors import UserError
 from byoc_vision.contract.job import CHANNELS
@@ -77,12 +77,14 @@ class Session:
         engine, plan = self.engine, self._plan(dry_run)
         given = hyperparameters
         values = hyperparameter_sources.collect(engine, given) if isinstance(given, str) else contract.checked(given)
+        sources = _sources(data)
+        values = checks.hyperparameters(sources, values)
         output = (output or engine.output()).rstrip("/")
         job = operations.training_job(
             name=operations.new_name("byoc-vision"),
             image=engine.image("train"),
             role=plan.role(),
-            channels=_channels(plan, data, output),
+            channels=_channels(plan, sources, output),
             hyperparameters=values,
             output=output,
             instance_type=engine.instance_type(instance_type),
@@ -128,6 +130,9 @@ class Session:
         if both := searched & static.keys():
             where = "the search space" if isinstance(space, Mapping) else space
             raise UserError(f"{min(both)} is searched in {where}, so it cannot be set; remove one of the two")
+        sources = _sources(data)
+        static = checks.hyperparameters(sources, static, searched)
+        search_space.refuse_unfit(chosen.ranges, static)
         # Of many trials one is kept at most, and is trained again for that.
         static = {name: "false" for name in hyperparameter_sources.FOR_KEEPS if name not in searched} | static
         output = (output or engine.output()).rstrip("/")
@@ -135,7 +140,7 @@ class Session:
             name="",  # the service names the trials
             image=engine.image("train"),
             role=plan.role(),
-            channels=_channels(plan, data, output),
+            channels=_channels(plan, sources, output),
             hyperparameters=static,
             output=output,
             instance_type=engine.instance_type(instance_type),
@@ -235,12 +240,17 @@ class Session:
         return Plan(self.engine, self._request_files, send=not dry_run)
 
 
-def _channels(plan: Plan, data: Data, output: str) -> dict[str, str]:
-    """Return channel -> URI for the data."""
-    sources = data if isinstance(data, Mapping) else {"training": data}
+def _sources(data: Data) -> dict[str, str | Path]:
+    """Return channel -> source for the data."""
+    sources = dict(data) if isinstance(data, Mapping) else {"training": data}
     for channel in sources:
         if channel not in CHANNELS:
             raise UserError(f"there is no channel {channel!r}; give one of {', '.join(CHANNELS)}")
+    return sources
+
+
+def _channels(plan: Plan, sources: Mapping[str, str | Path], output: str) -> dict[str, str]:
+    """Return channel -> URI for the sources."""
     return {channel: plan.place(str(source), f"{output}/data") for channel, source in sources.items()}
 
 

@@ -2,6 +2,8 @@
 
 errors.py           the kind of error whose text is meant for the user
 hyperparameters.py  their names, types, ranges and defaults
+architectures.py    torchvision's classifiers, as far as they are known without torch
+weights.py          what a file of pretrained weights is, and whose
 metrics.py          the lines a job reports its figures in, and the expressions that find them there
 job.py              a job's channels, and the names of the files that it leaves
 """

@@ -27,11 +27,7 @@ ROLE = f"arn:aws:iam::{ACCOUNT}:role/vision"
 
 def _oldest_python() -> str:
     """Return a Python 3.11.0 to 3.11.3 where this machine has one (Debian 12's own is 3.11.2), else the tests' own."""
-    folders = (
-        "/usr/bin",
-        "/usr/local/bin",
-        *(str(each) for each in Path.home().glob(".pyenv/versions/3.11.[0-3]/bin")),
-    )
+    folders = (Path("/usr/bin"), Path("/usr/local/bin"), *Path.home().glob(".pyenv/versions/3.11.[0-3]/bin"))
     old = "import sys; sys.exit(not (3, 11, 0) <= sys.version_info < (3, 11, 4))"
     for folder in folders if sys.version_info[:2] == (3, 11) else ():  # it takes the packages of the tests' own
         python = folder / "python3.11"

@@ -21,7 +21,7 @@ FLOORS = (
     ("requests", "debugger"),
     ("aws", "local"),
     (
-        *("hyperparameter_sources", "pictures", "plan", "repack", "prediction", "trained_model", "endpoint"),
+        *("checks", "hyperparameter_sources", "pictures", "plan", "repack", "prediction", "trained_model", "endpoint"),
         *("reports", "jobs", "session"),
     ),
     ("cli",),

@@ -107,7 +107,7 @@ def test_data_and_weights_come_as_channels(
     client("s3").create_bucket(Bucket="mine")
     for key in ("dogs/train/a.jpg", "dogs/valid/a.jpg"):
         client("s3").put_object(Bucket="mine", Key=key, Body=b"x")
-    (tmp_path / "resnet50.pth").write_bytes(b"weights")
+    (tmp_path / "resnet50.pth").write_bytes(b"\x80weights of a kind that only torch reads")
     done = run(
         "train", "--data", "train=s3://mine/dogs/train/", "--data", "validation=s3://mine/dogs/valid/",
         "--data", f"weights={tmp_path / 'resnet50.pth'}", "--output", "s3://mine/results",

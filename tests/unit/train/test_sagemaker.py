@@ -63,7 +63,7 @@ def channel(root, name):
 
 def test_the_weights_channel_holds_one_file(opt_ml):
     folder = channel(opt_ml, "weights")
-    with pytest.raises(UserError, match=r"channel weights must hold one .*\.safetensors file and holds none"):
+    with pytest.raises(UserError, match=r"weights must hold one .*\.safetensors file and holds none"):
         job.read(opt_ml)
     file = folder / "resnet18.pth"
     torch.save(network.build("resnet18", 4).state_dict(), file)
