@@ -82,7 +82,7 @@ if [[ $parts == *unit* ]]; then
         /checkout/tests/unit/debugger
     run unit-serve pytest_inside unit-serve serve /checkout/tests/unit/classifier /checkout/tests/unit/serve
     run unit-serve-cpu pytest_inside unit-serve-cpu serve-cpu /checkout/tests/unit/serve/test_openvino_backend.py
-    test_here unit-host "${parallel[@]}" tests/unit/local_test tests/unit/launch_local tests/unit/bench
+    test_here unit-host "${parallel[@]}" tests/unit/contract tests/unit/local_test tests/unit/launch_local tests/unit/bench
 fi
 if [[ $parts == *cloud* ]]; then
     test_here cloud "${parallel[@]}" tests/cloud
