@@ -5,22 +5,36 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from byoc_vision.contract import weights
+from byoc_vision.contract.dataset import read_channels
 from byoc_vision.contract.errors import UserError
 from byoc_vision.contract.hyperparameters import Settings, checked, parse
+from byoc_vision.contract.job import SPLITS
 
 _log = logging.getLogger(__name__)
+
+
+def pictures(sources: Mapping[str, str | Path]) -> None:
+    """Raise `UserError` where `sources` (channel -> folder, file or URI) have no pictures to train on.
+
+    What is on this machine is read as the job will read it; what is known of unused folders is told.
+    """
+    for channel, source in sources.items():
+        if not str(source).strip():
+            raise UserError(f"the channel {channel} is given nothing; give it a folder, a file or an S3 URI")
+    folders = {channel: local(str(source)) for channel, source in sources.items() if channel in SPLITS}
+    here = {channel: path for channel, path in folders.items() if path is not None and path.exists()}
+    if len(here) == len(folders):
+        for line in read_channels(here).lines():
+            _log.info("%s", line)
 
 
 def hyperparameters(
     sources: Mapping[str, str | Path], values: Mapping[str, str], searched: Collection[str] = ()
 ) -> dict[str, str]:
-    """Return the hyperparameters `values` of a job on `sources` (channel -> folder, file or URI), with the weights' arch.
+    """Return the hyperparameters `values` of a job on `sources` (as in `pictures`), with the weights' arch.
 
     `searched` are those that a tuning job sets. Raises `UserError` where the job would.
     """
-    for channel, source in sources.items():
-        if not str(source).strip():
-            raise UserError(f"the channel {channel} is given nothing; give it a folder, a file or an S3 URI")
     if "weights" not in sources or not ("pretrained" in searched or parse(values).pretrained):
         return dict(values)
     file, fitting = _fitting(str(sources["weights"]))

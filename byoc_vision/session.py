@@ -241,11 +241,12 @@ class Session:
 
 
 def _sources(data: Data) -> dict[str, str | Path]:
-    """Return channel -> source for the data."""
+    """Return channel -> source for the data, checked as far as it can be seen from here."""
     sources = dict(data) if isinstance(data, Mapping) else {"training": data}
     for channel in sources:
         if channel not in CHANNELS:
             raise UserError(f"there is no channel {channel!r}; give one of {', '.join(CHANNELS)}")
+    checks.pictures(sources)
     return sources
 
 

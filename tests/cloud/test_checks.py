@@ -107,6 +107,22 @@ def test_values_that_do_not_go_together(data: Path) -> None:
     assert Session(local=True).tune(space, data, hyperparameters={"train-layers": "all"}, dry_run=True).request
 
 
+def test_folders_without_a_data_set(data: Path, tmp_path: Path) -> None:
+    for folder, said in (
+        (data / "train" / "cat", "holds pictures without class folders; .* give the folder above"),
+        (data / "train" / "cat" / "0.jpg", "is not a folder"),
+        (tmp_path / "empty", "has 0 class folder"),
+    ):
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        with pytest.raises(UserError, match=said):
+            Session(local=True).train(folder)
+        with pytest.raises(UserError, match=said):
+            Session(local=True).tune({"hyperparameters": {"lr": [0.1, 0.2]}}, folder)
+    (data / "train" / "dog" / "0.jpg").unlink()
+    with pytest.raises(UserError, match=r"the class folder .*dog holds no picture"):
+        Session(local=True).train(data)
+
+
 @pytest.mark.parametrize("channel", ["training", "weights"])
 def test_data_of_nothing(data: Path, channel: str) -> None:
     with pytest.raises(UserError, match=f"the channel {channel} is given nothing"):
@@ -130,6 +146,7 @@ def test_names_of_other_programs(data: Path, name: str, meant: str) -> None:
 
 def test_aws_is_not_asked(run: Run, pushed: None, aws: FakeAws, data: Path, tmp_path: Path) -> None:
     (tmp_path / "pointer.pth").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    assert "class folder" in run("train", "--data", data / "train" / "cat", AWS_REGION=None).sentence
     said = run("train", "--data", data, "--data", f"weights={tmp_path / 'pointer.pth'}", AWS_REGION=None).sentence
     assert "pointer.pth is a pointer of Git LFS, which stands for the weights; run git lfs pull" in said
     assert not aws.calls
