@@ -100,12 +100,14 @@ class Endpoint:
     def delete(self, dry_run: bool = False) -> None:
         """Remove the endpoint, its configuration and its model; of a dry run there is only the `request`."""
         engine, name = self._engine, self.name
+        self.request = {"DeleteEndpoint": {"EndpointName": name}}
+        if dry_run and not engine.sketch().known:
+            return
         found = _describe(engine, name)
         if found is None:
             raise UserError(f"there is no endpoint {name!r} in {engine.region}; check the name and the region")
         if not _is_ours(name, found):
             raise UserError(f"the endpoint {name!r} was not made by launch.deploy; delete it where it was made")
-        self.request = {"DeleteEndpoint": {"EndpointName": name}}
         if not dry_run:
             _remove(engine, name, found["EndpointConfigName"])
 
@@ -122,7 +124,7 @@ def deploy(
 ) -> Endpoint:
     """Create the endpoint, or give the running one the new model. See `Session.deploy`."""
     engine = plan.engine
-    old = _describe(engine, name)
+    old = _describe(engine, name) if engine.known else None
     _refuse_if_taken(name, old)
     replaces = old is not None and old["EndpointStatus"] == "InService"
     version = operations.new_name(name)

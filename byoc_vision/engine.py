@@ -12,6 +12,9 @@ from typing import Any, Literal, Protocol
 Target = Literal["train", "serve", "serve-cpu"]
 SERVING: tuple[Target, ...] = ("serve", "serve-cpu")
 
+#: What stands in the request of a dry run for what only the account knows.
+ACCOUNT, REGION, ROLE, DIGEST = PLACEHOLDERS = "<account>", "<region>", "<role>", "<digest>"
+
 #: What has a log: a job of a kind, or an endpoint.
 LogKind = Literal["training", "transform", "endpoint"]
 
@@ -21,6 +24,12 @@ class Engine(Protocol):
 
     #: The option that picks this engine ("--local" or nothing), for the commands that messages suggest.
     option: str
+
+    #: Whether it can be asked what it has; else (see `sketch`) only requests can be built, with `PLACEHOLDERS`.
+    known: bool
+
+    def sketch(self) -> "Engine":
+        """Return the engine for a dry run: this one, or where no account answers one with `known` false."""
 
     @property
     def region(self) -> str:

@@ -36,8 +36,9 @@ class Session:
     >>> job.wait(show=print).metrics
 
     All that is made returns at once and has `wait`. With `dry_run` nothing is sent, and `request` holds what would have
-    been: the service's own fields, by operation. `request_files` lay any other field over them. Nothing is printed;
-    what happens is told to the logger "byoc_vision". Every method may raise `UserError`.
+    been: the service's own fields, by operation; without an account, placeholders such as <account> stand for what only
+    that knows. `request_files` lay any other field over them. Nothing is printed; what happens is told to the logger
+    "byoc_vision". Every method may raise `UserError`.
     """
 
     def __init__(self, local: bool = False, *, request_files: Iterable[str | Path] = ()) -> None:
@@ -74,8 +75,8 @@ class Session:
         managed: add SageMaker's own Debugger and Profiler.
         output: the URI where results go; without it the account's SageMaker bucket.
         """
-        engine, plan = self.engine, self._plan(dry_run)
-        given = hyperparameters
+        plan = self._plan(dry_run)
+        engine, given = plan.engine, hyperparameters
         values = hyperparameter_sources.collect(engine, given) if isinstance(given, str) else contract.checked(given)
         sources = _sources(data)
         values = checks.hyperparameters(sources, values)
@@ -124,7 +125,8 @@ class Session:
         and is waited for; `show` gets the lines of its log.
         """
         chosen = search_space.load(space, max_jobs, parallel_jobs)
-        engine, plan = self.engine, self._plan(dry_run)
+        plan = self._plan(dry_run)
+        engine = plan.engine
         static = chosen.fixed | contract.checked(hyperparameters)
         searched = {found["Name"] for kind in chosen.ranges.values() for found in kind}
         if both := searched & static.keys():
@@ -193,7 +195,8 @@ class Session:
         dry_run: bool = False,
     ) -> TransformJob:
         """Predict many pictures without an endpoint. The model that is made for the job stays: see `delete_model`."""
-        engine, plan = self.engine, self._plan(dry_run)
+        plan = self._plan(dry_run)
+        engine = plan.engine
         name = operations.new_name("byoc-vision")
         instance_type = engine.instance_type(instance_type)
         container = serving_image(engine, model, instance_type, image)
@@ -237,7 +240,8 @@ class Session:
         return jobs.find(self, name)
 
     def _plan(self, dry_run: bool) -> Plan:
-        return Plan(self.engine, self._request_files, send=not dry_run)
+        engine = self.engine.sketch() if dry_run else self.engine
+        return Plan(engine, self._request_files, send=not dry_run)
 
 
 def _sources(data: Data) -> dict[str, str | Path]:

@@ -34,7 +34,7 @@ def parser(name: str, doc: str | None, sends: bool = True) -> argparse.ArgumentP
             "--request", action="append", default=[], metavar="FILE", help="YAML with any other field of the API"
         )
         new.add_argument("--no-wait", action="store_true", help="return once the request was accepted")
-        new.add_argument("--dry-run", action="store_true", help="print the requests as JSON and send nothing")
+        new.add_argument("--dry-run", action="store_true", help="print the requests; send nothing, ask no account")
     return new
 
 

@@ -19,11 +19,16 @@ class Machine:
     """The local engine. State and results are below `root`; nothing is started before it is used."""
 
     option = "--local"
+    known = True
     region = REGION
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = (root or home.local()).absolute()
         self._store = Store(self.root)
+
+    def sketch(self) -> "Machine":
+        """Return this engine."""
+        return self
 
     @cached_property
     def sagemaker(self) -> Any:
