@@ -74,6 +74,9 @@ class Engine(Protocol):
     def logs(self, kind: LogKind, name: str) -> Callable[[], list[str]]:
         """Return a function that gives the lines logged since it was last called."""
 
+    def refused(self, job: str) -> dict[str, str]:
+        """Return the files that a transform job has ended without an answer to, by name, with what was said of each."""
+
     def curl(self, endpoint: str) -> str:
         """Return a command line that sends picture.jpg to the endpoint."""
 

@@ -188,9 +188,15 @@ class TransformJob(Job):
         self._engine.sagemaker.delete_model(ModelName=self.request["CreateModel"]["ModelName"])
 
     def predictions(self) -> Iterator[Prediction]:
-        """Yield the answers, by the pictures' names."""
-        uri = self.describe()["TransformOutput"]["S3OutputPath"]
-        return prediction.stored(self._engine, uri)
+        """Yield the answers, by the pictures' names, and then, of a job that has failed, those without one.
+
+        A picture that was refused has a prediction, too, whose `error` says why.
+        """
+        job = self.describe()
+        yield from prediction.stored(self._engine, job["TransformOutput"]["S3OutputPath"])
+        if job["TransformJobStatus"] == "Failed":
+            for picture, said in self._engine.refused(self.name).items():
+                yield Prediction(picture, {}, prediction.error_in(said))
 
 
 def find(session: Owner, name: str) -> TrainingJob | TuningJob | TransformJob:

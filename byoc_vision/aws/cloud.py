@@ -142,6 +142,21 @@ class Cloud:
         """Return a function that reads on in CloudWatch's log."""
         return cloudwatch.CloudWatch(self.client("logs"), kind, name).new_lines
 
+    def refused(self, job: str) -> dict[str, str]:
+        """Return what the job's data log says of each object that was to be answered and was not."""
+        described = self.sagemaker.describe_transform_job(TransformJobName=job)
+        bucket, asked = s3.split(described["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"])
+        place, given = s3.split(described["TransformOutput"]["S3OutputPath"])
+        answered = {item["Key"].removeprefix(given).lstrip("/") for item in s3.listing(self._s3, place, given)}
+        said = cloudwatch.data_log(self.logs("transform", job)(), bucket)
+        folder = asked[: asked.rfind("/") + 1]
+        keys = [item["Key"] for item in s3.listing(self._s3, bucket, asked) if not item["Key"].endswith("/")]
+        return {
+            name: said.get(key, "the job's log says nothing of it")
+            for key in keys
+            if f"{(name := key.removeprefix(folder))}.out" not in answered
+        }
+
     def curl(self, endpoint: str) -> str:
         """Return a command line whose request curl signs; the keys come from the environment when it runs."""
         lines = (

@@ -5,11 +5,16 @@ byoc transform --model JOB --data DIR_OR_S3_URI --output answers.jsonl
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from byoc_vision.cli.launcher import line, parser, positive, show, still_running, tell, waiting
 from byoc_vision.engine import SERVING
+
+if TYPE_CHECKING:
+    from byoc_vision.prediction import Prediction
 
 
 def options() -> argparse.ArgumentParser:
@@ -28,6 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Do what the options say; return the exit code."""
     given = options().parse_args(arguments)
 
+    from byoc_vision.contract.errors import UserError
+    from byoc_vision.endpoint import FailedError
     from byoc_vision.session import Session
 
     tell()
@@ -45,14 +52,34 @@ def main(arguments: list[str] | None = None) -> int:
         print("the model stays, since the job needs it", file=sys.stderr)
         print(job.name, still_running(job, given.local), sep="\n")
         return 0
+    failure = None
     try:
         with waiting(still_running(job, given.local)):
             job.wait(line)
+    except FailedError as error:
+        failure = error
     finally:  # the job has its own copy at its end, or none is needed
         job.delete_model()
-    with Path(given.output).open("w", encoding="utf-8") as lines:
-        answers = list(job.predictions())
-        for said in answers:
-            print(json.dumps({"picture": said.picture} | said.answer, ensure_ascii=False), file=lines)
-    print(f"{len(answers)} answers in {given.output}")
+    answers = list(job.predictions())
+    refused = [said for said in answers if said.error]
+    if failure and not refused:
+        raise failure
+    _write([said for said in answers if not said.error], Path(given.output))
+    print(f"{len(answers) - len(refused)} answers in {given.output}")
+    for said in refused:
+        print(f"{said.picture}: {said.error}", file=sys.stderr)
+    if refused:
+        raise UserError(f"{len(refused)} of {len(answers)} files have no answer, as the lines above say")
     return 0
+
+
+def _write(answers: "list[Prediction]", output: Path) -> None:
+    """Write the answers as JSON lines, all or none: a disk may be full."""
+    fresh = output.with_name(f".{output.name}")
+    try:
+        with fresh.open("w", encoding="utf-8") as lines:
+            for said in answers:
+                print(json.dumps({"picture": said.picture} | said.answer, ensure_ascii=False), file=lines)
+        os.replace(fresh, output)
+    finally:
+        fresh.unlink(missing_ok=True)

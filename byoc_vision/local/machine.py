@@ -96,6 +96,10 @@ class Machine:
             return logs.File(self.root / "training-job" / name / "log").new_lines
         return logs.Containers(self.root / ("endpoint" if kind == "endpoint" else "transform-job") / name).new_lines
 
+    def refused(self, job: str) -> dict[str, str]:
+        """Return what the job noted of each file."""
+        return dict(self._store.find("transform-job", job).status.get("Refused", {}))
+
     def curl(self, endpoint: str) -> str:
         """Return a command line that works while the endpoint's present container does."""
         try:
