@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, Self
 
 from byoc_vision import hyperparameter_sources, prediction
-from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.errors import UserError, one_line
 from byoc_vision.endpoint import Endpoint, FailedError, pauses
 from byoc_vision.engine import Engine, LogKind
 from byoc_vision.prediction import Prediction
@@ -104,7 +104,7 @@ class Job:
             return self
         if status == "Stopped":
             raise FailedError(f"the {self.kind.name} {self.name} was stopped")
-        reason = " ".join(description.get("FailureReason", "the service gives no reason").split())
+        reason = one_line(description.get("FailureReason", "the service gives no reason"), None)
         raise FailedError(f"the {self.kind.name} {self.name} failed: {reason}", shown)
 
 

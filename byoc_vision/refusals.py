@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.errors import UserError, one_line
 
 #: Words of the service's answer -> what to do about it. The first that match are taken.
 _ADVICE = [
@@ -53,7 +53,7 @@ def sentence(error: Exception) -> str | None:
         return f"there is no room left for {error.filename or 'what is to be written'}; make some and try again"
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
-    kind, text = type(error).__name__, " ".join(str(error).split())
+    kind, text = type(error).__name__, one_line(error, None)
     if not type(error).__module__.startswith(("botocore", "boto3", "s3transfer")):
         return None
     if kind in ("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "TokenRetrievalError"):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from byoc_vision.contract import weights
+from byoc_vision.contract.errors import one_line
 from byoc_vision.contract.weights import WeightsError
 from classifier.preprocessing import Preprocessing
 
@@ -104,7 +105,7 @@ def _read(file: Path) -> Mapping[str, Tensor]:
             f"{file.name} holds more than tensors, so reading it could run code; save it as a plain state_dict"
         ) from error
     except (OSError, SafetensorError, RuntimeError, EOFError, ValueError) as error:
-        raise WeightsError(f"{file.name} cannot be read as weights ({str(error)[:100]}); save it again") from error
+        raise WeightsError(f"{file.name} cannot be read as weights ({one_line(error, 100)}); save it again") from error
     content = weights.unwrapped(content)
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
         raise WeightsError(f"{file.name} is not a state_dict (names to tensors); save it with model.state_dict()")

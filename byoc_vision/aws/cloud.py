@@ -149,6 +149,8 @@ class Cloud:
         place, given = s3.split(described["TransformOutput"]["S3OutputPath"])
         answered = {item["Key"].removeprefix(given).lstrip("/") for item in s3.listing(self._s3, place, given)}
         said = cloudwatch.data_log(self.logs("transform", job)(), bucket)
+        if not (answered or said):  # the container did not start, of which the job's own reason says more
+            return {}
         folder = asked[: asked.rfind("/") + 1]
         keys = [item["Key"] for item in s3.listing(self._s3, bucket, asked) if not item["Key"].endswith("/")]
         return {

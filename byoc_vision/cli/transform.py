@@ -5,16 +5,11 @@ byoc transform --model JOB --data DIR_OR_S3_URI --output answers.jsonl
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from byoc_vision.cli.launcher import line, parser, positive, show, still_running, tell, waiting
 from byoc_vision.engine import SERVING
-
-if TYPE_CHECKING:
-    from byoc_vision.prediction import Prediction
 
 
 def options() -> argparse.ArgumentParser:
@@ -60,26 +55,25 @@ def main(arguments: list[str] | None = None) -> int:
         failure = error
     finally:  # the job has its own copy at its end, or none is needed
         job.delete_model()
-    answers = list(job.predictions())
-    refused = [said for said in answers if said.error]
-    if failure and not refused:
-        raise failure
-    _write([said for said in answers if not said.error], Path(given.output))
-    print(f"{len(answers) - len(refused)} answers in {given.output}")
-    for said in refused:
-        print(f"{said.picture}: {said.error}", file=sys.stderr)
+    said = list(job.predictions())
+    answers, refused = [each for each in said if not each.error], [each for each in said if each.error]
+    if answers or not failure:
+        rows = [json.dumps({"picture": each.picture} | each.answer, ensure_ascii=False) for each in answers]
+        _write("".join(f"{row}\n" for row in rows), Path(given.output))
+        print(f"{len(answers)} answers in {given.output}")
+    for each in refused:
+        print(f"{each.picture}: {each.error}", file=sys.stderr)
     if refused:
-        raise UserError(f"{len(refused)} of {len(answers)} files have no answer, as the lines above say")
+        raise UserError(f"{len(refused)} of {len(said)} files have no answer; the lines above say why")
+    if failure:
+        raise failure
     return 0
 
 
-def _write(answers: "list[Prediction]", output: Path) -> None:
-    """Write the answers as JSON lines, all or none: a disk may be full."""
-    fresh = output.with_name(f".{output.name}")
-    try:
-        with fresh.open("w", encoding="utf-8") as lines:
-            for said in answers:
-                print(json.dumps({"picture": said.picture} | said.answer, ensure_ascii=False), file=lines)
-        os.replace(fresh, output)
-    finally:
-        fresh.unlink(missing_ok=True)
+def _write(text: str, output: Path) -> None:
+    from byoc_vision.contract.files import write_text
+
+    if output.is_symlink() or (output.exists() and not output.is_file()):  # /dev/stdout, which is not to be replaced
+        output.write_text(text, encoding="utf-8")
+    else:
+        write_text(output, text)

@@ -1,6 +1,6 @@
-"""The report's charts: SVG text, coloured by the page's style sheet, each number in it written by Python.
+"""Charts as SVG text, coloured by the page's style sheet, each number in it written by Python.
 
-Every function returns markup; text that comes from the job is escaped here.
+Every function returns markup; text that comes from outside is escaped here. The report and the bench draw with it.
 """
 
 import math
@@ -102,6 +102,7 @@ def lines(
     mark: float | None = None,
     mark_name: str = "",
     y_range: tuple[float, float] | None = None,
+    legend: bool = True,
 ) -> str:
     """Return a chart of curves; `mark` is an x that a vertical line points out."""
     curves = [curve for curve in curves if len(curve.x)]
@@ -134,7 +135,8 @@ def lines(
                 parts.append(
                     f'<circle class="dot c{curve.colour}" cx="{scale.x(x)}" cy="{scale.y(y)}" r="3">{title}</circle>'
                 )
-    return _legend([(curve.name, curve.colour) for curve in curves]) + _svg("".join(parts), label)
+    names = _legend([(curve.name, curve.colour) for curve in curves]) if legend else ""
+    return names + _svg("".join(parts), label)
 
 
 def stacked(x: Sequence[float], layers: Sequence[tuple[str, int, Sequence[float]]], label: str, x_title: str) -> str:

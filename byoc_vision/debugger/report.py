@@ -5,6 +5,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from byoc_vision.contract.files import write_text
+from byoc_vision.contract.job import FACTS, REPORT
 from byoc_vision.debugger import job as jobs
 from byoc_vision.debugger.evaluate import Material, configurations, evaluate
 from byoc_vision.debugger.facts import facts
@@ -49,8 +51,6 @@ def make(
         content = facts(job, trial, evaluate(chosen, material), missing)
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
     html = page(content, lambda name: thumbnail(pictures, name) if pictures else None)
-    for name, body in (("report.json", text), ("report.html", html)):
-        partial = (to or output) / f".{name}.partial"
-        partial.write_text(body, encoding="utf-8", errors="replace")
-        partial.replace((to or output) / name)
+    for name, body in ((FACTS, text), (REPORT, html)):
+        write_text((to or output) / name, body)
     return content

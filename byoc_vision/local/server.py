@@ -9,6 +9,7 @@ import secrets
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from byoc_vision import archives
@@ -33,7 +34,7 @@ def wait(container: str, port: int, seconds: float, given_up: Callable[[], bool]
             raise UserError("its end was asked for before it could serve")
         if time.monotonic() > deadline:
             raise UserError(f"the container did not answer /ping within {seconds:.0f} s")
-        time.sleep(0.2)
+        time.sleep(0.1)
 
 
 def stop(container: str, log: Path | None = None) -> None:
@@ -45,11 +46,14 @@ def stop(container: str, log: Path | None = None) -> None:
     containers.remove(container)
 
 
-def free_port() -> int:
-    """Return a loopback port that nothing listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+def free_port(preferred: int = 0) -> int:
+    """Return `preferred`, or another port that nothing listens on where something listens on that one."""
+    for port in (preferred, 0):
+        with socket.socket() as listener, suppress(OSError):
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(("", port))
+            return int(listener.getsockname()[1])
+    raise UserError("no port is free for the endpoint; end something that listens on one")
 
 
 def unpack(definition: Request, folder: Path) -> Path:
