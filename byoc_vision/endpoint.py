@@ -60,6 +60,12 @@ class Endpoint:
         """InService, Creating, Updating, Failed …"""
         return str(self._engine.sagemaker.describe_endpoint(EndpointName=self.name)["EndpointStatus"])
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether `deploy` has made it, and it is still there."""
+        found = _describe(self._engine, self.name)
+        return found is not None and _is_ours(self.name, found)
+
     def wait(self) -> Self:
         """Wait until it answers with its newest model; raises `FailedError` with the reason when it will not."""
         logs = self._engine.logs("endpoint", self.name)
@@ -121,6 +127,7 @@ def deploy(
     serverless: int | None,
     image: Target | None,
     source: str | Path | None,
+    port: int | None,
 ) -> Endpoint:
     """Create the endpoint, or give the running one the new model. See `Session.deploy`."""
     engine = plan.engine
@@ -139,7 +146,7 @@ def deploy(
     uri = artifact(plan, model, source)
     request = plan.finish(
         {
-            "CreateModel": operations.model(version, container, plan.role(), uri),
+            "CreateModel": operations.model(version, container, plan.role(), uri, port),
             "CreateEndpointConfig": config,
             last: operations.endpoint(name, version),
         }

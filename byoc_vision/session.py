@@ -172,6 +172,7 @@ class Session:
         serverless: int | None = None,
         image: Target | None = None,
         source: str | Path | None = None,
+        port: int | None = None,
         dry_run: bool = False,
     ) -> Endpoint:
         """Serve a model. An endpoint that runs already is given it: the old model answers until the new one does.
@@ -180,9 +181,12 @@ class Session:
         serverless: MB of memory, in place of instances (ml.m5.large).
         image: "serve", or "serve-cpu"; without it serve for GPUs, and the lean serve-cpu for all else.
         source: a folder with another handler script, inference.py.
+        port: where a new endpoint of this machine listens; without it on 8080, if that is free.
         """
+        if port and not self._local:
+            raise UserError("a port can be chosen on this machine only; leave it out, or add --local")
         plan = self._plan(dry_run)
-        return endpoints.deploy(plan, model, endpoint, instance_type, instance_count, serverless, image, source)
+        return endpoints.deploy(plan, model, endpoint, instance_type, instance_count, serverless, image, source, port)
 
     def transform(
         self,
@@ -234,6 +238,12 @@ class Session:
     def endpoint(self, name: str = "byoc-vision") -> Endpoint:
         """Return the endpoint of that name."""
         return Endpoint(self.engine, name)
+
+    def endpoints(self) -> list[Endpoint]:
+        """Return the endpoints that `deploy` has made, by their names."""
+        pages = self.engine.sagemaker.get_paginator("list_endpoints").paginate()
+        names = sorted(each["EndpointName"] for page in pages for each in page["Endpoints"])
+        return [found for found in map(self.endpoint, names) if found.is_ours]
 
     def job(self, name: str) -> TrainingJob | TuningJob | TransformJob:
         """Return the job of that name, of whatever kind; raises `UserError` where there is none."""

@@ -106,7 +106,10 @@ def _report(root: Path) -> None:
     options = ["--model", str(job.model), "--pictures", pictures]
     if job.hook_configuration:
         options += ["--tensors", json.loads(job.hook_configuration.read_text(encoding="utf-8"))["LocalPath"]]
-    subprocess.run([sys.executable, "-m", "byoc_vision.debugger", str(job.output), *options], check=False)
+    command = [sys.executable, "-m", "byoc_vision.debugger", str(job.output), *options]
+    # Not what it prints: the path here is not the path there, where the job's output goes.
+    if subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode == 0:
+        print(f"{contract.REPORT} is in the job's output", flush=True)
 
 
 def read(root: Path) -> Run:

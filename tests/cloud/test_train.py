@@ -152,7 +152,9 @@ def test_instances_are_told_apart_in_the_log(
     log(client, "my-job", "here", instance=1)
     log(client, "my-job", "there", instance=2)
     aws.script("DescribeTrainingJob", described("Completed"))
-    assert run("watch", "my-job").out.splitlines() == ["algo-1: here", "algo-2: there"]
+    said = run("watch", "my-job").out.splitlines()
+    assert said[:2] == ["algo-1: here", "algo-2: there"]
+    assert said[-1] == f"the model is s3://{BUCKET}/byoc-vision/job/output/model.tar.gz"
 
 
 def test_a_failed_job_shows_its_reason_and_last_lines(
