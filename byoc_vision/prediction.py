@@ -116,8 +116,12 @@ def _model_error(error: Exception) -> str | None:
     response = getattr(error, "response", {})
     if response.get("Error", {}).get("Code") != "ModelError":
         return None
-    said = response.get("OriginalMessage", response["Error"].get("Message", ""))
+    return error_in(str(response.get("OriginalMessage", response["Error"].get("Message", ""))))
+
+
+def error_in(said: str) -> str:
+    """Return the sentence in what a container answered; without one, all of that on one line."""
     try:
         return str(json.loads(said)["error"])
     except (ValueError, TypeError, KeyError):
-        return str(said)
+        return " ".join(said.split())

@@ -1,6 +1,5 @@
 """One training run, from pictures to artifact: find and check the data, build the network, fit, test, write it down."""
 
-import difflib
 import hashlib
 import os
 import shutil
@@ -80,7 +79,6 @@ class Run:
         phase = profiler.phase if profiler else _unwatched
         phase("reading the pictures")
         settings = self.settings
-        _check_arch(settings.arch)
         if min(settings.batch_size, settings.test_batch_size) < self.group.size:
             raise SettingsError(
                 f"{self.group.size} processes train together, so batch-size and test-batch-size must be at least that"
@@ -280,11 +278,3 @@ def _threads(number: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _check_arch(arch: str) -> None:
-    known = network.architectures()
-    if arch not in known:
-        near = difflib.get_close_matches(arch, known, n=3)
-        hint = f"did you mean {', '.join(near)}?" if near else "the names are those of torchvision.models"
-        raise SettingsError(f"there is no architecture {arch!r}; {hint}")

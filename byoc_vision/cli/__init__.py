@@ -9,6 +9,7 @@ COMMANDS = {
     "train": "train a model",
     "tune": "search for the best hyperparameters",
     "deploy": "serve a model, or remove what serves it",
+    "endpoints": "list the endpoints that were made",
     "predict": "ask an endpoint what is in pictures",
     "transform": "predict many pictures without an endpoint",
     "watch": "follow a job to its end, or stop it",

@@ -4,6 +4,7 @@ import http.server
 import json
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -230,11 +231,57 @@ def test_a_refused_transform_leaves_no_model(
     assert client("sagemaker").list_models()["Models"] == []
 
 
+def failed(source: str) -> dict[str, Any]:
+    """Return what DescribeTransformJob says of a job that failed on the pictures at `source`."""
+    return {
+        "TransformJobStatus": "Failed",
+        "FailureReason": "ClientError: See the logs",
+        "TransformInput": {"DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": source}}},
+        "TransformOutput": {"S3OutputPath": "s3://answers/out/"},
+    }
+
+
+def test_a_transform_with_refused_files_keeps_the_answers(
+    run: Run, aws: FakeAws, data: Path, tmp_path: Path, client: Callable[[str], Any]
+) -> None:
+    archive(tmp_path / "model.tar.gz", {"model.json": b"{}"})
+    s3, logs = client("s3"), client("logs")
+    s3.create_bucket(Bucket="answers")
+    for number in range(4):
+        s3.put_object(Bucket="answers", Key=f"in/cat/{number}.jpg", Body=b"picture")
+        if number > 1:
+            body = json.dumps(prediction("cat", 0.8)).encode()
+            s3.put_object(Bucket="answers", Key=f"out/cat/{number}.jpg.out", Body=body)
+    group, stream = "/aws/sagemaker/TransformJobs", "my-transform/i-0/data-log"
+    logs.create_log_group(logGroupName=group)
+    logs.create_log_stream(logGroupName=group, logStreamName=stream)
+    said = ["MaxConcurrentTransforms=1, MaxPayloadInMB=6, BatchStrategy=SINGLE_RECORD"]
+    said += [
+        f"answers/in/cat/0.jpg: {text}" for text in ("ClientError: 415", "", "Message:", '{"error": "no picture"}')
+    ]
+    events = [
+        {"timestamp": int(time.time() * 1000) + i, "message": f"2026-11-27T01:02:03.004:[sagemaker logs]: {text}"}
+        for i, text in enumerate(said)
+    ]
+    logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=events)
+    aws.script("DescribeTransformJob", failed("s3://answers/in/"))
+    (tmp_path / "mine.yaml").write_text("CreateTransformJob: {TransformJobName: my-transform}")
+    command = ("transform", "--model", "./model.tar.gz", "--data", data / "test", "--request", "mine.yaml")
+    done = run(*command)
+    assert done.sentence == "launch.transform: 2 of 4 files have no answer; the lines above say why"
+    assert "cat/0.jpg: no picture\ncat/1.jpg: the job's log says nothing of it\n" in done.err
+    assert "2 answers in answers.jsonl" in done.out
+    answers = [json.loads(line)["picture"] for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
+    assert answers == ["cat/2.jpg", "cat/3.jpg"]
+    assert "there is no room left for what is to be written" in run(*command, "--output", "/dev/full").sentence
+
+
 def test_a_failed_transform_leaves_no_model(
     run: Run, aws: FakeAws, data: Path, tmp_path: Path, client: Callable[[str], Any]
 ) -> None:
     archive(tmp_path / "model.tar.gz", {"model.json": b"{}"})
-    aws.script("DescribeTransformJob", {"TransformJobStatus": "Failed", "FailureReason": "ClientError: See the logs"})
+    client("s3").create_bucket(Bucket="answers")
+    aws.script("DescribeTransformJob", failed("s3://answers/in/"))
     said = run("transform", "--model", "./model.tar.gz", "--data", data).sentence
     assert "failed: ClientError: See the logs" in said
     assert client("sagemaker").list_models()["Models"] == []

@@ -129,7 +129,7 @@ def test_data_and_weights_come_as_channels(
     client("s3").create_bucket(Bucket="mine")
     for key in ("dogs/train/a.jpg", "dogs/valid/a.jpg"):
         client("s3").put_object(Bucket="mine", Key=key, Body=b"x")
-    (tmp_path / "resnet50.pth").write_bytes(b"weights")
+    (tmp_path / "resnet50.pth").write_bytes(b"\x80weights of a kind that only torch reads")
     done = run(
         "train", "--data", "train=s3://mine/dogs/train/", "--data", "validation=s3://mine/dogs/valid/",
         "--data", f"weights={tmp_path / 'resnet50.pth'}", "--output", "s3://mine/results",
@@ -174,7 +174,9 @@ def test_instances_are_told_apart_in_the_log(
     log(client, "my-job", "here", instance=1)
     log(client, "my-job", "there", instance=2)
     aws.script("DescribeTrainingJob", described("Completed"))
-    assert run("watch", "my-job").out.splitlines() == ["algo-1: here", "algo-2: there"]
+    said = run("watch", "my-job").out.splitlines()
+    assert said[:2] == ["algo-1: here", "algo-2: there"]
+    assert said[-1] == f"the model is s3://{BUCKET}/byoc-vision/job/output/model.tar.gz"
 
 
 def test_a_failed_job_shows_its_reason_and_last_lines(

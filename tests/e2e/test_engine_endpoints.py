@@ -117,6 +117,8 @@ def test_a_transform_job_with_one_bad_picture(local: Local, artifact: str, pictu
     job = local.ended("TransformJob", "mixed")
     assert job["TransformJobStatus"] == "Failed"
     assert "bad.jpg" in job["FailureReason"] and "DS_Store" not in job["FailureReason"]
+    ((refused, said),) = engine.refused("mixed").items()
+    assert refused == "bad.jpg" and "not a picture" in json.loads(said)["error"]
     assert [file.name for file in engine.fetch(target, tmp_path / "fetched")] == ["good.jpg.out"]
     local.sagemaker.delete_model(ModelName="mixed")
 
