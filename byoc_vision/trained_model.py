@@ -6,7 +6,7 @@ from typing import Any
 
 from byoc_vision.contract.errors import UserError
 from byoc_vision.contract.hyperparameters import unquote
-from byoc_vision.engine import Engine, Target
+from byoc_vision.engine import DIGEST, Engine, Target
 from byoc_vision.plan import Plan
 from byoc_vision.refusals import unless_missing
 from byoc_vision.repack import is_packed, needs_torch, pack
@@ -26,6 +26,8 @@ def artifact(plan: Plan, model: str, source: str | Path | None = None) -> str:
     models = f"{engine.output()}/models"
     if source is None and is_packed(Path(model)):
         return plan.place(model, model if "://" in model else models)
+    if "://" in model and not engine.known:
+        return f"{model.rpartition('/')[0]}/{DIGEST}/model.tar.gz"
     with tempfile.TemporaryDirectory() as scratch:
         archive = Path(model)
         if "://" in model:
@@ -53,6 +55,8 @@ def _training_job(engine: Engine, model: str) -> dict[str, Any] | None:
     """Return the training job that `model` names, if it names one and no URI or file."""
     if "/" in model or Path(model).exists():
         return None
+    if not engine.known:
+        return {"ModelArtifacts": {"S3ModelArtifacts": f"{engine.output()}/{model}/output/model.tar.gz"}}
     job = unless_missing(engine.sagemaker.describe_training_job, TrainingJobName=model)
     if job is None:
         raise UserError(f"{model!r} is neither a training job in {engine.region} nor a file; check the name")

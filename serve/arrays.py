@@ -9,7 +9,7 @@ from zipfile import ZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from classifier.errors import described
+from byoc_vision.contract.errors import described
 from serve.errors import RequestError
 
 #: The shape and type that the header of an .npy file names.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from classifier.errors import described
+from byoc_vision.contract.errors import described
 from serve.answers import AnswerError
 from serve.errors import RequestError
 

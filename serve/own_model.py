@@ -14,10 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.errors import UserError, described
 from byoc_vision.contract.job import CODE, SCRIPT
 from classifier import artifact
-from classifier.errors import described
 from classifier.preprocessing import Preprocessing
 from serve import decoding
 from serve.errors import RequestError

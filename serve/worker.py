@@ -15,9 +15,8 @@ from typing import Any
 
 from sagemaker_inference.errors import BaseInferenceToolkitError
 
-from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.errors import UserError, described
 from byoc_vision.contract.job import CODE
-from classifier.errors import described
 from serve import answers, backend, decoding, pipeline, user_code
 from serve.answers import AnswerError, Body
 from serve.config import ERROR_HEADER, INTERNAL_ERROR

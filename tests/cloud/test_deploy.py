@@ -146,7 +146,7 @@ def test_an_endpoint_that_does_not_start(run: Run, aws: FakeAws, model: str, cli
     failed = {"EndpointStatus": "Failed", "EndpointConfigName": "x", "FailureReason": "The container did not answer."}
     aws.script("DescribeEndpoint", missing, failed)
     done = run("deploy", "--model", model)
-    assert "did not start: The container did not answer; --delete removes it" in done.sentence
+    assert "did not start: The container did not answer; delete it, or deploy again, which replaces it" in done.sentence
     assert "model.json is missing" in done.err
 
 
@@ -163,8 +163,8 @@ def test_a_failed_endpoint_is_made_anew(run: Run, aws: FakeAws, model: str, clie
 def test_an_endpoint_name_in_use(run: Run, aws: FakeAws, model: str) -> None:
     aws.script("DescribeEndpoint", {"EndpointStatus": "InService", "EndpointConfigName": "someone-elses"})
     said = run("deploy", "--model", model).sentence
-    assert "the endpoint name 'byoc-vision' is in use by something else; take another with --endpoint" in said
-    assert "was not made by launch.deploy" in run("deploy", "--delete").sentence
+    assert "the endpoint name 'byoc-vision' is in use by something else; take another one" in said
+    assert "was not made by byoc-vision" in run("deploy", "--delete").sentence
     assert not aws.sent("CreateModel") and not aws.sent("DeleteEndpoint")
 
 
@@ -262,7 +262,7 @@ def test_an_archive_with_path_traversal(run: Run, aws: FakeAws, tmp_path: Path, 
     (tmp_path / "handler").mkdir()
     (tmp_path / "handler" / "inference.py").write_text("new")
     file = archive(tmp_path / "bad.tar.gz", {"model.json": b"{}", name: b"x"})
-    assert "would land outside the model" in run("deploy", "--model", file, "--source", "handler").sentence
+    assert "would land outside its folder" in run("deploy", "--model", file, "--source", "handler").sentence
     assert not aws.sent("CreateModel")
 
 
@@ -294,8 +294,22 @@ def test_wrong_options(run: Run, model: str, arguments: list[str], said: str) ->
     assert said in run("deploy", *arguments).sentence
 
 
+def test_what_was_made_is_listed(run: Run, model: str, client: Callable[[str], Any]) -> None:
+    assert run("deploy", "--model", model, "--endpoint", "dogs").code == 0
+    client("sagemaker").create_endpoint(EndpointName="someone-elses", EndpointConfigName=names(client)[1][0])
+    said = run("endpoints").out
+    assert said.startswith("dogs  InService\ncurl ") and "deploy --delete --endpoint dogs" in said
+    assert "someone-elses" not in said
+
+
 @pytest.mark.parametrize(
-    "arguments", [[], ["--delete", "--model", "x"], ["--model", "x", "--serverless", "--instance-type", "ml.m5.large"]]
+    "arguments",
+    [
+        [],
+        ["--model", "x", "--port", 8090],
+        ["--delete", "--model", "x"],
+        ["--model", "x", "--serverless", "--instance-type", "ml.m5.large"],
+    ],
 )
 def test_options_that_do_not_go_together(run: Run, arguments: list[str]) -> None:
     assert run("deploy", *arguments).code == 2
