@@ -348,6 +348,12 @@ def test_modules_beside_the_code_and_in_lib_are_found(
     assert ask(worker, context, b"x", JSON)[1] == "besidelib"
 
 
+def test_code_that_is_elsewhere_is_not_passed_over(make_worker: MakeWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAGEMAKER_SUBMIT_DIRECTORY", "s3://bucket/sourcedir.tar.gz")
+    with pytest.raises(UserError, match=r"s3://bucket/sourcedir.tar.gz is not in the model, .*\(source_dir\)"):
+        make_worker()
+
+
 def test_what_the_sdk_names_and_is_not_there_changes_nothing(
     make_worker: MakeWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
