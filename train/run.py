@@ -68,7 +68,8 @@ class Run:
         if self.group.rank or not self.settings.debug_interval:
             self._run(None)
             return
-        with Profile(self.output / "profile", self._device, self._resumes) as profile:
+        gpus = [torch.cuda.get_device_name(gpu) for gpu in range(torch.cuda.device_count())]
+        with Profile(self.output / "profile", gpus, self._resumes) as profile:
             self._run(profile)
 
     def _run(self, profile: Profile | None) -> None:

@@ -11,6 +11,12 @@ CHANNELS = (*SPLITS, *OTHERS)
 #: In the output folder: the figures, the answer to each test picture, and what the run was and how long each step took.
 METRICS, PREDICTIONS, RUN, STEPS = "metrics.json", "predictions.csv", "profile/run.json", "profile/steps.csv"
 
+#: There, too, of a job that ran a script: what the lines that it printed say of its course.
+CURVES, CURVE_COLUMNS = "curves.csv", ("name", "reading", "value")
+
+#: Where smdebug records tensors when it is not told otherwise.
+TENSORS = "/opt/ml/output/tensors"
+
 #: The columns of `PREDICTIONS`.
 PREDICTION_COLUMNS = ("file", "label", "predicted", "probability")
 

@@ -36,6 +36,7 @@ def facts(job: Job, trial: Trial, verdicts: list[Verdict], missing: list[str]) -
         "history": job.history,
         "best_epoch": job.best_epoch,
         "step_losses": step_losses(trial),
+        "curves": {name: curve for name, values in job.curves.items() if (curve := bands(*values.T))},
         "classes": classes(job),
         "confusion": confusion(job),
         "wrong": wrong(job),

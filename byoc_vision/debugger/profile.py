@@ -55,13 +55,19 @@ class Profile:
     run: dict[str, Any] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
 
+    @property
+    def script(self) -> str | None:
+        """The user's own program, where the job ran one: of its steps nothing is known."""
+        program = self.run.get("program")
+        return program if isinstance(program, str) else None
+
 
 def read(folder: Path) -> Profile:
     """Return the profile in `folder`; never raises for what is missing or damaged there."""
     missing: list[str] = []
     system = _table(folder / "system.csv", "utilisation", missing)
-    steps = _table(folder / "steps.csv", "the time of single steps", missing)
     run = read_json(folder / "run.json", "profile/run.json, with the job's start and its hardware,", missing)
+    steps = None if "program" in run else _table(folder / "steps.csv", "the time of single steps", missing)
     return Profile(
         _system(system) if system else None,
         _steps(steps) if steps else None,
