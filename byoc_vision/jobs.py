@@ -126,6 +126,11 @@ class TrainingJob(Job):
         return {each["MetricName"]: each["Value"] for each in self.describe().get("FinalMetricDataList", [])}
 
     @property
+    def has_model(self) -> bool:
+        """Whether the job has left a model; a script of one's own need not."""
+        return "S3ModelArtifacts" in self.describe().get("ModelArtifacts", {})
+
+    @property
     def model(self) -> str:
         """The URI of the model.tar.gz that the job has left."""
         return str(self.describe()["ModelArtifacts"]["S3ModelArtifacts"])
