@@ -74,7 +74,7 @@ run build ./build.sh
 if [[ $parts == *unit* ]]; then
     run ruff ruff check
     run format ruff format --check
-    run shellcheck shellcheck ./*.sh ./*/*.sh ./*/*/*.sh .ci/run docker/serve
+    run shellcheck shellcheck ./*.sh ./*/*.sh ./*/*/*.sh .ci/run docker/serve docker/*_elsewhere
     run types-host mypy
     run types-train mypy_inside train classifier train bench docker
     run types-serve mypy_inside serve serve
