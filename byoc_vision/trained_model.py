@@ -38,11 +38,13 @@ def artifact(plan: Plan, model: str, source: str | Path | None = None) -> str:
 def serving_image(engine: Engine, model: str, instance_type: str, wanted: Target | None = None) -> str:
     """Return the image that serves `model` on instances of the type ("": serverless): the one `wanted`, if any.
 
-    Else it is the lean one, where there is no GPU and the training job, if that is known, has left the graphs it needs.
+    Else it is the lean one, where there is no GPU and the training job, if that is known, has left the graphs it needs:
+    a script of the user's own has left a model for torch.
     """
     if wanted is None:
         job = _training_job(engine, model) or {}
-        exported = unquote(job.get("HyperParameters", {}).get("export", "true")) == "true"
+        values = job.get("HyperParameters", {})
+        exported = unquote(values.get("export", "true")) == "true" and "sagemaker_program" not in values
         gpu = operations.is_gpu(instance_type) or instance_type == "local_gpu"
         wanted = "serve" if gpu or not exported else "serve-cpu"
     return engine.image(wanted)

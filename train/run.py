@@ -70,7 +70,8 @@ class Run:
         if self.group.rank or not self.settings.debug_interval:
             self._run(None)
             return
-        with Profiler(self.output / job.PROFILE, self._device, self._resumes) as profiler:
+        gpus = [torch.cuda.get_device_name(gpu) for gpu in range(torch.cuda.device_count())]
+        with Profiler(self.output / job.PROFILE, gpus, self._resumes) as profiler:
             profiler.note(job=self.name)
             self._run(profiler)
 

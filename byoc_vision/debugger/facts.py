@@ -40,6 +40,7 @@ def facts(job: Job, trial: Trial, verdicts: list[Verdict], missing: list[str], n
         "history": job.history,
         "best_epoch": job.best_epoch,
         "step_losses": step_losses(trial),
+        "curves": {name: curve for name, values in job.curves.items() if (curve := bands(*values.T))},
         "classes": quality.classes(job.predictions),
         "quality": quality.overall(job.predictions),
         "confusion": confusion(job),
