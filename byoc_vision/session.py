@@ -192,7 +192,7 @@ class Session:
     ) -> Endpoint:
         """Serve a model. An endpoint that runs already is given it: the old model answers until the new one does.
 
-        model: a training job, or a model.tar.gz: S3 URI or file.
+        model: a training job; a model.tar.gz, S3 URI or file; or a folder, a .pt or a .pth file of any origin.
         serverless: MB of memory, in place of instances (ml.m5.large).
         image: "serve", or "serve-cpu"; without it serve for GPUs, and the lean serve-cpu for all else.
         source: a folder with another handler script, inference.py.

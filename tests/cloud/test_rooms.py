@@ -42,7 +42,7 @@ OURS = ("byoc_vision", "launch", "classifier", "train", "serve", "bench", "local
 #: Where a heavy package may be imported.
 ONLY_IN = {
     "smdebug": ("train.record.managed_hook", "byoc_vision.debugger.smdebug_adapter"),
-    "torch": ("classifier.network", "train", "serve.torch_backend", "bench"),
+    "torch": ("classifier.network", "train", "serve.torch_backend", "serve.own_model", "bench"),
     "boto3": ("byoc_vision.aws", "byoc_vision.local.local_mode", "byoc_vision.debugger.finished_trial"),
     "optuna": ("byoc_vision.local",),
 }
