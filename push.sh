@@ -57,12 +57,14 @@ pushed=()
 for image in "${images[@]}"; do
     repository=$("$python" -m byoc_vision images repository "$image")
     revision=$("$docker" image inspect --format '{{index .Config.Labels "org.opencontainers.image.revision"}}' "$image:latest")
-    tags=(latest)
-    [[ -z $revision ]] || tags+=("$revision")
-    for tag in "${tags[@]}"; do
+    for tag in $revision latest; do # the commit's first: a repository of immutable tags takes "latest" only once
         "$docker" tag "$image:latest" "$repository:$tag"
         names+=("$repository:$tag")
-        "$docker" push "$repository:$tag" || fail "$repository:$tag was not pushed; the reason is in the lines above."
+        if ! "$docker" push "$repository:$tag" 2>&1 | tee "$DOCKER_CONFIG/log"; then
+            grep -qi 'immutable' "$DOCKER_CONFIG/log" ||
+                fail "$repository:$tag was not pushed; the reason is in the lines above."
+            echo "push.sh: $repository has immutable tags, and $tag is there already; it stays what it is." >&2
+        fi
     done
     uri=$("$docker" image inspect --format '{{join .RepoDigests "\n"}}' "$image:latest" | grep -F "$repository@" | tail -n 1)
     pushed+=("$image=$uri")

@@ -39,7 +39,7 @@ def best_of(engine: Engine, tuning_job: str) -> dict[str, str]:
     describe = engine.sagemaker.describe_hyper_parameter_tuning_job
     job = unless_missing(describe, HyperParameterTuningJobName=tuning_job)
     if job is None:
-        raise UserError(f"{tuning_job!r} is neither a file nor a tuning job in {engine.region}; check the name")
+        raise UserError(f"{tuning_job!r} is neither a file nor a tuning job {engine.where}; check the name")
     best = job.get("BestTrainingJob") or {}
     if not best.get("TunedHyperParameters"):
         raise UserError(f"the tuning job {tuning_job} has no best trial yet; wait for one to complete")

@@ -13,7 +13,7 @@ _ADVICE = [
     (r"ExpiredToken|InvalidClientTokenId|UnrecognizedClient|InvalidSignature", "renew the AWS credentials"),
     (r"NoSuchBucket", "the bucket does not exist; check its name"),
     (r"PermanentRedirect|AuthorizationHeaderMalformed", "the bucket is in another region than AWS_REGION names"),
-    (r"[Cc]ould not find (model|endpoint|training|hyper|transform)", "check the name and the region"),
+    (r"[Cc]ould not find|Endpoint \S+ (of account \S+ )?not found", "check the name, and where it was made"),
     (r"[Rr]equested image .*not found|image .* does not exist", "run ./push.sh and try again"),
     (r"AssumeRole|assume the role|[Rr]ole .* (invalid|not exist)", "the role must trust sagemaker.amazonaws.com"),
     (r"AccessDenied|Forbidden|^403", "the credentials or the role lack that permission"),

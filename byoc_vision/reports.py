@@ -96,7 +96,7 @@ def _uris(engine: Engine, job: str) -> list[str]:
     """Return where the job's results are and, if the service's hook was configured, what that has recorded."""
     described = unless_missing(engine.sagemaker.describe_training_job, TrainingJobName=job)
     if described is None:
-        raise UserError(f"{job!r} is neither a training job in {engine.region} nor a folder; check the name")
+        raise UserError(f"{job!r} is neither a training job {engine.where} nor a folder; check the name")
     uris = [f"{described['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{job}/output/"]
     if "S3OutputPath" in described.get("DebugHookConfig", {}):
         uris.append(f"{described['DebugHookConfig']['S3OutputPath'].rstrip('/')}/{job}/debug-output/")

@@ -56,5 +56,5 @@ def _training_job(engine: Engine, model: str) -> dict[str, Any] | None:
         return {"ModelArtifacts": {"S3ModelArtifacts": f"{engine.output()}/{model}/output/model.tar.gz"}}
     job = unless_missing(engine.sagemaker.describe_training_job, TrainingJobName=model)
     if job is None:
-        raise UserError(f"{model!r} is neither a training job in {engine.region} nor a file; check the name")
+        raise UserError(f"{model!r} is neither a training job {engine.where} nor a file; check the name")
     return job

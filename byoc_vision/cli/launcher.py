@@ -20,9 +20,24 @@ def command(text: str) -> str:
     return f"{_spelling}{text}".rstrip()
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says of an option that is none and is called like a hyperparameter how one is set."""
+
+    def error(self, message: str) -> NoReturn:
+        from byoc_vision.contract.hyperparameters import similar_name
+
+        unknown = message.partition("unrecognized arguments: ")[2].split()
+        if unknown and unknown[0].startswith("--") and "--set" in self._option_string_actions:
+            name, _, value = unknown[0][2:].partition("=")
+            value = value or next((text for text in unknown[1:2] if not text.startswith("--")), "VALUE")
+            if meant := similar_name(name):
+                message = f"there is no option --{name}; the hyperparameter is set with --set {meant}={value}"
+        super().error(message)
+
+
 def parser(name: str, doc: str | None, sends: bool = True) -> argparse.ArgumentParser:
     """Return a parser with the options that all commands share; `doc` is the command's docstring."""
-    new = argparse.ArgumentParser(
+    new = _Parser(
         prog=command(name),
         description=(doc or "").replace("byoc ", _spelling),
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -103,15 +118,24 @@ def left(job: "TrainingJob", option: str) -> None:
     print(f"the model is {path(job.model)}")
 
 
+def _one_screen() -> bool:
+    """Whether stdout and stderr end in the same place."""
+    out, err = os.fstat(1), os.fstat(2)
+    return (out.st_dev, out.st_ino) == (err.st_dev, err.st_ino)
+
+
 @contextlib.contextmanager
-def waiting(hint: str) -> Iterator[None]:
-    """Say what is known of a job that fails; say the hint where the wait is interrupted, which leaves the job alone."""
+def waiting(hint: str, shown: bool = False) -> Iterator[None]:
+    """Say what is known of a job that fails; say the hint where the wait is interrupted, which leaves the job alone.
+
+    `shown`: the log has been printed on stdout as it came, so where that is read together with stderr it is not again.
+    """
     from byoc_vision.endpoint import FailedError
 
     try:
         yield
     except FailedError as error:
-        if error.log:
+        if error.log and not (shown and _one_screen()):
             print("\nThe last lines of its log:", *error.log, sep="\n  ", file=sys.stderr)
         raise
     except BaseException:  # Ctrl-C, or a network that is gone

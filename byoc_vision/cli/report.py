@@ -33,9 +33,9 @@ def main(arguments: list[str] | None = None) -> int:
     from byoc_vision.session import Session
 
     tell()
+    report = Session(given.local).report(given.job, rules=given.rules, data=given.data, out=given.out)
     if given.data is None:
         print("the pictures are left out of the report; --data DIR shows some", file=sys.stderr)
-    report = Session(given.local).report(given.job, rules=given.rules, data=given.data, out=given.out)
     for rule in report.issues:
         print(f"{rule['RuleConfigurationName']}: {rule['StatusDetails']}")
     print(f"wrote {report.page}")

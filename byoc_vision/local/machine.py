@@ -21,6 +21,7 @@ class Machine:
     option = "--local"
     known = True
     region = REGION
+    where = "on this machine"
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = (root or home.local()).absolute()

@@ -100,7 +100,7 @@ def test_an_unknown_rule(run: Run, job: str) -> None:
 def test_no_such_job(run: Run, aws: FakeAws) -> None:
     aws.script("DescribeTrainingJob", Refusal("ValidationException", "Requested resource not found."))
     assert "'job' is neither a training job in us-east-1 nor a folder" in run("report", "job").sentence
-    assert "'job' is neither a training job in us-east-1 nor a folder" in run("report", "job", "--local").sentence
+    assert "'job' is neither a training job on this machine nor" in run("report", "job", "--local").sentence
     assert "results/job is no folder" in run("report", "results/job").sentence
 
 

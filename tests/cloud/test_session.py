@@ -1,6 +1,7 @@
 """The library as a program or a notebook uses it: the same requests as the commands', objects, and nothing printed."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,24 @@ def test_names_that_the_service_forbids(run: Run, pushed: None, data: Path, tmp_
     request.write_text(json.dumps({"CreateTrainingJob": {"TrainingJobName": f"a{character}b"}}), encoding="utf-8")
     said = run("train", "--local", "--data", data, "--request", request, "--dry-run").sentence
     assert "TrainingJobName" in said and "which does not have the form" in said
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["deploy", "--model", "my-job"],
+        ["deploy", "--delete"],
+        ["watch", "my-job"],
+        ["report", "my-job"],
+        ["predict", "data/test/cat/0.jpg"],
+        ["train", "--data", "data", "--hyperparameters", "my-search"],
+    ],
+    ids=" ".join,
+)
+def test_no_sentence_about_this_machine_speaks_of_aws(run: Run, data: Path, command: list[str]) -> None:
+    done = run(*command, "--local")
+    assert done.code == 1 and len(done.err.splitlines()) == 1
+    assert "Traceback" not in done.err and not re.search("region|AWS|us-east", done.err), done.err
 
 
 def test_without_docker(run: Run, data: Path, tmp_path: Path) -> None:
