@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from byoc_vision import checks
 from byoc_vision.contract.errors import UserError
 from byoc_vision.contract.hyperparameters import unquote
 from byoc_vision.engine import DIGEST, Engine, Target
@@ -22,6 +23,8 @@ def artifact(plan: Plan, model: str, source: str | Path | None = None) -> str:
         model = job["ModelArtifacts"]["S3ModelArtifacts"]
     if Path(model).is_dir():
         raise UserError(f"{model} is a folder; name the model.tar.gz in it")
+    if "://" not in model:
+        checks.model(Path(model))
     models = f"{engine.output()}/models"
     if source and "://" in model and not engine.known:
         return f"{model.rpartition('/')[0]}/{DIGEST}/model.tar.gz"

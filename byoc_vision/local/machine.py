@@ -108,7 +108,7 @@ class Machine:
         except ServiceError:
             raise UserError(f"there is no endpoint {endpoint!r} on this machine; check the name") from None
         url = f"http://127.0.0.1:{port}/invocations"
-        return f'curl --header "Content-Type: image/jpeg" --data-binary @picture.jpg {url}'
+        return f'curl --noproxy 127.0.0.1 --header "Content-Type: image/jpeg" --data-binary @picture.jpg {url}'
 
 
 def _path(uri: str) -> Path:

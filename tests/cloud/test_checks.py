@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from byoc_vision import Session, UserError
-from tests.cloud.conftest import Run
+from tests.cloud.conftest import Run, archive
 from tests.cloud.fake_aws import FakeAws
 
 #: An AlexNet's tensors, less the head.
@@ -123,10 +123,31 @@ def test_folders_without_a_data_set(data: Path, tmp_path: Path) -> None:
         Session(local=True).train(data)
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (
+            {"model.json": b"{}", "inference.py": b""},
+            r"holds inference\.py at its root, .*; pack it as code/inference\.py",
+        ),
+        (b"<html></html>", "cannot be unpacked"),
+    ],
+)
+def test_archives_that_would_not_serve(tmp_path: Path, content: bytes | dict[str, bytes], said: str) -> None:
+    model = tmp_path / "model.tar.gz"
+    model.write_bytes(content) if isinstance(content, bytes) else archive(model, content)
+    with pytest.raises(UserError, match=said):
+        Session(local=True).deploy(str(model))
+    with pytest.raises(UserError, match=said):
+        Session(local=True).transform(str(model), tmp_path)
+
+
 @pytest.mark.parametrize("channel", ["training", "weights"])
 def test_data_of_nothing(data: Path, channel: str) -> None:
     with pytest.raises(UserError, match=f"the channel {channel} is given nothing"):
         Session(local=True).train({"training": data, channel: ""})
+    with pytest.raises(UserError, match="nothing is given where a folder"):
+        Session(local=True).transform(str(archive(data / "model.tar.gz", {"model.json": b"{}"})), "")
 
 
 @pytest.mark.parametrize(

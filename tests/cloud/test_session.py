@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from byoc_vision import Session, UserError, home
-from tests.cloud.conftest import Run
+from tests.cloud.conftest import Run, archive
 from tests.cloud.fake_aws import FakeAws
 
 
@@ -32,8 +32,7 @@ def test_a_dry_run_keeps_the_commands_request(
 
 
 def test_of_each_kind_there_is_a_request(session: Session, data: Path, tmp_path: Path) -> None:
-    model = tmp_path / "model.tar.gz"
-    model.write_bytes(b"model")
+    model = archive(tmp_path / "model.tar.gz", {"model.json": b"{}"})
     space = {"hyperparameters": {"lr": {"min": 0.001, "max": 0.1}}}
     assert set(session.tune(space, data, dry_run=True).request) == {
         "CreateTrainingJob",
