@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.files import write_text
 from byoc_vision.contract.hyperparameters import checked
 from byoc_vision.engine import Engine
 from byoc_vision.refusals import unless_missing
@@ -52,7 +53,7 @@ def best_of(engine: Engine, tuning_job: str) -> dict[str, str]:
 
 def save(values: Mapping[str, str], file: Path) -> None:
     """Write hyperparameters as JSON, for `launch.train --hyperparameters`."""
-    file.write_text(json.dumps(dict(values), indent=2) + "\n", encoding="utf-8")
+    write_text(file, json.dumps(dict(values), indent=2) + "\n")
 
 
 def _read(file: Path) -> dict[str, Any]:
