@@ -84,7 +84,6 @@ class Export:
         return probes
 
     def _write_graphs(self, probes: Probes) -> None:
-        self.report("making graphs for CPUs")
         graph = self._converted()
         float32 = _compiled(graph)
         tried = self._answers(float32, probes.pictures, "trying the float32 graph")
