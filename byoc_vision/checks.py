@@ -68,8 +68,11 @@ def _fitting(source: str) -> tuple[str, list[str] | None]:
 
 
 def model(file: Path) -> None:
-    """Raise `UserError` for a file that is no model.tar.gz, or one whose handler script would not be used."""
+    """Raise `UserError` for a file that is no model, or an archive whose handler script would not be used."""
     if not file.is_file():
+        return
+    if file.suffix in weights.SUFFIXES:
+        weights.refuse_others(file)
         return
     with archives.opened(file) as tar:
         names = {PurePosixPath(member.name) for member in archives.members(tar, file)}

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from byoc_vision.contract import folders
+
 #: The images, as build.sh names them: serve is for GPUs and runs on CPUs, too, serve-cpu is lean and only for these.
 Target = Literal["train", "serve", "serve-cpu"]
 SERVING: tuple[Target, ...] = ("serve", "serve-cpu")
@@ -86,7 +88,5 @@ class Engine(Protocol):
 
 
 def visible(folder: Path) -> Iterator[Path]:
-    """Yield the files below `folder` but for hidden ones, which desktops leave."""
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts):
-            yield path
+    """Yield what is below `folder` but for what desktops leave; links are followed, also where they lead nowhere."""
+    return folders.read(folder).everything()

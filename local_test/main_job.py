@@ -4,7 +4,6 @@ Started by local_test/run.sh. OUT gets summary.json, model.tar.gz, what else the
 """
 
 import argparse
-import csv
 import json
 import re
 import shlex
@@ -13,14 +12,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from byoc_vision.contract.errors import UserError
-from byoc_vision.contract.job import METRICS, PREDICTIONS
+from byoc_vision.debugger import job
+from byoc_vision.debugger.job import Prediction
 from byoc_vision.local import containers
 from byoc_vision.local.local_mode import LocalMode
 from byoc_vision.local.machine import Machine
@@ -44,15 +43,6 @@ AGREEMENT = 0.9
 
 class TrialError(UserError):
     """The trial cannot begin, or has failed; the text says why in one sentence."""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What the job's test pass said of one picture: a line of its predictions.csv."""
-
-    file: str
-    label: str
-    predicted: str
 
 
 def main() -> int:
@@ -191,24 +181,22 @@ def train(local: LocalMode, name: str, data: Path, weights: Path | None, setting
         instance_type=MACHINE.instance_type("local"),
     )
     try:
-        job = local.train(request, show=partial(print, flush=True))
+        ended = local.train(request, show=partial(print, flush=True))
     except UserError as error:
         raise TrialError(f"training failed: {error}") from error
     finally:
         for result in local.results.glob("*"):
             shutil.move(result, out)
-    seconds: float = (job["TrainingEndTime"] - job["TrainingStartTime"]).total_seconds()
+    seconds: float = (ended["TrainingEndTime"] - ended["TrainingStartTime"]).total_seconds()
     return seconds
 
 
-def read_output(folder: Path, data: Path) -> tuple[float, list[Verdict]]:
+def read_output(folder: Path, data: Path) -> tuple[float, list[Prediction]]:
     """Return the job's test accuracy and what it said of each test picture."""
-    metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
-    if "test_accuracy" not in metrics:
+    output = job.read(folder)
+    if "test_accuracy" not in output.metrics:
         raise TrialError(f"{data} has no test pictures to try the endpoint with; add test/ (the model is kept)")
-    with (folder / PREDICTIONS).open(encoding="utf-8", newline="") as file:
-        tested = [Verdict(row["file"], row["label"], row["predicted"]) for row in csv.DictReader(file)]
-    return metrics["test_accuracy"], tested
+    return output.metrics["test_accuracy"], output.predictions
 
 
 def deploy(local: LocalMode, name: str, archive: Path) -> float:
@@ -252,7 +240,7 @@ def label(answer: dict[str, Any]) -> str:
     return str(answer["predictions"][0]["label"])
 
 
-def spread(tested: Sequence[Verdict], count: int) -> list[Verdict]:
+def spread(tested: Sequence[Prediction], count: int) -> list[Prediction]:
     """Return the first `count` of `tested` when the classes take turns."""
     turns: dict[str, int] = {}
     order = []

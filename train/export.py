@@ -74,7 +74,7 @@ class Export:
 
         A form that takes one of those for another class is not less exact, but wrong.
         """
-        pixels = self._pixels(_spread(self.data.validation, PROBES * CANDIDATES))
+        pixels = self._pixels(self.data.validation.spread(PROBES * CANDIDATES))
         answers = self._answers(self._network, pixels, "choosing probe pictures")
         ranked = np.sort(answers)
         surest = np.argsort(ranked[:, -1] - ranked[:, -2])[len(pixels) // 2 :]
@@ -92,7 +92,7 @@ class Export:
         graphs, told = {"float32": graph}, f"float32, as the network on {len(probes.answers)} probe pictures"
         figures: dict[str, object] = {"openvino": version("openvino")}
         try:
-            calibration = self._pixels(_spread(self.data.train, CALIBRATION))
+            calibration = self._pixels(self.data.train.spread(CALIBRATION))
             integers = quantize(graph, self._batches(calibration, "calibrating the int8 graph"))
             kept, measured = self._compared(float32, _compiled(integers))
         except Stopped:
@@ -111,7 +111,7 @@ class Export:
 
     def _compared(self, float32: Run, integers: Run) -> tuple[bool, dict[str, float]]:
         """Return whether the 8-bit graph is accurate enough, and the figures that say so."""
-        split = _spread(self.data.validation, VALIDATION)
+        split = self.data.validation.spread(VALIDATION)
         pixels, targets = self._pixels(split), np.array(split.targets)
         exact = self._answers(float32, pixels, "measuring the float32 graph").argmax(axis=1)
         rough = self._answers(integers, pixels, "measuring the int8 graph").argmax(axis=1)
@@ -170,8 +170,3 @@ class Export:
 def _compiled(graph: ov.Model) -> Run:
     compiled = ov.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return lambda inputs: compiled(inputs)[0]
-
-
-def _spread(split: Split, count: int) -> Split:
-    """Return `count` pictures of `split` at equal distances, so of all classes alike; all where it has no more."""
-    return split.take(np.unique(np.linspace(0, len(split) - 1, min(count, len(split))).astype(int)).tolist())

@@ -18,8 +18,8 @@ import torch
 
 from byoc_vision.contract import hyperparameters, weights
 from byoc_vision.contract import job as contract
+from byoc_vision.contract.errors import DataError
 from train import checkpoint
-from train.data import DataError
 from train.distributed import join
 from train.run import Run
 from train.stopping import Stopped, StopSignal
@@ -99,11 +99,11 @@ def _report(root: Path) -> None:
     """Write the report on the job, in a process of its own: what goes wrong there is said and costs the job nothing."""
     job = read(root)
     # Of several hosts, only the first leaves these; no host does where training has not begun.
-    left = any((job.output / file).exists() for file in (contract.METRICS, contract.STEPS))
+    left = any((job.output / file).exists() for file in (contract.METRICS, f"{contract.PROFILE}/{contract.STEPS}"))
     if not (job.settings.report and left):
         return
     pictures = os.path.commonpath(job.channels.values())  # what `train.data` names pictures from
-    options = ["--model", str(job.model), "--pictures", pictures]
+    options = ["--model", str(job.model), "--pictures", pictures, "--within-job"]
     if job.hook_configuration:
         options += ["--tensors", json.loads(job.hook_configuration.read_text(encoding="utf-8"))["LocalPath"]]
     command = [sys.executable, "-m", "byoc_vision.debugger", str(job.output), *options]
@@ -126,6 +126,7 @@ def read(root: Path) -> Run:
         checkpoints=root / "checkpoints",
         features=channels.get("features"),
         hook_configuration=hook if hook.exists() else None,
+        name=os.environ.get("TRAINING_JOB_NAME", ""),
     )
 
 

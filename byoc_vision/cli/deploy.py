@@ -3,6 +3,7 @@
     byoc deploy --model JOB
     byoc deploy --model s3://bucket/model.tar.gz --endpoint dogs --instance-type ml.g4dn.xlarge
     byoc deploy --model JOB --source DIR       # with another handler script
+    byoc deploy --model model.pth --source DIR # a model of any origin, with the code for it
     byoc deploy --model JOB --image serve      # on a CPU with torch, which the default does without
     byoc deploy --delete --endpoint dogs
 
@@ -19,7 +20,11 @@ from byoc_vision.engine import SERVING
 def options() -> argparse.ArgumentParser:
     """Return the command's options."""
     new = parser("deploy", __doc__)
-    new.add_argument("--model", metavar="JOB|URI|FILE", help="a training job, or a model.tar.gz: S3 URI or file")
+    new.add_argument(
+        "--model",
+        metavar="JOB|URI|PATH",
+        help="a training job; a model.tar.gz: S3 URI or file; a folder or a .pth file",
+    )
     new.add_argument("--endpoint", default="byoc-vision", metavar="NAME", help="default: %(default)s")
     new.add_argument("--instance-type", metavar="TYPE", help="default: ml.m5.large")
     new.add_argument("--instance-count", type=positive, default=1, metavar="N", help="default: 1")

@@ -6,7 +6,7 @@ are followed. What cannot be opened (a link that leads nowhere, a pipe) stays in
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -62,10 +62,17 @@ class Folder:
 
     def pictures(self) -> Iterator[Path]:
         """Yield what may be a picture, here and below, in the order of the paths' parts."""
-        names = [(name, False) for name in self.files] + [(name, True) for name in self.folders]
+        return self._below(lambda folder: folder.files)
+
+    def everything(self) -> Iterator[Path]:
+        """Yield all here and below that is no litter and no folder, in that order, too."""
+        return self._below(lambda folder: folder.files + folder.others)
+
+    def _below(self, chosen: Callable[["Folder"], list[str]]) -> Iterator[Path]:
+        names = [(name, False) for name in chosen(self)] + [(name, True) for name in self.folders]
         for name, is_folder in sorted(names):
             if is_folder:
-                yield from self.folders[name].pictures()
+                yield from self.folders[name]._below(chosen)
             else:
                 yield self.path / name
 
@@ -88,7 +95,10 @@ def text(name: str | os.PathLike[str]) -> str:
 
     Bytes that are not UTF-8, and control characters, are written `\xe9`; so is a backslash that would look the same.
     """
-    named = re.sub(r"\\(?=x[0-9a-f]{2})", r"\\x5c", os.fspath(name))
+    name = os.fspath(name)
+    if name.isprintable() and "\\x" not in name:
+        return name
+    named = re.sub(r"\\(?=x[0-9a-f]{2})", r"\\x5c", name)
     escaped = re.sub(r"[\x00-\x1f\x7f]", lambda found: f"\\x{ord(found[0]):02x}", named)
     return escaped.encode(errors="surrogateescape").decode(errors="backslashreplace")
 

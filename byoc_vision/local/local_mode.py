@@ -20,7 +20,7 @@ from typing import Any
 
 from byoc_vision.contract.errors import UserError, one_line
 from byoc_vision.local import containers, server
-from byoc_vision.local.files import link_or_copy, path
+from byoc_vision.local.files import follow_links, link_or_copy, links_out, path
 from byoc_vision.local.store import REGION, Request
 
 #: The network that local mode makes for the containers of all jobs.
@@ -102,7 +102,9 @@ def acceptable(request: Request, work: Path) -> Request:
         found = path(channel["DataSource"]["S3DataSource"]["S3Uri"]).resolve()
         place = work / "channels" / channel["ChannelName"]
         place.parent.mkdir(exist_ok=True)
-        if found.is_dir():
+        if found.is_dir() and links_out(found):
+            follow_links(found, place)
+        elif found.is_dir():
             place.symlink_to(found)
         else:  # a channel is a folder, and in a container a link to a file would lead nowhere
             place.mkdir()
@@ -144,7 +146,7 @@ class LocalMode:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         # A second Ctrl-C must not leave half of it behind.
         handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
-        projects = list(self.work.glob("*/docker-compose.yaml"))  # the client removes some before their containers
+        projects = self._projects()  # remembered, because the client removes some before their containers
         if self._endpoint:
             # The client leaves the container to compose, which kills it after ten seconds.
             if self._container:
@@ -154,6 +156,7 @@ class LocalMode:
         # Where compose was broken off, the engine may yet carry out what it was asked before.
         for pause in (0, 1, 2) if kind else (0,):
             time.sleep(pause)
+            projects |= self._projects()
             for container in (each for file in projects for each in containers.of_compose(file)):
                 containers.remove(container)
         containers.docker("network", "rm", NETWORK)  # refused, rightly, where others are using it
@@ -213,13 +216,16 @@ class LocalMode:
         """Return the container that the call has let compose start; raise `UserError` where the call ends without."""
         while True:
             over = not call.is_alive()
-            for file in self.work.glob("*/docker-compose.yaml"):
+            for file in self._projects():
                 for container in containers.of_compose(file):
                     if containers.running(container) or containers.exit_code(container) is not None:
                         return container
             if over:
                 raise UserError(f"local mode started no container ({one_line(call.error)})")
             time.sleep(0.1)
+
+    def _projects(self) -> set[Path]:
+        return set(self.work.glob("*/docker-compose.yaml"))
 
 
 class _Call(threading.Thread):

@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.error import HTTPError
 
 from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.folders import text
 from byoc_vision.engine import visible
 from byoc_vision.local import containers, models, process, server
 from byoc_vision.local.files import path
@@ -104,6 +105,8 @@ def _ask_about_all(record: Record, request: Request, definition: Request) -> dic
     def ask(file: Path) -> str:
         if record.stopping:
             return ""
+        if not file.is_file():
+            return "it is no file, or a link that leads nowhere"
         content = file.read_bytes()
         limit = request.get("MaxPayloadInMB", 6)
         if limit and len(content) > limit << 20:
@@ -122,7 +125,7 @@ def _ask_about_all(record: Record, request: Request, definition: Request) -> dic
         return ""
 
     with ThreadPoolExecutor(concurrent) as pool:
-        return {named(file): reason for file, reason in zip(files, pool.map(ask, files), strict=True) if reason}
+        return {text(named(file)): reason for file, reason in zip(files, pool.map(ask, files), strict=True) if reason}
 
 
 def _clear(record: Record) -> None:

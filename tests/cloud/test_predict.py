@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -77,6 +78,34 @@ def test_a_picture_that_is_refused_does_not_stop_the_others(run: Run, endpoint: 
     done = run("predict", "a.jpg", "b.jpg")
     assert done.code == 1
     assert "a.jpg: the picture cannot be read" in done.err and "dog as image/jpeg" in done.out
+
+
+def test_a_folder_holds_what_training_takes_for_pictures(tmp_path: Path) -> None:
+    litter = ("._a.jpg", ".DS_Store", "Thumbs.db", ".ipynb_checkpoints/a.jpg", "@eaDir/a.jpg", "__MACOSX/a.jpg")
+    pictured = ("a.jpg", "b.GIF", "c.bmp", "d.tiff", "e.heic", "none", "more/f.png", os.fsdecode(b"caf\xe9.jpg"))
+    for name in (*litter, *pictured, "readme.txt", "labels.csv"):
+        file = tmp_path / "pets" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    (tmp_path / "pets" / "gone.png").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "pets" / "pipe.png")
+    found = list(pictures.names([str(tmp_path / "pets")]))
+    assert {name.removeprefix(f"{tmp_path}/pets/") for name in found} == {*pictured, "gone.png", "pipe.png"}
+    with pytest.raises(UserError, match="No such file"):
+        pictures.read(f"{tmp_path}/pets/gone.png")
+    with pytest.raises(UserError, match="it is no file"):
+        pictures.read(f"{tmp_path}/pets/pipe.png")
+
+
+def test_what_a_folder_holds_besides_is_said(run: Run, endpoint: None, tmp_path: Path) -> None:
+    (tmp_path / "pets").mkdir()
+    for name in ("a.gif", "readme.txt", ".DS_Store", os.fsdecode(b"caf\xe9.jpg")):
+        (tmp_path / "pets" / name).write_text("cat")
+    done = run("predict", "pets", "--json")
+    assert done.code == 0, done.err
+    assert [json.loads(line)["picture"] for line in done.out.splitlines()] == ["pets/a.gif", "pets/caf\\xe9.jpg"]
+    assert "left out: 1 file that is no picture (readme.txt) and 1 entry that desktops" in done.err
+    assert "pets/caf\\xe9.jpg\n   93.0%  cat as image/jpeg" in run("predict", "pets").out
 
 
 def test_dry_run_shows_the_request(run: Run, aws: FakeAws, data: Path) -> None:
