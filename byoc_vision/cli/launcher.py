@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
@@ -60,6 +61,13 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def path(text: str) -> Path:
+    """Return the path that an option was given; nothing is none, and not the current folder."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty; name a folder or a file")
+    return Path(text)
+
+
 def channels(data: list[str]) -> dict[str, str]:
     """Return channel -> source for what `--data [CHANNEL=]SOURCE` names."""
     import re
@@ -94,7 +102,7 @@ def still_running(job: "Job", local: bool) -> str:
     return f"The {job.kind.name} goes on. To watch it: {watch}   To stop it: {watch} --stop"
 
 
-def path(uri: str) -> str:
+def shown(uri: str) -> str:
     """Return the path of what lies on this machine, any other URI as it is."""
     from urllib.parse import unquote
 
@@ -103,8 +111,6 @@ def path(uri: str) -> str:
 
 def left(job: "TrainingJob", option: str) -> None:
     """Print a training job's figures, what it has left and where, and what to do with it."""
-    from pathlib import Path
-
     from byoc_vision.contract.job import REPORT
 
     for name, value in job.metrics.items():
@@ -113,9 +119,9 @@ def left(job: "TrainingJob", option: str) -> None:
         print("the job left no model")
         return
     print(f"deploy it: {command(f'deploy --model {job.name} {option}')}")
-    report = Path(path(job.model)).parent / "data" / REPORT
+    report = Path(shown(job.model)).parent / "data" / REPORT
     print(f"the report: {report if report.is_file() else command(f'report {job.name} {option}')}")
-    print(f"the model is {path(job.model)}")
+    print(f"the model is {shown(job.model)}")
 
 
 def _one_screen() -> bool:
