@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
 
 from byoc_vision import archives
 from byoc_vision.contract import weights
@@ -83,5 +84,5 @@ def model(file: Path) -> None:
 def local(source: str) -> Path | None:
     """Return the path of what lies on this machine; None of an S3 URI."""
     if source.startswith("file://"):
-        return Path(source.removeprefix("file://"))
+        return Path(unquote(source.removeprefix("file://")))
     return None if "://" in source or source.startswith("s3:") else Path(source).expanduser()

@@ -64,6 +64,9 @@ def test_the_architecture_is_the_weights(data: Path, alexnet: Path, tmp_path: Pa
     assert dry({"training": data, "weights": alexnet.rename(tmp_path / "resnet50-11ad3fa6.safetensors")}) == {
         "arch": "alexnet"
     }
+    named = tmp_path / "my weights.safetensors"
+    named.write_bytes((tmp_path / "resnet50-11ad3fa6.safetensors").read_bytes())
+    assert dry({"training": data.as_uri(), "weights": named.as_uri()}) == {"arch": "alexnet"}
     old = tmp_path / "mobilenet_v2-b0353104.pth"
     old.write_bytes(b"\x80of a kind that only torch reads")
     assert dry({"training": data, "weights": old}) == {"arch": "mobilenet_v2"}
