@@ -7,6 +7,7 @@
 # environment: BYOC_TEST_DATA, the folder with data/ and weights/ of the tests on real photographs (default: ../shared
 # beside the checkout; where there is none, these tests are skipped)
 set -euo pipefail
+unset CDPATH # with it, cd goes elsewhere and prints
 cd "$(dirname "$0")/.."
 
 case ${1:-all} in

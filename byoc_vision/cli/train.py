@@ -70,7 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
     if given.no_wait:
         print(job.name, still_running(job, given.local), sep="\n")
         return 0
-    with waiting(still_running(job, given.local)):
+    with waiting(still_running(job, given.local), shown=True):
         job.wait(line)
     left(job, session.engine.option)
     return 0

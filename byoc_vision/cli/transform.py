@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     failure = None
     try:
-        with waiting(still_running(job, given.local)):
+        with waiting(still_running(job, given.local), shown=True):
             job.wait(line)
     except FailedError as error:
         failure = error

@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
 
         follow(job, given.local, given.best)
     else:
-        with waiting(still_running(job, given.local)):
+        with waiting(still_running(job, given.local), shown=True):
             job.wait(line)
         if isinstance(job, TrainingJob):
             left(job, session.engine.option)
