@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, Self
 
-from byoc_vision import hyperparameter_sources, prediction
+from byoc_vision import hyperparameter_sources, prediction, searches
 from byoc_vision.contract.errors import UserError, one_line
 from byoc_vision.endpoint import Endpoint, FailedError, pauses
 from byoc_vision.engine import Engine, LogKind
@@ -165,20 +165,11 @@ class TuningJob(Job):
     @property
     def trials(self) -> list[dict[str, Any]]:
         """The service's summaries of the trials, oldest first."""
-        found: list[dict[str, Any]] = []
-        more: dict[str, str] = {}
-        while True:
-            page = self._engine.sagemaker.list_training_jobs_for_hyper_parameter_tuning_job(
-                HyperParameterTuningJobName=self.name,
-                SortBy="CreationTime",
-                SortOrder="Ascending",
-                MaxResults=100,
-                **more,
-            )
-            found += page["TrainingJobSummaries"]
-            if not page.get("NextToken"):
-                return found
-            more = {"NextToken": page["NextToken"]}
+        return searches.trials(self._engine, self.name)
+
+    def report(self, **options: Any) -> Report:
+        """Make the page of all trials; the `options` are those of `Session.report`."""
+        return self._session.report(self.name, **options)
 
 
 class TransformJob(Job):

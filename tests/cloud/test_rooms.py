@@ -21,7 +21,16 @@ FLOORS = (
     ("requests", "debugger"),
     ("aws", "local"),
     (
-        *("hyperparameter_sources", "pictures", "plan", "repack", "prediction", "trained_model", "endpoint"),
+        *(
+            "hyperparameter_sources",
+            "pictures",
+            "plan",
+            "repack",
+            "prediction",
+            "trained_model",
+            "endpoint",
+            "searches",
+        ),
         *("reports", "jobs", "session"),
     ),
     ("cli",),
