@@ -63,6 +63,12 @@ class Endpoint:
         """InService, Creating, Updating, Failed …"""
         return str(self._engine.sagemaker.describe_endpoint(EndpointName=self.name)["EndpointStatus"])
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether `deploy` has made it, and it is still there."""
+        found = _describe(self._engine, self.name)
+        return found is not None and _is_ours(self.name, found)
+
     def wait(self) -> Self:
         """Wait until it answers with its newest model; raises `FailedError` with the reason when it will not."""
         if not self._sent:
@@ -105,6 +111,9 @@ class Endpoint:
     def delete(self, dry_run: bool = False) -> None:
         """Remove the endpoint, its configuration and its model; of a dry run there is only the `request`."""
         engine, name = self._engine, self.name
+        self.request = {"DeleteEndpoint": {"EndpointName": name}}
+        if dry_run and not engine.sketch().known:
+            return
         found = _describe(engine, name)
         if found is None:
             raise UserError(f"there is no endpoint {name!r} in {engine.region}; check the name and the region")
@@ -124,10 +133,11 @@ def deploy(
     serverless: int | None,
     image: Target | None,
     source: str | Path | None,
+    port: int | None,
 ) -> Endpoint:
     """Create the endpoint, or give the running one the new model. See `Session.deploy`."""
     engine = plan.engine
-    old = _describe(engine, name)
+    old = _describe(engine, name) if engine.known else None
     _refuse_if_taken(name, old)
     replaces = old is not None and old["EndpointStatus"] == "InService"
     version = operations.new_name(name)
@@ -142,7 +152,7 @@ def deploy(
     uri = artifact(plan, model, source)
     request = plan.finish(
         {
-            "CreateModel": operations.model(version, container, plan.role(), uri),
+            "CreateModel": operations.model(version, container, plan.role(), uri, port),
             "CreateEndpointConfig": config,
             last: operations.endpoint(name, version),
         }

@@ -134,6 +134,11 @@ class TrainingJob(Job):
         return {each["MetricName"]: each["Value"] for each in self.describe().get("FinalMetricDataList", [])}
 
     @property
+    def has_model(self) -> bool:
+        """Whether the job has left a model; a script of one's own need not."""
+        return "S3ModelArtifacts" in self.describe().get("ModelArtifacts", {})
+
+    @property
     def model(self) -> str:
         """The URI of the model.tar.gz that the job has left."""
         return str(self.describe()["ModelArtifacts"]["S3ModelArtifacts"])
@@ -187,9 +192,15 @@ class TransformJob(Job):
         self._engine.sagemaker.delete_model(ModelName=self.request["CreateModel"]["ModelName"])
 
     def predictions(self) -> Iterator[Prediction]:
-        """Yield the answers, by the pictures' names."""
-        uri = self.describe()["TransformOutput"]["S3OutputPath"]
-        return prediction.stored(self._engine, uri)
+        """Yield the answers, by the pictures' names, and then, of a job that has failed, those without one.
+
+        A picture that was refused has a prediction, too, whose `error` says why.
+        """
+        job = self.describe()
+        yield from prediction.stored(self._engine, job["TransformOutput"]["S3OutputPath"])
+        if job["TransformJobStatus"] == "Failed":
+            for picture, said in self._engine.refused(self.name).items():
+                yield Prediction(picture, {}, prediction.error_in(said))
 
 
 def find(session: Owner, name: str) -> TrainingJob | TuningJob | TransformJob:

@@ -1,14 +1,13 @@
 """What a job has left: found, wherever it is, and judged by the rules, here. A tuning job's page shows its trials."""
 
 import html
-import subprocess
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from byoc_vision import searches
+from byoc_vision import archives, searches
 from byoc_vision.contract.errors import UserError
 from byoc_vision.contract.job import DEBUGGER, METRICS, MODEL, PREDICTIONS, PROFILE, REPORT, RUN
 from byoc_vision.engine import Engine
@@ -144,7 +143,5 @@ def _first(places: list[Path], *marks: str) -> Path | None:
 
 def _unpacked(archive: Path, folder: Path) -> Path:
     folder.mkdir()
-    done = subprocess.run(["tar", "-xzf", archive, "-C", folder], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise UserError(f"{archive} cannot be unpacked ({done.stderr.partition(chr(10))[0]}); fetch it again")
+    archives.unpack(archive, folder)
     return folder

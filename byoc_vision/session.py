@@ -7,8 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from byoc_vision import checks, hyperparameter_sources, jobs, reports
 from byoc_vision import endpoint as endpoints
-from byoc_vision import hyperparameter_sources, jobs, reports
 from byoc_vision.contract import hyperparameters as contract
 from byoc_vision.contract.errors import UserError
 from byoc_vision.contract.job import CHANNELS
@@ -36,8 +36,9 @@ class Session:
     >>> job.wait(show=print).metrics
 
     All that is made returns at once and has `wait`. With `dry_run` nothing is sent, and `request` holds what would have
-    been: the service's own fields, by operation. `request_files` lay any other field over them. Nothing is printed;
-    what happens is told to the logger "byoc_vision". Every method may raise `UserError`.
+    been: the service's own fields, by operation; without an account, placeholders such as <account> stand for what only
+    that knows. `request_files` lay any other field over them. Nothing is printed; what happens is told to the logger
+    "byoc_vision". Every method may raise `UserError`.
     """
 
     def __init__(self, local: bool = False, *, request_files: Iterable[str | Path] = ()) -> None:
@@ -74,15 +75,17 @@ class Session:
         managed: add SageMaker's own Debugger and Profiler.
         output: the URI where results go; without it the account's SageMaker bucket.
         """
-        engine, plan = self.engine, self._plan(dry_run)
-        given = hyperparameters
+        plan = self._plan(dry_run)
+        engine, given = plan.engine, hyperparameters
         values = hyperparameter_sources.collect(engine, given) if isinstance(given, str) else contract.checked(given)
+        sources = _sources(data)
+        values = checks.hyperparameters(sources, values)
         output = (output or engine.output()).rstrip("/")
         job = operations.training_job(
             name=operations.new_name("byoc-vision"),
             image=engine.image("train"),
             role=plan.role(),
-            channels=_channels(plan, data, output),
+            channels=_channels(plan, sources, output),
             hyperparameters=values,
             output=output,
             instance_type=engine.instance_type(instance_type),
@@ -122,12 +125,16 @@ class Session:
         and is waited for; `show` gets the lines of its log.
         """
         chosen = search_space.load(space, max_jobs, parallel_jobs)
-        engine, plan = self.engine, self._plan(dry_run)
+        plan = self._plan(dry_run)
+        engine = plan.engine
         static = chosen.fixed | contract.checked(hyperparameters)
         searched = {found["Name"] for kind in chosen.ranges.values() for found in kind}
         if both := searched & static.keys():
             where = "the search space" if isinstance(space, Mapping) else space
             raise UserError(f"{min(both)} is searched in {where}, so it cannot be set; remove one of the two")
+        sources = _sources(data)
+        static = checks.hyperparameters(sources, static, searched)
+        search_space.refuse_unfit(chosen.ranges, static)
         # Of many trials one is kept at most, and is trained again for that.
         static = {name: "false" for name in hyperparameter_sources.FOR_KEEPS if name not in searched} | static
         output = (output or engine.output()).rstrip("/")
@@ -135,7 +142,7 @@ class Session:
             name="",  # the service names the trials
             image=engine.image("train"),
             role=plan.role(),
-            channels=_channels(plan, data, output),
+            channels=_channels(plan, sources, output),
             hyperparameters=static,
             output=output,
             instance_type=engine.instance_type(instance_type),
@@ -165,6 +172,7 @@ class Session:
         serverless: int | None = None,
         image: Target | None = None,
         source: str | Path | None = None,
+        port: int | None = None,
         dry_run: bool = False,
     ) -> Endpoint:
         """Serve a model. An endpoint that runs already is given it: the old model answers until the new one does.
@@ -173,9 +181,12 @@ class Session:
         serverless: MB of memory, in place of instances (ml.m5.large).
         image: "serve", or "serve-cpu"; without it serve for GPUs, and the lean serve-cpu for all else.
         source: a folder with another handler script, inference.py.
+        port: where a new endpoint of this machine listens; without it on 8080, if that is free.
         """
+        if port and not self._local:
+            raise UserError("a port can be chosen on this machine only; leave it out, or add --local")
         plan = self._plan(dry_run)
-        return endpoints.deploy(plan, model, endpoint, instance_type, instance_count, serverless, image, source)
+        return endpoints.deploy(plan, model, endpoint, instance_type, instance_count, serverless, image, source, port)
 
     def transform(
         self,
@@ -188,7 +199,8 @@ class Session:
         dry_run: bool = False,
     ) -> TransformJob:
         """Predict many pictures without an endpoint. The model that is made for the job stays: see `delete_model`."""
-        engine, plan = self.engine, self._plan(dry_run)
+        plan = self._plan(dry_run)
+        engine = plan.engine
         name = operations.new_name("byoc-vision")
         instance_type = engine.instance_type(instance_type)
         container = serving_image(engine, model, instance_type, image)
@@ -227,20 +239,33 @@ class Session:
         """Return the endpoint of that name."""
         return Endpoint(self.engine, name)
 
+    def endpoints(self) -> list[Endpoint]:
+        """Return the endpoints that `deploy` has made, by their names."""
+        pages = self.engine.sagemaker.get_paginator("list_endpoints").paginate()
+        names = sorted(each["EndpointName"] for page in pages for each in page["Endpoints"])
+        return [found for found in map(self.endpoint, names) if found.is_ours]
+
     def job(self, name: str) -> TrainingJob | TuningJob | TransformJob:
         """Return the job of that name, of whatever kind; raises `UserError` where there is none."""
         return jobs.find(self, name)
 
     def _plan(self, dry_run: bool) -> Plan:
-        return Plan(self.engine, self._request_files, send=not dry_run)
+        engine = self.engine.sketch() if dry_run else self.engine
+        return Plan(engine, self._request_files, send=not dry_run)
 
 
-def _channels(plan: Plan, data: Data, output: str) -> dict[str, str]:
-    """Return channel -> URI for the data."""
-    sources = data if isinstance(data, Mapping) else {"training": data}
+def _sources(data: Data) -> dict[str, str | Path]:
+    """Return channel -> source for the data, checked as far as it can be seen from here."""
+    sources = dict(data) if isinstance(data, Mapping) else {"training": data}
     for channel in sources:
         if channel not in CHANNELS:
             raise UserError(f"there is no channel {channel!r}; give one of {', '.join(CHANNELS)}")
+    checks.pictures(sources)
+    return sources
+
+
+def _channels(plan: Plan, sources: Mapping[str, str | Path], output: str) -> dict[str, str]:
+    """Return channel -> URI for the sources."""
     return {channel: plan.place(str(source), f"{output}/data") for channel, source in sources.items()}
 
 

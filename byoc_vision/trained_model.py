@@ -6,7 +6,7 @@ from typing import Any
 
 from byoc_vision.contract.errors import UserError
 from byoc_vision.contract.hyperparameters import unquote
-from byoc_vision.engine import Engine, Target
+from byoc_vision.engine import DIGEST, Engine, Target
 from byoc_vision.plan import Plan
 from byoc_vision.refusals import unless_missing
 from byoc_vision.repack import repack
@@ -23,6 +23,8 @@ def artifact(plan: Plan, model: str, source: str | Path | None = None) -> str:
     if Path(model).is_dir():
         raise UserError(f"{model} is a folder; name the model.tar.gz in it")
     models = f"{engine.output()}/models"
+    if source and "://" in model and not engine.known:
+        return f"{model.rpartition('/')[0]}/{DIGEST}/model.tar.gz"
     if source is None:
         return plan.place(model, model if "://" in model else models)
     with tempfile.TemporaryDirectory() as scratch:
@@ -50,6 +52,8 @@ def _training_job(engine: Engine, model: str) -> dict[str, Any] | None:
     """Return the training job that `model` names, if it names one and no URI or file."""
     if "/" in model or Path(model).exists():
         return None
+    if not engine.known:
+        return {"ModelArtifacts": {"S3ModelArtifacts": f"{engine.output()}/{model}/output/model.tar.gz"}}
     job = unless_missing(engine.sagemaker.describe_training_job, TrainingJobName=model)
     if job is None:
         raise UserError(f"{model!r} is neither a training job in {engine.region} nor a file; check the name")

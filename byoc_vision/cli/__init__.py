@@ -9,6 +9,7 @@ COMMANDS = {
     "train": "train a model",
     "tune": "search for the best hyperparameters",
     "deploy": "serve a model, or remove what serves it",
+    "endpoints": "list the endpoints that were made",
     "predict": "ask an endpoint what is in pictures",
     "transform": "predict many pictures without an endpoint",
     "watch": "follow a job to its end, or stop it",
@@ -26,9 +27,9 @@ def main() -> None:
         print("usage: byoc COMMAND …        (byoc COMMAND --help says more)\n")
         print(*(f"  {command:<11}{purpose}" for command, purpose in COMMANDS.items()), sep="\n")
     elif name == "--version":
-        from byoc_vision import __version__
+        import byoc_vision
 
-        print(f"byoc {__version__}")
+        print(f"byoc {byoc_vision.__version__} from {byoc_vision.__path__[0]}")  # where several are installed
     else:
         print(f"byoc: there is no command {name!r}; give one of {', '.join(COMMANDS)}", file=sys.stderr)
         sys.exit(2)

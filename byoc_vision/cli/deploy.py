@@ -33,6 +33,9 @@ def options() -> argparse.ArgumentParser:
     )
     new.add_argument("--image", choices=SERVING, help="default: serve for GPUs, the lean serve-cpu for all else")
     new.add_argument("--source", metavar="DIR", help="folder with another handler script, inference.py")
+    new.add_argument(
+        "--port", type=positive, metavar="N", help="with --local: a new endpoint's (default: 8080 if free)"
+    )
     new.add_argument("--delete", action="store_true", help="remove the endpoint with its configuration and model")
     return new
 
@@ -45,6 +48,8 @@ def main(arguments: list[str] | None = None) -> int:
         options_parser.error("give either --model or --delete")
     if given.serverless and given.instance_type:
         options_parser.error("give either --serverless or --instance-type")
+    if given.port and not given.local:
+        options_parser.error("give --port with --local only")
 
     from byoc_vision.session import Session
 
@@ -65,6 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
         serverless=given.serverless,
         image=given.image,
         source=given.source,
+        port=given.port,
         dry_run=given.dry_run,
     )
     if given.dry_run:

@@ -72,9 +72,9 @@ def _head(facts: Facts) -> str:
     elif "seconds" in figures:
         shown.append((sections.seconds(figures["seconds"]), "run time"))
     items = "".join(f"<li><b>{escape(value)}</b><span>{name}</span></li>" for value, name in shown)
-    identity = escape(_identity(facts["identity"], facts["version"]))
+    said += f" Judged by byoc-vision {escape(facts['version'])}."
     return (
-        f'<header><h1>{escape(_title(facts))}</h1><p class="soft">{identity}</p>'
+        f'<header><h1>{escape(_title(facts))}</h1><p class="soft">{escape(_identity(facts["identity"]))}</p>'
         f'<ul class="figures">{items}</ul><p style="margin-top:16px">{said}</p></header>'
     )
 
@@ -83,7 +83,7 @@ def _title(facts: Facts) -> str:
     return str(facts["identity"].get("job", "Training report"))
 
 
-def _identity(known: Facts, version: str) -> str:
+def _identity(known: Facts) -> str:
     parts = [str(known["arch"])] if "arch" in known else []
     if "pictures" in known:
         parts.append(f"{known['pictures']:,} pictures of {known.get('classes', 0):,} classes")
@@ -91,7 +91,7 @@ def _identity(known: Facts, version: str) -> str:
         parts.append(datetime.fromtimestamp(known["started"], UTC).strftime("%Y-%m-%d %H:%M UTC"))
     if "machine" in known:
         parts.append(known["machine"])
-    return " · ".join([*parts, f"byoc-vision {version}"])
+    return " · ".join(parts)
 
 
 def _rules(facts: Facts) -> str:

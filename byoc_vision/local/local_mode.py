@@ -20,7 +20,7 @@ from typing import Any
 
 from byoc_vision.contract.errors import UserError, one_line
 from byoc_vision.local import containers, server
-from byoc_vision.local.files import link_or_copy, path
+from byoc_vision.local.files import follow_links, link_or_copy, links_out, path
 from byoc_vision.local.store import REGION, Request
 
 #: The network that local mode makes for the containers of all jobs.
@@ -102,7 +102,9 @@ def acceptable(request: Request, work: Path) -> Request:
         found = path(channel["DataSource"]["S3DataSource"]["S3Uri"]).resolve()
         place = work / "channels" / channel["ChannelName"]
         place.parent.mkdir(exist_ok=True)
-        if found.is_dir():
+        if found.is_dir() and links_out(found):
+            follow_links(found, place)
+        elif found.is_dir():
             place.symlink_to(found)
         else:  # a channel is a folder, and in a container a link to a file would lead nowhere
             place.mkdir()

@@ -7,12 +7,12 @@ container still runs.
 import http.client
 import secrets
 import socket
-import tarfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from byoc_vision import archives
 from byoc_vision.contract.errors import UserError
 from byoc_vision.local import containers
 from byoc_vision.local.files import path
@@ -60,13 +60,8 @@ def unpack(definition: Request, folder: Path) -> Path:
     """Unpack the model.tar.gz of a model's container into a new folder below `folder`, and return that."""
     model = folder / f"model-{secrets.token_hex(4)}"
     model.mkdir()
-    uri = definition.get("ModelDataUrl")
-    if uri:
-        try:
-            with tarfile.open(path(uri)) as archive:
-                archive.extractall(model, filter="data")
-        except (tarfile.TarError, OSError, EOFError) as error:
-            raise UserError(f"the model {uri} cannot be unpacked: {error}") from None
+    if uri := definition.get("ModelDataUrl"):
+        archives.unpack(path(uri), model)
     return model
 
 

@@ -4,6 +4,7 @@ Only for accounts that had the managed Debugger when it closed to new customers;
 """
 
 from byoc_vision.contract.errors import UserError
+from byoc_vision.engine import ACCOUNT, REGION
 from byoc_vision.requests.operations import Request
 
 RULES = ("VanishingGradient", "Overfit", "Overtraining", "PoorWeightInitialization", "LossNotDecreasing")
@@ -41,6 +42,8 @@ def _rule(name: str, image: str) -> Request:
 
 
 def _rule_image(region: str) -> str:
+    if region == REGION:
+        return f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/sagemaker-debugger-rules:latest"
     from sagemaker.core.image_uris import retrieve  # seconds, so only here
 
     try:

@@ -221,7 +221,7 @@ def test_an_archive_with_path_traversal(run: Run, aws: FakeAws, tmp_path: Path, 
     (tmp_path / "handler").mkdir()
     (tmp_path / "handler" / "inference.py").write_text("new")
     file = archive(tmp_path / "bad.tar.gz", {"model.json": b"{}", name: b"x"})
-    assert "would land outside the model" in run("deploy", "--model", file, "--source", "handler").sentence
+    assert "would land outside its folder" in run("deploy", "--model", file, "--source", "handler").sentence
     assert not aws.sent("CreateModel")
 
 
@@ -252,8 +252,22 @@ def test_wrong_options(run: Run, model: str, arguments: list[str], said: str) ->
     assert said in run("deploy", *arguments).sentence
 
 
+def test_what_was_made_is_listed(run: Run, model: str, client: Callable[[str], Any]) -> None:
+    assert run("deploy", "--model", model, "--endpoint", "dogs").code == 0
+    client("sagemaker").create_endpoint(EndpointName="someone-elses", EndpointConfigName=names(client)[1][0])
+    said = run("endpoints").out
+    assert said.startswith("dogs  InService\ncurl ") and "deploy --delete --endpoint dogs" in said
+    assert "someone-elses" not in said
+
+
 @pytest.mark.parametrize(
-    "arguments", [[], ["--delete", "--model", "x"], ["--model", "x", "--serverless", "--instance-type", "ml.m5.large"]]
+    "arguments",
+    [
+        [],
+        ["--model", "x", "--port", 8090],
+        ["--delete", "--model", "x"],
+        ["--model", "x", "--serverless", "--instance-type", "ml.m5.large"],
+    ],
 )
 def test_options_that_do_not_go_together(run: Run, arguments: list[str]) -> None:
     assert run("deploy", *arguments).code == 2

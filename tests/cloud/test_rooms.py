@@ -17,20 +17,12 @@ from tests.cloud.conftest import ROOT
 #: The library's floors, from the ground up; rooms of one floor do not know each other, but for the top but one.
 FLOORS = (
     ("contract",),
-    ("home", "engine", "refusals"),
+    ("archives", "home", "engine", "refusals"),
     ("requests", "debugger"),
     ("aws", "local"),
     (
-        *(
-            "hyperparameter_sources",
-            "pictures",
-            "plan",
-            "repack",
-            "prediction",
-            "trained_model",
-            "endpoint",
-            "searches",
-        ),
+        *("checks", "hyperparameter_sources", "pictures", "plan", "repack", "prediction", "trained_model", "endpoint"),
+        "searches",
         *("reports", "jobs", "session"),
     ),
     ("cli",),
