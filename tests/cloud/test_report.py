@@ -162,7 +162,7 @@ def test_an_archive_that_is_broken_off(run: Run, tmp_path: Path) -> None:
 
 
 def test_pictures_that_are_not_there(run: Run, job: str) -> None:
-    assert "nowhere is no folder; --data wants" in run("report", "job", "--data", "nowhere").sentence
+    assert "nowhere is no folder; name the folder of the pictures" in run("report", "job", "--data", "nowhere").sentence
 
 
 @pytest.fixture
