@@ -13,7 +13,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from byoc_vision.cli.launcher import parser, tell
+from byoc_vision.cli.launcher import opened, parser
 
 
 def options() -> argparse.ArgumentParser:
@@ -34,12 +34,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Do what the options say; return the exit code."""
     given = options().parse_args(arguments)
 
-    from byoc_vision.session import Session
-
-    tell()
     if given.data is None:
         print("the pictures are left out of the report; --data DIR shows some", file=sys.stderr)
-    report = Session(given.local).report(given.job, rules=given.rules, data=given.data, out=given.out)
+    report = opened(given).report(given.job, rules=given.rules, data=given.data, out=given.out)
     for rule in report.issues:
         print(f"{rule['RuleConfigurationName']}: {rule['StatusDetails']}")
     print(f"wrote {report.page}")

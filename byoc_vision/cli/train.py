@@ -7,7 +7,7 @@ byoc train --data s3://bucket/dogs/ --hyperparameters best.json
 
 import argparse
 
-from byoc_vision.cli.launcher import channels, left, line, parser, positive, show, still_running, tell, waiting
+from byoc_vision.cli.launcher import channels, left, line, opened, parser, positive, show, still_running, waiting
 
 
 def options() -> argparse.ArgumentParser:
@@ -35,10 +35,8 @@ def main(arguments: list[str] | None = None) -> int:
     given = options().parse_args(arguments)
 
     from byoc_vision.hyperparameter_sources import collect
-    from byoc_vision.session import Session
 
-    tell()
-    session = Session(given.local, request_files=given.request)
+    session = opened(given)
     job = session.train(
         channels(given.data),
         hyperparameters=collect(session.engine, given.hyperparameters, given.set),
