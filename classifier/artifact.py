@@ -238,12 +238,13 @@ def damaged(error: Exception) -> ArtifactError:
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, flush it to the disk and rename it to `path`.
+    """Let `write` fill a temporary file beside `path`, flush it to the disk and rename it; the folder is made.
 
     Raises `ArtifactError` with the reason when that fails; `path` is then what it was before.
     """
     temporary = path.with_name(f".{path.name}.partial")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         write(temporary)
         temporary.chmod(0o644)  # safetensors keeps its files to the owner; the serving container may be another user
         with temporary.open("rb") as file:

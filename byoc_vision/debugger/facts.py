@@ -3,6 +3,7 @@
 import math
 import re
 from collections import Counter
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,7 @@ def facts(job: Job, trial: Trial, verdicts: list[Verdict], missing: list[str]) -
         "classes": classes(job),
         "confusion": confusion(job),
         "wrong": wrong(job),
+        "copies": asdict(job.copies),
         "time": time(job),
         "utilisation": utilisation(job),
         "pictures": _text(job.metrics.get("pictures")),

@@ -25,6 +25,7 @@ def page(facts: Facts, thumbnail: Thumbnail) -> str:
             sections.curves(facts),
             sections.classes(facts),
             sections.pictures(facts, thumbnail),
+            sections.copies(facts, thumbnail),
             sections.time(facts),
             sections.utilisation(facts),
             _settings(facts),
