@@ -1,6 +1,7 @@
 """Scripts of users' own, as they bring them: tuned, trained, distributed, stopped, killed; real containers."""
 
 import json
+import random
 import subprocess
 import tarfile
 import time
@@ -16,7 +17,12 @@ from local_test import draw
 from tests.e2e.conftest import CHECKOUT
 
 EXAMPLE = CHECKOUT / "examples" / "own_scripts"
-SMALL = {"image-size": 32, "batch-size": 8, "epochs": 2}
+
+#: Several containers share few cores; a thread each waits for nobody.
+ONE_THREAD = """
+CreateTrainingJob: {Environment: {OMP_NUM_THREADS: "1"}}
+CreateHyperParameterTuningJob: {TrainingJobDefinition: {Environment: {OMP_NUM_THREADS: "1"}}}
+"""
 
 #: Of two hosts, each trains on other numbers; what DistributedDataParallel does not average would differ.
 TOGETHER = """
@@ -54,13 +60,18 @@ time.sleep(600)
 @pytest.fixture
 def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
     monkeypatch.setenv("BYOC_HOME", str(tmp_path / "home"))
-    return Session(local=True)
+    (tmp_path / "request.yaml").write_text(ONE_THREAD)
+    return Session(local=True, request_files=[tmp_path / "request.yaml"])
 
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    draw.draw_set(tmp_path / "pictures")
-    return tmp_path / "pictures" / "train"
+    for name in ("red_circle", "blue_triangle"):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for number in range(10):
+            picture = draw.draw_picture(*draw.CLASSES[name], random.Random(number))
+            picture.save(tmp_path / "pictures" / name / f"{number}.jpg")
+    return tmp_path / "pictures"
 
 
 def source(folder: Path, text: str) -> Path:
