@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import subprocess
 import tarfile
 import time
@@ -195,3 +196,35 @@ def test_the_training_image_does_not_serve_and_says_which_does() -> None:
     done = started("byoc-vision-train", "serve")
     assert done.returncode == 1
     assert "deploy its models with byoc-vision-serve" in done.stderr
+
+
+def test_sdk_3s_own_driver_runs_with_a_profile_and_a_report(opt_ml: Path) -> None:
+    """What `ModelTrainer` with `SourceCode` puts into the container, and starts there instead of `train`."""
+    from sagemaker.core.modules import constants, templates
+
+    (opt_ml / "input/data/code/train.py").write_text(
+        "import smdebug.pytorch as smd, torch, time\n"
+        "hook = smd.Hook.create_from_json_file()\n"
+        "net, loss = torch.nn.Linear(2, 2), torch.nn.CrossEntropyLoss()\n"
+        "hook.register_hook(net)\n"
+        "hook.register_loss(loss)\n"
+        "for _ in range(3): loss(net(torch.ones(1, 2)), torch.zeros(1, dtype=torch.long)).backward()\n"
+        "time.sleep(1.5)\n"
+    )
+    drivers = opt_ml / "input/data/sm_drivers"
+    shutil.copytree(constants.SM_DRIVERS_LOCAL_PATH, drivers)
+    source_code = {"source_dir": ".", "entry_script": "train.py"}
+    (drivers / "sourcecode.json").write_text(json.dumps(source_code))
+    (drivers / "distributed.json").write_text("{}")
+    script = templates.TRAIN_SCRIPT_TEMPLATE.format(
+        working_dir="cd /opt/ml/input/data/code",
+        install_requirements="",
+        execute_driver=templates.EXECUTE_BASIC_SCRIPT_DRIVER,
+    )
+    (drivers / constants.TRAIN_SCRIPT).write_text(script)
+    options = ("--entrypoint", *constants.DEFAULT_CONTAINER_ENTRYPOINT, "-v", f"{opt_ml}:/opt/ml")
+    done = started("byoc-vision-train", *constants.DEFAULT_CONTAINER_ARGUMENTS, options=options)
+    assert done.returncode == 0, done.stdout
+    content = json.loads((opt_ml / "output/data/report.json").read_text())
+    assert content["utilisation"] and content["machine"]["program"] == "train.py"
+    assert next(rule for rule in content["rules"] if rule["Rule"] == "VanishingGradient")["Judged"]

@@ -1,11 +1,9 @@
 """A job that names a program: fetch its code, install what it needs, run it, and leave a report whatever came of it."""
 
-import json
 import logging
 import os
 import shlex
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -19,14 +17,11 @@ from sagemaker_training.environment import Environment
 from byoc_vision.contract import job as contract
 from byoc_vision.contract.errors import UserError
 from train.record.utilisation import Profile, gpu_names
-from train.script import command, process, request, source
+from train.script import command, process, report, request, source
 from train.script.curves import Curves
 from train.script.process import Ended
 from train.script.reason import pip_reason, reason
 from train.stopping import Stopped, StopSignal
-
-#: smdebug's configuration where the service gives none.
-HOOK = Path(__file__).with_name("debughookconfig.json")
 
 #: Seconds that the other hosts have until their names are known.
 _PATIENCE = 300
@@ -62,7 +57,7 @@ class Script:
                 self._run(host, curves)
         finally:
             curves.write(output / contract.CURVES)
-            _report(output, self._hook)
+            report.write(output, report.hook(self.root))
 
     def _run(self, host: Environment, curves: Curves) -> None:
         together = request.torchrun(self.asked) and host.current_host in host.distribution_hosts
@@ -70,7 +65,10 @@ class Script:
         source.fetch(place, code)
         program = source.check(self.program, code, place)
         self._install(code)
-        variables = host.to_env_vars() | {"SM_MODULE_DIR": place, "SMDEBUG_CONFIG_FILE_PATH": str(self._hook)}
+        variables = host.to_env_vars() | {
+            "SM_MODULE_DIR": place,
+            "SMDEBUG_CONFIG_FILE_PATH": str(report.hook(self.root)),
+        }
         if together:
             names = host.distribution_hosts
             hosts = command.Hosts(
@@ -117,12 +115,6 @@ class Script:
                 "and that the job has a network or a package index in it"
             )
 
-    @property
-    def _hook(self) -> Path:
-        """smdebug's configuration: the service's, else the image's."""
-        service = self.root / "input" / "config" / "debughookconfig.json"
-        return service if service.exists() else HOOK
-
 
 def _await_names(names: list[str], stop: StopSignal, patience: float = _PATIENCE) -> None:
     """Wait until the other hosts can be reached by their names, which takes a while in a cluster that begins."""
@@ -145,15 +137,3 @@ def _await_names(names: list[str], stop: StopSignal, patience: float = _PATIENCE
 
 def _code(code: int) -> str:
     return f"exit code {code}" if code >= 0 else f"signal {-code}"
-
-
-def _report(output: Path, hook: Path) -> None:
-    """Write the report, in a process of its own: what goes wrong there is said and costs the job nothing."""
-    try:
-        tensors = json.loads(hook.read_text(encoding="utf-8"))["LocalPath"]
-    except (OSError, ValueError, KeyError):
-        tensors = contract.TENSORS
-    if not Path(tensors).is_dir():  # a hook that the script made itself
-        tensors = contract.TENSORS
-    options = ["--tensors", str(tensors)] if Path(tensors).is_dir() else []
-    subprocess.run([sys.executable, "-m", "byoc_vision.debugger", str(output), *options], check=False)

@@ -8,7 +8,7 @@ import pytest
 from sagemaker_training.errors import ClientError
 
 from train import sagemaker
-from train.script import job
+from train.script import report
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "own_scripts"
 
@@ -17,9 +17,9 @@ EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "own_scripts"
 def run(opt_ml, draw_classes, monkeypatch, tmp_path):
     """Return a function that runs the example, with a change of its text, and returns the rules' verdicts by name."""
     draw_classes("ml/input/data/training", count=5)
-    configuration = json.loads(job.HOOK.read_text()) | {"LocalPath": str(opt_ml / "output/data/debugger")}
+    configuration = json.loads(report.HOOK.read_text()) | {"LocalPath": str(opt_ml / "output/data/debugger")}
     (tmp_path / "hook.json").write_text(json.dumps(configuration))
-    monkeypatch.setattr(job, "HOOK", tmp_path / "hook.json")
+    monkeypatch.setattr(report, "HOOK", tmp_path / "hook.json")
 
     def example(old="", new="", **hyperparameters):
         shutil.copytree(EXAMPLE, opt_ml / "code", dirs_exist_ok=True)
@@ -32,23 +32,23 @@ def run(opt_ml, draw_classes, monkeypatch, tmp_path):
         file = opt_ml / "input/config/hyperparameters.json"
         file.write_text(json.dumps({name: json.dumps(value) for name, value in values.items()}))
         sagemaker.main()
-        report = json.loads((opt_ml / "output/data/report.json").read_text())
-        return {rule["Rule"]: rule for rule in report["rules"]}, report
+        content = json.loads((opt_ml / "output/data/report.json").read_text())
+        return {rule["Rule"]: rule for rule in content["rules"]}, content
 
     return example
 
 
 def test_the_example_leaves_a_model_and_a_judged_report(run, opt_ml):
-    rules, report = run()
+    rules, content = run()
     judged = {name for name, rule in rules.items() if rule["Judged"]}
     assert judged >= {"VanishingGradient", "ExplodingTensor", "Overfit", "Overtraining", "PoorWeightInitialization"}
     assert rules["VanishingGradient"]["RuleEvaluationStatus"] == "NoIssuesFound"
     assert rules["ExplodingTensor"]["RuleEvaluationStatus"] == "NoIssuesFound"
     assert rules["ClassImbalance"]["StatusDetails"] == "Labels and predictions were not recorded."
     assert rules["MaxInitializationTime"]["StatusDetails"] == "The first step was not recorded."
-    assert report["curves"]["validation_accuracy"]["x"] == [1.0, 2.0, 3.0]
-    assert len(report["step_losses"]["x"]) == 9
-    assert report["utilisation"]
+    assert content["curves"]["validation_accuracy"]["x"] == [1.0, 2.0, 3.0]
+    assert len(content["step_losses"]["x"]) == 9
+    assert content["utilisation"]
     assert [file.name for file in (opt_ml / "model").iterdir()] == ["model.pth"]
 
 
@@ -67,14 +67,14 @@ def test_the_rule_that_should_fire_does(run, old, new, hyperparameters, rule):
 
 def test_a_script_without_a_hook_has_curves_and_reasons(run):
     hook = "hook = smd.Hook.create_from_json_file()\n    hook.register_hook(model)\n    hook.register_loss(criterion)"
-    rules, report = run(hook, "hook = argparse.Namespace(set_mode=print)", epochs=2)
+    rules, content = run(hook, "hook = argparse.Namespace(set_mode=print)", epochs=2)
     assert rules["VanishingGradient"]["StatusDetails"] == "The job left no debugger recording (tensors)."
     assert rules["OverallSystemUsage"]["Judged"]
-    assert report["curves"].keys() >= {"train_loss", "validation_loss"}
+    assert content["curves"].keys() >= {"train_loss", "validation_loss"}
 
 
 def test_a_failed_script_is_reported_on(run, opt_ml):
     with pytest.raises(ClientError, match=r"ZeroDivisionError: .* \(train_model\.py, line \d+\)"):
         run("best = loss\n", "best = loss / 0\n")
-    report = json.loads((opt_ml / "output/data/report.json").read_text())
-    assert any(rule["Judged"] for rule in report["rules"] if rule["Rule"] == "ExplodingTensor")
+    content = json.loads((opt_ml / "output/data/report.json").read_text())
+    assert any(rule["Judged"] for rule in content["rules"] if rule["Rule"] == "ExplodingTensor")

@@ -16,7 +16,7 @@ from sagemaker_training.errors import ClientError
 
 from byoc_vision.contract.errors import UserError
 from train import sagemaker
-from train.script import command, job, process, request, source
+from train.script import command, job, process, report, request, source
 from train.script.curves import Curves
 from train.script.reason import pip_reason, reason
 from train.stopping import Stopped, StopSignal
@@ -25,7 +25,7 @@ from train.stopping import Stopped, StopSignal
 @pytest.fixture(autouse=True)
 def _no_report(monkeypatch):
     """What the report says is another file's matter, and it takes a second."""
-    monkeypatch.setattr(job, "_report", lambda output, hook: (output / "report.html").write_text("reported"))
+    monkeypatch.setattr(report, "write", lambda output, hook: (output / "report.html").write_text("reported"))
 
 
 def ask(root, **hyperparameters):
