@@ -157,12 +157,13 @@ def started(image: str, *command: str, options: tuple[str, ...] = ()) -> "subpro
 def opt_ml(tmp_path: Path) -> Iterator[Path]:
     """Yield a folder laid out like /opt/ml, for a job on one host."""
     root = tmp_path / "ml"
-    (root / "input" / "config").mkdir(parents=True)
-    (root / "input" / "data" / "code").mkdir(parents=True)
+    for folder in ("input/config", "input/data/code", "model", "output"):
+        (root / folder).mkdir(parents=True)
+    host = {"current_host": "algo-1", "hosts": ["algo-1"], "network_interface_name": "eth0"}
     for name, content in (
         ("hyperparameters", {"sagemaker_program": "train.py"}),
         ("inputdataconfig", {"code": {"TrainingInputMode": "File"}}),
-        ("resourceconfig", {"current_host": "algo-1", "hosts": ["algo-1"], "network_interface_name": "eth0"}),
+        ("resourceconfig", host | {"current_instance_type": "ml.m5.large"}),
     ):
         (root / "input" / "config" / f"{name}.json").write_text(json.dumps(content))
     yield root
@@ -209,6 +210,7 @@ def test_sdk_3s_own_driver_runs_with_a_profile_and_a_report(opt_ml: Path) -> Non
         "hook.register_hook(net)\n"
         "hook.register_loss(loss)\n"
         "for _ in range(3): loss(net(torch.ones(1, 2)), torch.zeros(1, dtype=torch.long)).backward()\n"
+        "hook.record_tensor_value('half_loss_output', torch.ones(2, dtype=torch.bfloat16))\n"
         "time.sleep(1.5)\n"
     )
     drivers = opt_ml / "input/data/sm_drivers"
