@@ -39,7 +39,7 @@ for _ in range(5):
     optimizer.zero_grad()
     model(torch.randn(8, 4)).square().mean().backward()
     optimizer.step()
-weights = [float(value) for value in model.module.weight.flatten()]
+weights = model.module.weight.flatten().tolist()
 print(f"rank {rank} of {dist.get_world_size()} has {weights}", flush=True)
 if rank == 0:
     torch.save(model.module.state_dict(), os.environ["SM_MODEL_DIR"] + "/model.pth")

@@ -3,6 +3,7 @@
 import logging
 import os
 import shlex
+import signal
 import socket
 import sys
 import time
@@ -91,8 +92,9 @@ class Script:
         if ended.code == 0:
             return
         said = reason(ended.errors, str(code))
-        if ended.out_of_memory or ended.code == -9:
+        if ended.out_of_memory or ended.code == -signal.SIGKILL:
             said = "the kernel killed it for memory; take smaller batches, fewer loader workers or a larger instance"
+            said = said if ended.out_of_memory else f"most likely {said}"
         raise ScriptError(f"{self.program} ended with {_code(ended.code)}{f': {said}' if said else ''}")
 
     def _install(self, code: Path) -> None:

@@ -128,7 +128,7 @@ def test_without_a_program_the_classifier_is_trained(opt_ml, monkeypatch, caplog
         ),
         (
             "import os\nos.kill(os.getpid(), 9)",
-            "train_model.py ended with signal 9: the kernel killed it for memory; "
+            "train_model.py ended with signal 9: most likely the kernel killed it for memory; "
             "take smaller batches, fewer loader workers or a larger instance",
         ),
     ],
