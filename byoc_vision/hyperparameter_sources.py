@@ -1,4 +1,4 @@
-"""Where a job's hyperparameters come from: `--set`, a file, or the best trial of a tuning job."""
+"""Where a job's hyperparameters come from: single values, a file, or the best trial of a tuning job."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping
@@ -32,7 +32,7 @@ def collect(
     for text in assignments:
         name, equals, value = text.partition("=")
         if not equals:
-            raise UserError(f"{text!r} sets nothing; write --set NAME=VALUE, for example --set lr=0.01")
+            raise UserError(f"{text!r} sets nothing; write NAME=VALUE, for example lr=0.01")
         values[name.strip()] = value
     return check(values)
 
@@ -59,7 +59,7 @@ def best_of(engine: Engine, tuning_job: str, check: Check | None = None) -> dict
 
 
 def save(values: Mapping[str, str], file: Path) -> None:
-    """Write hyperparameters as JSON, for `launch.train --hyperparameters`."""
+    """Write hyperparameters as JSON, for `Session.train`."""
     file.write_text(json.dumps(dict(values), indent=2) + "\n", encoding="utf-8")
 
 

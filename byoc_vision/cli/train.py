@@ -8,7 +8,7 @@ byoc train --data DIR --source examples/own_scripts --program train_model.py --s
 
 import argparse
 
-from byoc_vision.cli.launcher import channels, command, line, parser, positive, show, still_running, tell, waiting
+from byoc_vision.cli.launcher import channels, left, line, parser, positive, show, still_running, tell, waiting
 
 
 def options() -> argparse.ArgumentParser:
@@ -72,13 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     with waiting(still_running(job, given.local)):
         job.wait(line)
-    for name, value in job.metrics.items():
-        print(f"{name}={value:.5g}")
-    if not job.has_model:  # a script need not leave one
-        print("the job left no model")
-        return 0
-    print(f"the model is {job.model}")
-    print(f"deploy it: {command(f'deploy --model {job.name} {session.engine.option}')}")
+    left(job, session.engine.option)
     return 0
 
 

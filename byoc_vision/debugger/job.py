@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from byoc_vision.contract.job import CURVES
+from byoc_vision.contract.job import CURVES, METRICS, MODEL, PREDICTIONS, PROFILE
 from byoc_vision.debugger import profile
 from byoc_vision.debugger.profile import Profile, Series
 
@@ -63,24 +63,20 @@ class Job:
 
 def read(output: Path, model: Path | None = None) -> Job:
     """Return what is in the job's `output` folder, and in its `model` folder; never raises for what is not."""
-    found = profile.read(output / "profile")
+    found = profile.read(output / PROFILE)
     if found.script:
         missing = list(found.missing)
         return Job(profile=found, curves=_curves(output / CURVES, missing), missing=tuple(missing))
     missing = []
-    metrics = profile.read_json(
-        output / "metrics.json", "metrics.json, with the curves and the figures of the test,", missing
-    )
-    description = (
-        profile.read_json(model / "model.json", "model.json, with settings and versions,", missing) if model else {}
-    )
+    metrics = profile.read_json(output / METRICS, f"{METRICS}, with the curves and the figures of the test,", missing)
+    description = profile.read_json(model / MODEL, f"{MODEL}, with settings and versions,", missing) if model else {}
     if model is None:
         missing.append("Settings and versions are the model's, which was not given.")
     history = metrics.get("history")
     return Job(
         metrics,
         [_figures(epoch) for epoch in history if isinstance(epoch, dict)] if isinstance(history, list) else [],
-        _predictions(output / "predictions.csv", missing),
+        _predictions(output / PREDICTIONS, missing),
         description,
         found,
         missing=(*missing, *found.missing),
@@ -125,12 +121,12 @@ def _predictions(file: Path, missing: list[str]) -> list[Prediction]:
                 except (KeyError, TypeError, ValueError):
                     broken += 1
     except FileNotFoundError:
-        missing.append("predictions.csv, with the prediction for every test picture, was not written.")
+        missing.append(f"{PREDICTIONS}, with the prediction for every test picture, was not written.")
         return []
     except (OSError, csv.Error):
         broken += 1
     if broken:
-        missing.append(f"predictions.csv: {broken} rows are broken and left out.")
+        missing.append(f"{PREDICTIONS}: {broken} rows are broken and left out.")
     elif not rows:
-        missing.append("predictions.csv is empty.")
+        missing.append(f"{PREDICTIONS} is empty.")
     return rows

@@ -20,6 +20,7 @@ Only `hyperparameters` has to be there. A script of the user's own, whose hyperp
 """
 
 import difflib
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -128,6 +129,24 @@ def _space(content: Mapping[str, Any], folder: Path, max_jobs: int | None, paral
     alone = {name: value for name, value in given.items() if not isinstance(value, dict | list)}
     fixed = texts(alone) if own else checked(alone)
     return Space({kind: found for kind, found in ranges.items() if found}, settings, fixed, own)
+
+
+def refuse_unfit(ranges: Request, fixed: Mapping[str, str]) -> None:
+    """Raise `UserError` for values that do not go together and that a trial with the `fixed` ones could be given."""
+    texts = [choice for choice in ranges.get("CategoricalParameterRanges", []) if _is_text(choice["Name"])]
+    names = [choice["Name"] for choice in texts]
+    for values in itertools.product(*(choice["Values"] for choice in texts)):
+        trial = dict(zip(names, values, strict=True))
+        try:
+            checked({**fixed, **trial})
+        except UserError as error:
+            given = ", ".join(f"{name}={value}" for name, value in trial.items())
+            raise UserError(f"a trial with {given} would be refused: {error}" if trial else str(error)) from None
+
+
+def _is_text(name: str) -> bool:
+    """Whether the hyperparameter is no number: such values may exclude each other."""
+    return hyperparameters.TYPES[name.replace("-", "_")] in (str, bool)
 
 
 def _script(content: Mapping[str, Any], folder: Path) -> Script | None:

@@ -13,6 +13,7 @@ from typing import Self
 
 import psutil
 
+from byoc_vision.contract.job import RUN, SYSTEM
 from train.record.smdebug_files import writing
 
 #: Seconds between two samples, as SageMaker's profiler takes them.
@@ -28,7 +29,7 @@ def gpu_names() -> list[str]:
         return []
 
 
-class Profile:
+class Profiler:
     """Writes `run.json` and, until it is left, `system.csv` into `folder`; times are unix seconds, loads per cent.
 
     `gpus` are the names of the GPUs in use; without any the run is on the CPU. A run that `resumes` adds to what it
@@ -42,6 +43,7 @@ class Profile:
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
         self._facts: dict[str, object] = {}
+        self._phases: list[tuple[str, float]] = []
         self.note(
             started=psutil.Process().create_time(),
             cores=psutil.cpu_count(),
@@ -64,13 +66,18 @@ class Profile:
     def note(self, **facts: object) -> None:
         """Add to `run.json`."""
         self._facts |= facts
-        file = self.folder / "run.json"
+        file = self.folder / RUN
         with writing(file):
             file.write_text(json.dumps(self._facts))
 
+    def phase(self, name: str) -> None:
+        """A part of the run begins now, and the one before it ends."""
+        self._phases.append((name, time.time()))
+        self.note(phases=self._phases)
+
     def _sample(self) -> None:
         with suppress(OSError):  # Others write to the same disk and say what is wrong with it.
-            self._write_samples(self.folder / "system.csv")
+            self._write_samples(self.folder / SYSTEM)
 
     def _write_samples(self, file: Path) -> None:
         headed = file.exists()

@@ -8,7 +8,8 @@ import os
 import sys
 from pathlib import Path
 
-from train.record.utilisation import Profile, gpu_names
+from byoc_vision.contract import job as contract
+from train.record.utilisation import Profiler, gpu_names
 from train.script import report
 
 ROOT = Path("/opt/ml")
@@ -17,8 +18,8 @@ ROOT = Path("/opt/ml")
 def main() -> None:
     """Record until standard input ends."""
     output = ROOT / "output" / "data"
-    with Profile(output / "profile", gpu_names(), resumes=False) as profile:
-        profile.note(program=os.environ.get("SM_ENTRY_SCRIPT", "a script"))
+    with Profiler(output / contract.PROFILE, gpu_names(), resumes=False) as profile:
+        profile.note(program=os.environ.get("SM_ENTRY_SCRIPT", "a script"), job=os.environ.get("TRAINING_JOB_NAME", ""))
         sys.stdin.read()
     report.write(output, report.hook(ROOT))
 

@@ -17,7 +17,7 @@ from sagemaker_training.environment import Environment
 
 from byoc_vision.contract import job as contract
 from byoc_vision.contract.errors import UserError
-from train.record.utilisation import Profile, gpu_names
+from train.record.utilisation import Profiler, gpu_names
 from train.script import command, process, report, request, source
 from train.script.curves import Curves
 from train.script.process import Ended
@@ -53,8 +53,8 @@ class Script:
             self._run(host, curves)
             return
         try:
-            with Profile(output / "profile", gpu_names(), resumes=False) as profile:
-                profile.note(program=self.program)
+            with Profiler(output / contract.PROFILE, gpu_names(), resumes=False) as profiler:
+                profiler.note(program=self.program, job=os.environ.get("TRAINING_JOB_NAME", ""))
                 self._run(host, curves)
         finally:
             curves.write(output / contract.CURVES)

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from byoc_vision.debugger.profile import PHASES, Profile, Series
+from byoc_vision.contract.job import PHASES
+from byoc_vision.debugger.profile import Profile, Series
 from byoc_vision.debugger.rules.base import Finding, NotApplicableError, NotRecordedError, ParameterError
 from byoc_vision.debugger.rules.profiling import ProfilerRule, steps, system
 
