@@ -102,6 +102,17 @@ def test_the_example_is_tuned_trained_and_reported_on(session: Session, pictures
     assert judged >= {"VanishingGradient", "ExplodingTensor", "Overfit", "PoorWeightInitialization"}
     assert content["curves"].keys() >= {"train_loss", "validation_loss", "validation_accuracy"}
     assert content["utilisation"]
+    endpoint = job.deploy("own-scripts", source=EXAMPLE).wait()
+    try:
+        picture = next(iter((pictures / "red_circle").iterdir()))
+        answer = session.engine.runtime.invoke_endpoint(
+            EndpointName="own-scripts", ContentType="image/jpeg", Body=picture.read_bytes()
+        )
+        probabilities = json.loads(answer["Body"].read())
+        assert probabilities.keys() == {"red_circle", "blue_triangle"}
+        assert sum(probabilities.values()) == pytest.approx(1, abs=1e-4)
+    finally:
+        endpoint.delete()
 
 
 def test_two_hosts_train_together_under_torchrun(session: Session, tmp_path: Path) -> None:
@@ -224,7 +235,8 @@ def test_sdk_3s_own_driver_runs_with_a_profile_and_a_report(opt_ml: Path) -> Non
         execute_driver=templates.EXECUTE_BASIC_SCRIPT_DRIVER,
     )
     (drivers / constants.TRAIN_SCRIPT).write_text(script)
-    options = ("--entrypoint", *constants.DEFAULT_CONTAINER_ENTRYPOINT, "-v", f"{opt_ml}:/opt/ml")
+    entry = ("--entrypoint", *constants.DEFAULT_CONTAINER_ENTRYPOINT)
+    options = (*entry, "-e", "TRAINING_JOB_NAME=job", "-e", "OMP_NUM_THREADS=1", "-v", f"{opt_ml}:/opt/ml")
     done = started("byoc-vision-train", *constants.DEFAULT_CONTAINER_ARGUMENTS, options=options)
     assert done.returncode == 0, done.stdout
     content = json.loads((opt_ml / "output/data/report.json").read_text())
