@@ -19,7 +19,9 @@ from byoc_vision.plan import Plan
 from byoc_vision.refusals import sentence
 from byoc_vision.reports import Report
 from byoc_vision.requests import managed_debugger, operations, search_space
+from byoc_vision.requests import script as scripts
 from byoc_vision.requests.operations import Request
+from byoc_vision.requests.script import Script
 from byoc_vision.trained_model import artifact, serving_image
 
 _log = logging.getLogger(__name__)
@@ -66,20 +68,28 @@ class Session:
         spot: bool = False,
         managed: bool = False,
         output: str | None = None,
+        source: str | Path | None = None,
+        program: str | None = None,
+        metrics: Mapping[str, str] | None = None,
         dry_run: bool = False,
     ) -> TrainingJob:
-        """Train a model on labelled pictures.
+        """Train a model on labelled pictures, or run a script of your own.
 
         hyperparameters: values by name, or a file, or the name of a tuning job for its best.
         spot: take spare capacity; the job goes on where it was interrupted.
         managed: add SageMaker's own Debugger and Profiler.
         output: the URI where results go; without it the account's SageMaker bucket.
+        source, program: the folder of a script and the file in it that is run; hyperparameters and channels are its
+            own.
+        metrics: the figures in the lines that it prints: name -> regular expression with one group.
         """
+        script = scripts.script(source, program, metrics)
         plan = self._plan(dry_run)
-        engine, given = plan.engine, hyperparameters
-        values = hyperparameter_sources.collect(engine, given) if isinstance(given, str) else contract.checked(given)
-        sources = _sources(data)
-        values = checks.hyperparameters(sources, values)
+        engine, given, check = plan.engine, hyperparameters, scripts.texts if script else contract.checked
+        values = hyperparameter_sources.collect(engine, given, (), check) if isinstance(given, str) else check(given)
+        sources = _sources(data, script)
+        if not script:
+            values = checks.hyperparameters(sources, values)
         output = (output or engine.output()).rstrip("/")
         job = operations.training_job(
             name=operations.new_name("byoc-vision"),
@@ -92,6 +102,8 @@ class Session:
             instance_count=instance_count,
             spot=spot,
         )
+        if script:
+            job = script.of(job)
         if managed:
             job |= managed_debugger.managed(engine.region, output)
         request = plan.finish({"CreateTrainingJob": job})
@@ -125,18 +137,19 @@ class Session:
         and is waited for; `show` gets the lines of its log.
         """
         chosen = search_space.load(space, max_jobs, parallel_jobs)
-        plan = self._plan(dry_run)
+        plan, script = self._plan(dry_run), chosen.script
         engine = plan.engine
-        static = chosen.fixed | contract.checked(hyperparameters)
+        static = chosen.fixed | (scripts.texts if script else contract.checked)(hyperparameters)
         searched = {found["Name"] for kind in chosen.ranges.values() for found in kind}
         if both := searched & static.keys():
             where = "the search space" if isinstance(space, Mapping) else space
             raise UserError(f"{min(both)} is searched in {where}, so it cannot be set; remove one of the two")
-        sources = _sources(data)
-        static = checks.hyperparameters(sources, static, searched)
-        search_space.refuse_unfit(chosen.ranges, static)
-        # Of many trials one is kept at most, and is trained again for that.
-        static = {name: "false" for name in hyperparameter_sources.FOR_KEEPS if name not in searched} | static
+        sources = _sources(data, script)
+        if not script:
+            static = checks.hyperparameters(sources, static, searched)
+            search_space.refuse_unfit(chosen.ranges, static)
+            # Of many trials one is kept at most, and is trained again for that.
+            static = {name: "false" for name in hyperparameter_sources.FOR_KEEPS if name not in searched} | static
         output = (output or engine.output()).rstrip("/")
         trial = operations.training_job(
             name="",  # the service names the trials
@@ -148,7 +161,9 @@ class Session:
             instance_type=engine.instance_type(instance_type),
         )
         request: dict[str, Request] = {}
-        if _share_features(static, searched, trial):
+        if script:
+            trial = script.of(trial)
+        elif _share_features(static, searched, trial):
             extraction = operations.extraction_job(operations.new_name("byoc-features"), trial)
             features = f"{extraction['CheckpointConfig']['S3Uri']}/features/"
             trial = operations.with_channel(trial, "features", features)
@@ -254,9 +269,14 @@ class Session:
         return Plan(engine, self._request_files, send=not dry_run)
 
 
-def _sources(data: Data) -> dict[str, str | Path]:
-    """Return channel -> source for the data, checked as far as it can be seen from here."""
+def _sources(data: Data, script: Script | None) -> dict[str, str | Path]:
+    """Return channel -> source for the data and for the script, whose channels may have any name.
+
+    What can be seen from here is checked.
+    """
     sources = dict(data) if isinstance(data, Mapping) else {"training": data}
+    if script:
+        return {**sources, scripts.CHANNEL: script.source}
     for channel in sources:
         if channel not in CHANNELS:
             raise UserError(f"there is no channel {channel!r}; give one of {', '.join(CHANNELS)}")

@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from byoc_vision import checks
 from byoc_vision.contract.errors import UserError
 from byoc_vision.contract.hyperparameters import unquote
 from byoc_vision.engine import DIGEST, Engine, Target
@@ -23,6 +24,8 @@ def artifact(plan: Plan, model: str, source: str | Path | None = None) -> str:
         if "S3ModelArtifacts" not in job.get("ModelArtifacts", {}):
             raise UserError(f"the training job {model} is {job['TrainingJobStatus']} and has no model")
         model = job["ModelArtifacts"]["S3ModelArtifacts"]
+    if "://" not in model:
+        checks.model(Path(model))
     models = f"{engine.output()}/models"
     if source is None and is_packed(Path(model)):
         return plan.place(model, model if "://" in model else models)
@@ -40,11 +43,13 @@ def artifact(plan: Plan, model: str, source: str | Path | None = None) -> str:
 def serving_image(engine: Engine, model: str, instance_type: str, wanted: Target | None = None) -> str:
     """Return the image that serves `model` on instances of the type ("": serverless): the one `wanted`, if any.
 
-    Else it is the lean one, where there is no GPU and the training job, if that is known, has left the graphs it needs.
+    Else it is the lean one, where there is no GPU and the training job, if that is known, has left the graphs it needs:
+    a script of the user's own has left a model for torch.
     """
     if wanted is None:
         job = _training_job(engine, model) or {}
-        exported = unquote(job.get("HyperParameters", {}).get("export", "true")) == "true"
+        values = job.get("HyperParameters", {})
+        exported = unquote(values.get("export", "true")) == "true" and "sagemaker_program" not in values
         gpu = operations.is_gpu(instance_type) or instance_type == "local_gpu"
         local = "://" not in model and Path(model).exists() and needs_torch(Path(model))
         wanted = "serve" if gpu or not exported or local else "serve-cpu"
@@ -59,5 +64,5 @@ def _training_job(engine: Engine, model: str) -> dict[str, Any] | None:
         return {"ModelArtifacts": {"S3ModelArtifacts": f"{engine.output()}/{model}/output/model.tar.gz"}}
     job = unless_missing(engine.sagemaker.describe_training_job, TrainingJobName=model)
     if job is None:
-        raise UserError(f"{model!r} is neither a training job in {engine.region} nor a file; check the name")
+        raise UserError(f"{model!r} is neither a training job {engine.where} nor a file; check the name")
     return job

@@ -7,6 +7,7 @@
 # environment: BYOC_TEST_DATA, the folder with data/ and weights/ of the tests on real photographs (default: ../shared
 # beside the checkout; where there is none, these tests are skipped)
 set -euo pipefail
+unset CDPATH # with it, cd goes elsewhere and prints
 cd "$(dirname "$0")/.."
 
 case ${1:-all} in
@@ -85,7 +86,7 @@ all_code() { # what computes all the time
         test_here unit-host "${parallel[@]}" tests/unit/{contract,local_test,launch_local,bench}
         run ruff ruff check
         run format ruff format --check
-        run shellcheck shellcheck ./*.sh ./*/*.sh ./*/*/*.sh .ci/run docker/serve
+        run shellcheck shellcheck ./*.sh ./*/*.sh ./*/*/*.sh .ci/run docker/{serve,train}{,_elsewhere}
         run types-host mypy
         run types-train mypy_inside train classifier train bench docker
         run types-serve mypy_inside serve serve

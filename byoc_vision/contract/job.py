@@ -11,6 +11,12 @@ CHANNELS = (*SPLITS, *OTHERS)
 #: In the output folder: the figures, the answer to each test picture; the report as a page, and as plain data.
 METRICS, PREDICTIONS, REPORT, FACTS = "metrics.json", "predictions.csv", "report.html", "report.json"
 
+#: There, too, of a job that ran a script: what the lines that it printed say of its course.
+CURVES, CURVE_COLUMNS = "curves.csv", ("name", "reading", "value")
+
+#: Where smdebug records tensors when it is not told otherwise.
+TENSORS = "/opt/ml/output/tensors"
+
 #: The columns of `PREDICTIONS`.
 PREDICTION_COLUMNS = ("file", "label", "predicted", "probability")
 

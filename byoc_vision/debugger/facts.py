@@ -3,6 +3,7 @@
 import math
 import re
 from collections import Counter
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -40,10 +41,12 @@ def facts(job: Job, trial: Trial, verdicts: list[Verdict], missing: list[str], n
         "history": job.history,
         "best_epoch": job.best_epoch,
         "step_losses": step_losses(trial),
+        "curves": {name: curve for name, values in job.curves.items() if (curve := bands(*values.T))},
         "classes": quality.classes(job.predictions),
         "quality": quality.overall(job.predictions),
         "confusion": confusion(job),
         "wrong": wrong(job),
+        "copies": asdict(job.copies),
         "time": time(job, now),
         "utilisation": utilisation(job),
         "pictures": _text(job.metrics.get("pictures")),

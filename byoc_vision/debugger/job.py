@@ -6,9 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from byoc_vision.contract.job import METRICS, MODEL, PREDICTIONS, PROFILE
+import numpy as np
+
+from byoc_vision.contract.job import CURVES, METRICS, MODEL, PREDICTIONS, PROFILE
 from byoc_vision.debugger import profile
-from byoc_vision.debugger.profile import Profile
+from byoc_vision.debugger.profile import Profile, Series
+
+#: Groups of copies that are shown, and pictures of each.
+MOST_GROUPS, MOST_COPIES = 24, 6
 
 
 @dataclass(frozen=True)
@@ -22,14 +27,31 @@ class Prediction:
 
 
 @dataclass(frozen=True)
+class Copies:
+    """Groups of pictures that are copies of one another: how many, and the first of them.
+
+    A picture has `file`, `label` and `split`.
+    """
+
+    across_splits: int = 0
+    label_conflicts: int = 0
+    groups: list[list[dict[str, str]]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class Job:
-    """What a job left. `missing` says in sentences what it did not leave, or left broken."""
+    """What a job left. `missing` says in sentences what it did not leave, or left broken.
+
+    Of a script of the user's own, `curves` has the figures in the lines that it printed: name -> readings [N, 2], their
+    numbers and values.
+    """
 
     metrics: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
     predictions: list[Prediction] = field(default_factory=list)
     model: dict[str, Any] = field(default_factory=dict)
     profile: Profile = field(default_factory=Profile)
+    curves: dict[str, Series] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
 
     @property
@@ -37,6 +59,19 @@ class Job:
         """The epoch (from 1) whose weights the model has."""
         best = self.metrics.get("best_epoch")
         return best if isinstance(best, int) and 1 <= best <= len(self.history) else None
+
+    @property
+    def copies(self) -> Copies:
+        """The pictures that the data has twice, as far as the job has told."""
+        try:
+            told = self.metrics["copies"]
+            groups = [
+                [{key: str(each[key]) for key in ("file", "label", "split")} for each in group[:MOST_COPIES]]
+                for group in told["groups"][:MOST_GROUPS]
+            ]
+            return Copies(int(told["across_splits"]), int(told["label_conflicts"]), groups)
+        except (KeyError, TypeError, ValueError, OverflowError):
+            return Copies()
 
     @property
     def fine_tuned(self) -> bool:
@@ -56,21 +91,40 @@ class Job:
 
 def read(output: Path, model: Path | None = None) -> Job:
     """Return what is in the job's `output` folder, and in its `model` folder; never raises for what is not."""
-    missing: list[str] = []
+    found = profile.read(output / PROFILE)
+    if found.script:
+        missing = list(found.missing)
+        return Job(profile=found, curves=_curves(output / CURVES, missing), missing=tuple(missing))
+    missing = []
     metrics = profile.read_json(output / METRICS, f"{METRICS}, with the curves and the figures of the test,", missing)
     description = profile.read_json(model / MODEL, f"{MODEL}, with settings and versions,", missing) if model else {}
     if model is None:
         missing.append("Settings and versions are the model's, which was not given.")
     history = metrics.get("history")
-    found = profile.read(output / PROFILE)
     return Job(
         metrics,
         [_figures(epoch) for epoch in history if isinstance(epoch, dict)] if isinstance(history, list) else [],
         _predictions(output / PREDICTIONS, missing),
         description,
         found,
-        (*missing, *found.missing),
+        missing=(*missing, *found.missing),
     )
+
+
+def _curves(file: Path, missing: list[str]) -> dict[str, Series]:
+    curves: dict[str, list[tuple[float, float]]] = {}
+    try:
+        with file.open(newline="", encoding="utf-8", errors="replace") as lines:
+            for row in csv.DictReader(lines):
+                try:
+                    curves.setdefault(row["name"], []).append((float(row["reading"]), float(row["value"])))
+                except (KeyError, TypeError, ValueError):
+                    continue
+    except FileNotFoundError:
+        missing.append("No figures in what the script printed were recorded, so that there are no curves of them.")
+    except (OSError, csv.Error):
+        missing.append(f"{file.name}, with the figures that the script printed, is damaged.")
+    return {name: np.array(readings) for name, readings in curves.items()}
 
 
 def finite(value: object) -> bool:

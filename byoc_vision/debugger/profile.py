@@ -54,13 +54,20 @@ class Profile:
     run: dict[str, Any] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
 
+    @property
+    def script(self) -> str | None:
+        """The user's own program, where the job ran one: of its steps nothing is known."""
+        program = self.run.get("program")
+        return program if isinstance(program, str) else None
+
 
 def read(folder: Path) -> Profile:
     """Return the profile in `folder`; never raises for what is missing or damaged there."""
     missing: list[str] = []
     system = _table(folder / SYSTEM, {"time"}, "utilisation", missing)
-    steps = _table(folder / STEPS, {"step", "begin", *PHASES}, "the time of single steps", missing)
     run = read_json(folder / RUN, f"{PROFILE}/{RUN}, with the job's start and its hardware,", missing)
+    timed = "program" not in run  # of a script the single steps are not known
+    steps = _table(folder / STEPS, {"step", "begin", *PHASES}, "the time of single steps", missing) if timed else None
     return Profile(
         _system(system) if system else None,
         _steps(steps) if steps else None,

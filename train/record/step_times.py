@@ -22,8 +22,8 @@ class StepClock:
     tells: `data` is how long the GPU waited.
     """
 
-    def __init__(self, file: Path, device: torch.device) -> None:
-        self._file, self._gpu = file, device.type == "cuda"
+    def __init__(self, file: Path, device: str) -> None:
+        self._file, self._gpu = file, device == "cuda"
         self._marks: list[Mark] = []
         self._steps: list[tuple[Step, list[Mark]]] = []
         self._origin, self._unix = self._now(), time.time()
