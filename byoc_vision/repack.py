@@ -1,25 +1,23 @@
-"""Packs a model of any origin, an archive, a folder or a network's file, as a model.tar.gz, with another code/."""
+"""Packs a model of any origin, an archive, a folder or a file of weights, as a model.tar.gz, with another code/."""
 
 import tarfile
 from pathlib import Path, PurePosixPath
 
 from byoc_vision import archives
+from byoc_vision.contract import weights
 from byoc_vision.contract.errors import UserError
 from byoc_vision.contract.job import CODE, MODEL, SCRIPT
 from byoc_vision.engine import visible
 
-#: How torch's files end.
-NETWORKS = (".pt", ".pth")
-
 
 def is_packed(model: Path) -> bool:
-    """Tell whether `model` is to be an archive already: neither a folder nor a network's file."""
-    return not model.is_dir() and model.suffix not in NETWORKS
+    """Tell whether `model` is to be an archive already: neither a folder nor a file of weights."""
+    return not model.is_dir() and model.suffix not in weights.SUFFIXES
 
 
 def needs_torch(model: Path) -> bool:
-    """Tell whether a folder or a network's file can be served by the image with torch only: it is not of our making."""
-    return not is_packed(model) and (bool(_networks(model)) or not (model / MODEL).is_file())
+    """Tell whether a folder or a file of weights is for the image with torch only, for it is not of our making."""
+    return not is_packed(model) and (_holds(model, ".pt", ".pth") or not (model / MODEL).is_file())
 
 
 def pack(model: Path, source: Path | None, folder: Path) -> Path:
@@ -32,11 +30,11 @@ def pack(model: Path, source: Path | None, folder: Path) -> Path:
         raise UserError(f"{model} does not exist; check --model")
     if source is not None and not (source / SCRIPT).is_file():
         raise UserError(f"{source} holds no {SCRIPT}; name a folder with the handler script")
-    known = _networks(model) or any((model / part).is_file() for part in (MODEL, f"{CODE}/{SCRIPT}"))
+    known = _holds(model, *weights.SUFFIXES) or any((model / part).is_file() for part in (MODEL, f"{CODE}/{SCRIPT}"))
     if model.is_dir() and not known:
         raise UserError(
-            f"{model} is a folder; name the model.tar.gz in it, or a folder with {MODEL}, with a .pt or .pth file, or "
-            f"with {CODE}/{SCRIPT}"
+            f"{model} is a folder; name the model.tar.gz in it, or a folder with {MODEL}, with a file of weights "
+            f"({', '.join(weights.SUFFIXES)}), or with {CODE}/{SCRIPT}"
         )
     replaced = CODE if source is not None else None
     packed = folder / "repacked" / "model.tar.gz"
@@ -56,8 +54,8 @@ def pack(model: Path, source: Path | None, folder: Path) -> Path:
     return packed
 
 
-def _networks(folder: Path) -> list[Path]:
-    return [file for file in folder.iterdir() if file.suffix in NETWORKS] if folder.is_dir() else []
+def _holds(folder: Path, *suffixes: str) -> bool:
+    return folder.is_dir() and any(file.suffix in suffixes for file in folder.iterdir())
 
 
 def _add_files(archive: tarfile.TarFile, folder: Path, prefix: str = "", without: str | None = None) -> None:

@@ -236,7 +236,7 @@ def test_a_model_of_any_origin_is_packed_for_the_image_with_torch(
 ) -> None:
     for name in ("net.pth", "folder/net.pt", "folder/model.json", "folder/code/inference.py", "folder/code/old.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text("old")
+        (tmp_path / name).write_bytes(b"\x80old")  # as a pickle begins
     for name in (
         "handler/inference.py",
         "handler/lib/tools.py",
@@ -254,7 +254,7 @@ def test_a_model_of_any_origin_is_packed_for_the_image_with_torch(
         assert tar.getnames() == members
         for member in tar:
             content = tar.extractfile(member).read()  # type: ignore[union-attr]
-            assert content == (b"new" if options and member.name.startswith("code/") else b"old")
+            assert content == (b"new" if options and member.name.startswith("code/") else b"\x80old")
 
 
 @pytest.mark.parametrize("name", ["../outside", "/etc/outside", "code/../../outside"])
