@@ -9,6 +9,7 @@
 #   SSL_CERT_FILE, PIP_CERT, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE: a CA bundle for them; and the usual proxy variables
 # Mirrors and CA are passed as build secrets: neither the images nor their history hold them.
 set -euo pipefail
+unset CDPATH # with it, cd goes elsewhere and prints
 cd "$(dirname "$0")"
 
 usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p;}' "$0"; }
@@ -33,11 +34,12 @@ if "$docker" buildx version >/dev/null 2>&1; then
 fi
 
 label=org.opencontainers.image
-options+=(--label "$label.licenses=Apache-2.0" --label "$label.description=Image classification on SageMaker")
+version=$(sed -n 's/^__version__ = "\(.*\)"$/\1/p' byoc_vision/__init__.py)
+options+=(--label "$label.licenses=Apache-2.0" --label "$label.description=Image classification on SageMaker"
+    --label "$label.version=$version")
 if revision=$(git rev-parse --verify --short HEAD 2>/dev/null); then
     [[ -z $(git status --porcelain) ]] || revision+=-dirty
-    options+=(--label "$label.version=$revision" --label "$label.revision=$revision"
-        --label "$label.created=$(git show --no-patch --format=%cI HEAD)")
+    options+=(--label "$label.revision=$revision" --label "$label.created=$(git show --no-patch --format=%cI HEAD)")
 fi
 
 for name in http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do

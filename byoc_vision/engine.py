@@ -14,6 +14,9 @@ from byoc_vision.contract import folders
 Target = Literal["train", "serve", "serve-cpu"]
 SERVING: tuple[Target, ...] = ("serve", "serve-cpu")
 
+#: What stands in the request of a dry run for what only the account knows.
+ACCOUNT, REGION, ROLE, DIGEST = PLACEHOLDERS = "<account>", "<region>", "<role>", "<digest>"
+
 #: What has a log: a job of a kind, or an endpoint.
 LogKind = Literal["training", "transform", "endpoint"]
 
@@ -24,9 +27,19 @@ class Engine(Protocol):
     #: The option that picks this engine ("--local" or nothing), for the commands that messages suggest.
     option: str
 
+    #: Whether it can be asked what it has; else (see `sketch`) only requests can be built, with `PLACEHOLDERS`.
+    known: bool
+
+    def sketch(self) -> "Engine":
+        """Return the engine for a dry run: this one, or where no account answers one with `known` false."""
+
     @property
     def region(self) -> str:
         """The region's name."""
+
+    @property
+    def where(self) -> str:
+        """Where things are, in the words of a sentence: "in us-east-1", "on this machine"."""
 
     @property
     def sagemaker(self) -> Any:
@@ -66,6 +79,9 @@ class Engine(Protocol):
 
     def logs(self, kind: LogKind, name: str) -> Callable[[], list[str]]:
         """Return a function that gives the lines logged since it was last called."""
+
+    def refused(self, job: str) -> dict[str, str]:
+        """Return the files that a transform job has ended without an answer to, by name, with what was said of each."""
 
     def curl(self, endpoint: str) -> str:
         """Return a command line that sends picture.jpg to the endpoint."""

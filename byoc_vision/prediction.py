@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from byoc_vision import pictures
-from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.errors import UserError, one_line
 from byoc_vision.contract.folders import text
 from byoc_vision.engine import Engine
 
@@ -108,7 +108,7 @@ def parsed(body: bytes) -> dict[str, Any]:
         answer = dict(json.loads(body))
         return dict(answer["predictions"][0])
     except (ValueError, TypeError, KeyError, IndexError):
-        raise UserError("the endpoint's answer is none of this project's; check --endpoint") from None
+        raise UserError("the endpoint's answer is none of this project's; check the endpoint's name") from None
 
 
 def _model_error(error: Exception) -> str | None:
@@ -116,8 +116,12 @@ def _model_error(error: Exception) -> str | None:
     response = getattr(error, "response", {})
     if response.get("Error", {}).get("Code") != "ModelError":
         return None
-    said = response.get("OriginalMessage", response["Error"].get("Message", ""))
+    return error_in(str(response.get("OriginalMessage", response["Error"].get("Message", ""))))
+
+
+def error_in(said: str) -> str:
+    """Return the sentence in what a container answered; without one, all of that on one line."""
     try:
         return str(json.loads(said)["error"])
     except (ValueError, TypeError, KeyError):
-        return str(said)
+        return one_line(said, None)

@@ -1,21 +1,24 @@
-"""What a training job has left: found, wherever it is, and judged by the rules, here."""
+"""What a job has left: found, wherever it is, and judged by the rules, here. A tuning job's page shows its trials."""
 
 import html
-import subprocess
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from byoc_vision import archives, searches
 from byoc_vision.contract.errors import UserError
-from byoc_vision.contract.job import METRICS, MODEL, PREDICTIONS, REPORT, RUN
+from byoc_vision.contract.job import DEBUGGER, METRICS, MODEL, PREDICTIONS, PROFILE, REPORT, RUN
 from byoc_vision.engine import Engine
 from byoc_vision.refusals import unless_missing
 
+if TYPE_CHECKING:
+    from byoc_vision.debugger.trials import Search
+
 #: How far below the folder that the user names a job's parts are looked for, and by which files they are known.
 _LEVELS = ("", "*/", "*/*/")
-_OUTPUT = (METRICS, PREDICTIONS, RUN, "debugger/collections/*/*.json")
+_OUTPUT = (METRICS, PREDICTIONS, f"{PROFILE}/{RUN}", f"{DEBUGGER}/collections/*/*.json")
 _TENSORS = "collections/*/*_collections.json"
 
 
@@ -29,7 +32,7 @@ class Parts:
 
 
 class Report:
-    """A training job's report. A notebook shows the page itself.
+    """The report of a training or tuning job. A notebook shows the page itself.
 
     >>> report = Session(local=True).report("my-training-job")
     >>> [rule["RuleConfigurationName"] for rule in report.issues]
@@ -61,13 +64,15 @@ def make(
     from byoc_vision.debugger import report  # a tenth of a second
 
     if data and not data.is_dir():
-        raise UserError(f"{data} is no folder; --data wants the folder of pictures that the job was given")
+        raise UserError(f"{data} is no folder; name the folder of the pictures that the job was given")
     with tempfile.TemporaryDirectory(prefix="byoc-vision-") as scratch:
         folder = Path(job)
         fetched = "://" in job or not folder.is_dir()
         if fetched:
             folder = Path(scratch) / "fetched"
-            fetch(engine(), job, folder)
+            if search := fetch(engine(), job, folder):
+                out = out or Path("report")
+                return Report(out, searches.make(search, out))
         parts = find(folder, Path(scratch))
         found = parts.output or parts.tensors
         if found is None:
@@ -80,23 +85,28 @@ def make(
     return Report(out, content)
 
 
-def fetch(engine: Engine, job: str, folder: Path) -> None:
-    """Copy what the job has left, of which `job` is the name or a URI, into `folder`; nothing is a `UserError`."""
+def fetch(engine: Engine, job: str, folder: Path) -> "Search | None":
+    """Copy what the job has left, of which `job` is the name or a URI, into `folder`; nothing is a `UserError`.
+
+    A tuning job leaves nothing of its own: it is returned.
+    """
     if "://" in job:
         uris = [job if job.endswith((".tar.gz", "/")) else f"{job}/"]
     elif "/" in job:
         raise UserError(f"{job} is no folder; name a training job, the folder that one has left, or an S3 URI")
+    elif described := unless_missing(engine.sagemaker.describe_training_job, TrainingJobName=job):
+        uris = _uris(described, job)
+    elif search := searches.read(engine, job):
+        return search
     else:
-        uris = _uris(engine, job)
+        raise UserError(f"{job!r} is neither a training job or tuning job {engine.where} nor a folder; check the name")
     if not [file for number, uri in enumerate(uris) for file in engine.fetch(uri, folder / str(number))]:
         raise UserError(f"there is nothing at {uris[0]}; a job's output is there once it has ended, if it left any")
+    return None
 
 
-def _uris(engine: Engine, job: str) -> list[str]:
+def _uris(described: dict[str, Any], job: str) -> list[str]:
     """Return where the job's results are and, if the service's hook was configured, what that has recorded."""
-    described = unless_missing(engine.sagemaker.describe_training_job, TrainingJobName=job)
-    if described is None:
-        raise UserError(f"{job!r} is neither a training job in {engine.region} nor a folder; check the name")
     uris = [f"{described['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{job}/output/"]
     if "S3OutputPath" in described.get("DebugHookConfig", {}):
         uris.append(f"{described['DebugHookConfig']['S3OutputPath'].rstrip('/')}/{job}/debug-output/")
@@ -113,7 +123,7 @@ def find(folder: Path, scratch: Path) -> Parts:
         archives = [archive for level in _LEVELS for archive in sorted(folder.glob(f"{level}*.tar.gz"))]
         places += [_unpacked(archive, scratch / str(number)) for number, archive in enumerate(archives)]
     output = _first(places, *_OUTPUT)
-    inside = output is not None and (output / "debugger").is_dir()
+    inside = output is not None and (output / DEBUGGER).is_dir()
     return Parts(output, _first(places, MODEL), None if inside else _first(places, _TENSORS))
 
 
@@ -131,7 +141,5 @@ def _first(places: list[Path], *marks: str) -> Path | None:
 
 def _unpacked(archive: Path, folder: Path) -> Path:
     folder.mkdir()
-    done = subprocess.run(["tar", "-xzf", archive, "-C", folder], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise UserError(f"{archive} cannot be unpacked ({done.stderr.partition(chr(10))[0]}); fetch it again")
+    archives.unpack(archive, folder)
     return folder

@@ -9,7 +9,6 @@ The last two can be missing. Only `save` and `load` need torch.
 """
 
 import json
-import os
 import shutil
 import stat
 from collections.abc import Callable, Mapping
@@ -23,7 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from byoc_vision.contract.errors import UserError
+from byoc_vision import __version__
+from byoc_vision.contract.errors import UserError, described, one_line
+from byoc_vision.contract.files import replacing
 from byoc_vision.contract.job import MODEL
 from classifier.checks import Fields, check, is_text
 from classifier.preprocessing import Preprocessing
@@ -107,7 +108,7 @@ def save(classifier: Classifier, folder: Path) -> None:
         "preprocessing": asdict(classifier.preprocessing),
         "metrics": classifier.metrics,
         "settings": classifier.settings,
-        "versions": {package: version(package) for package in ("torch", "torchvision")},
+        "versions": {"byoc-vision": __version__} | {package: version(package) for package in ("torch", "torchvision")},
     }
     tensors = {name: tensor.contiguous() for name, tensor in classifier.network.state_dict().items()}
     folder.mkdir(parents=True, exist_ok=True)
@@ -149,10 +150,7 @@ def describe(folder: Path) -> Description:
     file = folder / DESCRIPTION
     require(file)
     try:
-        _check_size(file, file.stat().st_size, MAX_DESCRIPTION)
-        content = json.loads(file.read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise ValueError(f"{DESCRIPTION} is not a JSON object")
+        content = _content(file)
         if content.get("format_version") != FORMAT_VERSION:
             raise ArtifactError(
                 f"{DESCRIPTION} has format {content.get('format_version')!r:.40}, this image reads {FORMAT_VERSION}; "
@@ -165,6 +163,31 @@ def describe(folder: Path) -> Description:
         )
     except (ValueError, RecursionError, OSError) as error:
         raise damaged(error) from error
+
+
+def preprocessing(folder: Path) -> Preprocessing | None:
+    """Return the preprocessing in the description of a model of any origin, if it has one; raises `ArtifactError`."""
+    file = folder / DESCRIPTION
+    if not has(file):
+        return None
+    try:
+        content = _content(file)
+        return Preprocessing.from_json(content["preprocessing"]) if "preprocessing" in content else None
+    except (ValueError, RecursionError, OSError) as error:
+        raise ArtifactError(f"{DESCRIPTION} cannot be used ({described(error)}); correct it") from error
+
+
+def networks(folder: Path) -> list[Path]:
+    """Return the files of torch's own formats in the folder of a model of any origin."""
+    return sorted(file for file in folder.iterdir() if file.suffix in (".pt", ".pth") and has(file))
+
+
+def _content(file: Path) -> dict[str, Any]:
+    _check_size(file, file.stat().st_size, MAX_DESCRIPTION)
+    content = json.loads(file.read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise ValueError(f"{DESCRIPTION} is not a JSON object")
+    return content
 
 
 def save_probes(probes: Probes, folder: Path) -> None:
@@ -236,26 +259,21 @@ def _check_size(file: Path, size: int, limit: int) -> None:
 
 def damaged(error: Exception) -> ArtifactError:
     """Return the error that tells the user of `error`, which a reader of the model's files raised."""
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    reason = one_line(error) or type(error).__name__
     return ArtifactError(f"the model's files are damaged or do not match ({reason}); train it again")
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, flush it to the disk and rename it; the folder is made.
-
-    Raises `ArtifactError` with the reason when that fails; `path` is then what it was before.
-    """
-    temporary = path.with_name(f".{path.name}.partial")
+    """Let `write` fill the file that becomes `path` (`files.replacing`). Raises `ArtifactError` when it fails."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write(temporary)
-        temporary.chmod(0o644)  # safetensors keeps its files to the owner; the serving container may be another user
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            write(temporary)
+            temporary.chmod(
+                0o644
+            )  # safetensors keeps its files to the owner; the serving container may be another user
     except (OSError, SafetensorError, RuntimeError) as error:
-        temporary.unlink(missing_ok=True)
         raise ArtifactError(
-            f"{path} could not be written ({' '.join(str(error).split())[:200]}); "
+            f"{path} could not be written ({one_line(error)}); "
             "give the job more disk (VolumeSizeInGB) or a folder it may write to"
         ) from error

@@ -7,6 +7,7 @@
 # Each lock holds only what the ones before it lack, so no version is pinned in two places. OpenVINO's telemetry, which
 # reports to its makers, is left out: no image makes requests of its own.
 set -euo pipefail
+unset CDPATH # with it, cd goes elsewhere and prints
 cd "$(dirname "$0")"
 
 case ${1:-} in
@@ -32,6 +33,8 @@ lock() { # NAME, then the locks that NAME.lock builds on
             known+=(--no-emit-package "$package")
         done < <(sed -n 's/^\([a-z0-9._-]*\)==.*/\1/p' "$earlier.lock")
     done
+    # What training and serving both need, they have in the same version.
+    [[ $name != serve ]] || known+=(--constraint train.lock)
     ./install.sh uv pip compile --quiet --upgrade --generate-hashes --no-annotate \
         --python-version 3.11 --python-platform x86_64-manylinux_2_36 \
         --custom-compile-command docker/lock.sh --no-emit-package openvino-telemetry ${known[@]+"${known[@]}"} \

@@ -4,26 +4,28 @@ Started by local_test/run.sh. OUT gets summary.json, model.tar.gz, what else the
 """
 
 import argparse
-import csv
 import json
-import re
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from byoc_vision.contract.job import METRICS, PREDICTIONS
+from byoc_vision import checks
+from byoc_vision.cli import launcher
+from byoc_vision.contract.errors import UserError
+from byoc_vision.debugger import job
+from byoc_vision.debugger.job import Prediction
 from byoc_vision.local import containers
+from byoc_vision.local.local_mode import LocalMode
 from byoc_vision.local.machine import Machine
 from byoc_vision.requests import operations
 from local_test import draw
-from local_test.local_mode import LocalMode, LocalModeError
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "local_test" / "out" / "run"
@@ -40,17 +42,8 @@ ASKED = 20
 AGREEMENT = 0.9
 
 
-class TrialError(Exception):
+class TrialError(UserError):
     """The trial cannot begin, or has failed; the text says why in one sentence."""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What the job's test pass said of one picture: a line of its predictions.csv."""
-
-    file: str
-    label: str
-    predicted: str
 
 
 def main() -> int:
@@ -58,25 +51,29 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="local_test/run.sh", description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument(
         "--data",
-        type=Path,
+        type=launcher.path,
         metavar="DIR",
         help="labelled pictures: train/, valid/ and test/ with one folder per class (default: a small set it draws)",
     )
     parser.add_argument(
         "--weights",
-        type=Path,
+        type=launcher.path,
         metavar="FILE",
-        help="pretrained weights; a name as torchvision gives them (resnet50-11ad3fa6.pth) says the architecture, else "
-        "it is resnet50 (default: torchvision's own, downloaded; the drawn set needs none)",
+        help="pretrained weights, which say the architecture, too (default: torchvision's own of a resnet50, "
+        "downloaded; the drawn set needs none)",
     )
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", default=OUT, help=f"where the results go (default: {OUT.relative_to(ROOT)})"
+        "--out",
+        type=launcher.path,
+        metavar="DIR",
+        default=OUT,
+        help=f"where the results go (default: {OUT.relative_to(ROOT)})",
     )
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         trial(given.data, given.weights, given.out.resolve())
-    except (TrialError, LocalModeError) as error:
+    except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -92,11 +89,13 @@ def trial(data: Path | None, weights: Path | None, out: Path) -> None:
     if weights is not None and not weights.is_file():
         raise TrialError(f"{weights} is not a file; --weights wants one of pretrained weights")
     check_room(out, data, weights)
+    if data is not None:
+        checks.pictures({"training": data})
+    settings = hyperparameters(data, weights)
     say("build")
     if subprocess.run([ROOT / "build.sh"]).returncode != 0:
         raise TrialError("the images were not built; the lines above say why")
     make_room(out)
-    settings = hyperparameters(data, weights)
     if data is None:
         data = out / "pictures"
         draw.draw_set(data)
@@ -172,48 +171,38 @@ def hyperparameters(data: Path | None, weights: Path | None) -> dict[str, str]:
     """Return what the job is to differ in from the defaults."""
     if weights is None:
         return {} if data else dict(draw.HYPERPARAMETERS)
-    published = re.fullmatch(r"(\w+)-[0-9a-f]{8}", weights.stem)
-    return {"arch": published[1]} if published else {}
+    return checks.hyperparameters({"weights": weights}, {})
 
 
 def train(local: LocalMode, name: str, data: Path, weights: Path | None, settings: dict[str, str], out: Path) -> float:
     """Run the training job, put its results into `out`, and return the seconds it took."""
-    # Behind links of our own, because local mode refuses some places (all of /root) and trips over some characters.
-    channels = {"training": local.work / "training"}
-    channels["training"].symlink_to(data.resolve())
-    if weights is not None:
-        channels["weights"] = local.work / "weights"
-        channels["weights"].mkdir()
-        shutil.copy(weights, channels["weights"])
-    results = local.work / "results"
+    channels = {"training": data} | ({"weights": weights} if weights else {})
     request = operations.training_job(
         name=name,
         image=MACHINE.image("train"),
         role=MACHINE.role(),
-        channels={channel: folder.as_uri() for channel, folder in channels.items()},
+        channels={channel: source.resolve().as_uri() for channel, source in channels.items()},
         hyperparameters=settings,
-        output=results.as_uri(),
+        output=out.as_uri(),
         instance_type=MACHINE.instance_type("local"),
     )
     try:
-        job = local.train(request)
-    except LocalModeError as error:
+        ended = local.train(request, show=partial(print, flush=True))
+    except UserError as error:
         raise TrialError(f"training failed: {error}") from error
     finally:
-        for result in results.glob("*"):
+        for result in local.results.glob("*"):
             shutil.move(result, out)
-    seconds: float = (job["TrainingEndTime"] - job["TrainingStartTime"]).total_seconds()
+    seconds: float = (ended["TrainingEndTime"] - ended["TrainingStartTime"]).total_seconds()
     return seconds
 
 
-def read_output(folder: Path, data: Path) -> tuple[float, list[Verdict]]:
+def read_output(folder: Path, data: Path) -> tuple[float, list[Prediction]]:
     """Return the job's test accuracy and what it said of each test picture."""
-    metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
-    if "test_accuracy" not in metrics:
+    output = job.read(folder)
+    if "test_accuracy" not in output.metrics:
         raise TrialError(f"{data} has no test pictures to try the endpoint with; add test/ (the model is kept)")
-    with (folder / PREDICTIONS).open(encoding="utf-8", newline="") as file:
-        tested = [Verdict(row["file"], row["label"], row["predicted"]) for row in csv.DictReader(file)]
-    return metrics["test_accuracy"], tested
+    return output.metrics["test_accuracy"], output.predictions
 
 
 def deploy(local: LocalMode, name: str, archive: Path) -> float:
@@ -257,7 +246,7 @@ def label(answer: dict[str, Any]) -> str:
     return str(answer["predictions"][0]["label"])
 
 
-def spread(tested: Sequence[Verdict], count: int) -> list[Verdict]:
+def spread(tested: Sequence[Prediction], count: int) -> list[Prediction]:
     """Return the first `count` of `tested` when the classes take turns."""
     turns: dict[str, int] = {}
     order = []

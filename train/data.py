@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from byoc_vision.contract import dataset
@@ -64,6 +65,10 @@ class Split:
             digests=tuple(self.digests[i] for i in keep) if self.digests else (),
             looks=tuple(self.looks[i] for i in keep) if self.looks else (),
         )
+
+    def spread(self, count: int) -> "Split":
+        """Return `count` of the pictures at equal distances, so of all classes alike; all where there are no more."""
+        return self.take(np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).astype(int)).tolist())
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import copy
 import json
 import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -18,10 +18,12 @@ import openvino as ov
 import torch
 from numpy.typing import NDArray
 
+from byoc_vision.contract.errors import described
 from classifier import artifact
 from classifier.artifact import Classifier, Probes
 from train.batches import Order, PictureBatches
 from train.data import Data, Split
+from train.progress import progress
 from train.quantize import quantize
 from train.stopping import Stopped, StopSignal
 
@@ -64,15 +66,16 @@ class Export:
         # The converter meets a network it does not know with every exception there is; the model itself is saved.
         except Exception as error:
             shutil.rmtree(self._partial, ignore_errors=True)
-            self.report(f"no graphs for CPUs were made, so the model is served with torch only ({_one_line(error)})")
+            reason = described(error, 300)
+            self.report(f"no graphs for CPUs were made, so the model is served with torch only ({reason})")
 
     def _write_probes(self) -> Probes:
         """Write and return pictures to try numeric forms on, of the half that the network is surest of.
 
         A form that takes one of those for another class is not less exact, but wrong.
         """
-        pixels = self._pixels(_spread(self.data.validation, PROBES * CANDIDATES))
-        answers = self._answers(self._network, pixels)
+        pixels = self._pixels(self.data.validation.spread(PROBES * CANDIDATES))
+        answers = self._answers(self._network, pixels, "choosing probe pictures")
         ranked = np.sort(answers)
         surest = np.argsort(ranked[:, -1] - ranked[:, -2])[len(pixels) // 2 :]
         chosen = np.sort(surest)[:: CANDIDATES // 2]
@@ -83,18 +86,19 @@ class Export:
     def _write_graphs(self, probes: Probes) -> None:
         graph = self._converted()
         float32 = _compiled(graph)
-        if not np.array_equal(self._answers(float32, probes.pictures).argmax(axis=1), probes.answers):
+        tried = self._answers(float32, probes.pictures, "trying the float32 graph")
+        if not np.array_equal(tried.argmax(axis=1), probes.answers):
             raise DisagreementError("the float32 graph answers otherwise than the network")
         graphs, told = {"float32": graph}, f"float32, as the network on {len(probes.answers)} probe pictures"
         figures: dict[str, object] = {"openvino": version("openvino")}
         try:
-            calibration = self._pixels(_spread(self.data.train, CALIBRATION))
-            integers = quantize(graph, (self._inputs(batch) for batch in _batches(calibration)))
+            calibration = self._pixels(self.data.train.spread(CALIBRATION))
+            integers = quantize(graph, self._batches(calibration, "calibrating the int8 graph"))
             kept, measured = self._compared(float32, _compiled(integers))
         except Stopped:
             raise
         except Exception as error:
-            told += f"; no int8 ({_one_line(error)})"
+            told += f"; no int8 ({described(error, 300)})"
         else:
             figures |= measured
             told += "; int8, validation accuracy {int8_accuracy:.4f} against {float32_accuracy:.4f}".format(**measured)
@@ -107,9 +111,10 @@ class Export:
 
     def _compared(self, float32: Run, integers: Run) -> tuple[bool, dict[str, float]]:
         """Return whether the 8-bit graph is accurate enough, and the figures that say so."""
-        split = _spread(self.data.validation, VALIDATION)
+        split = self.data.validation.spread(VALIDATION)
         pixels, targets = self._pixels(split), np.array(split.targets)
-        exact, rough = (self._answers(run, pixels).argmax(axis=1) for run in (float32, integers))
+        exact = self._answers(float32, pixels, "measuring the float32 graph").argmax(axis=1)
+        rough = self._answers(integers, pixels, "measuring the int8 graph").argmax(axis=1)
         lost = np.sum(exact == targets) - np.sum(rough == targets)
         return bool(lost <= math.ceil(TOLERANCE * len(targets))), {
             "validation_pictures": len(targets),
@@ -146,12 +151,15 @@ class Export:
             logits: Logits = self.classifier.network.eval()(torch.from_numpy(inputs).to(device)).cpu().numpy()
             return logits
 
-    def _answers(self, run: Run, pixels: NDArray[np.uint8]) -> Logits:
-        return np.concatenate([run(self._inputs(batch)) for batch in _batches(pixels)])
+    def _answers(self, run: Run, pixels: NDArray[np.uint8], what: str) -> Logits:
+        return np.concatenate([run(inputs) for inputs in self._batches(pixels, what)])
 
-    def _inputs(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        self.stop.check()
-        return self.classifier.preprocessing.normalize(pixels)
+    def _batches(self, pixels: NDArray[np.uint8], what: str) -> Iterator[NDArray[np.float32]]:
+        """Yield the network's inputs for some pictures at a time, and show how far that has come."""
+        begins = range(0, len(pixels), _BATCH)
+        for begin in progress(begins, len(begins), what):
+            self.stop.check()
+            yield self.classifier.preprocessing.normalize(pixels[begin : begin + _BATCH])
 
     def _pixels(self, split: Split) -> NDArray[np.uint8]:
         order = Order(len(split), _BATCH)
@@ -162,16 +170,3 @@ class Export:
 def _compiled(graph: ov.Model) -> Run:
     compiled = ov.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return lambda inputs: compiled(inputs)[0]
-
-
-def _batches(pixels: NDArray[np.uint8]) -> Sequence[NDArray[np.uint8]]:
-    return [pixels[begin : begin + _BATCH] for begin in range(0, len(pixels), _BATCH)]
-
-
-def _spread(split: Split, count: int) -> Split:
-    """Return `count` pictures of `split` at equal distances, so of all classes alike; all where it has no more."""
-    return split.take(np.unique(np.linspace(0, len(split) - 1, min(count, len(split))).astype(int)).tolist())
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]

@@ -1,4 +1,4 @@
-"""The kinds of error whose text is meant for the user."""
+"""The kinds of error whose text is meant for the user, and how any error is told on one line."""
 
 
 class UserError(Exception):
@@ -7,3 +7,17 @@ class UserError(Exception):
 
 class DataError(UserError):
     """The pictures given cannot be trained on."""
+
+
+def one_line(words: object, longest: int | None = 200) -> str:
+    """Return a text, or what an error says, on one line, cut to `longest` characters."""
+    return " ".join(str(words).split())[:longest]
+
+
+def described(error: BaseException, longest: int | None = 200) -> str:
+    """Return the kind and the words of any error on one line, cut to `longest` characters."""
+    try:
+        words = f"{type(error).__name__}: {error}"
+    except BaseException:  # of somebody's own class, whose code writes them
+        words = type(error).__name__
+    return one_line(words, longest)

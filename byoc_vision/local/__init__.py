@@ -15,7 +15,8 @@ checkpoints, stopping, several endpoints, and jobs that outlive the program that
     files.py        file:// URIs
     process.py      background processes that see a job through
     containers.py   the docker client
-    training.py     training jobs; run_training.py sees one through, with local_mode.py, results.py
+    training.py     training jobs; run_training.py sees one through, with results.py
+    local_mode.py   the SDK's local mode, in which they run; for local_test/ as it is
     tuning.py       tuning jobs; run_tuning.py sees one through, with ranges.py
     models.py       models and endpoint configurations
     endpoints.py    endpoints; invocations.py asks them

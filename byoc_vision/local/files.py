@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from byoc_vision.contract.files import replacing
 from byoc_vision.engine import visible
 from byoc_vision.local.store import ServiceError
 
@@ -22,9 +23,8 @@ def link_or_copy(file: Path, name: Path) -> None:
     try:
         name.hardlink_to(file)
     except OSError:
-        fresh = name.with_name(f".{name.name}")
-        shutil.copy(file, fresh)
-        os.replace(fresh, name)
+        with replacing(name) as temporary:
+            shutil.copy(file, temporary)
 
 
 def links_out(folder: Path) -> bool:

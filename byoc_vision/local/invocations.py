@@ -29,7 +29,7 @@ class Invocations:
         tried = 0
         while True:
             try:
-                port = int(self._store.find(endpoints.KIND, name).status["Port"])
+                port = int(endpoints.find(self._store, name).status["Port"])
             except ServiceError:
                 return client.failure(request, ServiceError("ValidationError", f"Endpoint {name} not found."))
             try:

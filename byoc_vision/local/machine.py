@@ -19,11 +19,17 @@ class Machine:
     """The local engine. State and results are below `root`; nothing is started before it is used."""
 
     option = "--local"
+    known = True
     region = REGION
+    where = "on this machine"
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = (root or home.local()).absolute()
         self._store = Store(self.root)
+
+    def sketch(self) -> "Machine":
+        """Return this engine."""
+        return self
 
     @cached_property
     def sagemaker(self) -> Any:
@@ -91,6 +97,10 @@ class Machine:
             return logs.File(self.root / "training-job" / name / "log").new_lines
         return logs.Containers(self.root / ("endpoint" if kind == "endpoint" else "transform-job") / name).new_lines
 
+    def refused(self, job: str) -> dict[str, str]:
+        """Return what the job noted of each file."""
+        return dict(self._store.find("transform-job", job).status.get("Refused", {}))
+
     def curl(self, endpoint: str) -> str:
         """Return a command line that works while the endpoint's present container does."""
         try:
@@ -98,7 +108,7 @@ class Machine:
         except ServiceError:
             raise UserError(f"there is no endpoint {endpoint!r} on this machine; check the name") from None
         url = f"http://127.0.0.1:{port}/invocations"
-        return f'curl --header "Content-Type: image/jpeg" --data-binary @picture.jpg {url}'
+        return f'curl --noproxy 127.0.0.1 --header "Content-Type: image/jpeg" --data-binary @picture.jpg {url}'
 
 
 def _path(uri: str) -> Path:

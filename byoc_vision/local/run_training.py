@@ -11,18 +11,15 @@ import tempfile
 import threading
 import time
 from contextlib import ExitStack, suppress
-from copy import deepcopy
 from pathlib import Path
 from typing import TextIO
 
 from byoc_vision.contract.metrics import EPOCH
 from byoc_vision.local import containers, local_mode, training
-from byoc_vision.local.files import follow_links, link_or_copy, links_out, path
+from byoc_vision.local.files import path
+from byoc_vision.local.local_mode import NETWORK
 from byoc_vision.local.results import Results
 from byoc_vision.local.store import Record, Request, now
-
-#: The network that local mode makes for the containers of all jobs.
-_NETWORK = "sagemaker-local"
 
 #: Seconds from SIGTERM to SIGKILL, as in the service.
 _STOP_SECONDS = 120
@@ -67,7 +64,7 @@ class Attempt:
         watcher.start()
         try:
             with suppress(RuntimeError):  # compose's exit code; the containers' own say more
-                client.create_training_job(**self._local_request())
+                client.create_training_job(**local_mode.acceptable(self._request, self._work))
         finally:
             self._over.set()
             watcher.join()
@@ -91,24 +88,6 @@ class Attempt:
             said = self._results.failure()
             reason = f"AlgorithmError: {f'{said}, ' if said else ''}exit code: {min(filter(None, codes))}"
         return {"TrainingJobStatus": "Failed", "FailureReason": reason[:1024]}
-
-    def _local_request(self) -> Request:
-        """Return the request with the channels behind links, because local mode refuses some places (all of /root)."""
-        request = deepcopy(self._request)
-        for channel in request.get("InputDataConfig", []):
-            found = path(channel["DataSource"]["S3DataSource"]["S3Uri"]).resolve()
-            place = self._work / "channels" / channel["ChannelName"]
-            place.parent.mkdir(exist_ok=True)
-            if found.is_dir() and links_out(found):
-                follow_links(found, place)
-            elif found.is_dir():
-                place.symlink_to(found)
-            else:  # a channel is a folder, and in a container a link to a file would lead nowhere
-                place.mkdir()
-                link_or_copy(found, place / found.name)
-            channel["DataSource"]["S3DataSource"]["S3Uri"] = f"file://{place}"
-        request["OutputDataConfig"] = {"S3OutputPath": f"file://{self._work}"}
-        return request
 
     def _volumes(self) -> dict[Path, str]:
         """Return folders and their names in the containers, besides local mode's own."""
@@ -188,9 +167,9 @@ def _make_network(lock: TextIO) -> None:
     except BlockingIOError:  # another job makes it, or is using it
         fcntl.flock(lock, fcntl.LOCK_SH)
         return
-    if not containers.docker("network", "ls", "--quiet", "--filter", f"name=^{_NETWORK}$"):
+    if not containers.docker("network", "ls", "--quiet", "--filter", f"name=^{NETWORK}$"):
         # The label by which compose knows a network as its own.
-        containers.docker("network", "create", "--label", f"com.docker.compose.network={_NETWORK}", _NETWORK)
+        containers.docker("network", "create", "--label", f"com.docker.compose.network={NETWORK}", NETWORK)
     fcntl.flock(lock, fcntl.LOCK_SH)
 
 
@@ -199,4 +178,4 @@ def _remove_network(lock: TextIO) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:  # other jobs are using it
         return
-    containers.docker("network", "rm", _NETWORK)
+    containers.docker("network", "rm", NETWORK)

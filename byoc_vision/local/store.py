@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from byoc_vision import home
+from byoc_vision.contract.files import write_text
 
 Request = dict[str, Any]
 
@@ -202,9 +203,11 @@ def _read(file: Path) -> Request:
         raise ServiceError(
             "ValidationException", f"Could not find {_words(file.parent.parent.name)} {file.parent.name}."
         ) from None
+    except (ValueError, TypeError):
+        raise ServiceError(
+            "ValidationException", f"{file} is damaged, or another version's; remove {file.parent} and begin anew."
+        ) from None
 
 
 def _write(file: Path, content: Request) -> None:
-    fresh = file.with_suffix(".new")
-    fresh.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    os.replace(fresh, file)
+    write_text(file, json.dumps(content, indent=2) + "\n")

@@ -2,7 +2,6 @@
 
 import http.server
 import json
-import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -98,10 +97,46 @@ def test_an_unknown_rule(run: Run, job: str) -> None:
     )
 
 
+def test_a_tuning_job_shows_its_trials(run: Run, aws: FakeAws, tmp_path: Path) -> None:
+    goal = {"MetricName": "validation_loss", "Type": "Minimize"}
+    aws.script("DescribeTrainingJob", Refusal("ValidationException", "Requested resource not found."))
+    aws.script(
+        "DescribeHyperParameterTuningJob",
+        {
+            "HyperParameterTuningJobStatus": "InProgress",
+            "HyperParameterTuningJobConfig": {"HyperParameterTuningJobObjective": goal},
+        },
+    )
+    trials = [
+        {
+            "TrainingJobName": f"search-{number}",
+            "TrainingJobStatus": "Completed" if value else "Failed",
+            "TunedHyperParameters": {"lr": f'"{0.01 * number}"'},
+        }
+        | ({"FinalHyperParameterTuningJobObjectiveMetric": {"MetricName": "x", "Value": value}} if value else {})
+        | {"TrainingStartTime": 100.0, "TrainingEndTime": 160.0}
+        for number, value in ((1, 0.5), (2, 0.25), (3, None))
+    ]
+    aws.script(
+        "ListTrainingJobsForHyperParameterTuningJob",
+        {"TrainingJobSummaries": trials[:2], "NextToken": "more"},
+        {"TrainingJobSummaries": trials[2:]},
+    )
+    done = run("report", "search")
+    assert done.out == "wrote report/report.html\n", done.err
+    facts = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert facts["best"]["name"] == "search-2" and facts["best"]["settings"] == {"lr": "0.02"}
+    assert [trial["spent"] for trial in facts["trials"]] == [60, 60, 60]
+    assert [trial["value"] for trial in facts["trials"]] == [0.5, 0.25, None]
+    assert "search-3" in (tmp_path / "report" / "report.html").read_text()
+
+
 def test_no_such_job(run: Run, aws: FakeAws) -> None:
     aws.script("DescribeTrainingJob", Refusal("ValidationException", "Requested resource not found."))
-    assert "'job' is neither a training job in us-east-1 nor a folder" in run("report", "job").sentence
-    assert "'job' is neither a training job in us-east-1 nor a folder" in run("report", "job", "--local").sentence
+    aws.script("DescribeHyperParameterTuningJob", Refusal("ResourceNotFound", "Requested resource not found."))
+    said = "'job' is neither a training job or tuning job"
+    assert f"{said} in us-east-1 nor a folder" in run("report", "job").sentence
+    assert f"{said} on this machine nor a folder" in run("report", "job", "--local").sentence
     assert "results/job is no folder" in run("report", "results/job").sentence
 
 
@@ -127,7 +162,7 @@ def test_an_archive_that_is_broken_off(run: Run, tmp_path: Path) -> None:
 
 
 def test_pictures_that_are_not_there(run: Run, job: str) -> None:
-    assert "nowhere is no folder; --data wants" in run("report", "job", "--data", "nowhere").sentence
+    assert "nowhere is no folder; name the folder of the pictures" in run("report", "job", "--data", "nowhere").sentence
 
 
 @pytest.fixture
@@ -158,11 +193,8 @@ def test_s3_without_permission(run: Run, forbidden: str) -> None:
 
 
 def test_without_docker(run: Run, job: str, tmp_path: Path) -> None:
-    """An engine is not asked for, nor its client: of programs there are only those that unpack an archive."""
-    (tmp_path / "bin").mkdir()
-    for program in ("tar", "gzip"):
-        (tmp_path / "bin" / program).symlink_to(shutil.which(program) or program)
-    done = run("report", "job", PATH=str(tmp_path / "bin"), DOCKER_HOST="unix:///nowhere")
+    """An engine is not asked for, nor its client: there is no other program at all."""
+    done = run("report", "job", PATH=str(tmp_path / "nothing"), DOCKER_HOST="unix:///nowhere")
     assert done.code == 0, done.err
     check(tmp_path / "report" / "report.html")
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from byoc_vision.contract import hyperparameters, metrics
-from tests.cloud.conftest import ROLE, Run
+from tests.cloud.conftest import PACKAGES, PYTHON, ROLE, Run
 from tests.cloud.fake_aws import ACCOUNT, REGION, FakeAws, Refusal
 
 BUCKET = f"sagemaker-{REGION}-{ACCOUNT}"
@@ -129,7 +129,7 @@ def test_data_and_weights_come_as_channels(
     client("s3").create_bucket(Bucket="mine")
     for key in ("dogs/train/a.jpg", "dogs/valid/a.jpg"):
         client("s3").put_object(Bucket="mine", Key=key, Body=b"x")
-    (tmp_path / "resnet50.pth").write_bytes(b"weights")
+    (tmp_path / "resnet50.pth").write_bytes(b"\x80weights of a kind that only torch reads")
     done = run(
         "train", "--data", "train=s3://mine/dogs/train/", "--data", "validation=s3://mine/dogs/valid/",
         "--data", f"weights={tmp_path / 'resnet50.pth'}", "--output", "s3://mine/results",
@@ -174,7 +174,9 @@ def test_instances_are_told_apart_in_the_log(
     log(client, "my-job", "here", instance=1)
     log(client, "my-job", "there", instance=2)
     aws.script("DescribeTrainingJob", described("Completed"))
-    assert run("watch", "my-job").out.splitlines() == ["algo-1: here", "algo-2: there"]
+    said = run("watch", "my-job").out.splitlines()
+    assert said[:2] == ["algo-1: here", "algo-2: there"]
+    assert said[-1] == f"the model is s3://{BUCKET}/byoc-vision/job/output/model.tar.gz"
 
 
 def test_a_failed_job_shows_its_reason_and_last_lines(
@@ -275,7 +277,7 @@ def test_a_refused_managed_debugger_names_the_default(run: Run, aws: FakeAws, da
         "CreateTrainingJob", Refusal("ValidationException", "SageMaker Debugger is not available to new customers.")
     )
     said = run("train", "--data", data, "--debugger", "managed").sentence
-    assert "not available to new customers" in said and "leave out --debugger managed" in said
+    assert "not available to new customers" in said and "train without it" in said
 
 
 def test_the_request_file_reaches_every_field(run: Run, data: Path, tmp_path: Path) -> None:
@@ -352,7 +354,7 @@ def test_an_account_that_is_not_ready(run: Run, data: Path, variables: dict[str,
         (["--data", "picture=data"], "there is no channel 'picture'"),
         (["--data", "data", "--data", "training=data"], "the channel training is given twice"),
         (["--data", "data", "--set", "learning-rate=1"], "there is no hyperparameter 'learning-rate'"),
-        (["--data", "data", "--set", "lr"], "write --set NAME=VALUE"),
+        (["--data", "data", "--set", "lr"], "write NAME=VALUE"),
         (["--data", "data", "--set", "lr=-1"], "lr is -1; give a value from"),
         (["--data", "data", "--hyperparameters", "no-such.json"], "No such file"),
         (["--data", "data", "--hyperparameters", "no-such-job"], "neither a file nor a tuning job in us-east-1"),
@@ -386,6 +388,33 @@ def test_a_wrong_request_costs_no_upload(run: Run, data: Path, tmp_path: Path) -
     (tmp_path / "mine.yaml").write_text("CreateTrainingJob: {Tag: []}")
     done = run("train", "--data", data, "--request", "mine.yaml")
     assert done.code == 1 and "sent" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--epochs", "3"], "there is no option --epochs; the hyperparameter is set with --set epochs=3"),
+        (["--learning_rate=0.1", "--spot"], "is set with --set lr=0.1"),
+        (["--batch-size"], "is set with --set batch-size=VALUE"),
+        (["--zzz", "3"], "unrecognized arguments: --zzz 3"),
+    ],
+)
+def test_a_hyperparameter_given_as_an_option(run: Run, data: Path, arguments: list[str], said: str) -> None:
+    done = run("train", "--data", data, *arguments)
+    assert done.code == 2 and said in done.err.splitlines()[-1]
+
+
+def test_a_log_that_was_shown_is_not_shown_again(
+    checkout: Path, environment: dict[str, str], aws: FakeAws, client: Callable[[str], Any], tmp_path: Path
+) -> None:
+    log(client, "my-job", "what went wrong")
+    aws.script("DescribeTrainingJob", described("Failed", FailureReason="AlgorithmError: see the log"))
+    environment["PYTHONPATH"] += f":{PACKAGES}"
+    command = [PYTHON, "-m", "launch.watch", "my-job"]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    done = subprocess.run(command, env=environment, cwd=tmp_path, text=True, **streams)  # type: ignore[call-overload]
+    assert done.returncode == 1
+    assert done.stdout.count("what went wrong") == done.stdout.count("AlgorithmError") == 1
 
 
 def test_a_count_of_nothing(run: Run, data: Path) -> None:

@@ -6,7 +6,6 @@ import re
 import shutil
 import struct
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -179,14 +178,15 @@ def test_a_program_that_dies_ends_the_container(samples: Samples, program: str) 
 
 
 def test_sigterm_ends_the_container_when_its_last_request_is_answered(samples: Samples, tmp_path: Path) -> None:
-    slow = "import time\nfrom serve import inference\n"
-    slow += "def predict_fn(data, model):\n    time.sleep(3)\n    return inference.predict_fn(data, model)\n"
+    slow = "import pathlib, time\nfrom serve import inference\n"
+    slow += "def predict_fn(data, model):\n    pathlib.Path('/tmp/begun').touch()\n    time.sleep(3)\n"
+    slow += "    return inference.predict_fn(data, model)\n"
     with container(with_code(samples, tmp_path, slow)) as endpoint:
         endpoint.wait_ready()
         answers: list[Answer] = []
         thread = threading.Thread(target=lambda: answers.append(endpoint.invoke(samples.picture())))
         thread.start()
-        time.sleep(1)  # the request is under way
+        endpoint.wait_until(lambda: "begun" in docker("exec", endpoint.name, "ls", "/tmp"))
         docker("kill", "--signal", "TERM", endpoint.name)
         thread.join()
         assert endpoint.wait_exit() == 0, endpoint.logs()
@@ -196,12 +196,12 @@ def test_sigterm_ends_the_container_when_its_last_request_is_answered(samples: S
 
 def test_the_models_own_code_overrides_what_it_defines(samples: Samples, tmp_path: Path) -> None:
     source = "def output_fn(prediction, accept):\n    return prediction['predictions'][0]['label'], 'text/plain'\n"
-    with container(with_code(samples, tmp_path, source, requirements_txt="no-such-package")) as endpoint:
+    with container(with_code(samples, tmp_path, source, requirements_txt="numpy")) as endpoint:
         endpoint.wait_ready()
         answer = endpoint.invoke(samples.picture(), {**JPEG, "Accept": "text/plain"})
         assert (answer.status, answer.headers["Content-Type"]) == (200, "text/plain")
         assert answer.body.decode() == "003.Hund_ß_2"
-        assert "requirements.txt is ignored" in endpoint.logs()
+        assert "installed for model model: nothing, for the image has it" in endpoint.logs()
 
 
 OWN_FUNCTIONS = """

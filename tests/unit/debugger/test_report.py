@@ -5,6 +5,7 @@ import math
 import os
 import subprocess
 import sys
+import time
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from byoc_vision import __version__
 from byoc_vision.debugger.__main__ import main
 from byoc_vision.debugger.rules import DEFAULT
 from tests.unit.debugger.jobs import (
@@ -22,6 +24,7 @@ from tests.unit.debugger.jobs import (
     Recorder,
     whole_job,
     write_predictions,
+    write_run,
     write_steps,
     write_system,
 )
@@ -73,7 +76,7 @@ def report(out: Path, *options: str) -> tuple[dict, Page, str]:
     page = Page(html)
     assert "script" not in page.seen
     assert all(address.startswith("data:") for address in page.addresses)
-    assert not list(out.glob(".*.partial"))
+    assert not list(out.glob(".*")), "something half written is left"
     return facts, page, html
 
 
@@ -94,7 +97,9 @@ def test_a_whole_job(out: Path) -> None:
     assert facts["missing"] == []
     for text in ("75.0 %", "3 of 3", "epoch 3, kept", "Loss", "Accuracy", "Confusion", "Utilisation", "2.5 s", "2.10"):
         assert text in page.text, text
+    assert facts["version"] == __version__ and f"byoc-vision {__version__}" in page.text
     assert facts["time"]["start_up"] == 2.5
+    assert "phases" not in facts["time"]
     assert facts["time"]["train"]["seconds"] == pytest.approx(
         {"data": 0.9, "forward": 1.8, "backward": 2.7, "optimizer": 0.9}
     )
@@ -145,6 +150,26 @@ def test_copies_that_are_none_or_broken_are_not_shown(out: Path, copies: object)
     (out / "metrics.json").write_text(json.dumps({"copies": copies}))
     facts, page, _ = report(out)
     assert facts["copies"]["groups"] == [] and "Copies across" not in page.text
+
+
+def test_all_of_the_time_is_explained(out: Path) -> None:
+    whole_job(out)
+    began = time.time() - 100
+    marks = [("reading the pictures", 5), ("features", 10), ("training", 60), ("evaluation", 61), ("report", 99)]
+    phases = [(name, began + at) for name, at in marks]
+    run = {"job": HOSTILE, "started": began, "first_step": began + 60, "phases": phases}
+    write_run(out, **run, extracted=5000, cores=2, gpus=[], device="cpu")
+    facts, page, _ = report(out, "--within-job")
+    assert [name for name, _ in facts["time"]["phases"]] == ["start and imports", *(name for name, _ in marks)]
+    assert sum(seconds for _, seconds in facts["time"]["phases"]) == pytest.approx(time.time() - began, abs=5)
+    assert facts["identity"] == {"job": HOSTILE, "classes": 3, "pictures": 12, "started": began, "machine": "2 cores"}
+    sentence = (
+        "Features took the longest, 50 % of the time: 5,000 pictures went through the frozen network, 100 a second"
+    )
+    assert f"{sentence} on 2 cores." in page.text
+    # Made again later, the report is no part of the job.
+    facts, _, _ = report(out)
+    assert sum(seconds for _, seconds in facts["time"]["phases"]) == pytest.approx(99)
 
 
 def test_a_report_needs_neither_torch_nor_smdebug_nor_pandas(out: Path) -> None:
@@ -210,6 +235,7 @@ def test_every_file_broken_off(out: Path, share: float) -> None:
         "[]",
         "null",
         '{"history": 3, "best_epoch": "x", "pictures": [], "labels": 7, "started": "now"}',
+        '{"phases": [["a", "b"], 3], "started": 1, "job": 7, "gpus": 3}',
         '{"cores": NaN, "workers": "two", "gpu": [{}], "pictures": {"train": NaN}, "history": [[], {"train": ""}]}',
         "[" * 5000,
     ],
@@ -307,8 +333,8 @@ def test_class_imbalance_is_judged_on_the_predictions(out: Path) -> None:
 def test_a_long_job_with_many_classes_stays_small(out: Path) -> None:
     count = 100_000
     write_steps(out, [[i, 1, "train", i, 0.01, 0.02, 0.03, 0.001] for i in range(count)])
-    time = np.arange(count) / 2
-    write_system(out, {"time": time, "cpu_0": time % 100, "iowait": time % 7, "memory": time % 50})
+    at = np.arange(count) / 2
+    write_system(out, {"time": at, "cpu_0": at % 100, "iowait": at % 7, "memory": at % 50})
     labels = [f"{i:03}.{HOSTILE}" for i in range(133)]
     write_predictions(out, [(f"{i}.jpg", labels[i % 133], labels[i % 131], 0.5) for i in range(20_000)])
     report(out)
