@@ -75,7 +75,7 @@ def report(out: Path, *options: str) -> tuple[dict, Page, str]:
     page = Page(html)
     assert "script" not in page.seen
     assert all(address.startswith("data:") for address in page.addresses)
-    assert not list(out.glob(".*.partial"))
+    assert not list(out.glob(".*")), "something half written is left"
     return facts, page, html
 
 
