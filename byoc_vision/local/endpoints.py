@@ -40,8 +40,8 @@ def update(store: Store, request: Request) -> Request:
     refuse(request, "DeploymentConfig", "RetainAllVariantProperties")
     record = find(store, request["EndpointName"])
     wanted = _wanted(store, request)
-    if _port(wanted) not in (None, record.status["Home"]):
-        reason = f"The endpoint {record.name} has port {record.status['Home']} and keeps it; delete it to change that."
+    if _port(wanted) not in (None, home := _home(record.status)):
+        reason = f"The endpoint {record.name} has port {home} and keeps it; delete it to change that."
         raise ServiceError("ValidationException", reason)
     status = describe(record)["EndpointStatus"]
     lock = record.take() if status == "InService" else None
@@ -74,7 +74,7 @@ def run(record: Record) -> None:
     its container for the endpoint's own port takes the old one's place.
     """
     status = record.status
-    wanted, home = status["Wanted"], status["Home"]
+    wanted, home = status["Wanted"], _home(status)
     try:
         model = server.unpack(wanted["Container"], record.folder)
         _serve(record, wanted, model, server.free_port() if "Serving" in status else home)
@@ -129,6 +129,11 @@ def _port(wanted: Request) -> int | None:
     """Return the port that the model's container asks for, if it does."""
     asked = wanted["Container"].get("Environment", {}).get(operations.PORT_VARIABLE)
     return int(asked) if asked else None
+
+
+def _home(status: Request) -> int:
+    """Return the port that the endpoint keeps; one of an earlier version of this program has noted the present one."""
+    return int(status.get("Home", status["Port"]))
 
 
 def _give_up(record: Record, reason: str) -> None:
