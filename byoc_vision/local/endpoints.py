@@ -133,7 +133,7 @@ def _port(wanted: Request) -> int | None:
 
 def _home(status: Request) -> int:
     """Return the port that the endpoint keeps; one of an earlier version of this program has noted the present one."""
-    return int(status.get("Home", status["Port"]))
+    return int(status["Home"] if "Home" in status else status["Port"])
 
 
 def _give_up(record: Record, reason: str) -> None:
