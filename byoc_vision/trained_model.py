@@ -27,10 +27,10 @@ def artifact(plan: Plan, model: str, source: str | Path | None = None) -> str:
     if "://" not in model:
         checks.model(Path(model))
     models = f"{engine.output()}/models"
-    if source and "://" in model and not engine.known:
-        return f"{model.rpartition('/')[0]}/{DIGEST}/model.tar.gz"
     if source is None and is_packed(Path(model)):
         return plan.place(model, model if "://" in model else models)
+    if "://" in model and not engine.known:
+        return f"{model.rpartition('/')[0]}/{DIGEST}/model.tar.gz"
     with tempfile.TemporaryDirectory() as scratch:
         archive = Path(model)
         if "://" in model:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from byoc_vision.jobs import Job, TrainingJob
+    from byoc_vision.session import Session
 
 #: How the user calls a command: "byoc …", or as a launcher, "python -m launch.…".
 _spelling = "byoc "
@@ -147,6 +148,14 @@ def waiting(hint: str, shown: bool = False) -> Iterator[None]:
     except BaseException:  # Ctrl-C, or a network that is gone
         print(f"\n{hint}", file=sys.stderr)
         raise
+
+
+def opened(given: argparse.Namespace) -> "Session":
+    """Return the session that the options ask for; what the library does is printed from now on."""
+    from byoc_vision.session import Session
+
+    tell()
+    return Session(given.local, request_files=getattr(given, "request", ()))
 
 
 def tell() -> None:

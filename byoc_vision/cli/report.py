@@ -12,7 +12,7 @@ from a JSON file of rule configurations as CreateTrainingJob takes them.
 import argparse
 import sys
 
-from byoc_vision.cli.launcher import parser, path, tell
+from byoc_vision.cli.launcher import opened, parser, path
 
 
 def options() -> argparse.ArgumentParser:
@@ -33,12 +33,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Do what the options say; return the exit code."""
     given = options().parse_args(arguments)
 
-    from byoc_vision.session import Session
-
-    tell()
-    report = Session(given.local).report(given.job, rules=given.rules, data=given.data, out=given.out)
     if given.data is None:
         print("the pictures are left out of the report; --data DIR shows some", file=sys.stderr)
+    report = opened(given).report(given.job, rules=given.rules, data=given.data, out=given.out)
     for rule in report.issues:
         print(f"{rule['RuleConfigurationName']}: {rule['StatusDetails']}")
     print(f"wrote {report.page}")
