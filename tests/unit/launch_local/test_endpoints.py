@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from byoc_vision.local import containers, endpoints, models, process
+from byoc_vision.local import containers, endpoints, models, process, server
 from byoc_vision.local.store import ServiceError, Store
 from byoc_vision.requests import operations
 
@@ -94,7 +94,11 @@ def test_the_port_is_the_one_asked_for_or_8080_or_free(store: Store, monkeypatch
         with pytest.raises(ServiceError, match=f"Port {taken} is in use; take another"):
             create(store, "asks", taken)
     assert create(store, "preferred") == taken
-    assert create(store, "own", taken) == taken
+    assert create(store, "second") != taken  # though its container does not listen yet
+    with pytest.raises(ServiceError, match=f"Port {taken} is in use"):
+        create(store, "third", taken)
+    own = server.free_port()
+    assert create(store, "own", own) == own
 
 
 def test_a_running_endpoint_keeps_its_port(store: Store) -> None:
