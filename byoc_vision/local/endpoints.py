@@ -25,8 +25,8 @@ _START_SECONDS = 480
 def create(store: Store, request: Request) -> Request:
     """CreateEndpoint: begin to start its container and return at once."""
     wanted = _wanted(store, request)
-    asked = _port(wanted)
-    port = server.free_port(asked or PORT)
+    asked, taken = _port(wanted), _taken(store)
+    port = server.free_port(0 if (asked or PORT) in taken else asked or PORT)
     if asked not in (None, port):
         raise ServiceError("ValidationException", f"Port {asked} is in use; take another, or end what listens there.")
     status = {"EndpointStatus": "Creating", "Port": port, "Home": port, "Wanted": wanted}
@@ -40,8 +40,8 @@ def update(store: Store, request: Request) -> Request:
     refuse(request, "DeploymentConfig", "RetainAllVariantProperties")
     record = find(store, request["EndpointName"])
     wanted = _wanted(store, request)
-    if _port(wanted) not in (None, record.status["Home"]):
-        reason = f"The endpoint {record.name} has port {record.status['Home']} and keeps it; delete it to change that."
+    if _port(wanted) not in (None, home := _home(record.status)):
+        reason = f"The endpoint {record.name} has port {home} and keeps it; delete it to change that."
         raise ServiceError("ValidationException", reason)
     status = describe(record)["EndpointStatus"]
     lock = record.take() if status == "InService" else None
@@ -74,7 +74,10 @@ def run(record: Record) -> None:
     its container for the endpoint's own port takes the old one's place.
     """
     status = record.status
-    wanted, home = status["Wanted"], status["Home"]
+    wanted, home = status["Wanted"], _home(status)
+    if "Serving" not in status and _port(wanted) is None and (free := server.free_port(home)) != home:
+        home = free  # another has taken the port since
+        record.update(Port=home, Home=home)
     try:
         model = server.unpack(wanted["Container"], record.folder)
         _serve(record, wanted, model, server.free_port() if "Serving" in status else home)
@@ -129,6 +132,20 @@ def _port(wanted: Request) -> int | None:
     """Return the port that the model's container asks for, if it does."""
     asked = wanted["Container"].get("Environment", {}).get(operations.PORT_VARIABLE)
     return int(asked) if asked else None
+
+
+def _taken(store: Store) -> set[int]:
+    """Return the ports of all endpoints, whether or not their containers listen there yet."""
+    ports = set()
+    for record in store.all(KIND):
+        with contextlib.suppress(ServiceError):  # it is being deleted
+            ports.add(_home(record.status))
+    return ports
+
+
+def _home(status: Request) -> int:
+    """Return the port that the endpoint keeps; one of an earlier version of this program has noted the present one."""
+    return int(status["Home"] if "Home" in status else status["Port"])
 
 
 def _give_up(record: Record, reason: str) -> None:

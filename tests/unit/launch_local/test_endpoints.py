@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from byoc_vision.local import containers, endpoints, models, process
+from byoc_vision.local import containers, endpoints, models, process, server
 from byoc_vision.local.store import ServiceError, Store
 from byoc_vision.requests import operations
 
@@ -94,11 +94,16 @@ def test_the_port_is_the_one_asked_for_or_8080_or_free(store: Store, monkeypatch
         with pytest.raises(ServiceError, match=f"Port {taken} is in use; take another"):
             create(store, "asks", taken)
     assert create(store, "preferred") == taken
-    assert create(store, "own", taken) == taken
+    assert create(store, "second") != taken  # though its container does not listen yet
+    with pytest.raises(ServiceError, match=f"Port {taken} is in use"):
+        create(store, "third", taken)
+    own = server.free_port()
+    assert create(store, "own", own) == own
 
 
 def test_a_running_endpoint_keeps_its_port(store: Store) -> None:
     port = create(store, "dogs")
+    endpoints.find(store, "dogs").update(Home=None)  # as an earlier version has left it
     store.create(models.MODEL, "m2", operations.model("m2", "image", "role", "file:///m", port + 1))[1].release()
     store.create(models.CONFIG, "c2", operations.endpoint_config("c2", "m2", "local"))[1].release()
     with pytest.raises(ServiceError, match=f"has port {port} and keeps it"):
