@@ -102,7 +102,7 @@ def test_the_example_is_tuned_trained_and_reported_on(session: Session, pictures
     assert judged >= {"VanishingGradient", "ExplodingTensor", "Overfit", "PoorWeightInitialization"}
     assert content["curves"].keys() >= {"train_loss", "validation_loss", "validation_accuracy"}
     assert content["utilisation"]
-    endpoint = job.deploy("own-scripts", source=EXAMPLE).wait()
+    endpoint = Session(local=True).deploy(job.name, "own-scripts", source=EXAMPLE).wait()
     try:
         picture = next(iter((pictures / "red_circle").iterdir()))
         answer = session.engine.runtime.invoke_endpoint(
