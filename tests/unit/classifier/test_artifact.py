@@ -106,7 +106,7 @@ def replaced(file: Path, make) -> None:
         (lambda folder: edit(folder, labels=["a", "b", "a"]), "labels"),
         (lambda folder: edit(folder, labels=["a", "b", ""]), "labels"),
         (lambda folder: edit(folder, labels=["a", "b", "\ud800"]), "labels"),
-        (lambda folder: edit(folder, labels=["a", "b", "c" * 1001]), "labels"),
+        (lambda folder: edit(folder, labels=["a", "b", "c" * (artifact.MAX_LABEL + 1)]), "labels"),
         (lambda folder: edit(folder, labels=[str(number) for number in range(100_001)]), "labels"),
         (lambda folder: edit(folder, labels=[[], [], []]), "labels"),
         (lambda folder: edit(folder, labels=None), "labels"),
