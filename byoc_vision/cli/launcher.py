@@ -105,9 +105,10 @@ def still_running(job: "Job", local: bool) -> str:
 
 def shown(uri: str) -> str:
     """Return the path of what lies on this machine, any other URI as it is."""
-    from urllib.parse import unquote
+    from byoc_vision.contract.files import path_in
+    from byoc_vision.contract.folders import text
 
-    return unquote(uri.removeprefix("file://")) if uri.startswith("file://") else uri
+    return text(path_in(uri)) if uri.startswith("file://") else uri
 
 
 def left(job: "TrainingJob", option: str) -> None:

@@ -3,9 +3,8 @@
 import os
 import shutil
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
-from byoc_vision.contract.files import replacing
+from byoc_vision.contract.files import path_in, replacing
 from byoc_vision.engine import visible
 from byoc_vision.local.store import ServiceError
 
@@ -15,7 +14,7 @@ def path(uri: str) -> Path:
     if not uri.startswith("file:///"):
         reason = f"{uri} is not on this machine; the local engine reads file:/// URIs only."
         raise ServiceError("ValidationException", reason)
-    return Path(unquote(urlsplit(uri).path))
+    return path_in(uri)
 
 
 def link_or_copy(file: Path, name: Path) -> None:

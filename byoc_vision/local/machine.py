@@ -3,13 +3,14 @@
 import hashlib
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from byoc_vision import home
 from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.folders import text
 from byoc_vision.engine import LogKind, Target
 from byoc_vision.local.files import link_or_copy, path
 from byoc_vision.local.store import ACCOUNT, REGION, ServiceError, Store
@@ -88,6 +89,12 @@ class Machine:
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(file, copy)
         return copies
+
+    def contents(self, uri: str) -> Iterator[tuple[str, bytes]]:
+        """Yield the name and the content of each file below the folder."""
+        source = _path(uri)
+        for file in sorted(file for file in source.rglob("*") if file.is_file()):
+            yield text(file.relative_to(source)), file.read_bytes()
 
     def logs(self, kind: LogKind, name: str) -> Callable[[], list[str]]:
         """Return a function that gives the lines which came since the last call."""

@@ -220,6 +220,22 @@ def test_transform_sends_the_request_and_collects_the_answers(
     assert client("sagemaker").list_models()["Models"] == []
 
 
+def test_answers_have_the_pictures_names_also_where_files_cannot(
+    run: Run, aws: FakeAws, data: Path, tmp_path: Path, client: Callable[[str], Any]
+) -> None:
+    archive(tmp_path / "model.tar.gz", {"model.json": b"{}"})
+    (tmp_path / "mine.yaml").write_text("CreateTransformJob: {TransformOutput: {S3OutputPath: 's3://answers/mine'}}")
+    client("s3").create_bucket(Bucket="answers")
+    names = ["../a.jpg", "caf\\xe9.jpg", "cat/" + "x" * 255, "犬\u200d.jpg"]
+    for name in names:
+        body = json.dumps(prediction("cat", 0.8)).encode()
+        client("s3").put_object(Bucket="answers", Key=f"mine/{name}.out", Body=body)
+    done = run("transform", "--model", "./model.tar.gz", "--data", data / "test", "--request", "mine.yaml")
+    assert done.code == 0, done.err
+    answers = [json.loads(line)["picture"] for line in (tmp_path / "answers.jsonl").read_text("utf-8").splitlines()]
+    assert answers == names
+
+
 def test_a_refused_transform_leaves_no_model(
     run: Run, aws: FakeAws, data: Path, tmp_path: Path, client: Callable[[str], Any]
 ) -> None:
