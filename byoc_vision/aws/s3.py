@@ -80,8 +80,8 @@ def _files(folder: Path, key: str) -> dict[str, Path]:
     for name, file in files.items():
         if len(name.encode()) > _KEY_BYTES:
             raise UserError(
-                f"{text(file.relative_to(folder))[:200]}… has a longer name than S3 takes, {_KEY_BYTES:,} bytes with its"
-                " folders; shorten it"
+                f"{text(file.relative_to(folder))[:200]}… has a longer name than S3 takes, {_KEY_BYTES:,} bytes with"
+                " its folders; shorten it"
             )
     return files
 
