@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import io
 import json
 import os
 import sys
@@ -180,6 +181,8 @@ def guarded(name: str, main: Callable[[], int | None]) -> NoReturn:
     """Run the `main` of a command and exit with its code; errors become one line on stderr, bugs keep their trace."""
     global _spelling
     _spelling = "python -m launch." if name.startswith("launch.") else "byoc "
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that has not all letters gets the others escaped
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         sys.exit(main())
     except KeyboardInterrupt:

@@ -82,8 +82,11 @@ class Folder:
 
 def read(root: Path) -> Folder:
     """Return what lies in the folder `root`; raise `UserError` where a folder in it cannot be read."""
-    if not root.is_dir():
-        raise UserError(f"{text(root)} is not a folder; give the folder that holds the pictures")
+    try:
+        if not root.is_dir():
+            raise UserError(f"{text(root)} is not a folder; give the folder that holds the pictures")
+    except OSError as error:  # of a folder above
+        raise _unreadable(root, error) from None
     return _read(root, [], Counter())
 
 
@@ -149,7 +152,7 @@ def _read(root: Path, above: list[tuple[int, int]], ways: Counter[tuple[int, int
     except FileNotFoundError:  # removed since its name was read
         return folder
     except OSError as error:
-        raise UserError(f"the folder {text(root)} cannot be read ({error.strerror}); let the job read it") from None
+        raise _unreadable(root, error) from None
     ways[itself] += 1
     if ways[itself] > MAX_WAYS:
         raise UserError(
@@ -163,6 +166,10 @@ def _read(root: Path, above: list[tuple[int, int]], ways: Counter[tuple[int, int
         else:
             (folder.others if _is_other(entry.name) else folder.files).append(entry.name)
     return folder
+
+
+def _unreadable(root: Path, error: OSError) -> UserError:
+    return UserError(f"the folder {text(root)[:1000]} cannot be read ({error.strerror}); let the job read it")
 
 
 def _is_folder(entry: os.DirEntry[str], here: list[tuple[int, int]]) -> bool:

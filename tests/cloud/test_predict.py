@@ -64,6 +64,19 @@ def test_an_answer_of_another_form_is_shown_as_it_is(run: Run, endpoint: None, a
     assert "answer is none of this project's" in run("predict", data / "test" / "cat").err
 
 
+def test_names_of_any_bytes_on_terminals_of_few_letters(run: Run, endpoint: None, tmp_path: Path) -> None:
+    for name in (b"caf\xe9.jpg", "犬.jpg".encode(), b"a\nb.jpg", b"x" * 255, b"--help"):
+        (tmp_path / os.fsdecode(name)).write_text("dog")
+    names = [os.fsencode(name.name) for name in tmp_path.iterdir() if name.is_file()]
+    pictures = [tmp_path / os.fsdecode(name) for name in names]
+    done = run("predict", *pictures, PYTHONIOENCODING="ascii")
+    assert done.code == 0, done.err
+    assert "/caf\\xe9.jpg\n" in done.out and "/\\u72ac.jpg\n" in done.out and "/a\\x0ab.jpg\n" in done.out
+    done = run("predict", "--json", *pictures, PYTHONIOENCODING="ascii")
+    said = {json.loads(line)["picture"].rpartition("/")[2] for line in done.out.splitlines()}
+    assert {"caf\\xe9.jpg", "犬.jpg", "a\\x0ab.jpg", "x" * 255, "--help"} == said
+
+
 def test_json_for_programs(run: Run, endpoint: None, data: Path, tmp_path: Path) -> None:
     (tmp_path / "odd").write_bytes(b"odd")
     done = run("predict", "--json", data / "test" / "cat", tmp_path / "odd")

@@ -535,6 +535,11 @@ def test_a_class_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pyte
         read_layout(root)
 
 
+def test_a_set_whose_place_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"a cannot be read \(File name too long\); let"):
+        read_layout(tmp_path / ("a" * 256))
+
+
 def test_a_folder_that_goes_while_it_is_listed_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = make(tmp_path / "set", "{cat,dog,owl}/2")
     scan = os.scandir
