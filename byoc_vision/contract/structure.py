@@ -135,13 +135,8 @@ def class_folders(top: Folder) -> dict[str, Folder]:
             "classes, or put the pictures of each class into its folder directly"
         )
     names = {folder.path.name for folder in found}
-    for name, inside in nested.items():
-        if len(again := sorted(inside & (names - {name}))) > 1:
-            raise DataError(
-                f"{text(top.folders[name].path)} holds folders with the names of those beside it "
-                f"({listed([text(each) for each in again], LISTED)}) and is no class; move it out of {text(top.path)}, "
-                "or put its pictures into the folders of their classes"
-            )
+    again = {name for name, inside in nested.items() if len(inside & (names - {name})) > 1}  # flowers/flowers
+    found = [folder for folder in found if folder.path.name not in again]
     empty = [folder for folder in top.folders.values() if not any(each.files or each.others for each in folder.walk())]
     kept = {folder.path.name: folder for folder in (*found, *empty) if not split_names.is_notes(folder.path.name)}
     return {name: _own(kept[name]) for name in sorted(kept)}
