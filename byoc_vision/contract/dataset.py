@@ -134,6 +134,12 @@ def _too_few(top: Folder, found: list[Folder]) -> DataError:
             said = f"; give {text(found[0].path)} if its folders are the classes"
     elif others := [name for folder in top.walk() for name in folder.others]:
         said = f", and no picture, but {count(len(others), 'other file')} ({text(others[0])}; unpack archives)"
+    litter = [name for name in top.litter if (top.path / name).is_dir()]
+    others = [name for name, folder in top.folders.items() if structure.holds(folder)] + litter
+    if others := [text(name) for name in others if name not in {folder.path.name for folder in found}]:
+        said += (
+            f" ({listed(others, LISTED)} {'is' if len(others) == 1 else 'are'} none by name; rename what is a class)"
+        )
     return DataError(
         f"{text(top.path)} has {len(found)} class folder(s){said}; put the pictures into one folder per class, "
         "of two classes or more"

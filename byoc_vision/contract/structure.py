@@ -114,9 +114,10 @@ def class_folders(top: Folder) -> dict[str, Folder]:
             f"the classes (train/{name}, …)"
         )
     if split_names.are_parts([folder.path.name for folder in found]):
+        alone = f", or give {text(found[0].path)} to train on that alone" if _class_names(found[0]) else ""
         raise DataError(
             f"{_names(found)} in {text(top.path)} are parts of one set by their names, and no classes; "
-            "put the pictures of each class into a folder of its own"
+            f"put the pictures of each class into a folder of its own{alone}"
         )
     for folder in found:
         if split_names.is_container(folder.path.name) and len(found) > 1:
@@ -127,13 +128,15 @@ def class_folders(top: Folder) -> dict[str, Folder]:
             )
     nested = {folder.path.name: inside for folder in found if (inside := _class_names(folder))}
     divided = [top.folders[name] for name in nested]
-    if len(nested) > 1 and 2 * len(nested) > len(found) and _alike(divided):
+    if 2 * len(nested) > max(len(found), 2) and _alike(divided):
         shared = sorted(set.intersection(*nested.values()))
-        raise DataError(
-            f"{_names(divided)} in {text(top.path)} hold folders of the same names "
-            f"({listed([text(name) for name in shared], LISTED)}); give {_either(divided)} if those are the "
-            "classes, or put the pictures of each class into its folder directly"
-        )
+        # Beside folders with loose pictures all names must be the same: with fewer, they may be parts of classes.
+        if len(nested) == len(found) or len(shared) == min(map(len, nested.values())):
+            raise DataError(
+                f"{_names(divided)} in {text(top.path)} hold folders of the same names "
+                f"({listed([text(name) for name in shared], LISTED)}); give {_either(divided)} if those are the "
+                "classes, or put the pictures of each class into its folder directly"
+            )
     names = {folder.path.name for folder in found}
     again = {name for name, inside in nested.items() if len(inside & (names - {name})) > 1}  # flowers/flowers
     found = [folder for folder in found if folder.path.name not in again]

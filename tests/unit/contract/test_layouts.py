@@ -105,6 +105,7 @@ READ = [
     ("numbered classes", "{1,2,10}/2", "train: 1 10 2", ""),
     ("class numbers in names", "{class_1,class_2}/2", "train: class_1 class_2", ""),
     ("nested classes", "cat/{old,2}/2\ncat/2\ndog/2", PETS, "count as the class's: cat/2, cat/old"),
+    ("parts of some classes", "{cat/{kitten,old},dog/{puppy,old},owl}/2", "train: cat dog owl", "count as the class's"),
     ("a folder images in each class", "{train,val}/{cat,dog}/images/2", BOTH, "count as the class's"),
     ("other scripts", "{犬,Çã,Hund mit Hut}/2", "train: Hund mit Hut Çã 犬", ""),
     ("tables with names", "{cat,dog}/2\nlabels.csv", PETS, r"1 file that is no picture \(labels.csv\)"),
@@ -372,6 +373,13 @@ REFUSED = [
     ("one class around folders", "cat/{a,b}/2\n3", r"1 class folder.*give /cat if its folders"),
     ("the class folder instead of the set", "3", r"^/ holds pictures without class folders.*give the folder above"),
     ("a class without pictures", "{cat,dog}/2\nred/", r"/red holds no picture"),
+    (
+        "a class whose name says notes",
+        "{doc,receipt}/2",
+        r"1 class folder\(s\) \(doc is none by name; rename what is a",
+    ),
+    ("hidden classes alone", ".data/{cat,dog}/2", r"0 class folder\(s\) \(.data is none by name"),
+    ("folds of the training split", "train/fold_{0,1}/{cat,dog}/2", r"or give /train/fold_0 to train on that alone"),
     ("a class that is not trained on", "train/{cat,dog}/2\nval/{cat,cow}/2", r"validation split has the class 'cow'"),
     ("pictures and a table", "2\nlabels.csv", r"without class folders \(what labels.csv says of them is not read\)"),
     (
