@@ -59,7 +59,7 @@ def run(record: Record) -> None:
     wanted, serving = status["Wanted"], status.get("Serving")
     port = server.free_port() if serving else status["Port"]
     try:
-        model = server.unpack(wanted["Container"], record.folder)
+        model = server.unpack(record, wanted["Container"])
         options = server.options(wanted["Variant"])
         container = server.start(record.folder, wanted["Container"], model, port, options=options)
         seconds = wanted["Variant"].get("ContainerStartupHealthCheckTimeoutInSeconds", _START_SECONDS)

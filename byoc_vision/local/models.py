@@ -3,7 +3,7 @@
 from typing import Any
 
 from byoc_vision.local import containers
-from byoc_vision.local.files import path
+from byoc_vision.local.files import locate
 from byoc_vision.local.store import Request, ServiceError, Store, page, refuse
 
 MODEL, CONFIG = "model", "endpoint-config"
@@ -16,7 +16,7 @@ def create_model(store: Store, request: Request) -> Request:
     refuse(definition, "ModelDataSource", "ModelPackageName", "MultiModelConfig")
     if "Image" not in definition:
         raise ServiceError("ValidationException", "PrimaryContainer needs an Image.")
-    if "ModelDataUrl" in definition and not path(definition["ModelDataUrl"]).is_file():
+    if "ModelDataUrl" in definition and not locate(store, definition["ModelDataUrl"]).is_file():
         raise ServiceError("ValidationException", f"Could not find model data at {definition['ModelDataUrl']}.")
     containers.require(definition["Image"])
     return {"ModelArn": _create(store, MODEL, request["ModelName"], request)}

@@ -6,7 +6,7 @@ import tarfile
 from pathlib import Path
 
 from byoc_vision.local import containers, training
-from byoc_vision.local.files import path
+from byoc_vision.local.files import locate
 from byoc_vision.local.store import Record
 
 
@@ -24,7 +24,7 @@ class Results:
         image = self._request["AlgorithmSpecification"]["TrainingImage"]
         containers.give_to_caller(root, image)
         if "CheckpointConfig" in self._request:
-            containers.give_to_caller(path(self._request["CheckpointConfig"]["S3Uri"]), image)
+            containers.give_to_caller(locate(self._record.store, self._request["CheckpointConfig"]["S3Uri"]), image)
         for source in (root / "model", *(root / host / "output" for host in hosts)):
             if source.is_dir():
                 target = self._model if source.name == "model" else self._output
@@ -36,11 +36,12 @@ class Results:
         lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else []
         return lines[0][:980] if lines else ""
 
-    def keep_model(self) -> Path | None:
-        """Write model.tar.gz and return it, if there is a model."""
+    def keep_model(self) -> bool:
+        """Write model.tar.gz; return whether there is a model."""
         if not any(self._model.iterdir()):
-            return None
-        return _pack(self._model, training.results(self._record) / "model.tar.gz")
+            return False
+        _pack(self._model, training.results(self._record) / "model.tar.gz")
+        return True
 
     def keep_output(self) -> None:
         """Write output.tar.gz, and beside it what is in it; and what hook and profiler have recorded."""
@@ -56,11 +57,11 @@ class Results:
             config = self._request.get(field, {})
             recorded = self._output / Path(config.get("LocalPath", folder)).name
             if "S3OutputPath" in config and recorded.is_dir():
-                target = path(config["S3OutputPath"]) / self._record.name / name
+                target = locate(self._record.store, config["S3OutputPath"]) / self._record.name / name
                 shutil.copytree(recorded, target, dirs_exist_ok=True)
 
 
-def _pack(folder: Path, archive: Path) -> Path:
+def _pack(folder: Path, archive: Path) -> None:
     """Write the folder's content to the archive, whole or not at all."""
     archive.parent.mkdir(parents=True, exist_ok=True)
     fresh = archive.with_name(f".{archive.name}")
@@ -69,4 +70,3 @@ def _pack(folder: Path, archive: Path) -> Path:
         for each in sorted(folder.iterdir()):
             packed.add(each, each.name)
     os.replace(fresh, archive)
-    return archive

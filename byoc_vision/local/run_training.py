@@ -17,7 +17,7 @@ from typing import TextIO
 
 from byoc_vision.contract.metrics import EPOCH
 from byoc_vision.local import containers, local_mode, training
-from byoc_vision.local.files import link_or_copy, path
+from byoc_vision.local.files import link_or_copy, locate
 from byoc_vision.local.results import Results
 from byoc_vision.local.store import Record, Request, now
 
@@ -42,8 +42,8 @@ def run(record: Record) -> None:
         results = Results(record, work)
         ended = Attempt(record, work, results).run()
         training.enter(record, "Uploading", "Uploading the results")
-        if ended["TrainingJobStatus"] != "Failed" and (model := results.keep_model()):
-            ended["ModelArtifacts"] = {"S3ModelArtifacts": model.as_uri()}
+        if ended["TrainingJobStatus"] != "Failed" and results.keep_model():
+            ended["ModelArtifacts"] = {"S3ModelArtifacts": f"{training.results_uri(record)}/model.tar.gz"}
         results.keep_output()
     state = ended.pop("SecondaryStatus", ended["TrainingJobStatus"])
     training.enter(record, state, f"The training job has ended: {state}", Work=None, **ended)
@@ -96,7 +96,7 @@ class Attempt:
         """Return the request with the channels behind links, because local mode refuses some places (all of /root)."""
         request = deepcopy(self._request)
         for channel in request.get("InputDataConfig", []):
-            found = path(channel["DataSource"]["S3DataSource"]["S3Uri"]).resolve()
+            found = locate(self._record.store, channel["DataSource"]["S3DataSource"]["S3Uri"]).resolve()
             place = self._work / "channels" / channel["ChannelName"]
             place.parent.mkdir(exist_ok=True)
             if found.is_dir():
@@ -112,7 +112,7 @@ class Attempt:
         """Return folders and their names in the containers, besides local mode's own."""
         if "CheckpointConfig" not in self._request:
             return {}
-        folder = path(self._request["CheckpointConfig"]["S3Uri"])
+        folder = locate(self._record.store, self._request["CheckpointConfig"]["S3Uri"])
         folder.mkdir(parents=True, exist_ok=True)
         link = self._work / "checkpoints"
         link.symlink_to(folder.resolve())
@@ -172,7 +172,7 @@ class Attempt:
             epoch = {"Epoch": int(number[1])} if (number := EPOCH.search(line)) else {}
             with self._writing:
                 with (self._record.folder / "log").open("a", encoding="utf-8") as log:
-                    print(f"{label}{line}", file=log)
+                    print(f"{now()} {label}{line}", file=log)
                 with (self._record.folder / "metrics.jsonl").open("a", encoding="utf-8") as metrics:
                     for name, value in found:
                         entry = {"MetricName": name, "Value": value, "Timestamp": now()} | epoch

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from byoc_vision.contract.errors import UserError
 from byoc_vision.local import containers
-from byoc_vision.local.files import path
-from byoc_vision.local.store import Request
+from byoc_vision.local.files import locate
+from byoc_vision.local.store import Record, Request, ServiceError
 
 #: Seconds from SIGTERM to SIGKILL, as in hosting.
 _STOP_SECONDS = 30
@@ -52,16 +52,16 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def unpack(definition: Request, folder: Path) -> Path:
-    """Unpack the model.tar.gz of a model's container into a new folder below `folder`, and return that."""
-    model = folder / f"model-{secrets.token_hex(4)}"
+def unpack(record: Record, definition: Request) -> Path:
+    """Unpack the model.tar.gz of a model's container into a new folder of the record, and return that."""
+    model = record.folder / f"model-{secrets.token_hex(4)}"
     model.mkdir()
     uri = definition.get("ModelDataUrl")
     if uri:
         try:
-            with tarfile.open(path(uri)) as archive:
+            with tarfile.open(locate(record.store, uri)) as archive:
                 archive.extractall(model, filter="data")
-        except (tarfile.TarError, OSError, EOFError) as error:
+        except (tarfile.TarError, OSError, EOFError, ServiceError) as error:
             raise UserError(f"the model {uri} cannot be unpacked: {error}") from None
     return model
 

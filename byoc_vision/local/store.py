@@ -3,6 +3,7 @@
     request.json   what Create… was sent
     status.json    what has become of it since, in the fields of Describe…
     log            what its containers printed
+    tags.json      its tags, once they differ from those it was created with
     stop           exists once its end was asked for
     lock           held by the process that sees it through
 
@@ -83,6 +84,18 @@ class Record:
     def status(self) -> Request:
         """What has become of it."""
         return _read(self.folder / "status.json")
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Its tags, by key."""
+        file = self.folder / "tags.json"
+        if file.exists():
+            return _read(file)
+        return {tag["Key"]: tag["Value"] for tag in self.request.get("Tags", [])}
+
+    @tags.setter
+    def tags(self, tags: dict[str, str]) -> None:
+        _write(self.folder / "tags.json", tags)
 
     def update(self, **fields: Any) -> None:
         """Change fields of the status; None removes one. For the lock's holder only."""

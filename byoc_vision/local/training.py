@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from byoc_vision.local import containers, process
-from byoc_vision.local.files import path
+from byoc_vision.local.files import locate
 from byoc_vision.local.store import Record, Request, ServiceError, Store, now, page, refuse
 
 KIND = "training-job"
@@ -27,10 +27,10 @@ def create(store: Store, request: Request, **status: Any) -> Request:
         source = channel["DataSource"].get("S3DataSource", {"S3Uri": ""})
         if source.get("S3DataDistributionType", "FullyReplicated") != "FullyReplicated":
             raise ServiceError("ValidationException", "The local engine replicates data fully; it does not shard it.")
-        if not path(source["S3Uri"]).exists():
+        if not locate(store, source["S3Uri"]).exists():
             raise ServiceError("ValidationException", f"There is nothing at {source['S3Uri']}.")
-    path(request["OutputDataConfig"]["S3OutputPath"])
-    path(request.get("CheckpointConfig", {"S3Uri": "file:///"})["S3Uri"])
+    locate(store, request["OutputDataConfig"]["S3OutputPath"])
+    locate(store, request.get("CheckpointConfig", {"S3Uri": "file:///"})["S3Uri"])
     containers.require(image)
     record, lock = store.create(KIND, request["TrainingJobName"], request, TrainingJobStatus="InProgress", **status)
     enter(record, "Starting", "Starting the training job")
@@ -117,7 +117,12 @@ def parse(definitions: Iterable[Request], line: str) -> Iterator[tuple[str, floa
 
 def results(record: Record) -> Path:
     """Return the folder of model.tar.gz and output.tar.gz."""
-    return path(record.request["OutputDataConfig"]["S3OutputPath"]) / record.name / "output"
+    return locate(record.store, results_uri(record))
+
+
+def results_uri(record: Record) -> str:
+    """Return the same as the request's URIs have it."""
+    return f"{record.request['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{record.name}/output"
 
 
 def clear(record: Record) -> None:

@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 from byoc_vision.local import containers, process, training
-from byoc_vision.local.files import path
+from byoc_vision.local.files import locate
 from byoc_vision.local.store import Record, Request, ServiceError, Store, cut, page, refuse
 
 KIND = "hyper-parameter-tuning-job"
@@ -28,7 +28,7 @@ def create(store: Store, request: Request) -> Request:
     if metric not in [each["Name"] for each in definition["AlgorithmSpecification"].get("MetricDefinitions", [])]:
         raise ServiceError("ValidationException", f"The objective {metric} has no MetricDefinition.")
     _check_ranges(config)
-    path(definition["OutputDataConfig"]["S3OutputPath"])
+    locate(store, definition["OutputDataConfig"]["S3OutputPath"])
     containers.require(definition["AlgorithmSpecification"]["TrainingImage"])
     status = {"HyperParameterTuningJobStatus": "InProgress"}
     record, lock = store.create(KIND, request["HyperParameterTuningJobName"], request, **status)

@@ -14,7 +14,7 @@ def check(operation: str, request: Request) -> None:
     """Raise `UserError` with the first thing in `request` that the operation would not take."""
     from botocore.validate import ParamValidator
 
-    shape = _service().operation_model(operation).input_shape
+    shape = service().operation_model(operation).input_shape
     for line in ParamValidator().validate(request, shape).generate_report().splitlines():
         raise UserError(f"{operation}: {line[0].lower()}{line[1:].rstrip('.')}")
     for problem in _problems(request, shape, ""):
@@ -22,7 +22,8 @@ def check(operation: str, request: Request) -> None:
 
 
 @cache
-def _service() -> Any:
+def service() -> Any:
+    """Return botocore's model of SageMaker."""
     # Not from a session, which the user's AWS profile may spoil: the local engine's requests are checked, too.
     from botocore.loaders import create_loader
     from botocore.model import ServiceModel
