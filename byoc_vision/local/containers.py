@@ -16,6 +16,10 @@ OWNER = "byoc-vision.owner"
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
+class NoDockerError(UserError):
+    """Docker does not answer, whatever it is asked."""
+
+
 def docker(*arguments: str) -> str:
     """Run the docker client; return what it printed, which is nothing where it failed."""
     try:
@@ -48,7 +52,10 @@ def ready() -> None:
 def require(image: str) -> None:
     """Raise `UserError` where the machine does not have the image."""
     ready()
-    if not docker("image", "inspect", "--format", "{{.Id}}", image):
+    done = subprocess.run(["docker", "image", "inspect", image], capture_output=True, text=True, check=False)
+    if done.returncode != 0 and "no such image" not in done.stderr.lower():
+        raise NoDockerError(f"Docker does not answer ({' '.join(done.stderr.split())}); start it and try again")
+    if done.returncode != 0:
         raise UserError(f"this machine has no image {image}; run ./build.sh and try again")
 
 

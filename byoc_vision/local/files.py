@@ -12,7 +12,7 @@ from byoc_vision.local.store import ServiceError, Store
 def path(uri: str) -> Path:
     """Return the path that a file:// URI names; any other URI is a `ValidationException`."""
     if not uri.startswith("file:///"):
-        reason = f"{uri} is not on this machine; the local engine reads file:/// URIs only."
+        reason = f"{uri} is not on this machine; the local engine reads file:/// and s3:// URIs only."
         raise ServiceError("ValidationException", reason)
     return Path(unquote(urlsplit(uri).path))
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import shutil
-import subprocess
 from collections.abc import Callable
 from functools import cached_property, partial
 from pathlib import Path
@@ -49,10 +48,9 @@ class Machine:
 
     def instance_type(self, wanted: str) -> str:
         """Return "local_gpu" where this machine has NVIDIA GPUs, else "local"."""
-        try:
-            return "local_gpu" if subprocess.run(["nvidia-smi"], capture_output=True).returncode == 0 else "local"
-        except OSError:
-            return "local"
+        from byoc_vision.local.instances import has_gpus
+
+        return "local_gpu" if has_gpus() else "local"
 
     def output(self) -> str:
         """Return the URI of the folder that has one folder per job's results."""

@@ -18,11 +18,15 @@ from typing import TextIO
 from byoc_vision.contract.metrics import EPOCH
 from byoc_vision.local import containers, local_mode, training
 from byoc_vision.local.files import link_or_copy, locate
+from byoc_vision.local.instances import local_type
 from byoc_vision.local.results import Results
 from byoc_vision.local.store import Record, Request, now
 
 #: The network that local mode makes for the containers of all jobs.
 _NETWORK = "sagemaker-local"
+
+#: The hyperparameter that names the archive with a user's script, and where containers find that here.
+_SCRIPT, _SCRIPT_PLACE = "sagemaker_submit_directory", "/opt/ml/input/sourcedir.tar.gz"
 
 #: Seconds from SIGTERM to SIGKILL, as in the service.
 _STOP_SECONDS = 120
@@ -54,6 +58,7 @@ class Attempt:
 
     def __init__(self, record: Record, work: Path, results: Results) -> None:
         self._record, self._request, self._work, self._results = record, record.request, work, results
+        self._instances: int = self._request["ResourceConfig"].get("InstanceCount", 1)
         self._readers: dict[str, threading.Thread] = {}  # container -> what reads its output
         self._writing = threading.Lock()
         self._over = threading.Event()
@@ -74,7 +79,9 @@ class Attempt:
         for reader in self._readers.values():
             reader.join()
         seconds = max(1, round(time.monotonic() - self._begun))
-        return self._ending() | {"TrainingEndTime": now(), "TrainingTimeInSeconds": seconds}
+        billed = seconds * self._instances
+        times = {"TrainingEndTime": now(), "TrainingTimeInSeconds": seconds, "BillableTimeInSeconds": billed}
+        return self._ending() | times
 
     def _ending(self) -> Request:
         if self._stopped:
@@ -106,17 +113,31 @@ class Attempt:
                 link_or_copy(found, place / found.name)
             channel["DataSource"]["S3DataSource"]["S3Uri"] = f"file://{place}"
         request["OutputDataConfig"] = {"S3OutputPath": f"file://{self._work}"}
+        instance_type = local_type(self._request["ResourceConfig"].get("InstanceType", "local"))
+        request["ResourceConfig"] = {"InstanceType": instance_type, "InstanceCount": self._instances}
+        if self._script:
+            request["HyperParameters"][_SCRIPT] = json.dumps(_SCRIPT_PLACE)
         return request
 
     def _volumes(self) -> dict[Path, str]:
         """Return folders and their names in the containers, besides local mode's own."""
-        if "CheckpointConfig" not in self._request:
-            return {}
-        folder = locate(self._record.store, self._request["CheckpointConfig"]["S3Uri"])
-        folder.mkdir(parents=True, exist_ok=True)
-        link = self._work / "checkpoints"
-        link.symlink_to(folder.resolve())
-        return {link: self._request["CheckpointConfig"].get("LocalPath", "/opt/ml/checkpoints")}
+        volumes = {}
+        if self._script:
+            link_or_copy(self._script, self._work / "sourcedir.tar.gz")
+            volumes[self._work / "sourcedir.tar.gz"] = _SCRIPT_PLACE
+        if "CheckpointConfig" in self._request:
+            folder = locate(self._record.store, self._request["CheckpointConfig"]["S3Uri"])
+            folder.mkdir(parents=True, exist_ok=True)
+            link = self._work / "checkpoints"
+            link.symlink_to(folder.resolve())
+            volumes[link] = self._request["CheckpointConfig"].get("LocalPath", "/opt/ml/checkpoints")
+        return volumes
+
+    @property
+    def _script(self) -> Path | None:
+        """The archive with the user's script, which SageMaker's toolkit would fetch from S3; containers cannot here."""
+        value = self._request.get("HyperParameters", {}).get(_SCRIPT, "").strip('"')
+        return locate(self._record.store, value) if value.startswith("s3://") else None
 
     def _configuration(self) -> dict[str, Request]:
         """Return what goes to /opt/ml/input/config besides local mode's own files."""
@@ -164,7 +185,7 @@ class Attempt:
             thread.join()
 
     def _read(self, container: str) -> None:
-        several = self._request["ResourceConfig"]["InstanceCount"] > 1
+        several = self._instances > 1
         label = f"{containers.host(container).rpartition('-')[0]}: " if several else ""
         definitions = self._request["AlgorithmSpecification"].get("MetricDefinitions", [])
         for line in containers.follow(container):

@@ -153,10 +153,8 @@ class Search:
         return self._study.trials[trial.number]
 
     def _create(self, job: str, values: dict[str, str]) -> None:
-        definition = dict(self._record.request["TrainingJobDefinition"])
-        for field in ("DefinitionName", "TuningObjective", "RetryStrategy"):
-            definition.pop(field, None)
-        definition["HyperParameters"] = definition.pop("StaticHyperParameters", {}) | values
+        definition = tuning.trial(self._record.request["TrainingJobDefinition"])
+        definition["HyperParameters"] = definition["HyperParameters"] | values
         definition["TrainingJobName"] = job
         if "CheckpointConfig" in definition:
             checkpoints = definition["CheckpointConfig"]

@@ -13,8 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from byoc_vision.contract.errors import UserError
-from byoc_vision.local import containers
+from byoc_vision.local import containers, models
 from byoc_vision.local.files import locate
+from byoc_vision.local.instances import local_type
 from byoc_vision.local.store import Record, Request, ServiceError
 
 #: Seconds from SIGTERM to SIGKILL, as in hosting.
@@ -53,10 +54,12 @@ def free_port() -> int:
 
 
 def unpack(record: Record, definition: Request) -> Path:
-    """Unpack the model.tar.gz of a model's container into a new folder of the record, and return that."""
+    """Unpack the model.tar.gz of a model's container into a new folder of the record; return the model's folder."""
+    uri, compressed = models.data(definition)
+    if not compressed:
+        return locate(record.store, uri)
     model = record.folder / f"model-{secrets.token_hex(4)}"
     model.mkdir()
-    uri = definition.get("ModelDataUrl")
     if uri:
         try:
             with tarfile.open(locate(record.store, uri)) as archive:
@@ -95,7 +98,7 @@ def options(instance: Request) -> tuple[str, ...]:
     """Return docker's options for what a variant or a transform job asks of its machine."""
     if "ServerlessConfig" in instance:
         return ("--memory", f"{instance['ServerlessConfig']['MemorySizeInMB']}m")
-    return ("--gpus", "all") if instance.get("InstanceType") == "local_gpu" else ()
+    return ("--gpus", "all") if local_type(instance.get("InstanceType", "")) == "local_gpu" else ()
 
 
 def answers_ping(port: int) -> bool:

@@ -174,7 +174,7 @@ def now() -> str:
 def refuse(what: Request, *fields: str) -> None:
     """Raise `ValidationException` where `what` has one of `fields`, which would change results and is not done here."""
     for field in fields:
-        if what.get(field):
+        if what.get(field) not in (None, "None", [], {}, False):
             raise ServiceError("ValidationException", f"The local engine has no {field}; leave it out.")
 
 

@@ -19,10 +19,14 @@ _RESTARTS = 3
 
 def create(store: Store, request: Request, **status: Any) -> Request:
     """CreateTrainingJob: begin the job and return at once."""
-    image = request["AlgorithmSpecification"].get("TrainingImage")
-    if not image:
+    refuse(request["ResourceConfig"], "InstanceGroups")
+    refuse(request, "RetryStrategy", "RemoteDebugConfig")
+    algorithm = request["AlgorithmSpecification"]
+    if not algorithm.get("TrainingImage"):
         raise ServiceError("ValidationException", "AlgorithmSpecification needs a TrainingImage.")
     for channel in request.get("InputDataConfig", []):
+        if channel.get("InputMode", algorithm.get("TrainingInputMode")) == "Pipe":
+            raise ServiceError("ValidationException", "The local engine has no Pipe mode; take File or FastFile.")
         refuse(channel, "CompressionType", "RecordWrapperType", "ShuffleConfig")
         source = channel["DataSource"].get("S3DataSource", {"S3Uri": ""})
         if source.get("S3DataDistributionType", "FullyReplicated") != "FullyReplicated":
@@ -31,7 +35,7 @@ def create(store: Store, request: Request, **status: Any) -> Request:
             raise ServiceError("ValidationException", f"There is nothing at {source['S3Uri']}.")
     locate(store, request["OutputDataConfig"]["S3OutputPath"])
     locate(store, request.get("CheckpointConfig", {"S3Uri": "file:///"})["S3Uri"])
-    containers.require(image)
+    containers.require(algorithm["TrainingImage"])
     record, lock = store.create(KIND, request["TrainingJobName"], request, TrainingJobStatus="InProgress", **status)
     enter(record, "Starting", "Starting the training job")
     process.start(record, lock)
@@ -55,12 +59,24 @@ def describe(record: Record) -> Request:
     status = record.status
     if record.stopping and status["TrainingJobStatus"] == "InProgress":
         status |= {"TrainingJobStatus": "Stopping", "SecondaryStatus": "Stopping"}
-    answer = record.request | {"TrainingJobArn": record.arn} | status
+    answer = completed(record.request) | {"TrainingJobArn": record.arn} | status
     answer["FinalMetricDataList"] = list(final_metrics(record).values())
     report = _report(record)
     for field in ("DebugRule", "ProfilerRule"):
         rules = answer.get(f"{field}Configurations", [])
         answer[f"{field}EvaluationStatuses"] = [_evaluated(rule, report, status) for rule in rules]
+    return answer
+
+
+def completed(request: Request) -> Request:
+    """Return what a job was asked with, with the defaults that the service tells of it."""
+    answer = {
+        "EnableNetworkIsolation": False,
+        "EnableInterContainerTrafficEncryption": False,
+        "EnableManagedSpotTraining": False,
+        **request,
+    }
+    answer["OutputDataConfig"] = {"KmsKeyId": "", "CompressionType": "GZIP"} | request["OutputDataConfig"]
     return answer
 
 

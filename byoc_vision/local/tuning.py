@@ -23,7 +23,9 @@ def create(store: Store, request: Request) -> Request:
     refuse(config.get("ParameterRanges", {}), "AutoParameters")
     if not definition or "HyperParameterTuningJobObjective" not in config:
         raise ServiceError("ValidationException", "A tuning job needs a TrainingJobDefinition and an objective.")
-    refuse(definition, "HyperParameterRanges", "HyperParameterTuningResourceConfig")
+    refuse(definition, "HyperParameterRanges")
+    if "ResourceConfig" not in trial(definition):
+        raise ServiceError("ValidationException", "The TrainingJobDefinition needs a ResourceConfig.")
     metric = config["HyperParameterTuningJobObjective"]["MetricName"]
     if metric not in [each["Name"] for each in definition["AlgorithmSpecification"].get("MetricDefinitions", [])]:
         raise ServiceError("ValidationException", f"The objective {metric} has no MetricDefinition.")
@@ -50,6 +52,7 @@ def describe(record: Record) -> Request:
     counted = [each["TrainingJobStatus"] for each in found]
     objectives = [each["ObjectiveStatus"] for each in found]
     answer = record.request | {"HyperParameterTuningJobArn": record.arn} | status
+    answer["TrainingJobDefinition"] = training.completed(answer["TrainingJobDefinition"])
     answer["TrainingJobStatusCounters"] = {
         "Completed": counted.count("Completed"),
         "InProgress": counted.count("InProgress") + counted.count("Stopping"),
@@ -61,6 +64,21 @@ def describe(record: Record) -> Request:
     if (chosen := best(record, found)) is not None:
         answer["BestTrainingJob"] = chosen
     return answer
+
+
+def trial(definition: Request) -> Request:
+    """Return the request of a training job that a tuning job's definition describes, yet without name and values."""
+    request = dict(definition)
+    for field in ("DefinitionName", "TuningObjective", "RetryStrategy"):
+        request.pop(field, None)
+    resources = request.pop("HyperParameterTuningResourceConfig", None)
+    if resources:
+        first = resources.get("InstanceConfigs", [{}])[0]
+        fields = ("InstanceType", "InstanceCount", "VolumeSizeInGB", "VolumeKmsKeyId")
+        merged = first | resources
+        request["ResourceConfig"] = {field: merged[field] for field in fields if field in merged}
+    request["HyperParameters"] = request.pop("StaticHyperParameters", {})
+    return request
 
 
 def summaries(record: Record) -> list[Request]:

@@ -166,7 +166,7 @@ class S3:
         path = self._objects.existing(bucket, key)
         stat = path.stat()
         headers = {
-            "Content-Type": "binary/octet-stream",
+            "content-type": "binary/octet-stream",
             "Last-Modified": email.utils.formatdate(stat.st_mtime, usegmt=True),
             "ETag": etag(stat),
             "Accept-Ranges": "bytes",

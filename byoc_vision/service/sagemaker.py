@@ -5,6 +5,7 @@ from typing import Any
 
 from byoc_vision.contract.errors import UserError
 from byoc_vision.local import operations
+from byoc_vision.local.containers import NoDockerError
 from byoc_vision.local.store import ServiceError, Store
 from byoc_vision.requests import validation
 from byoc_vision.service.message import Call, Reply, json_reply
@@ -30,6 +31,8 @@ class SageMaker:
                 raise ServiceError("ValidationException", f"1 validation error detected: {error}") from None
         try:
             answer = operations.answer(self._store, operation, request)
+        except NoDockerError:
+            raise
         except UserError as error:
             raise ServiceError("ValidationException", f"{str(error)[:1].upper()}{str(error)[1:]}.") from None
         shape = self._model.operation_model(operation).output_shape

@@ -30,6 +30,8 @@ def read(headers: Mapping[str, str], query: Mapping[str, str]) -> Signature:
         scope = found["scope"] if found else ""
     elif query.get("X-Amz-Signature") and query.get("X-Amz-Algorithm") == "AWS4-HMAC-SHA256":
         scope = query.get("X-Amz-Credential", "")
+    elif query.get("AWSAccessKeyId") and query.get("Signature"):  # Version 2, which boto3 still takes for S3's URLs
+        return Signature(query["AWSAccessKeyId"], "s3")
     else:
         raise ServiceError("MissingAuthenticationToken", "The request is not signed; sign it with any key.")
     parts = _SCOPE.fullmatch(scope)
