@@ -6,7 +6,7 @@ import tarfile
 from pathlib import Path
 
 from byoc_vision.local import containers, training
-from byoc_vision.local.files import locate
+from byoc_vision.local.files import link_or_copy, locate
 from byoc_vision.local.store import Record
 
 
@@ -59,6 +59,16 @@ class Results:
             if "S3OutputPath" in config and recorded.is_dir():
                 target = locate(self._record.store, config["S3OutputPath"]) / self._record.name / name
                 shutil.copytree(recorded, target, dirs_exist_ok=True)
+
+    def keep_report(self) -> None:
+        """Put the job's report where the service's rule ProfilerReport would: notebooks look for it there."""
+        report = training.results(self._record) / "data" / "report.html"
+        for rule in self._request.get("ProfilerRuleConfigurations", []):
+            if rule.get("RuleParameters", {}).get("rule_to_invoke") == "ProfilerReport" and report.is_file():
+                root = rule.get("S3OutputPath") or f"{training.folder_uri(self._record)}/rule-output"
+                folder = locate(self._record.store, root) / rule["RuleConfigurationName"] / "profiler-output"
+                folder.mkdir(parents=True, exist_ok=True)
+                link_or_copy(report, folder / "profiler-report.html")
 
 
 def _pack(folder: Path, archive: Path) -> None:

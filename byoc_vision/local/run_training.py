@@ -49,6 +49,7 @@ def run(record: Record) -> None:
         if ended["TrainingJobStatus"] != "Failed" and results.keep_model():
             ended["ModelArtifacts"] = {"S3ModelArtifacts": f"{training.results_uri(record)}/model.tar.gz"}
         results.keep_output()
+        results.keep_report()
     state = ended.pop("SecondaryStatus", ended["TrainingJobStatus"])
     training.enter(record, state, f"The training job has ended: {state}", Work=None, **ended)
 

@@ -138,7 +138,12 @@ def results(record: Record) -> Path:
 
 def results_uri(record: Record) -> str:
     """Return the same as the request's URIs have it."""
-    return f"{record.request['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{record.name}/output"
+    return f"{folder_uri(record)}/output"
+
+
+def folder_uri(record: Record) -> str:
+    """Return the URI of the folder of all that the job leaves."""
+    return f"{record.request['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{record.name}"
 
 
 def clear(record: Record) -> None:

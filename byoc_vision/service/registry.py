@@ -57,7 +57,8 @@ def _tags(request: dict[str, Any]) -> dict[str, Any]:
 
 def _images() -> list[dict[str, str]]:
     lines = containers.docker("image", "ls", "--format", "{{json .}}").splitlines()
-    return [image for line in lines if "<none>" not in (image := json.loads(line)).values()]
+    images = (json.loads(line) for line in lines)
+    return [image for image in images if "<none>" not in (image["Repository"], image["Tag"])]
 
 
 _OPERATIONS = {

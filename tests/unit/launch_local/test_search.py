@@ -42,6 +42,7 @@ class Played:
                     "MetricDefinitions": [{"Name": METRIC, "Regex": ""}],
                 },
                 "OutputDataConfig": {"S3OutputPath": store.root.as_uri()},
+                "ResourceConfig": {"InstanceType": "local", "InstanceCount": 1},
                 "CheckpointConfig": {"S3Uri": f"{store.root.as_uri()}/checkpoints"},
             },
         }
