@@ -25,7 +25,7 @@ def docker(*arguments: str) -> str:
     try:
         done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
     except FileNotFoundError:
-        raise UserError(
+        raise NoDockerError(
             "there is no docker client on this machine; ./build.sh sees to one, or says what to install"
         ) from None
     return done.stdout.strip()
@@ -45,7 +45,7 @@ def ready() -> None:
         ["bash", Path(__file__).with_name("engine.sh")], stdout=subprocess.PIPE, text=True, check=False
     )
     if found.returncode != 0:
-        raise UserError("there is no Docker engine to work with; the line above says what is missing")
+        raise NoDockerError("there is no Docker engine to work with; the line above says what is missing")
     os.environ["PATH"] = f"{Path(found.stdout.strip()).parent}:{os.environ['PATH']}"
 
 

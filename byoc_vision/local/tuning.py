@@ -18,7 +18,7 @@ _RANGES = ("IntegerParameterRanges", "ContinuousParameterRanges", "CategoricalPa
 
 def create(store: Store, request: Request) -> Request:
     """CreateHyperParameterTuningJob: begin the job and return at once."""
-    refuse(request, "WarmStartConfig", "TrainingJobDefinitions", "Autotune")
+    refuse(request, "TrainingJobDefinitions", "Autotune")
     config, definition = request["HyperParameterTuningJobConfig"], request.get("TrainingJobDefinition")
     refuse(config.get("ParameterRanges", {}), "AutoParameters")
     if not definition or "HyperParameterTuningJobObjective" not in config:
@@ -33,6 +33,9 @@ def create(store: Store, request: Request) -> Request:
     locate(store, definition["OutputDataConfig"]["S3OutputPath"])
     containers.require(definition["AlgorithmSpecification"]["TrainingImage"])
     status = {"HyperParameterTuningJobStatus": "InProgress"}
+    for parent in parents(store, request):
+        if describe(parent)["HyperParameterTuningJobStatus"] in ("InProgress", "Stopping"):
+            raise ServiceError("ValidationException", f"The parent tuning job {parent.name} has not ended.")
     record, lock = store.create(KIND, request["HyperParameterTuningJobName"], request, **status)
     process.start(record, lock)
     return {"HyperParameterTuningJobArn": record.arn}
@@ -64,6 +67,12 @@ def describe(record: Record) -> Request:
     if (chosen := best(record, found)) is not None:
         answer["BestTrainingJob"] = chosen
     return answer
+
+
+def parents(store: Store, request: Request) -> list[Record]:
+    """Return the tuning jobs whose trials the request's job begins with."""
+    named = request.get("WarmStartConfig", {}).get("ParentHyperParameterTuningJobs", [])
+    return [store.find(KIND, each["HyperParameterTuningJobName"]) for each in named]
 
 
 def trial(definition: Request) -> Request:

@@ -5,6 +5,7 @@
 with the variables of `byoc service env`, by a Python that has `sagemaker<3`.
 """
 
+import base64
 import sys
 from pathlib import Path
 
@@ -96,10 +97,8 @@ def main() -> None:
     predictor.serializer = NumpySerializer()
     assert predictor.predict(np.zeros((1, 3, 32, 32), "float32"))["predictions"]
     predictor.serializer = JSONSerializer()
-    try:
-        predictor.predict({"nonsense": 1})
-    except predictor.sagemaker_session.sagemaker_runtime_client.exceptions.ModelError as error:
-        assert error.response["OriginalStatusCode"] == 400, error
+    encoded = base64.b64encode(picture.read_bytes()).decode()
+    assert len(predictor.predict({"instances": [{"b64": encoded}] * 2})["predictions"]) == 2
     predictor.delete_model()
     predictor.delete_endpoint()
     assert not session.sagemaker_client.list_endpoints()["Endpoints"]

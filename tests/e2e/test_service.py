@@ -1,4 +1,4 @@
-"""SageMaker on this machine with real containers: boto3 as against AWS, and the SDK's own code where there is the SDK."""
+"""SageMaker on this machine with real containers, asked by boto3 and, where there is one, by the SDK."""
 
 import os
 import signal
