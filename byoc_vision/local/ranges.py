@@ -16,7 +16,7 @@ _WIDE = 100
 
 @dataclass(frozen=True)
 class Range:
-    """One hyperparameter's values as Optuna searches them; `text` makes a hyperparameter of one, `value` one of that."""
+    """One hyperparameter's values as Optuna searches them. `text` makes a hyperparameter of one, `value` reads it."""
 
     distribution: BaseDistribution
     text: Callable[[Any], str] = str
