@@ -3,8 +3,7 @@
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol
 from urllib.parse import parse_qsl, unquote
 
@@ -73,15 +72,21 @@ class Call:
         return dict(parse_qsl(self.whole().decode(errors="replace"), keep_blank_values=True))
 
 
-@dataclass
 class Reply:
-    """An answer. Its body is bytes, or `length` bytes of an open file from `offset` on, or parts as they come."""
+    """An answer. Its body is `body` or, of a `file`, `length` bytes from `offset` on; without either it is not sent."""
 
-    status: int = 200
-    body: "bytes | BinaryIO | Iterator[bytes]" = b""
-    headers: dict[str, str] = field(default_factory=dict)
-    offset: int = 0
-    length: int | None = None
+    def __init__(
+        self,
+        status: int = 200,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        file: BinaryIO | None = None,
+        offset: int = 0,
+        length: int | None = None,
+    ) -> None:
+        self.status, self.body, self.headers = status, body, dict(headers or {})
+        self.file, self.offset = file, offset
+        self.length = len(body) if length is None else length
 
 
 #: Answers a request.
@@ -96,9 +101,3 @@ def json_reply(content: Mapping[str, Any], status: int = 200, **headers: str) ->
 def json_failure(error: ServiceError, status: int = 400) -> Reply:
     """Return the error as the services that speak JSON give it."""
     return json_reply({"__type": error.code, "message": str(error)}, status, **{"x-amzn-ErrorType": error.code})
-
-
-def opened(path: Path) -> tuple[BinaryIO, int]:
-    """Open the file; return it with its size."""
-    file = path.open("rb")
-    return file, file.seek(0, io.SEEK_END)
