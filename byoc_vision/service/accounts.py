@@ -1,6 +1,8 @@
 """STS and IAM: who the caller is, and what a role is called. Here everyone is one account, and any role exists."""
 
+import json
 from collections.abc import Callable
+from urllib.parse import quote
 
 from byoc_vision.local.store import ACCOUNT, ServiceError
 from byoc_vision.service import xml
@@ -8,6 +10,9 @@ from byoc_vision.service.message import Call, Reply
 
 _STS = "https://sts.amazonaws.com/doc/2011-06-15/"
 _IAM = "https://iam.amazonaws.com/doc/2010-05-08/"
+
+#: Who may take a role.
+_TRUST = {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
 
 _Fields = dict[str, str]
 
@@ -46,6 +51,12 @@ def _assumed(form: _Fields) -> dict[str, _Fields]:
     return {"Credentials": keys, "AssumedRoleUser": user}
 
 
+def _allowed(form: _Fields) -> dict[str, object]:
+    actions = [value for name, value in form.items() if name.startswith("ActionNames.member.")]
+    results = [{"EvalActionName": action, "EvalResourceName": "*", "EvalDecision": "allowed"} for action in actions]
+    return {"EvaluationResults": {"member": results}, "IsTruncated": False}
+
+
 def _role(form: _Fields) -> dict[str, _Fields]:
     name = form.get("RoleName", "")
     role = {
@@ -54,6 +65,7 @@ def _role(form: _Fields) -> dict[str, _Fields]:
         "RoleId": name,
         "Arn": f"arn:aws:iam::{ACCOUNT}:role/{name}",
         "CreateDate": "2026-01-01T00:00:00Z",
+        "AssumeRolePolicyDocument": quote(json.dumps({"Version": "2012-10-17", "Statement": [_TRUST]})),
     }
     return {"Role": role}
 
@@ -62,4 +74,5 @@ _OPERATIONS: dict[str, tuple[str, Callable[[_Fields], object]]] = {
     "GetCallerIdentity": (_STS, _identity),
     "AssumeRole": (_STS, _assumed),
     "GetRole": (_IAM, _role),
+    "SimulatePrincipalPolicy": (_IAM, _allowed),
 }

@@ -473,6 +473,8 @@ def test_an_upload_that_is_refused_is_not_sent(service: Service) -> None:
 def test_the_small_services(service: Service) -> None:
     assert service.client("sts").get_caller_identity()["Account"] == ACCOUNT
     assert service.client("iam").get_role(RoleName="any")["Role"]["Arn"] == f"arn:aws:iam::{ACCOUNT}:role/any"
+    permitted = service.client("iam").simulate_principal_policy(PolicySourceArn=ROLE, ActionNames=["a:b", "c:d"])
+    assert [result["EvalDecision"] for result in permitted["EvaluationResults"]] == ["allowed"] * 2
     credentials = service.client("sts").assume_role(RoleArn=ROLE, RoleSessionName="me")["Credentials"]
     assert credentials["Expiration"].year > 2026
     token = service.client("ecr").get_authorization_token()["authorizationData"][0]

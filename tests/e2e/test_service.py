@@ -26,7 +26,9 @@ SDK_V2 = os.environ.get("BYOC_TEST_SDK_V2", "")
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("pictures")
-    draw.draw_set(root)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(draw, "SPLITS", {"train": 6, "valid": 3, "test": 3})
+        draw.draw_set(root)
     return root
 
 
