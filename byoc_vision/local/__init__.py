@@ -21,7 +21,7 @@ checkpoints, stopping, several endpoints, and jobs that outlive the program that
     instances.py    what instance types are here
     models.py       models and endpoint configurations
     endpoints.py    endpoints; invocations.py asks them
-    transform.py    transform jobs
+    transform.py    transform jobs; processing.py processing jobs
     server.py       the serving container of an endpoint or a transform job
     logs.py         what containers printed
 """

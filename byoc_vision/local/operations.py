@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from byoc_vision.local import endpoints, models, tags, training, transform, tuning
+from byoc_vision.local import endpoints, models, processing, tags, training, transform, tuning
 from byoc_vision.local.store import Request, ServiceError, Store
 
 _ALL: dict[str, Callable[[Store, Request], Request]] = (
@@ -11,6 +11,7 @@ _ALL: dict[str, Callable[[Store, Request], Request]] = (
     | models.OPERATIONS
     | endpoints.OPERATIONS
     | transform.OPERATIONS
+    | processing.OPERATIONS
     | tags.OPERATIONS
 )
 

@@ -14,6 +14,7 @@ from byoc_vision.service.message import Call, Reply, json_reply
 _GROUPS = {
     "training-job": "/aws/sagemaker/TrainingJobs",
     "transform-job": "/aws/sagemaker/TransformJobs",
+    "processing-job": "/aws/sagemaker/ProcessingJobs",
     "endpoint": "/aws/sagemaker/Endpoints",
 }
 
@@ -44,7 +45,7 @@ class Logs:
 
     def _groups(self, request: Request) -> Request:
         endpoints = [f"{_GROUPS['endpoint']}/{each.name}" for each in self._store.all("endpoint")]
-        names = sorted([_GROUPS["training-job"], _GROUPS["transform-job"], *endpoints])
+        names = sorted([*(group for kind, group in _GROUPS.items() if kind != "endpoint"), *endpoints])
         prefix = request.get("logGroupNamePrefix", "")
         found = [{"logGroupName": name, "arn": _arn(name)} for name in names if name.startswith(prefix)]
         return _page(found, request, "logGroups")
@@ -118,20 +119,20 @@ def _streams(record: Record) -> list[str]:
         return [f"AllTraffic/{_INSTANCE}"]
     if record.kind == "transform-job":
         return [f"{record.name}/{_INSTANCE}"]
-    if "TrainingStartTime" not in record.status:
+    if not {"TrainingStartTime", "ProcessingStartTime"} & record.status.keys():
         return []
-    hosts = record.request["ResourceConfig"].get("InstanceCount", 1)
+    hosts = record.request.get("ResourceConfig", {}).get("InstanceCount", 1)
     return [f"{record.name}/algo-{host}-{_begun(record) // 1000}" for host in range(1, hosts + 1)]
 
 
 def _lines(record: Record, stream: str) -> list[tuple[int, str]]:
     """Return time, in ms, and text of the stream's lines."""
-    if record.kind != "training-job":
+    if record.kind in ("endpoint", "transform-job"):
         lines = logs.Containers(record.folder).new_entries()
     else:
         lines = logs.File(record.folder / "log").new_entries()
     host = re.search(r"/(algo-\d+)-\d+$", stream)
-    if host and record.request["ResourceConfig"].get("InstanceCount", 1) > 1:
+    if host and record.request.get("ResourceConfig", {}).get("InstanceCount", 1) > 1:
         mark = f"{host[1]}: "
         lines = [(at, line.removeprefix(mark)) for at, line in lines if line.startswith(mark)]
     return [(_milliseconds(at), line) for at, line in lines]
