@@ -1,14 +1,18 @@
-"""Small SVG plots: bars with the spread of their repetitions, and lines. Drawn by hand, for the host has no library."""
+"""Pictures for the results page: bars with the spread of their repetitions; lines, as the report has them."""
 
 from collections.abc import Sequence
 from html import escape
-from math import ceil, floor, log10
+from math import floor, log10
 
 from bench.results import Kind, Line, Side
+from byoc_vision.debugger import charts
 
 _COLOURS: dict[Kind, str] = {"baseline": "#9aa3ad", "ours": "#2463b4", "limit": "#e3b341"}
 _MORE = ("#2463b4", "#1d8a6b", "#8b4fb3", "#c4502f")  # several lines of ours
 _WIDTH = 720
+
+#: What the charts' classes look like here; the font is made larger with the chart.
+_STYLE = ".grid {stroke: #ddd} .tick {font-size: 8.5px} .line {fill: none; stroke-width: 1.3}"
 
 
 def bars(sides: Sequence[Side], unit: str) -> str:
@@ -31,38 +35,22 @@ def bars(sides: Sequence[Side], unit: str) -> str:
 
 
 def lines(series: Sequence[Line], axes: tuple[str, str]) -> str:
-    """Return the lines of `series` over linear axes that begin at 0, with the names of both `axes`."""
-    left, top, right, bottom = 70, 20 + 20 * len(series), _WIDTH - 20, 380
-    x_step, x_ticks = _ticks(max(x for line in series for x, _ in line.points))
-    y_step, y_ticks = _ticks(max(y for line in series for _, y in line.points))
-
-    def place(x: float, y: float) -> tuple[float, float]:
-        return (
-            left + (right - left) * x / (x_step * x_ticks),
-            bottom - (bottom - top) * y / (y_step * y_ticks),
-        )
-
-    parts = []
-    for tick in range(y_ticks + 1):
-        _, y = place(0, tick * y_step)
-        parts.append(f'<path d="M{left} {y:.1f}H{right}" stroke="#ddd"/>')
-        parts.append(_text(left - 8, y + 4, number(tick * y_step), anchor="end"))
-    for tick in range(x_ticks + 1):
-        x, _ = place(tick * x_step, 0)
-        parts.append(_text(x, bottom + 18, number(tick * x_step), anchor="middle"))
+    """Return the lines of `series` over a linear axis that begins at 0, with the names of both `axes`."""
     ours = iter(_MORE)
+    style, legend, curves = [_STYLE], [], []
     for i, line in enumerate(series):
         colour = next(ours) if line.kind == "ours" else _COLOURS[line.kind]
-        path = " ".join("{:.1f},{:.1f}".format(*place(x, y)) for x, y in line.points)
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        if len(line.points) < 20:
-            dots = ("{:.1f},{:.1f}".format(*place(x, y)).split(",") for x, y in line.points)
-            parts += [f'<circle cx="{x}" cy="{y}" r="3.5" fill="{colour}"/>' for x, y in dots]
-        parts.append(f'<rect x="{left}" y="{8 + 20 * i}" width="22" height="4" fill="{colour}"/>')
-        parts.append(_text(left + 30, 15 + 20 * i, line.name))
-    parts.append(_text((left + right) / 2, bottom + 40, axes[0], anchor="middle"))
-    parts.append(_text(right, top - 8, axes[1], anchor="end"))
-    return _svg(parts, bottom + 50)
+        style.append(f".line.c{i} {{stroke: {colour}}} .dot.c{i} {{fill: {colour}}}")
+        legend.append(f'<rect x="70" y="{8 + 20 * i}" width="22" height="4" fill="{colour}"/>')
+        legend.append(_text(100, 15 + 20 * i, line.name))
+        x, y = zip(*line.points, strict=True)
+        curves.append(charts.Line(line.name, x, y, colour=i))
+    top, height = 20 + 20 * len(series), _WIDTH * charts.HEIGHT // charts.WIDTH
+    most = max(y for line in series for _, y in line.points)
+    chart = charts.lines(curves, axes[1], axes[0], y_range=(0, 1.04 * most), legend=False)
+    placed = chart.replace("<svg ", f'<svg y="{top}" height="{height}" ', 1)
+    parts = [f"<style>{' '.join(style)}</style>", *legend, _text(_WIDTH - 20, top - 6, axes[1], anchor="end"), placed]
+    return _svg(parts, top + height + 8)
 
 
 def number(value: float) -> str:
@@ -70,13 +58,6 @@ def number(value: float) -> str:
     if value >= 100 or value == int(value):
         return f"{value:,.0f}"
     return f"{value:.{max(0, 2 - floor(log10(abs(value))))}f}"
-
-
-def _ticks(most: float) -> tuple[float, int]:
-    """Return a round step and how many of them reach `most`."""
-    power = 10.0 ** floor(log10(most))
-    step = next(power * part for part in (0.1, 0.2, 0.25, 0.5, 1, 2) if most / (power * part) <= 8)
-    return step, ceil(most / step)
 
 
 def _text(x: float, y: float, text: str, anchor: str = "start") -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from byoc_vision import prediction
-from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.errors import UserError, one_line
 from byoc_vision.engine import Engine, Target
 from byoc_vision.plan import Plan
 from byoc_vision.prediction import Prediction
@@ -75,7 +75,7 @@ class Endpoint:
                 _remove_config(self._engine, self.replaced)
                 self.replaced = None
             return self
-        reason = " ".join(found.get("FailureReason", "the service gives no reason").rstrip(".").split())
+        reason = one_line(found.get("FailureReason", "the service gives no reason").rstrip("."), None)
         said = f"the endpoint {name} did not start: {reason}; --delete removes it, deploying again replaces it"
         if found["EndpointStatus"] == "InService":
             _remove_config(self._engine, config)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, Self
 
-from byoc_vision import hyperparameter_sources, prediction
-from byoc_vision.contract.errors import UserError
+from byoc_vision import hyperparameter_sources, prediction, searches
+from byoc_vision.contract.errors import UserError, one_line
 from byoc_vision.endpoint import Endpoint, FailedError, pauses
 from byoc_vision.engine import Engine, LogKind
 from byoc_vision.prediction import Prediction
@@ -104,7 +104,7 @@ class Job:
             return self
         if status == "Stopped":
             raise FailedError(f"the {self.kind.name} {self.name} was stopped")
-        reason = " ".join(description.get("FailureReason", "the service gives no reason").split())
+        reason = one_line(description.get("FailureReason", "the service gives no reason"), None)
         raise FailedError(f"the {self.kind.name} {self.name} failed: {reason}", shown)
 
 
@@ -157,20 +157,11 @@ class TuningJob(Job):
     @property
     def trials(self) -> list[dict[str, Any]]:
         """The service's summaries of the trials, oldest first."""
-        found: list[dict[str, Any]] = []
-        more: dict[str, str] = {}
-        while True:
-            page = self._engine.sagemaker.list_training_jobs_for_hyper_parameter_tuning_job(
-                HyperParameterTuningJobName=self.name,
-                SortBy="CreationTime",
-                SortOrder="Ascending",
-                MaxResults=100,
-                **more,
-            )
-            found += page["TrainingJobSummaries"]
-            if not page.get("NextToken"):
-                return found
-            more = {"NextToken": page["NextToken"]}
+        return searches.trials(self._engine, self.name)
+
+    def report(self, **options: Any) -> Report:
+        """Make the page of all trials; the `options` are those of `Session.report`."""
+        return self._session.report(self.name, **options)
 
 
 class TransformJob(Job):

@@ -1,23 +1,20 @@
 """Pictures to predict: files, folders and URLs, read with limits."""
 
-import http.client
-import ipaddress
-import socket
-import ssl
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
-from urllib.parse import urljoin, urlsplit
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
-from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.errors import UserError, one_line
 
 #: The most that a real-time endpoint takes.
 MAX_BYTES = 6 * 1024 * 1024
 
 SUFFIXES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".webp": "image/webp"}
 
-_REDIRECTS = 5
 _SECONDS = 30  # for one URL, all in all
 
 
@@ -56,70 +53,21 @@ def read(name: str) -> Picture:
 
 
 def _fetch(url: str) -> bytes:
-    """Return what is at the public URL, following redirects; every address on the way must be public, too.
-
-    Proxies are not used: they would look addresses up again, out of our sight.
-    """
+    """Return what is at the URL, following redirects."""
     deadline = time.monotonic() + _SECONDS
-    at = url  # of this hop
-    try:
-        for _ in range(_REDIRECTS + 1):
-            parts = urlsplit(at)
-            if parts.scheme not in ("http", "https") or not parts.hostname:
-                raise UserError(f"it leads to {at!r}, which is no http or https address")
-            tls = parts.scheme == "https"
-            port = parts.port or (443 if tls else 80)  # else a host of many colons would be taken apart again
-            connection = (_TLSConnection if tls else _Connection)(parts.hostname, port, timeout=10)
-            try:
-                target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-                connection.request("GET", target, headers={"Accept": "image/*", "User-Agent": "byoc-vision"})
-                response = connection.getresponse()
-                if response.status in (301, 302, 303, 307, 308) and response.getheader("Location"):
-                    at = urljoin(at, response.getheader("Location", ""))
-                    continue
-                if response.status != 200:
-                    raise UserError(f"the server answers {response.status} {response.reason}; check the URL")
-                return _body(response, deadline)
-            finally:
-                connection.close()
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        raise UserError(f"it cannot be fetched ({error or type(error).__name__}); check the URL") from None
-    raise UserError(f"it redirects more than {_REDIRECTS} times; check the URL")
-
-
-def _body(response: http.client.HTTPResponse, deadline: float) -> bytes:
     content = b""
-    while piece := response.read1(65536):
-        content += piece
-        if len(content) > MAX_BYTES:
-            raise UserError("it has more than the 6 MB that endpoints take; use a smaller picture")
-        if time.monotonic() > deadline:
-            raise UserError(f"it takes more than {_SECONDS} s; fetch it yourself and give the file")
+    try:
+        request = Request(url, headers={"Accept": "image/*", "User-Agent": "byoc-vision"})
+        with urlopen(request, timeout=10) as response:
+            while piece := response.read1(65536):
+                content += piece
+                if len(content) > MAX_BYTES:
+                    raise UserError("it has more than the 6 MB that endpoints take; use a smaller picture")
+                if time.monotonic() > deadline:
+                    raise UserError(f"it takes more than {_SECONDS} s; fetch it yourself and give the file")
+    except HTTPError as error:
+        raise UserError(f"the server answers {error.code} ({one_line(error.reason)}); check the URL") from None
+    except (OSError, ValueError, HTTPException) as error:
+        reason = one_line(getattr(error, "reason", error)) or type(error).__name__
+        raise UserError(f"it cannot be fetched ({reason}); check the URL") from None
     return content
-
-
-def _connect(host: str, port: int, timeout: float | None) -> socket.socket:
-    """Return a socket to `host`: the very address that was looked at is the one connected to."""
-    for *_, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-        ip = str(address[0])
-        if not _is_public(ip):
-            raise UserError(f"{host} is {ip}, which is no public address; fetch the picture yourself and give the file")
-        return socket.create_connection((ip, port), timeout)
-    raise OSError(f"{host} has no address")
-
-
-def _is_public(address: str) -> bool:
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    ip = getattr(ip, "ipv4_mapped", None) or ip
-    return ip.is_global and not ip.is_multicast
-
-
-class _Connection(http.client.HTTPConnection):
-    def connect(self) -> None:
-        self.sock = _connect(self.host, self.port, self.timeout)
-
-
-class _TLSConnection(http.client.HTTPSConnection):
-    def connect(self) -> None:
-        plain = _connect(self.host, self.port, self.timeout)
-        self.sock = ssl.create_default_context().wrap_socket(plain, server_hostname=self.host)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.errors import UserError, one_line
 
 #: Words of the service's answer -> what to do about it. The first that match are taken.
 _ADVICE = [
@@ -50,7 +50,7 @@ def sentence(error: Exception) -> str | None:
         return "the program that read the output has ended"
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
-    kind, text = type(error).__name__, " ".join(str(error).split())
+    kind, text = type(error).__name__, one_line(error, None)
     if not type(error).__module__.startswith(("botocore", "boto3", "s3transfer")):
         return None
     if kind in ("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "TokenRetrievalError"):

@@ -1,4 +1,4 @@
-"""What a training job has left: found, wherever it is, and judged by the rules, here."""
+"""What a job has left: found, wherever it is, and judged by the rules, here. A tuning job's page shows its trials."""
 
 import html
 import subprocess
@@ -6,12 +6,16 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from byoc_vision import searches
 from byoc_vision.contract.errors import UserError
 from byoc_vision.contract.job import METRICS, MODEL, PREDICTIONS, REPORT, RUN
 from byoc_vision.engine import Engine
 from byoc_vision.refusals import unless_missing
+
+if TYPE_CHECKING:
+    from byoc_vision.debugger.trials import Search
 
 #: How far below the folder that the user names a job's parts are looked for, and by which files they are known.
 _LEVELS = ("", "*/", "*/*/")
@@ -29,7 +33,7 @@ class Parts:
 
 
 class Report:
-    """A training job's report. A notebook shows the page itself.
+    """The report of a training or tuning job. A notebook shows the page itself.
 
     >>> report = Session(local=True).report("my-training-job")
     >>> [rule["RuleConfigurationName"] for rule in report.issues]
@@ -67,7 +71,9 @@ def make(
         fetched = "://" in job or not folder.is_dir()
         if fetched:
             folder = Path(scratch) / "fetched"
-            fetch(engine(), job, folder)
+            if search := fetch(engine(), job, folder):
+                out = out or Path("report")
+                return Report(out, searches.make(search, out))
         parts = find(folder, Path(scratch))
         found = parts.output or parts.tensors
         if found is None:
@@ -80,23 +86,30 @@ def make(
     return Report(out, content)
 
 
-def fetch(engine: Engine, job: str, folder: Path) -> None:
-    """Copy what the job has left, of which `job` is the name or a URI, into `folder`; nothing is a `UserError`."""
+def fetch(engine: Engine, job: str, folder: Path) -> "Search | None":
+    """Copy what the job has left, of which `job` is the name or a URI, into `folder`; nothing is a `UserError`.
+
+    A tuning job leaves nothing of its own: it is returned.
+    """
     if "://" in job:
         uris = [job if job.endswith((".tar.gz", "/")) else f"{job}/"]
     elif "/" in job:
         raise UserError(f"{job} is no folder; name a training job, the folder that one has left, or an S3 URI")
+    elif described := unless_missing(engine.sagemaker.describe_training_job, TrainingJobName=job):
+        uris = _uris(described, job)
+    elif search := searches.read(engine, job):
+        return search
     else:
-        uris = _uris(engine, job)
+        raise UserError(
+            f"{job!r} is neither a training job or tuning job in {engine.region} nor a folder; check the name"
+        )
     if not [file for number, uri in enumerate(uris) for file in engine.fetch(uri, folder / str(number))]:
         raise UserError(f"there is nothing at {uris[0]}; a job's output is there once it has ended, if it left any")
+    return None
 
 
-def _uris(engine: Engine, job: str) -> list[str]:
+def _uris(described: dict[str, Any], job: str) -> list[str]:
     """Return where the job's results are and, if the service's hook was configured, what that has recorded."""
-    described = unless_missing(engine.sagemaker.describe_training_job, TrainingJobName=job)
-    if described is None:
-        raise UserError(f"{job!r} is neither a training job in {engine.region} nor a folder; check the name")
     uris = [f"{described['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{job}/output/"]
     if "S3OutputPath" in described.get("DebugHookConfig", {}):
         uris.append(f"{described['DebugHookConfig']['S3OutputPath'].rstrip('/')}/{job}/debug-output/")

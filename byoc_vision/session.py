@@ -214,9 +214,9 @@ class Session:
         data: str | Path | None = None,
         out: str | Path | None = None,
     ) -> Report:
-        """Make the report of a training job (again); the rules run here.
+        """Make the report of a training job (again), whose rules run here, or of a tuning job's trials.
 
-        job: its name, or what it has left: a folder, or an S3 URI of a folder or an archive.
+        job: its name, or what a training job has left: a folder, or an S3 URI of a folder or an archive.
         rules: names with commas, or a JSON file of rule configurations (without it: all).
         data: the pictures, of which the report then shows some.
         out: the report's folder; without it the job's own where `job` is one, else ./report.

@@ -9,7 +9,6 @@ The last two can be missing. Only `save` and `load` need torch.
 """
 
 import json
-import os
 import shutil
 import stat
 from collections.abc import Callable, Mapping
@@ -23,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.errors import UserError, one_line
+from byoc_vision.contract.files import replacing
 from byoc_vision.contract.job import MODEL
 from classifier.checks import Fields, check, is_text
 from classifier.preprocessing import Preprocessing
@@ -233,25 +233,20 @@ def _check_size(file: Path, size: int, limit: int) -> None:
 
 def damaged(error: Exception) -> ArtifactError:
     """Return the error that tells the user of `error`, which a reader of the model's files raised."""
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    reason = one_line(error) or type(error).__name__
     return ArtifactError(f"the model's files are damaged or do not match ({reason}); train it again")
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, flush it to the disk and rename it to `path`.
-
-    Raises `ArtifactError` with the reason when that fails; `path` is then what it was before.
-    """
-    temporary = path.with_name(f".{path.name}.partial")
+    """Let `write` fill the file that becomes `path`, see `files.replacing`. Raises `ArtifactError` when it fails."""
     try:
-        write(temporary)
-        temporary.chmod(0o644)  # safetensors keeps its files to the owner; the serving container may be another user
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            write(temporary)
+            temporary.chmod(
+                0o644
+            )  # safetensors keeps its files to the owner; the serving container may be another user
     except (OSError, SafetensorError, RuntimeError) as error:
-        temporary.unlink(missing_ok=True)
         raise ArtifactError(
-            f"{path} could not be written ({' '.join(str(error).split())[:200]}); "
+            f"{path} could not be written ({one_line(error)}); "
             "give the job more disk (VolumeSizeInGB) or a folder it may write to"
         ) from error

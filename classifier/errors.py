@@ -1,4 +1,4 @@
-"""What can be wrong with a picture, and how any error is told on one line."""
+"""What can be wrong with a picture."""
 
 from byoc_vision.contract.errors import UserError
 
@@ -13,12 +13,3 @@ class PictureTooLargeError(PictureError):
 
 class OutOfMemoryError(UserError):
     """There was no memory left to decode a picture that may be decoded."""
-
-
-def described(error: BaseException, longest: int = 200) -> str:
-    """Return the kind and the words of any error on one line, cut to `longest` characters."""
-    try:
-        words = f"{type(error).__name__}: {error}"
-    except BaseException:  # of somebody's own class, whose code writes them
-        words = type(error).__name__
-    return " ".join(words.split())[:longest]

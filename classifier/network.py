@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision import models
 
-from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.errors import UserError, one_line
 from classifier.preprocessing import Preprocessing
 
 # These two carry extra outputs for training from scratch, and their published weights expect the input rescaled.
@@ -113,7 +113,7 @@ def _read(file: Path) -> Mapping[str, Tensor]:
             f"{file.name} holds more than tensors, so reading it could run code; save it as a plain state_dict"
         ) from error
     except (OSError, SafetensorError, RuntimeError, EOFError, ValueError) as error:
-        raise WeightsError(f"{file.name} cannot be read as weights ({str(error)[:100]}); save it again") from error
+        raise WeightsError(f"{file.name} cannot be read as weights ({one_line(error, 100)}); save it again") from error
     # Training scripts wrap the state_dict under one of these names, DataParallel prefixes each tensor's.
     for wrapper in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(wrapper), Mapping):

@@ -14,6 +14,7 @@ import numpy as np
 import pi_heif
 from PIL import AvifImagePlugin, Image, UnidentifiedImageError, _imaging
 
+from byoc_vision.contract.errors import one_line
 from classifier import boxes, containers, footprint, kinds, tiff
 from classifier.containers import MAX_PIXELS
 from classifier.errors import OutOfMemoryError, PictureError, PictureTooLargeError
@@ -80,7 +81,8 @@ def decode(source: bytes | Path, at_least: int | None = None, limit_bytes: int |
         raise PictureError("the picture is damaged or incomplete (its header cannot be read)") from error
     # Decoders meet broken bytes with every exception there is (OSError, SyntaxError, struct.error, IndexError, …).
     except Exception as error:
-        raise PictureError(f"the picture is damaged or incomplete ({_one_line(error)})") from error
+        reason = one_line(error, 100) or type(error).__name__
+        raise PictureError(f"the picture is damaged or incomplete ({reason})") from error
 
 
 def _decoded(source: bytes | Path, at_least: int | None, limit_bytes: int | None) -> tuple[Image.Image, object]:
@@ -167,7 +169,3 @@ def _part_as_rgb(image: Image.Image) -> Image.Image:
         page = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(page, image)
     return image.convert("RGB")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:100] or type(error).__name__

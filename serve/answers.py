@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from classifier.errors import described
+from byoc_vision.contract.errors import described, one_line
 from serve.memory import MB
 
 #: Characters of a content type, or another header, at most.
@@ -77,7 +77,7 @@ def is_header(text: Any) -> bool:
 
 def error(sentence: str) -> str:
     """Return `{"error": sentence}` on one line, cut so that it fits into a header whatever characters it has."""
-    sentence = " ".join(sentence.split())[:_LONGEST_ERROR]
+    sentence = one_line(sentence, _LONGEST_ERROR)
     body = json.dumps({"error": sentence})
     while len(body) > _LONGEST_ERROR:
         # JSON writes some characters with six or twelve.

@@ -17,9 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.errors import UserError, described
 from classifier.artifact import Probes
-from classifier.errors import described
 from classifier.preprocessing import Preprocessing
 from serve import forms
 from serve.forms import Forms, Run

@@ -19,8 +19,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from byoc_vision.contract.errors import UserError
-from classifier.errors import described
+from byoc_vision.contract.errors import UserError, described
 from serve.clock import Clock
 from serve.lines import Lines
 from serve.repeats import Repeats

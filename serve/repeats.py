@@ -3,6 +3,8 @@
 import logging
 import re
 
+from byoc_vision.contract.errors import one_line
+
 #: Loggers whose lines depend on what strangers send. What a model's own code logs is never held back.
 _LIBRARIES = re.compile(r"(PIL|py\.warnings)(\.|$)")
 
@@ -23,7 +25,7 @@ class Repeats(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         if not _LIBRARIES.match(record.name):
             return True
-        text = " ".join(record.getMessage().split())[:300]
+        text = one_line(record.getMessage(), 300)
         kind = _VARYING.sub("#", text)
         if kind not in self._counts and len(self._counts) >= MAX_KINDS:
             kind = "others"

@@ -21,8 +21,7 @@ from sagemaker_inference.environment import Environment
 from sagemaker_inference.errors import BaseInferenceToolkitError
 from sagemaker_inference.transformer import Transformer
 
-from byoc_vision.contract.errors import UserError
-from classifier.errors import described
+from byoc_vision.contract.errors import UserError, described
 from serve import answers, backend, decoding, inference
 from serve.answers import AnswerError, Body
 from serve.config import CONTENT_TYPE_HEADER, ERROR_HEADER, INTERNAL_ERROR

@@ -62,10 +62,13 @@ class Order:
 
 
 class Batches(ABC):
-    """What the loop asks of its data: batches in the order `order`, on the device of the network."""
+    """What the loop asks of its data: batches in the order `order`, on the device of the network.
 
-    def __init__(self, order: Order) -> None:
-        self.order = order
+    `targets` [N] are those of all samples, on that device, too.
+    """
+
+    def __init__(self, order: Order, targets: Tensor) -> None:
+        self.order, self.targets = order, targets
 
     @abstractmethod
     def epoch(self, number: int, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
@@ -84,16 +87,16 @@ class FeatureBatches(Batches):
     """
 
     def __init__(self, features: Tensor, rows: Tensor, targets: Tensor, order: Order) -> None:
-        super().__init__(order)
-        self._features, self._rows, self._targets = features, rows, targets
+        super().__init__(order, targets)
+        self._features, self._rows = features, rows
 
     def epoch(self, number: int, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        device, batches = self._targets.device, self.order.batches(number, skip)
+        device, batches = self.targets.device, self.order.batches(number, skip)
         if not batches:
             return
         # At once for the whole epoch, because a GPU waits for what is sent to it.
         order, sizes = torch.cat(batches), [len(batch) for batch in batches]
-        rows, targets = self._rows[order.to(self._rows.device)], self._targets[order.to(device)]
+        rows, targets = self._rows[order.to(self._rows.device)], self.targets[order.to(device)]
         for some, truth in zip(torch.split(rows, sizes), torch.split(targets, sizes), strict=True):
             yield self._features[some].to(device), truth
 
@@ -110,7 +113,7 @@ class PictureBatches(Batches):
         device: torch.device,
         augment: str = "none",
     ) -> None:
-        super().__init__(order)
+        super().__init__(order, torch.tensor(split.targets, device=device))
         self._preprocessing, self.device = preprocessing, device
         self._places = _Places(order)
         workers = min(workers, len(order))

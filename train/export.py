@@ -18,6 +18,7 @@ import openvino as ov
 import torch
 from numpy.typing import NDArray
 
+from byoc_vision.contract.errors import described
 from classifier import artifact
 from classifier.artifact import Classifier, Probes
 from train.batches import Order, PictureBatches
@@ -64,7 +65,8 @@ class Export:
         # The converter meets a network it does not know with every exception there is; the model itself is saved.
         except Exception as error:
             shutil.rmtree(self._partial, ignore_errors=True)
-            self.report(f"no graphs for CPUs were made, so the model is served with torch only ({_one_line(error)})")
+            reason = described(error, 300)
+            self.report(f"no graphs for CPUs were made, so the model is served with torch only ({reason})")
 
     def _write_probes(self) -> Probes:
         """Write and return pictures to try numeric forms on, of the half that the network is surest of.
@@ -94,7 +96,7 @@ class Export:
         except Stopped:
             raise
         except Exception as error:
-            told += f"; no int8 ({_one_line(error)})"
+            told += f"; no int8 ({described(error, 300)})"
         else:
             figures |= measured
             told += "; int8, validation accuracy {int8_accuracy:.4f} against {float32_accuracy:.4f}".format(**measured)
@@ -171,7 +173,3 @@ def _batches(pixels: NDArray[np.uint8]) -> Sequence[NDArray[np.uint8]]:
 def _spread(split: Split, count: int) -> Split:
     """Return `count` pictures of `split` at equal distances, so of all classes alike; all where it has no more."""
     return split.take(np.unique(np.linspace(0, len(split) - 1, min(count, len(split))).astype(int)).tolist())
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]

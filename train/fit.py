@@ -7,9 +7,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from byoc_vision.contract import metrics
 from byoc_vision.contract.errors import UserError
@@ -92,6 +94,8 @@ class Fit:
         self.best: Weights = {}
         self.group = train.order.group
         self.replica = self.group.replicate(network)
+        self.averaged = _average(network, settings)
+        self.class_weights = _class_weights(train.targets, settings)
         self.lr = learning_rate(settings)
         self.optimizer = _optimizer(network, settings, self.lr)
         self.precision = precision(settings)
@@ -131,14 +135,18 @@ class Fit:
             for parameters in self.optimizer.param_groups:
                 parameters["lr"] = self._rate((now.epoch - 1) * len(order) + now.batch)
             samples = order.size_of(now.batch)
-            loss = self._loss_sum(self._logits(inputs), targets)
+            loss = self._training_loss(inputs, targets)
             # This replica's part of the batch's mean; times their number, because their gradients are averaged.
             mean = loss / samples * group.size
             callback.forward(mean)
             self.optimizer.zero_grad(set_to_none=True)
             mean.backward()  # type: ignore[no-untyped-call]
+            if self.settings.clip_gradient:
+                nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip_gradient)
             callback.backward()
             self.optimizer.step()
+            if self.averaged:
+                self.averaged.update_parameters(self.network)
             callback.update()
             # Added up on the device: reading a loss here would make a GPU wait for every batch.
             self._losses = self._losses + loss.detach()
@@ -179,9 +187,10 @@ class Fit:
 
     def _finish_epoch(self, stop: StopSignal, report: Callable[[str], None]) -> None:
         now = self.progress
-        self.group.align(self.network)
+        judged: nn.Module = self.averaged.module if self.averaged else self.network
+        self.group.align(judged)
         first = self._step("eval", 0)
-        validated = evaluate(self.network, self.validation, self.settings, stop, self.callback, first)
+        validated = evaluate(judged, self.validation, self.settings, stop, self.callback, first)
         figures = {
             "train_loss": now.loss_sum / now.samples,
             "validation_loss": validated.loss,
@@ -194,7 +203,7 @@ class Fit:
         now.history.append(figures)
         if better:
             now.best_epoch = now.epoch
-            weights = self.network.state_dict()
+            weights = judged.state_dict()
             self.best = {name: tensor.detach().to("cpu", copy=True) for name, tensor in weights.items()}
         now.epoch, now.batch, now.samples, now.loss_sum, now.seconds = now.epoch + 1, 0, 0, 0.0, 0.0
 
@@ -216,18 +225,32 @@ class Fit:
 
     def _rate(self, step: int) -> float:
         """The learning rate of a step, a function of the step alone: there is no scheduler state to lose."""
+        batches = len(self.train.order)
+        full = self.lr * min(1.0, (step + 1) / max(1.0, self.settings.warmup_epochs * batches))
         if self.settings.schedule == "constant":
-            return self.lr
-        return self.lr * (1 + math.cos(math.pi * step / (self.settings.epochs * len(self.train.order)))) / 2
+            return full
+        return full * (1 + math.cos(math.pi * step / (self.settings.epochs * batches))) / 2
 
     def _logits(self, inputs: Tensor) -> Tensor:
         with torch.autocast(inputs.device.type, self.precision, enabled=self.precision is not torch.float32):
             logits: Tensor = self.replica(inputs)
         return logits.float()
 
+    def _training_loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the sum of the samples' losses; with mixup (Zhang et al., 2018) of pairs of samples, mixed."""
+        if not self.settings.mixup:
+            return self._loss_sum(self._logits(inputs), targets)
+        # Drawn anew from where the run is: there is no state to save.
+        place = (self.settings.seed, self.progress.epoch, self.progress.batch, self.group.rank)
+        random = np.random.default_rng(place)
+        share = float(random.beta(self.settings.mixup, self.settings.mixup))
+        others = torch.from_numpy(random.permutation(len(targets))).to(inputs.device)
+        logits = self._logits(share * inputs + (1 - share) * inputs[others])
+        return share * self._loss_sum(logits, targets) + (1 - share) * self._loss_sum(logits, targets[others])
+
     def _loss_sum(self, logits: Tensor, targets: Tensor) -> Tensor:
-        smoothing = self.settings.label_smoothing
-        return functional.cross_entropy(logits, targets, label_smoothing=smoothing, reduction="sum")
+        smoothing, weights = self.settings.label_smoothing, self.class_weights
+        return functional.cross_entropy(logits, targets, weights, label_smoothing=smoothing, reduction="sum")
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -235,6 +258,7 @@ class Fit:
             "network": self.network.state_dict(),
             "best": self.best,
             "optimizer": self.optimizer.state_dict(),
+            "averaged": self.averaged.state_dict() if self.averaged else None,
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
         }
@@ -244,6 +268,8 @@ class Fit:
         self.network.load_state_dict(state["network"])
         self.best = state["best"]
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.averaged:
+            self.averaged.load_state_dict(state["averaged"])
         torch.set_rng_state(state["random"])
         if state["random_cuda"] is not None and torch.cuda.is_available():
             torch.cuda.set_rng_state(state["random_cuda"])
@@ -302,6 +328,21 @@ def _has_bfloat16() -> bool:
     processor = Path("/proc/cpuinfo")
     flags = processor.read_text(encoding="utf-8").split() if processor.exists() else []
     return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def _average(network: nn.Module, settings: Settings) -> AveragedModel | None:
+    """Return the moving average of the network's weights and buffers, if it is wanted."""
+    if not settings.ema:
+        return None
+    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(settings.ema), use_buffers=True)  # type: ignore[no-untyped-call]
+
+
+def _class_weights(targets: Tensor, settings: Settings) -> Tensor | None:
+    """Return each class's weight [C] in the loss: N / (C · its number of samples), of which the samples' mean is 1."""
+    if settings.class_weights == "none":
+        return None
+    counts = torch.bincount(targets)
+    return len(targets) / (len(counts) * counts.float())
 
 
 def _optimizer(network: nn.Module, settings: Settings, lr: float) -> torch.optim.Optimizer:

@@ -103,7 +103,7 @@ def _report(root: Path) -> None:
     if not (job.settings.report and left):
         return
     pictures = os.path.commonpath(job.channels.values())  # what `train.data` names pictures from
-    options = ["--model", str(job.model), "--pictures", pictures]
+    options = ["--model", str(job.model), "--pictures", pictures, "--within-job"]
     if job.hook_configuration:
         options += ["--tensors", json.loads(job.hook_configuration.read_text(encoding="utf-8"))["LocalPath"]]
     subprocess.run([sys.executable, "-m", "byoc_vision.debugger", str(job.output), *options], check=False)
@@ -123,6 +123,7 @@ def read(root: Path) -> Run:
         checkpoints=root / "checkpoints",
         features=channels.get("features"),
         hook_configuration=hook if hook.exists() else None,
+        name=os.environ.get("TRAINING_JOB_NAME", ""),
     )
 
 

@@ -43,7 +43,8 @@ class Run:
     The model's files go to `model`, all else the run leaves to `output`, its checkpoint and the features of a
     frozen backbone to `checkpoints`. Where a file `hook_configuration` is given (debughookconfig.json), smdebug's own
     hook records what that says, in its place.
-    `features` is a folder of features that other runs have computed, for those that it has.
+    `features` is a folder of features that other runs have computed, for those that it has. `name` is shown in the
+    report.
     """
 
     settings: Settings
@@ -57,6 +58,7 @@ class Run:
     report: Report = print
     hook_configuration: Path | None = None
     features: Path | None = None
+    name: str = ""
 
     def __call__(self) -> None:
         """Train, test, and write the artifact, `metrics.json`, `predictions.csv`, `debugger/` and `profile/`.
@@ -69,10 +71,13 @@ class Run:
             self._run(None)
             return
         with Profile(self.output / "profile", self._device, self._resumes) as profile:
+            profile.note(job=self.name)
             self._run(profile)
 
     def _run(self, profile: Profile | None) -> None:
         begun = time.monotonic()
+        phase = profile.phase if profile else _unwatched
+        phase("reading the pictures")
         settings = self.settings
         _check_arch(settings.arch)
         if min(settings.batch_size, settings.test_batch_size) < self.group.size:
@@ -92,8 +97,10 @@ class Run:
                 "the hosts were given different pictures; set the channels' S3DataDistributionType to FullyReplicated"
             )
 
+        phase("building the network")
         net = self._network(len(found.labels))
         preprocessing = self._preprocessing(found.train)
+        phase("features")
         store = self._computed_features(net, preprocessing, found) if hyperparameters.on_features(settings) else None
         if settings.extract_only:
             return
@@ -108,6 +115,7 @@ class Run:
         used = asdict(settings) | {"lr": fit.lr}
         classifier = Classifier(settings.arch, found.labels, preprocessing, settings=used, network=net)
         checkpoint = Checkpoint(self.checkpoints, identity)
+        phase("training")
         try:
             with _threads(1 if store else torch.get_num_threads()):
                 progress = fit.run(checkpoint, self.stop, self._say)
@@ -119,6 +127,7 @@ class Run:
         figures = _best(progress)
         # The figures of the epoch that was kept come last, where a tuning job reads a trial's result.
         self._say(metrics.line({name: figures[name] for name in metrics.LAST}))
+        phase("evaluation")
         if found.test:
             tested = evaluate(trained, self._batches(preprocessing, found.test, store), settings, self.stop)
             figures |= {"test_loss": tested.loss, "test_accuracy": tested.accuracy}
@@ -128,10 +137,12 @@ class Run:
                 results.write_predictions(self.output, found, tested)
             artifact.save(replace(classifier, metrics=figures), self.model)
             if settings.export:
+                phase("graphs for CPUs")
                 self._export(classifier, found)
             more = {"unreadable": unreadable, "seconds": round(time.monotonic() - begun, 3)}
             results.write_metrics(self.output, found, figures | {"history": progress.history} | more)
             checkpoint.remove()
+        phase("report")
 
     def _export(self, classifier: Classifier, found: Data) -> None:
         try:
@@ -231,6 +242,10 @@ class Run:
         settings |= {"precision": str(precision(self.settings)), "device": self._device.type}
         settings["lr"] = hyperparameters.learning_rate(self.settings)
         return settings | {"labels": list(found.labels), "pictures": pictures}
+
+
+def _unwatched(_: str) -> None:
+    """No part of the run is written down."""
 
 
 def _best(progress: Progress) -> dict[str, float]:

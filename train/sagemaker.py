@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sagemaker_training.errors import ClientError
 
-from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.errors import UserError, described
 from train import progress
 from train.stopping import Stopped, StopSignal
 
@@ -37,5 +37,5 @@ def main() -> None:
         raise ClientError(str(error)[:FAILURE_LENGTH]) from error
     except Exception as error:
         log.exception("the run broke off")
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        reason = described(error, None)
         raise ClientError(f"training broke off, see the log for where ({reason})"[:FAILURE_LENGTH]) from error

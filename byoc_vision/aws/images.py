@@ -1,11 +1,11 @@
 """The record of pushed images: push.sh writes it, launchers read it. One file, images.json."""
 
 import json
-import os
 from pathlib import Path
 
 from byoc_vision import home
 from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.files import write_text
 
 
 def record(account: str, region: str, uris: dict[str, str]) -> None:
@@ -14,9 +14,7 @@ def record(account: str, region: str, uris: dict[str, str]) -> None:
     home.make(file.parent)
     images = _read(file)
     images[f"{account}/{region}"] = images.get(f"{account}/{region}", {}) | uris
-    fresh = file.with_suffix(".new")
-    fresh.write_text(json.dumps(images, indent=2) + "\n", encoding="utf-8")
-    os.replace(fresh, file)
+    write_text(file, json.dumps(images, indent=2) + "\n")
 
 
 def uri(account: str, region: str, repository: str) -> str:

@@ -1,12 +1,12 @@
-"""Make a training job's report (again): the rules run here, over what the job has left.
+"""Make the report of a training job (again), or of a tuning job's trials: it is made here, of what the job has left.
 
     byoc report JOB
     byoc report out/ --rules VanishingGradient,Overfit
     byoc report s3://bucket/byoc-vision/JOB/output/ --data DIR
 
-JOB is a training job, or what one has left: a folder that holds its output, or an S3 URI of a folder or an archive. A
-folder that smdebug wrote, in whatever job, is enough. Other rules, or other parameters, come from a JSON file of rule
-configurations as CreateTrainingJob takes them.
+JOB is a training or tuning job, or what a training job has left: a folder that holds its output, or an S3 URI of a
+folder or an archive. A folder that smdebug wrote, in whatever job, is enough. Other rules, or other parameters, come
+from a JSON file of rule configurations as CreateTrainingJob takes them.
 """
 
 import argparse
@@ -18,7 +18,11 @@ from byoc_vision.cli.launcher import parser, tell
 def options() -> argparse.ArgumentParser:
     """Return the command's options."""
     new = parser("report", __doc__, sends=False)
-    new.add_argument("job", metavar="JOB|DIR|URI", help="a training job, or what one has left: a folder or an S3 URI")
+    new.add_argument(
+        "job",
+        metavar="JOB|DIR|URI",
+        help="a training or tuning job, or what a training job has left: a folder or an S3 URI",
+    )
     new.add_argument("--rules", metavar="NAMES|FILE", help="names with commas, or a JSON file (default: all)")
     new.add_argument("--data", type=Path, metavar="DIR", help="the pictures, of which the report then shows some")
     new.add_argument("--out", type=Path, metavar="DIR", help="for the report (default: DIR's output, else ./report)")

@@ -1,5 +1,19 @@
-"""The kind of error whose text is meant for the user."""
+"""The kind of error whose text is meant for the user, and how any error is told on one line."""
 
 
 class UserError(Exception):
     """Something the user can put right; the message is one sentence saying what was wrong and what to do."""
+
+
+def one_line(words: object, longest: int | None = 200) -> str:
+    """Return a text, or what an error says, on one line, cut to `longest` characters."""
+    return " ".join(str(words).split())[:longest]
+
+
+def described(error: BaseException, longest: int | None = 200) -> str:
+    """Return the kind and the words of any error on one line, cut to `longest` characters."""
+    try:
+        words = f"{type(error).__name__}: {error}"
+    except BaseException:  # of somebody's own class, whose code writes them
+        words = type(error).__name__
+    return one_line(words, longest)

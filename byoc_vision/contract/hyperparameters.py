@@ -40,10 +40,17 @@ class Settings:
         100,
     )
     schedule: str = _setting("cosine", "learning rate goes down to 0, or stays", choices=("cosine", "constant"))
+    warmup_epochs: float = _setting(0, "epochs in which the learning rate rises to its full value", 0, 1000)
     optimizer: str = _setting("adamw", "how weights are updated", choices=("adamw", "adam", "sgd"))
     weight_decay: float = _setting(0.01, "weight decay", 0, 10)
     momentum: float = _setting(0.9, "momentum, of sgd only", 0, 0.9999)
     label_smoothing: float = _setting(0.1, "share of the target given to all classes alike", 0, 0.9)
+    class_weights: str = _setting(
+        "none", "the loss counts classes by their pictures, or all alike", choices=("none", "balanced")
+    )
+    mixup: float = _setting(0, "mix pairs of pictures, with shares drawn from Beta(mixup, mixup) (0: no)", 0, 100)
+    clip_gradient: float = _setting(0, "greatest norm of a step's gradient (0: any)", 0, 1e6)
+    ema: float = _setting(0, "decay of the moving average of the weights that is kept (0: the weights)", 0, 0.99999)
     patience: int = _setting(10, "epochs without a lower validation loss before training stops (0: never)", 0, 10_000)
     image_size: int | None = _setting(
         None, "pixels of the square's side the network sees (preset: the weights')", 16, 2048

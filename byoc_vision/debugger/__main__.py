@@ -22,6 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--pictures", type=Path, help="the folder that the files in predictions.csv are in")
     parser.add_argument("--tensors", help="what smdebug recorded: a folder or s3://… (default: OUT/debugger)")
     parser.add_argument("--rules", help="names with commas, or a JSON file of rule configurations (default: all)")
+    parser.add_argument("--within-job", action="store_true", help="the job is not over: this report is its last part")
     parser.add_argument("--to", type=Path, help="the folder for the report (default: OUT)")
     given = parser.parse_args(arguments)
     try:

@@ -1,6 +1,6 @@
-"""The report's charts: SVG text, coloured by the page's style sheet, each number in it written by Python.
+"""Charts as SVG text, coloured by the page's style sheet, each number in it written by Python.
 
-Every function returns markup; text that comes from the job is escaped here.
+Every function returns markup; text that comes from outside is escaped here. The report and the bench draw with it.
 """
 
 import math
@@ -21,7 +21,10 @@ SHADES = 6
 
 @dataclass(frozen=True)
 class Line:
-    """A curve: `colour` is a number from the style sheet; `least` and `most`, if any, bound a band around it."""
+    """A curve: `colour` is a number from the style sheet; `least` and `most`, if any, bound a band around it.
+
+    One that is not `joined` is points only.
+    """
 
     name: str
     x: Sequence[float]
@@ -29,6 +32,7 @@ class Line:
     colour: int
     least: Sequence[float] = ()
     most: Sequence[float] = ()
+    joined: bool = True
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
@@ -102,6 +106,7 @@ def lines(
     mark: float | None = None,
     mark_name: str = "",
     y_range: tuple[float, float] | None = None,
+    legend: bool = True,
 ) -> str:
     """Return a chart of curves; `mark` is an x that a vertical line points out."""
     curves = [curve for curve in curves if len(curve.x)]
@@ -126,15 +131,16 @@ def lines(
             outline = scale.points([*curve.x, *reversed(curve.x)], [*curve.most, *reversed(curve.least)])
             parts.append(f'<polygon class="band c{curve.colour}" points="{outline}"/>')
     for curve in curves:
-        if len(curve.x) > 1:
+        if len(curve.x) > 1 and curve.joined:
             parts.append(f'<polyline class="line c{curve.colour}" points="{scale.points(curve.x, curve.y)}"/>')
-        if len(curve.x) <= 30 and not curve.least:
+        if not curve.joined or (len(curve.x) <= 30 and not curve.least):
             for x, y in zip(curve.x, curve.y, strict=True):
                 title = f"<title>{escape(curve.name)}: {number(y)} at {number(x)}</title>"
                 parts.append(
                     f'<circle class="dot c{curve.colour}" cx="{scale.x(x)}" cy="{scale.y(y)}" r="3">{title}</circle>'
                 )
-    return _legend([(curve.name, curve.colour) for curve in curves]) + _svg("".join(parts), label)
+    names = _legend([(curve.name, curve.colour) for curve in curves]) if legend else ""
+    return names + _svg("".join(parts), label)
 
 
 def stacked(x: Sequence[float], layers: Sequence[tuple[str, int, Sequence[float]]], label: str, x_title: str) -> str:
@@ -166,6 +172,30 @@ def shares(parts: Sequence[tuple[str, int, float]], label: str) -> str:
         content.append(f'<rect class="area c{colour}" x="{x:.1f}" y="0" width="{width:.1f}" height="14">{title}</rect>')
         x += width
     return _svg("".join(content), label, 14).replace("<svg ", '<svg preserveAspectRatio="none" class="bar" ', 1)
+
+
+def parallel(columns: Sequence[tuple[str, Sequence[float], bool]], label: str) -> str:
+    """Return parallel coordinates: an axis for each column, a line for each row, of which the first is marked.
+
+    A column is its name, its values, and whether its axis is logarithmic.
+    """
+    height, top, bottom = 250, 14, 40
+    places = [LEFT + column * (WIDTH - 2 * LEFT) / (len(columns) - 1) for column in range(len(columns))]
+    axes, rows = [], [""] * len(columns[0][1])
+    for place, (name, values, logarithmic) in enumerate(columns):
+        x, low, high = places[place], min(values), max(values)
+        axes.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{height - bottom}"/>')
+        for value, y in ((high, top - 3), (low, height - bottom + 12)):
+            axes.append(f'<text class="tick" x="{x:.1f}" y="{y}" text-anchor="middle">{number(value)}</text>')
+        level = height - 14 + 12 * (place % 2)  # neighbours' names do not touch
+        axes.append(f'<text class="note" x="{x:.1f}" y="{level}" text-anchor="middle">{escape(name)}</text>')
+        if logarithmic:
+            values, low, high = [math.log(value) for value in values], math.log(low), math.log(high)
+        for row, value in enumerate(values):
+            share = (value - low) / (high - low) if high > low else 0.5
+            rows[row] += f"{x:.1f},{height - bottom - share * (height - top - bottom):.1f} "
+    lines = [f'<polyline class="line c5 faint" points="{points}"/>' for points in rows[1:]]
+    return _svg("".join([*axes, *lines, f'<polyline class="line c1" points="{rows[0]}"/>']), label, height)
 
 
 def confusion(labels: Sequence[str], pairs: Sequence[tuple[int, int, int]]) -> str:

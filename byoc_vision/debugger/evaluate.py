@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.errors import UserError, one_line
 from byoc_vision.debugger.events import DamagedError
 from byoc_vision.debugger.profile import Profile
 from byoc_vision.debugger.rules import DEFAULT, PROFILER_RULES, TENSOR_RULES
@@ -138,8 +138,7 @@ def _verdict(configuration: Configuration, material: Material) -> Verdict:
     except Exception as error:
         log.debug("%s broke off", configuration.name, exc_info=True)
         kind = "the recording is damaged" if isinstance(error, DamagedError | OSError) else type(error).__name__
-        reason = " ".join(str(error).split())[:200]
-        return Verdict(configuration, "Error", f"The rule broke off: {kind} ({reason}).")
+        return Verdict(configuration, "Error", f"The rule broke off: {kind} ({one_line(error)}).")
 
 
 def _made(rule: type[Any], configuration: Configuration, *arguments: object) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from byoc_vision.debugger import quality
 from byoc_vision.debugger.evaluate import Verdict
 from byoc_vision.debugger.job import Job, finite
 from byoc_vision.debugger.profile import PHASES
@@ -21,33 +22,56 @@ POINTS = 240
 #: Pictures the model was most wrong about.
 WRONG = 24
 
-#: What of the profiler's run.json the report shows as durations.
-_MOMENTS = ("started", "first_step")
+#: What of run.json is shown elsewhere than under the machine.
+_MOMENTS = ("job", "started", "first_step", "phases", "extracted")
 
 Bands = dict[str, list[float | None]]
 
 
-def facts(job: Job, trial: Trial, verdicts: list[Verdict], missing: list[str]) -> dict[str, Any]:
-    """Return all the report says about a job."""
+def facts(job: Job, trial: Trial, verdicts: list[Verdict], missing: list[str], now: float | None) -> dict[str, Any]:
+    """Return all the report says about a job, which is not over yet where the time `now` (unix seconds) is given."""
     return {
         "format_version": 1,
+        "identity": identity(job),
         "rules": [verdict.as_dict() for verdict in verdicts],
         "figures": {name: value for name, value in job.metrics.items() if finite(value)},
         "history": job.history,
         "best_epoch": job.best_epoch,
         "step_losses": step_losses(trial),
-        "classes": classes(job),
+        "classes": quality.classes(job.predictions),
+        "quality": quality.overall(job.predictions),
         "confusion": confusion(job),
         "wrong": wrong(job),
-        "time": time(job),
+        "time": time(job, now),
         "utilisation": utilisation(job),
         "pictures": _text(job.metrics.get("pictures")),
         "unreadable": _text(job.metrics.get("unreadable")),
-        "settings": _text(job.model.get("settings")),
+        "settings": {name.replace("_", "-"): value for name, value in _text(job.model.get("settings")).items()},
         "versions": _text(job.model.get("versions")),
         "machine": _text({name: value for name, value in job.profile.run.items() if name not in _MOMENTS}),
         "missing": missing,
     }
+
+
+def identity(job: Job) -> dict[str, Any]:
+    """Return what tells this job from others, as far as it is known: job, arch, classes, pictures, date and machine."""
+    run, settings, pictures = job.profile.run, job.model.get("settings"), job.metrics.get("pictures")
+    counts = [count for count in pictures.values() if finite(count)] if isinstance(pictures, dict) else []
+    known = {
+        "job": run.get("job"),
+        "arch": settings.get("arch") if isinstance(settings, dict) else None,
+        "classes": len(job.labels),
+        "pictures": sum(counts),
+        "started": run.get("started") if finite(run.get("started")) else None,
+        "machine": _machine(run),
+    }
+    return {name: value for name, value in known.items() if value}
+
+
+def _machine(run: dict[str, Any]) -> str:
+    gpus, cores = run.get("gpus"), run.get("cores")
+    named = [f"{count} × {name}" for name, count in Counter(map(str, gpus)).items()] if isinstance(gpus, list) else []
+    return ", ".join([*named, f"{cores} cores"] if finite(cores) else named)
 
 
 def _text(content: object) -> dict[str, str]:
@@ -89,14 +113,6 @@ def step_losses(trial: Trial) -> Bands:
     return {}
 
 
-def classes(job: Job) -> list[dict[str, Any]]:
-    """Return each class's number of test pictures and the share predicted rightly, the lowest first."""
-    asked = Counter(row.label for row in job.predictions)
-    right = Counter(row.label for row in job.predictions if row.label == row.predicted)
-    rows = [{"label": label, "count": asked[label], "accuracy": right[label] / asked[label]} for label in asked]
-    return sorted(rows, key=lambda row: (row["accuracy"], -row["count"], row["label"]))
-
-
 def confusion(job: Job) -> dict[str, Any]:
     """Return the classes in order, and [label, predicted, count] for all pairs that occur, by number of the class."""
     labels = job.labels if job.predictions else []
@@ -111,10 +127,13 @@ def wrong(job: Job) -> list[dict[str, Any]]:
     return [vars(row) for row in rows[:WRONG]]
 
 
-def time(job: Job) -> dict[str, Any]:
-    """Return the seconds before the first step, those in each part of the steps, and the course of a step's time."""
+def time(job: Job, now: float | None = None) -> dict[str, Any]:
+    """Return the seconds of each phase, of each part of the steps, and the course of a step's time."""
     run, steps = job.profile.run, job.profile.steps
     content: dict[str, Any] = {}
+    if spent := phases(run, now):
+        content["phases"] = spent
+        content["bottleneck"] = bottleneck(job, spent)
     started, first = run.get("started"), run.get("first_step")
     if finite(started) and finite(first):
         content["start_up"] = round(float(first) - float(started), 3)  # type: ignore[arg-type]
@@ -133,6 +152,42 @@ def time(job: Job) -> dict[str, Any]:
                 | {"step": bands(steps.step[chosen], steps.step[chosen]).get("mean", [])},
             }
     return content
+
+
+def phases(run: dict[str, Any], now: float | None) -> list[tuple[str, float]]:
+    """Return each phase from the container's start with its seconds; they add up to the job's time.
+
+    The last one, the report, ends `now`, and is left out where that is not known.
+    """
+    try:
+        begins = [("start and imports", float(run["started"])), *((str(name), float(at)) for name, at in run["phases"])]
+    except (KeyError, TypeError, ValueError):
+        return []
+    ends = [at for _, at in begins[1:]] + ([now] if now else [])
+    spent = [(name, end - begin) for (name, begin), end in zip(begins, ends, strict=False)]
+    usable = all(finite(seconds) and seconds >= 0 for _, seconds in spent) and any(seconds for _, seconds in spent)
+    return spent if usable else []
+
+
+def bottleneck(job: Job, spent: list[tuple[str, float]]) -> str:
+    """Return a sentence about the phase that took the longest."""
+    name, seconds = max(spent, key=lambda phase: phase[1])
+    share = (
+        f"{name[0].upper()}{name[1:]} took the longest, {100 * seconds / sum(s for _, s in spent):.0f} % of the time"
+    )
+    pictures = job.metrics.get("pictures")
+    counts = [pictures.get(split, 0) for split in ("train", "validation")] if isinstance(pictures, dict) else []
+    extracted, cores = job.profile.run.get("extracted"), job.profile.run.get("cores")
+    where = "a GPU" if job.profile.run.get("gpus") else f"{cores} cores"
+    if name == "features" and finite(extracted) and extracted:
+        return (
+            f"{share}: {extracted:,} pictures went through the frozen network, {extracted / seconds:,.0f} a second on "
+            f"{where}. Further jobs that are given these features take them from there."
+        )
+    if name == "training" and job.history and all(map(finite, counts)) and any(counts):
+        rate = len(job.history) * sum(counts) / seconds
+        return f"{share}: {len(job.history)} epochs, {rate:,.0f} pictures a second on {where}."
+    return f"{share}."
 
 
 def utilisation(job: Job) -> dict[str, Any]:

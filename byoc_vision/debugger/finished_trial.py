@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.errors import UserError, one_line
 from byoc_vision.debugger import events
 from byoc_vision.debugger.trial import Array, Mode, TensorCollection
 
@@ -194,7 +194,7 @@ def _fetch(address: str, folder: Path) -> None:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 store.download_file(bucket, item["Key"], str(folder / name))
     except (BotoCoreError, ClientError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error, None)
         raise RecordingError(f"The debugger's recording in {address} could not be read: {reason}.") from error
     if not found:
         raise RecordingError(f"There is no debugger recording in {address}.")

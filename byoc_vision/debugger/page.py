@@ -1,5 +1,6 @@
 """The report as one page: no script, no network, all it needs within it."""
 
+from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ def page(facts: Facts, thumbnail: Thumbnail) -> str:
             _rules(facts),
             sections.curves(facts),
             sections.classes(facts),
+            sections.probabilities(facts),
             sections.pictures(facts, thumbnail),
             sections.time(facts),
             sections.utilisation(facts),
@@ -31,8 +33,13 @@ def page(facts: Facts, thumbnail: Thumbnail) -> str:
             _missing(facts),
         ]
     )
+    return document(_title(facts), content)
+
+
+def document(title: str, content: str) -> str:
+    """Return a whole page of `content`, which is markup."""
     return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Training report</title>'
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<link rel="icon" href="data:,"><style>{_STYLE}</style></head><body>{content}</body></html>'
@@ -49,20 +56,41 @@ def _head(facts: Facts) -> str:
     history, best = facts["history"], facts["best_epoch"]
     shown: list[tuple[str, str]] = []
     if "test_accuracy" in figures:
-        shown.append((f"{100 * figures['test_accuracy']:.1f} %", "test accuracy"))
+        quality = facts["quality"]
+        sure = f" ({100 * quality['low']:.1f}–{100 * quality['high']:.1f})" if quality else ""
+        shown.append((f"{100 * figures['test_accuracy']:.1f} %", f"test accuracy{sure}"))
+    if facts["quality"]:
+        shown.append((f"{facts['quality']['macro_f1']:.3f}", "macro F1"))
     if best and "validation_accuracy" in history[best - 1]:
         shown.append((f"{100 * history[best - 1]['validation_accuracy']:.1f} %", "validation accuracy"))
     if best and "validation_loss" in history[best - 1]:
         shown.append((f"{history[best - 1]['validation_loss']:.3g}", "validation loss"))
     if history:
         shown.append((f"{best} of {len(history)}" if best else str(len(history)), "epoch kept" if best else "epochs"))
-    if "train" in facts["pictures"]:
-        count = facts["pictures"]["train"]
-        shown.append((f"{int(count):,}" if count.isdecimal() else count, "training pictures"))
-    if "seconds" in figures:
+    if "phases" in facts["time"]:
+        shown.append((sections.seconds(sum(spent for _, spent in facts["time"]["phases"])), "run time"))
+    elif "seconds" in figures:
         shown.append((sections.seconds(figures["seconds"]), "run time"))
     items = "".join(f"<li><b>{escape(value)}</b><span>{name}</span></li>" for value, name in shown)
-    return f'<header><h1>Training report</h1><p class="soft">{said}</p><ul class="figures">{items}</ul></header>'
+    return (
+        f'<header><h1>{escape(_title(facts))}</h1><p class="soft">{escape(_identity(facts["identity"]))}</p>'
+        f'<ul class="figures">{items}</ul><p style="margin-top:16px">{said}</p></header>'
+    )
+
+
+def _title(facts: Facts) -> str:
+    return str(facts["identity"].get("job", "Training report"))
+
+
+def _identity(known: Facts) -> str:
+    parts = [str(known["arch"])] if "arch" in known else []
+    if "pictures" in known:
+        parts.append(f"{known['pictures']:,} pictures of {known.get('classes', 0):,} classes")
+    if "started" in known:
+        parts.append(datetime.fromtimestamp(known["started"], UTC).strftime("%Y-%m-%d %H:%M UTC"))
+    if "machine" in known:
+        parts.append(known["machine"])
+    return " · ".join(parts)
 
 
 def _rules(facts: Facts) -> str:
@@ -93,11 +121,11 @@ def _issue(rule: dict[str, Any]) -> str:
         rest = f'<p class="small soft">and {left:,} more</p>' if left > 0 else ""
         more = f"<details><summary>Evidence</summary>{listed}{rest}</details>"
     advice = f"<p>{escape(rule['Advice'])}</p>" if rule["Advice"] else ""
-    title = _title(rule)
+    title = _rule_name(rule)
     return f'<article class="issue"><h3>{title}</h3><p>{escape(rule["StatusDetails"])}</p>{advice}{more}</article>'
 
 
-def _title(rule: dict[str, Any]) -> str:
+def _rule_name(rule: dict[str, Any]) -> str:
     name, kind = rule["RuleConfigurationName"], rule["Rule"]
     return escape(name if name == kind else f"{name} ({kind})")
 
@@ -125,7 +153,7 @@ def _others(rules: list[dict[str, Any]]) -> str:
             state = '<span class="state good">no issue</span>'
         details = escape(_details(rule))
         rows.append(
-            f'<tr><td class="name">{_title(rule)}</td><td>{state}</td><td class="details soft">{details}</td></tr>'
+            f'<tr><td class="name">{_rule_name(rule)}</td><td>{state}</td><td class="details soft">{details}</td></tr>'
         )
     head = "<thead><tr><th>rule</th><th>verdict</th><th></th></tr></thead>"
     return f'<table class="verdicts">{head}<tbody>{"".join(rows)}</tbody></table>'

@@ -1,10 +1,13 @@
 """Makes the report on a job: `report.json`, which holds all it says, and `report.html`, the page drawn from that."""
 
 import json
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from byoc_vision.contract.files import write_text
+from byoc_vision.contract.job import FACTS, REPORT
 from byoc_vision.debugger import job as jobs
 from byoc_vision.debugger.evaluate import Material, configurations, evaluate
 from byoc_vision.debugger.facts import facts
@@ -21,6 +24,7 @@ def make(
     pictures: Path | None = None,
     rules: Path | str | None = None,
     to: Path | None = None,
+    within_job: bool = False,
 ) -> dict[str, Any]:
     """Judge the job whose output folder is `output`, whatever it lacks; write the report there or `to`, and return it.
 
@@ -28,6 +32,7 @@ def make(
     tensors: what smdebug recorded: a folder or `s3://…`; without it `debugger` in the output folder.
     pictures: the folder that the files in predictions.csv are in, of which the report then shows some.
     rules: names with commas, or a JSON file of rule configurations; without it those of `rules.DEFAULT`.
+    within_job: the report is the job's own last part, whose time counts as the job's.
 
     Returns what `report.json` holds. Raises `RulesError` (a `UserError`) for rules that cannot be used, and `OSError`
     when the files cannot be written.
@@ -46,11 +51,9 @@ def make(
         missing += [reason] if reason else trial.notes
         labels, predicted = [row.label for row in job.predictions], [row.predicted for row in job.predictions]
         material = Material(trial, reason, job.profile, labels, predicted, job.fine_tuned)
-        content = facts(job, trial, evaluate(chosen, material), missing)
+        content = facts(job, trial, evaluate(chosen, material), missing, time.time() if within_job else None)
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
     html = page(content, lambda name: thumbnail(pictures, name) if pictures else None)
-    for name, body in (("report.json", text), ("report.html", html)):
-        partial = (to or output) / f".{name}.partial"
-        partial.write_text(body, encoding="utf-8", errors="replace")
-        partial.replace((to or output) / name)
+    for name, body in ((FACTS, text), (REPORT, html)):
+        write_text((to or output) / name, body)
     return content

@@ -44,7 +44,8 @@ def _name(text: str) -> str:
     return escape(text).replace("_", "_<wbr>")
 
 
-def _pair(*charts_with_titles: tuple[str, str]) -> str:
+def pair(*charts_with_titles: tuple[str, str]) -> str:
+    """Return charts with their titles, two side by side; those that are empty are left out."""
     shown = [f"<div><h3>{escape(title)}</h3>{chart}</div>" for title, chart in charts_with_titles if chart]
     return f'<div class="pair">{"".join(shown)}</div>' if shown else ""
 
@@ -66,7 +67,7 @@ def curves(facts: Facts) -> str:
     losses = [Line("training", steps["x"], steps["mean"], 0, steps["least"], steps["most"])] if steps else []
     each = charts.lines(losses, "loss of each training step", "step")
     return section(
-        "Curves", _pair(("Loss", chart("loss")), ("Accuracy", chart("accuracy", (0, 1))), ("Loss of each step", each))
+        "Curves", pair(("Loss", chart("loss")), ("Accuracy", chart("accuracy", (0, 1))), ("Loss of each step", each))
     )
 
 
@@ -81,14 +82,17 @@ def classes(facts: Facts) -> str:
             _name(row["label"]),
             meter.format(100 * row["accuracy"]),
             f"{100 * row['accuracy']:.1f} %",
+            _between(row),
+            "–" if row["precision"] is None else f"{100 * row['precision']:.1f} %",
+            f"{row['f1']:.3f}",
             f"{row['count']:,}",
         ]
         for row in rows
     ]
-    head = ["class", "", "accuracy", "pictures"]
-    shown = table(head, cells[:FIRST_CLASSES], (2, 3))
+    head, numbers = ["class", "", "accuracy", "95 % sure", "precision", "F1", "pictures"], (2, 3, 4, 5, 6)
+    shown = table(head, cells[:FIRST_CLASSES], numbers)
     if len(cells) > FIRST_CLASSES:
-        shown += f"<details><summary>All {len(cells)} classes</summary>{table(head, cells, (2, 3))}</details>"
+        shown += f"<details><summary>All {len(cells)} classes</summary>{table(head, cells, numbers)}</details>"
     labels, pairs = facts["confusion"]["labels"], facts["confusion"]["pairs"]
     asked = {row["label"]: row["count"] for row in rows}
     mixed = [(labels[i], labels[j], n) for i, j, n in pairs if i != j][:FIRST_PAIRS]
@@ -100,11 +104,44 @@ def classes(facts: Facts) -> str:
     hint = (
         '<p class="small soft">Rows: the true class. Columns: the predicted one. Darker: a larger share of the row.</p>'
     )
+    legend = (
+        '<p class="small soft">Accuracy: of the class\'s pictures, those predicted as it (recall); it lies within the '
+        "range with 95 % confidence. Precision: of the pictures predicted as the class, those that are of it.</p>"
+    )
     return section(
         "Classes",
-        f'<div class="pair"><div><h3>Accuracy, the lowest first</h3>{shown}</div>'
+        f'<h3>Accuracy, the lowest first</h3>{legend}<div class="scroll">{shown}</div>',
+        '<div class="pair" style="margin-top:28px">'
+        f'<div><h3>Confusion</h3>{hint}<div class="scroll">{square}</div></div>'
         f"<div><h3>Most often taken for another</h3>{most}</div></div>",
-        f'<h3 style="margin-top:28px">Confusion</h3>{hint}<div class="scroll">{square}</div>',
+    )
+
+
+def _between(row: dict[str, Any]) -> str:
+    return f"{100 * row['low']:.0f}–{100 * row['high']:.0f} %"
+
+
+def probabilities(facts: Facts) -> str:
+    """Whether probabilities are what they say, and what is gained where only sure answers are given."""
+    quality = facts["quality"]
+    if not quality:
+        return ""
+    calibration, coverage = quality["calibration"], quality["coverage"]
+    meant, right, _ = zip(*calibration["bins"], strict=True)
+    reliability = charts.lines(
+        [Line("as it should be", (0, 1), (0, 1), 5), Line("this model", meant, right, 0)],
+        "accuracy by probability",
+        "probability",
+        y_range=(0, 1),
+    )
+    answered, accuracy, least = zip(*coverage, strict=True)
+    lines = [Line("accuracy", answered, accuracy, 0), Line("least probability", answered, least, 1)]
+    shares = charts.lines(lines, "accuracy by the share that is answered", "share that is answered", y_range=(0, 1))
+    error = f"Expected calibration error: {100 * calibration['error']:.1f} points."
+    return section(
+        "Probabilities",
+        f'<p class="soft">{error} That is how far the accuracy is from the probability, on average.</p>',
+        pair(("Accuracy of answers with a probability", reliability), ("If only the surest are answered", shares)),
     )
 
 
@@ -127,7 +164,7 @@ def pictures(facts: Facts, thumbnail: Thumbnail) -> str:
 def time(facts: Facts) -> str:
     """Where the time went: before the first step, and in each part of the steps."""
     spent = facts["time"]
-    parts, courses = [], []
+    parts, courses = [_whole(spent)] if spent.get("phases") else [], []
     if "start_up" in spent:
         parts.append(f"<p>{seconds(spent['start_up'])} from the job's start to its first step.</p>")
     rows = []
@@ -153,10 +190,25 @@ def time(facts: Facts) -> str:
         chart = charts.stacked(course["step"], layers, f"parts of a {title.lower()} step", "step")
         courses.append((f"{title} steps, ms", chart))
     if rows:
-        parts.append(_pair(*courses))
+        parts.append(pair(*courses))
         head = ["a step, ms", "median", "p95", "p99", "longest"]
         parts.append(f'<div style="margin-top:24px;max-width:520px">{table(head, rows, (1, 2, 3, 4))}</div>')
     return section("Where the time went", *parts)
+
+
+def _whole(spent: Facts) -> str:
+    """One bar from the container's start to the report, and what took the longest."""
+    phases = spent["phases"]
+    total = sum(value for _, value in phases)
+    named = [(name, place % 8, value) for place, (name, value) in enumerate(phases)]
+    split = "".join(
+        f'<li><i class="swatch c{colour}"></i>{escape(name)} {seconds(value)}, {100 * value / total:.0f} %</li>'
+        for name, colour, value in named
+    )
+    return (
+        f"<h3>{seconds(total)} from the container's start to this report</h3>{charts.shares(named, 'all of the time')}"
+        f'<ul class="legend">{split}</ul><p style="margin-bottom:18px">{escape(spent["bottleneck"])}</p>'
+    )
 
 
 def _milliseconds(value: float) -> str:
@@ -187,5 +239,5 @@ def utilisation(facts: Facts) -> str:
     processor = ["CPU, mean of cores", "CPU, busiest core", "waiting for I/O", "memory"]
     return section(
         "Utilisation",
-        _pair(("CPU and memory, %", chart(processor, "CPU")), ("GPU, %", chart(gpus, "GPU") if gpus else "")),
+        pair(("CPU and memory, %", chart(processor, "CPU")), ("GPU, %", chart(gpus, "GPU") if gpus else "")),
     )

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.errors import UserError, one_line
 
 #: The label by which a serving container is found again; its value is the folder of the record it belongs to.
 OWNER = "byoc-vision.owner"
@@ -35,7 +35,7 @@ def run(*arguments: str) -> None:
     """Run `docker run`; raise `UserError` with what docker or the container said where it failed."""
     done = subprocess.run(["docker", "run", *arguments], capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise UserError(f"the container failed: {' '.join(done.stderr.split())}")
+        raise UserError(f"the container failed: {one_line(done.stderr, None)}")
 
 
 @cache

@@ -1,10 +1,10 @@
 """Files of this machine as requests name them."""
 
-import os
 import shutil
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from byoc_vision.contract.files import replacing
 from byoc_vision.local.objects import Objects
 from byoc_vision.local.store import ServiceError, Store
 
@@ -35,6 +35,5 @@ def link_or_copy(file: Path, name: Path) -> None:
     try:
         name.hardlink_to(file)
     except OSError:
-        fresh = name.with_name(f".{name.name}")
-        shutil.copy(file, fresh)
-        os.replace(fresh, name)
+        with replacing(name) as temporary:
+            shutil.copy(file, temporary)

@@ -1,10 +1,10 @@
 """What a training job's containers leave: gathered from the hosts, and put where the service would."""
 
-import os
 import shutil
 import tarfile
 from pathlib import Path
 
+from byoc_vision.contract.files import replacing
 from byoc_vision.local import containers, training
 from byoc_vision.local.files import link_or_copy, locate
 from byoc_vision.local.store import Record
@@ -74,9 +74,7 @@ class Results:
 def _pack(folder: Path, archive: Path) -> None:
     """Write the folder's content to the archive, whole or not at all."""
     archive.parent.mkdir(parents=True, exist_ok=True)
-    fresh = archive.with_name(f".{archive.name}")
     # Weights hardly compress; level 1 is several times as fast as the default.
-    with tarfile.open(fresh, "w:gz", compresslevel=1) as packed:
+    with replacing(archive) as temporary, tarfile.open(temporary, "w:gz", compresslevel=1) as packed:
         for each in sorted(folder.iterdir()):
             packed.add(each, each.name)
-    os.replace(fresh, archive)

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from byoc_vision import home
+from byoc_vision.contract.files import write_text
 
 Request = dict[str, Any]
 
@@ -218,6 +219,4 @@ def _read(file: Path) -> Request:
 
 
 def _write(file: Path, content: Request) -> None:
-    fresh = file.with_suffix(".new")
-    fresh.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    os.replace(fresh, file)
+    write_text(file, json.dumps(content, indent=2) + "\n")

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from byoc_vision import home
 from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.files import write_text
 from byoc_vision.local.store import Lock, Store
 
 #: The port where none is asked for and none was used before.
@@ -68,7 +69,7 @@ class Service:
         if address := self.address:
             return address
         home.make(self.root)
-        self.folder.mkdir(exist_ok=True)
+        self.folder.mkdir(mode=0o700, exist_ok=True)  # the token is in it
         options = [*(["--host", host] if host else []), *(["--port", str(port)] if port is not None else [])]
         with (self.folder / "service.log").open("ab") as log:
             begin = log.tell()
@@ -111,7 +112,7 @@ class Service:
         from byoc_vision.service.server import Server
 
         home.make(self.root)
-        self.folder.mkdir(exist_ok=True)
+        self.folder.mkdir(mode=0o700, exist_ok=True)  # the token is in it
         try:
             lock = Lock(self.folder / "lock")
         except BlockingIOError:
@@ -130,7 +131,7 @@ class Service:
             with server:
                 address = Address(host, server.server_port, token, os.getpid())
                 env.prepare(store)
-                self._write(address)
+                write_text(self.folder / "service.json", json.dumps(asdict(address)) + "\n")
                 print(f"SageMaker on this machine: {address.url}", flush=True)
                 for number in (signal.SIGTERM, signal.SIGINT):
                     signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
@@ -142,9 +143,3 @@ class Service:
             return Address(**json.loads((self.folder / "service.json").read_text(encoding="utf-8")))
         except (FileNotFoundError, ValueError, TypeError):
             return None
-
-    def _write(self, address: Address) -> None:
-        fresh = self.folder / "service.new"
-        fresh.touch(0o600)
-        fresh.write_text(json.dumps(asdict(address)) + "\n", encoding="utf-8")
-        os.replace(fresh, self.folder / "service.json")

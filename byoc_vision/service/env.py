@@ -1,8 +1,8 @@
 """What clients are told: variables of the environment, and a configuration file of the SageMaker SDK."""
 
-import os
 from pathlib import Path
 
+from byoc_vision.contract.files import write_text
 from byoc_vision.local.objects import Objects
 from byoc_vision.local.store import ACCOUNT, REGION, Store
 
@@ -27,9 +27,7 @@ SageMaker:
 def prepare(store: Store) -> None:
     """Make the default bucket, and write the SDK's configuration."""
     Objects(store).make_bucket(BUCKET)
-    fresh = _file(store.root).with_suffix(".new")
-    fresh.write_text(_CONFIGURATION, encoding="utf-8")
-    os.replace(fresh, _file(store.root))
+    write_text(_file(store.root), _CONFIGURATION)
 
 
 def variables(root: Path, url: str, token: str | None) -> dict[str, str]:

@@ -98,10 +98,46 @@ def test_an_unknown_rule(run: Run, job: str) -> None:
     )
 
 
+def test_a_tuning_job_shows_its_trials(run: Run, aws: FakeAws, tmp_path: Path) -> None:
+    goal = {"MetricName": "validation_loss", "Type": "Minimize"}
+    aws.script("DescribeTrainingJob", Refusal("ValidationException", "Requested resource not found."))
+    aws.script(
+        "DescribeHyperParameterTuningJob",
+        {
+            "HyperParameterTuningJobStatus": "InProgress",
+            "HyperParameterTuningJobConfig": {"HyperParameterTuningJobObjective": goal},
+        },
+    )
+    trials = [
+        {
+            "TrainingJobName": f"search-{number}",
+            "TrainingJobStatus": "Completed" if value else "Failed",
+            "TunedHyperParameters": {"lr": f'"{0.01 * number}"'},
+        }
+        | ({"FinalHyperParameterTuningJobObjectiveMetric": {"MetricName": "x", "Value": value}} if value else {})
+        | {"TrainingStartTime": 100.0, "TrainingEndTime": 160.0}
+        for number, value in ((1, 0.5), (2, 0.25), (3, None))
+    ]
+    aws.script(
+        "ListTrainingJobsForHyperParameterTuningJob",
+        {"TrainingJobSummaries": trials[:2], "NextToken": "more"},
+        {"TrainingJobSummaries": trials[2:]},
+    )
+    done = run("report", "search")
+    assert done.out == "wrote report/report.html\n", done.err
+    facts = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert facts["best"]["name"] == "search-2" and facts["best"]["settings"] == {"lr": "0.02"}
+    assert [trial["spent"] for trial in facts["trials"]] == [60, 60, 60]
+    assert [trial["value"] for trial in facts["trials"]] == [0.5, 0.25, None]
+    assert "search-3" in (tmp_path / "report" / "report.html").read_text()
+
+
 def test_no_such_job(run: Run, aws: FakeAws) -> None:
     aws.script("DescribeTrainingJob", Refusal("ValidationException", "Requested resource not found."))
-    assert "'job' is neither a training job in us-east-1 nor a folder" in run("report", "job").sentence
-    assert "'job' is neither a training job in us-east-1 nor a folder" in run("report", "job", "--local").sentence
+    aws.script("DescribeHyperParameterTuningJob", Refusal("ResourceNotFound", "Requested resource not found."))
+    said = "'job' is neither a training job or tuning job in us-east-1 nor a folder"
+    assert said in run("report", "job").sentence
+    assert said in run("report", "job", "--local").sentence
     assert "results/job is no folder" in run("report", "results/job").sentence
 
 

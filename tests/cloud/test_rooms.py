@@ -22,7 +22,16 @@ FLOORS = (
     ("aws", "local"),
     ("service",),
     (
-        *("hyperparameter_sources", "pictures", "plan", "repack", "prediction", "trained_model", "endpoint"),
+        *(
+            "hyperparameter_sources",
+            "pictures",
+            "plan",
+            "repack",
+            "prediction",
+            "trained_model",
+            "endpoint",
+            "searches",
+        ),
         *("reports", "jobs", "session"),
     ),
     ("cli",),

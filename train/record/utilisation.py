@@ -32,6 +32,7 @@ class Profile:
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
         self._facts: dict[str, object] = {}
+        self._phases: list[tuple[str, float]] = []
         self.note(
             started=psutil.Process().create_time(),
             cores=psutil.cpu_count(),
@@ -57,6 +58,11 @@ class Profile:
         file = self.folder / "run.json"
         with writing(file):
             file.write_text(json.dumps(self._facts))
+
+    def phase(self, name: str) -> None:
+        """A part of the run begins now, and the one before it ends."""
+        self._phases.append((name, time.time()))
+        self.note(phases=self._phases)
 
     def _sample(self) -> None:
         with suppress(OSError):  # Others write to the same disk and say what is wrong with it.

@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+import time
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from tests.unit.debugger.jobs import (
     Recorder,
     whole_job,
     write_predictions,
+    write_run,
     write_steps,
     write_system,
 )
@@ -94,6 +96,7 @@ def test_a_whole_job(out: Path) -> None:
     for text in ("75.0 %", "3 of 3", "epoch 3, kept", "Loss", "Accuracy", "Confusion", "Utilisation", "2.5 s", "2.10"):
         assert text in page.text, text
     assert facts["time"]["start_up"] == 2.5
+    assert "phases" not in facts["time"]
     assert facts["time"]["train"]["seconds"] == pytest.approx(
         {"data": 0.9, "forward": 1.8, "backward": 2.7, "optimizer": 0.9}
     )
@@ -103,6 +106,26 @@ def test_a_whole_job(out: Path) -> None:
     assert HOSTILE not in html
     assert [row["file"] for row in facts["wrong"]] == ["../../secret.jpg", f"{HOSTILE}/a.jpg"]
     assert page.seen.count("img") == 1 and "no picture" in page.text  # what is outside the folder is not shown
+
+
+def test_all_of_the_time_is_explained(out: Path) -> None:
+    whole_job(out)
+    began = time.time() - 100
+    marks = [("reading the pictures", 5), ("features", 10), ("training", 60), ("evaluation", 61), ("report", 99)]
+    phases = [(name, began + at) for name, at in marks]
+    run = {"job": HOSTILE, "started": began, "first_step": began + 60, "phases": phases}
+    write_run(out, **run, extracted=5000, cores=2, gpus=[], device="cpu")
+    facts, page, _ = report(out, "--within-job")
+    assert [name for name, _ in facts["time"]["phases"]] == ["start and imports", *(name for name, _ in marks)]
+    assert sum(seconds for _, seconds in facts["time"]["phases"]) == pytest.approx(time.time() - began, abs=5)
+    assert facts["identity"] == {"job": HOSTILE, "classes": 3, "pictures": 12, "started": began, "machine": "2 cores"}
+    sentence = (
+        "Features took the longest, 50 % of the time: 5,000 pictures went through the frozen network, 100 a second"
+    )
+    assert f"{sentence} on 2 cores." in page.text
+    # Made again later, the report is no part of the job.
+    facts, _, _ = report(out)
+    assert sum(seconds for _, seconds in facts["time"]["phases"]) == pytest.approx(99)
 
 
 def test_a_report_needs_neither_torch_nor_smdebug_nor_pandas(out: Path) -> None:
@@ -168,6 +191,7 @@ def test_every_file_broken_off(out: Path, share: float) -> None:
         "[]",
         "null",
         '{"history": 3, "best_epoch": "x", "pictures": [], "labels": 7, "started": "now"}',
+        '{"phases": [["a", "b"], 3], "started": 1, "job": 7, "gpus": 3}',
         '{"cores": NaN, "workers": "two", "gpu": [{}], "pictures": {"train": NaN}, "history": [[], {"train": ""}]}',
         "[" * 5000,
     ],
@@ -265,8 +289,8 @@ def test_class_imbalance_is_judged_on_the_predictions(out: Path) -> None:
 def test_a_long_job_with_many_classes_stays_small(out: Path) -> None:
     count = 100_000
     write_steps(out, [[i, 1, "train", i, 0.01, 0.02, 0.03, 0.001] for i in range(count)])
-    time = np.arange(count) / 2
-    write_system(out, {"time": time, "cpu_0": time % 100, "iowait": time % 7, "memory": time % 50})
+    at = np.arange(count) / 2
+    write_system(out, {"time": at, "cpu_0": at % 100, "iowait": at % 7, "memory": at % 50})
     labels = [f"{i:03}.{HOSTILE}" for i in range(133)]
     write_predictions(out, [(f"{i}.jpg", labels[i % 133], labels[i % 131], 0.5) for i in range(20_000)])
     report(out)

@@ -132,6 +132,9 @@ def test_a_run_records_every_loss_and_step(make_run, tmp_path):
     assert all(float(row["backward"]) > 0 for row in steps if row["mode"] == "train")
     facts = json.loads((output / "profile" / "run.json").read_text())
     assert facts["started"] < facts["first_step"] and facts["workers"] == 0 and facts["device"] == "cpu"
+    names, begins = zip(*facts["phases"], strict=True)
+    assert names[0] == "reading the pictures" and names[-3:] == ("training", "evaluation", "report")
+    assert facts["started"] < begins[0] and list(begins) == sorted(begins)
 
 
 def test_recording_changes_nothing(make_run, tmp_path):

@@ -1,0 +1,215 @@
+"""The page of a tuning job: all trials, how far the search came, and what each hyperparameter did."""
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from html import escape
+from statistics import median
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from byoc_vision.debugger import charts
+from byoc_vision.debugger.charts import Line
+from byoc_vision.debugger.page import document
+from byoc_vision.debugger.sections import pair, seconds, section, table
+
+#: Trials that the table shows before the reader asks for all.
+FIRST_TRIALS = 20
+
+#: How many times the highest of a hyperparameter's values is the lowest where its axis is logarithmic.
+LOGARITHMIC = 20
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """One trial: `value` is the objective's, None where it left none; `spent` are seconds, None while it runs."""
+
+    name: str
+    status: str
+    value: float | None
+    settings: dict[str, str]
+    spent: float | None = None
+
+
+@dataclass(frozen=True)
+class Search:
+    """A tuning job: what it looks for, and its trials, oldest first."""
+
+    name: str
+    status: str
+    objective: str
+    maximize: bool
+    trials: tuple[Trial, ...]
+
+    @property
+    def judged(self) -> list[Trial]:
+        """The trials that have a value, the best first."""
+        judged = [trial for trial in self.trials if trial.value is not None and math.isfinite(trial.value)]
+        return sorted(judged, key=lambda trial: trial.value or 0.0, reverse=self.maximize)
+
+    @property
+    def hyperparameters(self) -> list[str]:
+        """The names of what is searched."""
+        return sorted({name for trial in self.trials for name in trial.settings})
+
+
+def facts(search: Search) -> dict[str, Any]:
+    """Return what the page says as plain data."""
+    judged = search.judged
+    return {
+        "format_version": 1,
+        "identity": {"job": search.name},
+        "status": search.status,
+        "objective": {"name": search.objective, "maximize": search.maximize},
+        "trials": [asdict(trial) | {"value": trial.value if trial in judged else None} for trial in search.trials],
+        "best": asdict(judged[0]) if judged else None,
+        "correlation": {name: correlation(search, name) for name in search.hyperparameters},
+        "rules": [],
+    }
+
+
+def page(search: Search) -> str:
+    """Return the HTML of the page."""
+    whole = section("The search", pair(("The objective", _progress(search)), ("All trials at once", _parallel(search))))
+    parts = [_head(search), _best(search), whole, _hyperparameters(search), _all(search)]
+    return document(search.name, "".join(parts))
+
+
+def numbers(search: Search, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Return the values [N] of a hyperparameter in the judged trials and their objectives [N]; None for words."""
+    known = [trial for trial in search.judged if name in trial.settings]
+    try:
+        values = np.array([float(trial.settings[name]) for trial in known])
+    except ValueError:
+        return None
+    if not len(values) or not np.isfinite(values).all():
+        return None
+    return values, np.array([trial.value for trial in known], dtype=float)
+
+
+def correlation(search: Search, name: str) -> float | None:
+    """Return Spearman's rank correlation of a hyperparameter with the objective; None where it has none."""
+    known = numbers(search, name)
+    if known is None or len(known[0]) < 3:
+        return None
+    ranks, others = _ranks(known[0]), _ranks(known[1])
+    if np.ptp(ranks) == 0 or np.ptp(others) == 0:
+        return None
+    return float(np.corrcoef(ranks, others)[0, 1])
+
+
+def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the rank of each value; equal ones share the mean of theirs."""
+    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
+    mean = np.cumsum(count) - (count - 1) / 2
+    return np.asarray(mean[place], dtype=float)
+
+
+def _head(search: Search) -> str:
+    judged, failed = search.judged, sum(trial.status == "Failed" for trial in search.trials)
+    shown = [(f"{judged[0].value:.5g}", f"best {search.objective}")] if judged else []
+    shown.append((f"{len(search.trials):,}", "trials"))
+    if failed:
+        shown.append((f"{failed:,}", "failed"))
+    spent = [trial.spent for trial in search.trials if trial.spent is not None]
+    if spent:
+        shown.append((seconds(median(spent)), "a trial, median"))
+        shown.append((seconds(sum(spent)), "all trials"))
+    items = "".join(f"<li><b>{escape(value)}</b><span>{escape(name)}</span></li>" for value, name in shown)
+    said = f"Tuning job, {search.status}; {'maximizes' if search.maximize else 'minimizes'} {search.objective}"
+    return (
+        f'<header><h1>{escape(search.name)}</h1><p class="soft">{escape(said)}</p>'
+        f'<ul class="figures">{items}</ul></header>'
+    )
+
+
+def _best(search: Search) -> str:
+    if not search.judged:
+        return section("The best trial", "<p>No trial has left a value.</p>")
+    best = search.judged[0]
+    settings = escape(json.dumps(best.settings, indent=2, ensure_ascii=False))
+    return section("The best trial", f"<p>{escape(best.name)}</p><pre>{settings}</pre>")
+
+
+def _progress(search: Search) -> str:
+    judged = set(search.judged)
+    points = [(number, float(trial.value or 0)) for number, trial in enumerate(search.trials, 1) if trial in judged]
+    if not points:
+        return ""
+    x, y = zip(*points, strict=True)
+    best = (np.maximum if search.maximize else np.minimum).accumulate(y)
+    lines = [Line("a trial", x, y, 0, joined=False), Line("the best so far", x, best.tolist(), 1)]
+    return charts.lines(lines, f"{search.objective} by trial", "trial")
+
+
+def _hyperparameters(search: Search) -> str:
+    shown, words = [], []
+    for name in search.hyperparameters:
+        known = numbers(search, name)
+        if known is None or len(set(known[0].tolist())) < 3:
+            words.append(_by_value(search, name))
+            continue
+        values, objectives = known
+        wide = _is_wide(values)
+        x = np.log10(values) if wide else values
+        line = Line(name, x.tolist(), objectives.tolist(), 0, joined=False)
+        order = correlation(search, name)
+        title = f"{name}, rank correlation {order:+.2f}" if order is not None else name
+        label = f"log10 of {name}" if wide else name
+        shown.append((title, charts.lines([line], f"{search.objective} by {name}", label, legend=False)))
+    return section("Each hyperparameter and the objective", pair(*shown), *words)
+
+
+def _is_wide(values: NDArray[np.float64]) -> bool:
+    return bool(values.min() > 0 and values.max() >= LOGARITHMIC * values.min())
+
+
+def _by_value(search: Search, name: str) -> str:
+    values: dict[str, list[float]] = {}
+    for trial in search.judged:
+        values.setdefault(trial.settings.get(name, "–"), []).append(float(trial.value or 0))
+    rows = [
+        [escape(value), f"{len(found)}", f"{found[0]:.5g}", f"{median(found):.5g}"] for value, found in values.items()
+    ]
+    return f'<h3 style="margin-top:24px">{escape(name)}</h3>' + table(
+        ["value", "trials", "best", "median"], rows, (1, 2, 3)
+    )
+
+
+def _parallel(search: Search) -> str:
+    names = [name for name in search.hyperparameters if numbers(search, name) is not None]
+    whole = [trial for trial in search.judged if all(name in trial.settings for name in names)]
+    if len(names) < 2 or len(whole) < 2:
+        return ""
+    columns: list[tuple[str, list[float], bool]] = []
+    for name in names:
+        values = np.array([float(trial.settings[name]) for trial in whole])
+        columns.append((name, values.tolist(), _is_wide(values)))
+    columns.append((search.objective, [float(trial.value or 0) for trial in whole], False))
+    hint = '<p class="small soft">A line is a trial, from its hyperparameters to its objective. The best is marked.</p>'
+    return hint + charts.parallel(columns, "hyperparameters and objective of all trials")
+
+
+def _all(search: Search) -> str:
+    rank = {trial: place for place, trial in enumerate(search.judged, 1)}
+    names = search.hyperparameters
+    rows = [
+        [
+            str(rank.get(trial, "")),
+            escape(trial.name),
+            f'<span class="state none">{escape(trial.status)}</span>',
+            "" if trial.value is None else f"{trial.value:.5g}",
+            "" if trial.spent is None else seconds(trial.spent),
+            *(escape(trial.settings.get(name, "")) for name in names),
+        ]
+        for trial in sorted(search.trials, key=lambda trial: rank.get(trial, len(rank) + 1))
+    ]
+    head = ["", "trial", "status", escape(search.objective), "time", *map(escape, names)]
+    places = (0, 3, 4, *range(5, 5 + len(names)))
+    shown = f'<div class="scroll">{table(head, rows[:FIRST_TRIALS], places)}</div>'
+    if len(rows) > FIRST_TRIALS:
+        rest = table(head, rows, places)
+        shown += f'<details><summary>All {len(rows)} trials</summary><div class="scroll">{rest}</div></details>'
+    return section("Trials", shown)

@@ -1,0 +1,75 @@
+"""The page of a tuning job."""
+
+import json
+
+import pytest
+
+from byoc_vision.debugger import trials
+from byoc_vision.debugger.trials import Search, Trial
+from tests.unit.debugger.jobs import HOSTILE
+from tests.unit.debugger.test_report import Page
+
+
+def search(count: int, maximize: bool = True, **settings: str) -> Search:
+    """Return a search whose trial number n has the objective n / count and lr 10**-n."""
+    made = [
+        Trial(
+            f"trial-{n}", "Completed", n / count, {"lr": f"{10.0 ** -(n % 5)}", "optimizer": "adam", **settings}, 60.0
+        )
+        for n in range(1, count + 1)
+    ]
+    return Search("search", "Completed", "validation_accuracy", maximize, tuple(made))
+
+
+def shown(found: Search) -> Page:
+    """Return the page, whose facts are JSON."""
+    json.dumps(trials.facts(found), allow_nan=False)
+    page = Page(trials.page(found))
+    assert "script" not in page.seen
+    return page
+
+
+def test_the_best_trial_and_its_settings() -> None:
+    found = search(7)
+    assert trials.facts(found)["best"]["name"] == "trial-7"
+    assert trials.facts(search(7, maximize=False))["best"]["name"] == "trial-1"
+    assert '"lr": "0.01"' in shown(found).text and "best validation_accuracy" in shown(found).text
+
+
+def test_rank_correlation_as_scipy_has_it() -> None:
+    """spearmanr of SciPy, with equal values."""
+    values = [(0.1, 1.0), (0.2, 3.0), (0.2, 2.0), (0.4, 5.0), (0.3, 4.0)]
+    made = tuple(Trial(str(n), "Completed", value, {"lr": str(lr)}) for n, (lr, value) in enumerate(values))
+    found = trials.correlation(Search("s", "Completed", "loss", True, made), "lr")
+    assert found == pytest.approx(0.9746794344808963)
+
+
+def test_what_cannot_be_ordered_has_no_correlation() -> None:
+    facts = trials.facts(search(7))
+    assert facts["correlation"]["optimizer"] is None and isinstance(facts["correlation"]["lr"], float)
+    same = Search("s", "Completed", "loss", True, tuple(Trial(str(n), "Completed", 1.0, {"lr": "1"}) for n in range(5)))
+    assert trials.facts(same)["correlation"] == {"lr": None}
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        (),
+        (Trial("only", "InProgress", None, {"lr": "0.1"}),),
+        (Trial("only", "Completed", 0.5, {"lr": "0.1", "wd": "1"}, 3.0),),
+        (
+            Trial("a", "Failed", None, {}),
+            Trial("b", "Stopped", float("nan"), {"lr": "nan"}),
+            Trial("c", "Completed", 1.0, {}),
+        ),
+        tuple(Trial(f"{HOSTILE}{n}", HOSTILE, n / 9, {HOSTILE: HOSTILE, "x": str(n)}) for n in range(9)),
+    ],
+)
+def test_odd_trials(made: tuple[Trial, ...]) -> None:
+    page = shown(Search(HOSTILE, "Completed", HOSTILE, False, made))
+    assert HOSTILE in page.text
+
+
+def test_many_trials_stay_small() -> None:
+    page = trials.page(search(200, batch="32"))
+    assert len(page) < 300_000 and page.count("trial-7<") == 1 + ("trial-7<" in page.partition("<details>")[0])

@@ -1,0 +1,161 @@
+"""The loop on a handful of ready features: what each of its settings does, against a plain computation."""
+
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from byoc_vision.contract.hyperparameters import Settings
+from train.batches import FeatureBatches, Order
+from train.checkpoint import Checkpoint
+from train.fit import Fit
+from train.record.callback import Callback
+from train.stopping import Stopped, StopSignal
+
+FEATURES = torch.randn(12, 5, generator=torch.Generator().manual_seed(1))
+TARGETS = torch.tensor([0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 2, 2])
+BATCH = 4
+
+PLAIN: dict[str, Any] = {"epochs": 2, "batch_size": BATCH, "label_smoothing": 0.0, "lr": 0.1, "schedule": "constant"}
+
+Made = Callable[..., Fit]
+
+
+@pytest.fixture
+def fit() -> Made:
+    """Return a function that makes the fit of a linear network, always from the same weights."""
+
+    def make(callback: Callback | None = None, **settings: Any) -> Fit:
+        torch.manual_seed(2)
+        network = nn.Linear(5, 3)
+        rows = torch.arange(len(TARGETS))
+        order = Order(len(TARGETS), BATCH, seed=3)
+        train = FeatureBatches(FEATURES, rows, TARGETS, order)
+        plain = FeatureBatches(FEATURES, rows, TARGETS, Order(len(TARGETS), BATCH))
+        return Fit(network, Settings(**PLAIN | {"train_layers": "head"} | settings), train, plain, callback)
+
+    return make
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[[Fit], Fit]:
+    """Return a function that runs a fit from its beginning to its end."""
+    number = count()
+
+    def finish(made: Fit) -> Fit:
+        made.run(Checkpoint(tmp_path / str(next(number)), {}), StopSignal(), lambda line: None)
+        return made
+
+    return finish
+
+
+class Watch(Callback):
+    """Keeps the learning rate and the weights of every training step."""
+
+    def __init__(self) -> None:
+        self.rates: list[float] = []
+        self.weights: list[Tensor] = []
+        self.fit: Fit | None = None
+
+    def update(self) -> None:
+        assert self.fit
+        self.rates.append(self.fit.optimizer.param_groups[0]["lr"])
+        self.weights.append(self.fit.network.weight.detach().clone())
+
+
+def watched(fit: Made, **settings: Any) -> tuple[Fit, Watch]:
+    watch = Watch()
+    watch.fit = fit(watch, **settings)
+    return watch.fit, watch
+
+
+def test_balanced_classes_weigh_alike_in_the_loss(fit: Made, run: Callable[[Fit], Fit]) -> None:
+    made = fit(class_weights="balanced", lr=1e-8, epochs=1)
+    logits = made.network(FEATURES)
+    of_class = [
+        functional.cross_entropy(logits[label == TARGETS], TARGETS[label == TARGETS]).item() for label in range(3)
+    ]
+    history = run(made).progress.history
+    assert history[0]["train_loss"] == pytest.approx(np.mean(of_class), rel=1e-5)
+    plain = functional.cross_entropy(logits, TARGETS).item()
+    assert history[0]["validation_loss"] == pytest.approx(plain, rel=1e-5)
+
+
+def test_the_gradient_is_clipped_to_its_norm(fit: Made, run: Callable[[Fit], Fit]) -> None:
+    settings = {"optimizer": "sgd", "momentum": 0.0, "weight_decay": 0.0, "lr": 1.0, "epochs": 1}
+    made, watch = watched(fit, clip_gradient=0.01, **settings)
+    before = made.network.weight.detach().clone()
+    run(made)
+    for weights in watch.weights:
+        assert (weights - before).norm() <= 0.01 + 1e-6  # the bias has its part of the norm
+        assert (weights - before).norm() > 0.005
+        before = weights
+
+
+def test_the_learning_rate_rises_and_then_follows_its_schedule(fit: Made, run: Callable[[Fit], Fit]) -> None:
+    made, watch = watched(fit, warmup_epochs=1.0, epochs=3)
+    run(made)
+    assert watch.rates == pytest.approx([0.1 / 3, 0.2 / 3, *[0.1] * 7])
+    made, cosine = watched(fit, epochs=3, schedule="cosine")
+    run(made)
+    made, warm = watched(fit, warmup_epochs=1.0, epochs=3, schedule="cosine")
+    run(made)
+    assert warm.rates[2:] == cosine.rates[2:] and warm.rates[0] == pytest.approx(cosine.rates[0] / 3)
+
+
+def test_the_average_of_the_weights_is_kept(fit: Made, run: Callable[[Fit], Fit]) -> None:
+    made, watch = watched(fit, ema=0.7, epochs=1)
+    run(made)
+    average = watch.weights[0]
+    for weights in watch.weights[1:]:
+        average = 0.7 * average + 0.3 * weights
+    torch.testing.assert_close(made.network.weight, average)
+
+
+def test_mixup_trains_on_pairs(fit: Made, run: Callable[[Fit], Fit]) -> None:
+    made = fit(mixup=0.4, lr=1e-8, epochs=1)
+    network = nn.Linear(5, 3)
+    network.load_state_dict(made.network.state_dict())
+    total = 0.0
+    for number, (inputs, targets) in enumerate(made.train.epoch(1)):
+        random = np.random.default_rng((0, 1, number, 0))
+        share = random.beta(0.4, 0.4)
+        others = torch.from_numpy(random.permutation(len(targets)))
+        sides = functional.one_hot(targets, 3), functional.one_hot(targets[others], 3)
+        mixed = share * sides[0] + (1 - share) * sides[1]
+        logits = network((share * inputs + (1 - share) * inputs[others]).float())
+        total += functional.cross_entropy(logits, mixed.float(), reduction="sum").item()
+    assert run(made).progress.history[0]["train_loss"] == pytest.approx(total / len(TARGETS), rel=1e-4)
+
+
+@pytest.mark.parametrize("settings", [{"mixup": 0.4}, {"ema": 0.9}, {"warmup_epochs": 1.0, "clip_gradient": 0.1}])
+def test_a_run_that_was_interrupted_ends_with_the_same_bits(
+    fit: Made, run: Callable[[Fit], Fit], tmp_path: Path, settings: dict[str, float]
+) -> None:
+    whole = run(fit(epochs=3, **settings)).network.state_dict()
+    checkpoint = Checkpoint(tmp_path / "other", {})
+    stop = StopSignal()
+
+    class Stop(Callback):
+        steps = 0
+
+        def update(self) -> None:
+            self.steps += 1
+            stop.requested = self.steps == 4
+
+    with pytest.raises(Stopped):
+        fit(Stop(), epochs=3, **settings).run(checkpoint, stop, lambda line: None)
+    continued = fit(epochs=3, **settings)
+    continued.run(checkpoint, StopSignal(), lambda line: None)
+    assert all(torch.equal(whole[name], tensor) for name, tensor in continued.network.state_dict().items())
+
+
+def test_the_presets_change_nothing(fit: Made) -> None:
+    made = fit()
+    assert made.averaged is None and made.class_weights is None
