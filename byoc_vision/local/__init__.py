@@ -19,6 +19,7 @@ checkpoints, stopping, several endpoints, and jobs that outlive the program that
     tuning.py       tuning jobs; run_tuning.py sees one through, with ranges.py
     tags.py         tags of all of these
     instances.py    what instance types are here
+    packages.py     the model registry
     models.py       models and endpoint configurations
     endpoints.py    endpoints; invocations.py asks them
     transform.py    transform jobs; processing.py processing jobs

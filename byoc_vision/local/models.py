@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from byoc_vision.local import containers
+from byoc_vision.local import containers, packages
 from byoc_vision.local.files import locate
 from byoc_vision.local.store import Request, ServiceError, Store, page, refuse
 
@@ -12,8 +12,8 @@ MODEL, CONFIG = "model", "endpoint-config"
 def create_model(store: Store, request: Request) -> Request:
     """CreateModel."""
     refuse(request, "InferenceExecutionConfig")
-    definition = _only_container(request)
-    refuse(definition, "ModelPackageName", "MultiModelConfig", "AdditionalModelDataSources")
+    definition = _only_container(store, request)
+    refuse(definition, "MultiModelConfig", "AdditionalModelDataSources")
     if definition.get("Mode", "SingleModel") != "SingleModel":
         raise ServiceError("ValidationException", "The local engine has no multi-model endpoints.")
     if "Image" not in definition:
@@ -36,7 +36,7 @@ def create_config(store: Store, request: Request) -> Request:
 
 def container(store: Store, model: str) -> Request:
     """Return the definition of the model's container; its image is there."""
-    definition = _only_container(store.find(MODEL, model).request)
+    definition = _only_container(store, store.find(MODEL, model).request)
     containers.require(definition["Image"])
     return definition
 
@@ -48,8 +48,13 @@ def data(definition: Request) -> tuple[str, bool]:
     return uri, source.get("CompressionType", "Gzip") == "Gzip"
 
 
-def _only_container(request: Request) -> Request:
+def _only_container(store: Store, request: Request) -> Request:
+    """Return the definition of a model's container, with what it has of a model package."""
     definitions = request.get("Containers") or [request.get("PrimaryContainer", {})]
+    if package := definitions[0].get("ModelPackageName"):
+        own = definitions[0].get("Environment", {})
+        definitions = packages.containers(store, package) + definitions[1:]
+        definitions[0] = definitions[0] | {"Environment": definitions[0].get("Environment", {}) | own}
     if len(definitions) != 1:
         raise ServiceError("ValidationException", "The local engine runs one container of a model.")
     return dict(definitions[0])

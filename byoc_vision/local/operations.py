@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 
-from byoc_vision.local import endpoints, models, processing, tags, training, transform, tuning
+from byoc_vision.local import endpoints, models, packages, processing, tags, training, transform, tuning
 from byoc_vision.local.store import Request, ServiceError, Store
 
 _ALL: dict[str, Callable[[Store, Request], Request]] = (
     training.OPERATIONS
     | tuning.OPERATIONS
     | models.OPERATIONS
+    | packages.OPERATIONS
     | endpoints.OPERATIONS
     | transform.OPERATIONS
     | processing.OPERATIONS

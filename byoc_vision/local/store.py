@@ -138,7 +138,7 @@ class Store:
         """Return a new record with its lock; `used` is the error's code when there is one of that name."""
         record = Record(self, kind, _checked(name))
         home.make(self.root)
-        record.folder.parent.mkdir(exist_ok=True)
+        record.folder.parent.mkdir(parents=True, exist_ok=True)
         # Made aside and then renamed, so that it is found complete or not at all.
         fresh = Path(tempfile.mkdtemp(prefix=".new-", dir=record.folder.parent))
         fresh.chmod(0o755)

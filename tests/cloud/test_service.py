@@ -23,7 +23,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from byoc_vision.contract.errors import UserError
-from byoc_vision.local import containers, process, training, tuning
+from byoc_vision.local import containers, models, process, training, tuning
 from byoc_vision.local.files import locate
 from byoc_vision.local.store import ACCOUNT, Lock, ServiceError, Store, now
 from byoc_vision.service import daemon, env
@@ -601,6 +601,62 @@ def test_a_model_may_be_a_folder_of_objects(sagemaker: Any, service: Service) ->
     sagemaker.delete_model(ModelName="a")
     with refused("ValidationException", "Could not find model a"):
         sagemaker.describe_model(ModelName="a")
+
+
+def test_a_model_is_registered_approved_and_deployed(sagemaker: Any, service: Service) -> None:
+    service.client("s3").put_object(Bucket=BUCKET, Key="model.tar.gz", Body=b"x")
+    container = {"Image": "image", "ModelDataUrl": f"s3://{BUCKET}/model.tar.gz", "Environment": {"a": "1", "b": "1"}}
+    types = {"SupportedContentTypes": ["image/jpeg"], "SupportedResponseMIMETypes": ["application/json"]}
+    request = {"ModelPackageGroupName": "dogs", "InferenceSpecification": types | {"Containers": [container]}}
+    with refused("ValidationException", "Could not find model package group dogs"):
+        sagemaker.create_model_package(**request)
+    sagemaker.create_model_package_group(ModelPackageGroupName="dogs")
+    first, second = (sagemaker.create_model_package(**request)["ModelPackageArn"] for _ in range(2))
+    assert (first, second) == tuple(f"arn:aws:sagemaker:us-east-1:{ACCOUNT}:model-package/dogs/{n}" for n in (1, 2))
+    model = {"ModelName": "dogs", "ExecutionRoleArn": ROLE}
+    wanted = {"ModelPackageName": second, "Environment": {"b": "2"}}
+    with refused("ValidationException", "PendingManualApproval"):
+        sagemaker.create_model(PrimaryContainer=wanted, **model)
+    sagemaker.update_model_package(ModelPackageArn=second, ModelApprovalStatus="Approved")
+    approved = sagemaker.list_model_packages(ModelPackageGroupName="dogs", ModelApprovalStatus="Approved")
+    assert [package["ModelPackageArn"] for package in approved["ModelPackageSummaryList"]] == [second]
+    told = sagemaker.describe_model_package(ModelPackageName=second)
+    assert (told["ModelPackageVersion"], told["ModelPackageStatus"]) == (2, "Completed")
+    sagemaker.add_tags(ResourceArn=second, Tags=[{"Key": "a", "Value": "b"}])
+    sagemaker.create_model(PrimaryContainer=wanted, **model)
+    assert models.container(service.store, "dogs") == container | {"Environment": {"a": "1", "b": "2"}}
+    with refused("ConflictException"):
+        sagemaker.delete_model_package_group(ModelPackageGroupName="dogs")
+    for package in (first, second):
+        sagemaker.delete_model_package(ModelPackageName=package)
+    sagemaker.delete_model_package_group(ModelPackageGroupName="dogs")
+    assert sagemaker.list_model_package_groups()["ModelPackageGroupSummaryList"] == []
+    for name in (second, "dogs", second.replace("dogs", ".."), "model-package/../1"):
+        with refused("ValidationException"):
+            sagemaker.describe_model_package(ModelPackageName=name)
+
+
+def test_a_processing_job_is_checked(sagemaker: Any, service: Service) -> None:
+    place = {"S3Uri": f"s3://{BUCKET}/none/", "LocalPath": "/opt/ml/processing/a"}
+    given = {"InputName": "a", "S3Input": place | {"S3DataType": "S3Prefix", "S3InputMode": "File"}}
+    cluster = {"InstanceCount": 1, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 1}
+    request = {
+        "ProcessingJobName": "job",
+        "RoleArn": ROLE,
+        "AppSpecification": {"ImageUri": "image"},
+        "ProcessingResources": {"ClusterConfig": cluster},
+    }
+    for wrong, said in (
+        ({"ProcessingInputs": [given]}, "nothing at"),
+        ({"ProcessingInputs": [given | {"S3Input": given["S3Input"] | {"S3InputMode": "Pipe"}}]}, "File mode"),
+        ({"ProcessingResources": {"ClusterConfig": cluster | {"InstanceCount": 2}}}, "one instance"),
+    ):
+        with refused("ValidationException", said):
+            sagemaker.create_processing_job(**request | wrong)
+    sagemaker.create_processing_job(**request)
+    sagemaker.stop_processing_job(ProcessingJobName="job")
+    assert sagemaker.describe_processing_job(ProcessingJobName="job")["ProcessingJobStatus"] == "Stopping"
+    assert len(sagemaker.list_processing_jobs()["ProcessingJobSummaries"]) == 1
 
 
 def test_waiters_wait(sagemaker: Any, service: Service) -> None:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,44 @@ def test_tune_kill_go_on_deploy_and_ask(service: Service, pictures: Path) -> Non
             runtime.invoke_endpoint(EndpointName="best", ContentType="image/jpeg", Body=b"no picture")
     finally:
         sagemaker.delete_endpoint(EndpointName="best")
+
+
+def test_a_processing_job_reads_and_writes_objects(service: Service) -> None:
+    s3, sagemaker = boto3.client("s3"), boto3.client("sagemaker")
+    s3.put_object(Bucket=env.BUCKET, Key="code/a b.txt", Body=b"content")
+    place = {"S3Uri": f"s3://{env.BUCKET}/code/", "LocalPath": "/opt/ml/processing/input"}
+    target = {"S3Uri": f"s3://{env.BUCKET}/processed", "LocalPath": "/opt/ml/processing/output"}
+    script = 'echo "$GREETING"; cp -r /opt/ml/processing/input/. /opt/ml/processing/output; exit "$CODE"'
+    states = []
+    for name, code in (("good", "0"), ("bad", "3")):
+        sagemaker.create_processing_job(
+            ProcessingJobName=name,
+            RoleArn=ROLE,
+            AppSpecification={
+                "ImageUri": "byoc-vision-serve-cpu:latest",
+                "ContainerEntrypoint": ["sh", "-c"],
+                "ContainerArguments": [script],
+            },
+            Environment={"GREETING": "good morning", "CODE": code},
+            ProcessingInputs=[
+                {"InputName": "code", "S3Input": place | {"S3DataType": "S3Prefix", "S3InputMode": "File"}}
+            ],
+            ProcessingOutputConfig={
+                "Outputs": [{"OutputName": "out", "S3Output": target | {"S3UploadMode": "EndOfJob"}}]
+            },
+            ProcessingResources={
+                "ClusterConfig": {"InstanceCount": 1, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 1}
+            },
+        )
+        look = partial(sagemaker.describe_processing_job, ProcessingJobName=name)
+        states.append(until(look, "ProcessingJobStatus", "InProgress", "Stopping"))
+    assert [state["ProcessingJobStatus"] for state in states] == ["Completed", "Failed"]
+    assert states[1]["FailureReason"].endswith("exit code: 3")
+    assert s3.get_object(Bucket=env.BUCKET, Key="processed/a b.txt")["Body"].read() == b"content"
+    logs = boto3.client("logs").filter_log_events(
+        logGroupName="/aws/sagemaker/ProcessingJobs", logStreamNamePrefix="good/"
+    )
+    assert [event["message"] for event in logs["events"]] == ["good morning"]
 
 
 @pytest.mark.skipif(not SDK_V2, reason="BYOC_TEST_SDK_V2 names no Python that has sagemaker<3")
