@@ -13,6 +13,7 @@ free was deserted; and only who holds the lock writes the status.
 
 import fcntl
 import json
+import math
 import os
 import re
 import shutil
@@ -186,6 +187,7 @@ def page(summaries: list[Request], request: Request, key: str, status: str, name
         for each in summaries
         if request.get("NameContains", "") in each[name]
         and request.get("StatusEquals", each.get(status)) == each.get(status)
+        and all(_is_between(each, request, field) for field in ("CreationTime", "LastModifiedTime"))
     ]
     field = {"Name": name, "Status": status}.get(request.get("SortBy", ""), "CreationTime")
     chosen.sort(key=lambda each: str(each[field]), reverse=request.get("SortOrder", "Descending") == "Descending")
@@ -197,6 +199,14 @@ def cut(chosen: list[Request], request: Request, key: str) -> Request:
     begin = int(request.get("NextToken") or 0)
     end = begin + request.get("MaxResults", 100)
     return {key: chosen[begin:end]} | ({"NextToken": str(end)} if end < len(chosen) else {})
+
+
+def _is_between(summary: Request, request: Request, field: str) -> bool:
+    """Whether the time in `field` lies where the request, in seconds, wants it."""
+    after, before = request.get(f"{field}After", -math.inf), request.get(f"{field}Before", math.inf)
+    if (after, before) == (-math.inf, math.inf):
+        return True
+    return bool(after <= datetime.fromisoformat(summary[field]).timestamp() <= before)
 
 
 def _checked(name: str) -> str:

@@ -29,7 +29,8 @@ def create(store: Store, request: Request, **status: Any) -> Request:
             raise ServiceError("ValidationException", "The local engine has no Pipe mode; take File or FastFile.")
         refuse(channel, "CompressionType", "RecordWrapperType", "ShuffleConfig")
         source = channel["DataSource"].get("S3DataSource", {"S3Uri": ""})
-        if source.get("S3DataDistributionType", "FullyReplicated") != "FullyReplicated":
+        sharded = source.get("S3DataDistributionType", "FullyReplicated") != "FullyReplicated"
+        if sharded and request["ResourceConfig"].get("InstanceCount", 1) > 1:
             raise ServiceError("ValidationException", "The local engine replicates data fully; it does not shard it.")
         if not locate(store, source["S3Uri"]).exists():
             raise ServiceError("ValidationException", f"There is nothing at {source['S3Uri']}.")

@@ -515,6 +515,9 @@ def test_a_training_job_is_told_as_the_service_tells_it(sagemaker: Any, service:
     pages = sagemaker.get_paginator("list_training_jobs").paginate(PaginationConfig={"PageSize": 2})
     listed = [job["TrainingJobName"] for page in pages for job in page["TrainingJobSummaries"]]
     assert listed == ["other-2", "other-1", "other-0", "job"]
+    created = sagemaker.describe_training_job(TrainingJobName="other-0")["CreationTime"]
+    for bound, count in (("Before", 2), ("After", 3)):
+        assert len(sagemaker.list_training_jobs(**{f"CreationTime{bound}": created})["TrainingJobSummaries"]) == count
     sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": "c", "Value": "d"}, {"Key": "a", "Value": "e"}])
     sagemaker.delete_tags(ResourceArn=arn, TagKeys=["c"])
     assert sagemaker.list_tags(ResourceArn=arn)["Tags"] == [{"Key": "a", "Value": "e"}]
