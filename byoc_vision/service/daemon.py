@@ -93,7 +93,7 @@ class Service:
         return address
 
     def stop(self) -> bool:
-        """End the service, after the requests it is answering; return whether there was one. Jobs go on."""
+        """End the service; return whether there was one. Jobs go on; clients try again what they were asking."""
         address = self.address
         if address is None:
             return False
@@ -113,11 +113,7 @@ class Service:
 
         home.make(self.root)
         self.folder.mkdir(mode=0o700, exist_ok=True)  # the token is in it
-        try:
-            lock = Lock(self.folder / "lock")
-        except BlockingIOError:
-            raise UserError(f"a service of {self.root} runs already; byoc service stop ends it") from None
-        with lock:
+        with self._taken():
             last = self._last()
             host = host or "127.0.0.1"
             token = None if host in _LOOPBACK else (last and last.token) or secrets.token_hex(16)
@@ -137,6 +133,15 @@ class Service:
                     signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
                 resume(store)
                 server.serve_forever(0.1)
+
+    def _taken(self) -> Lock:
+        """Return the lock; who only looks whether it is free has it for a moment, too."""
+        for _ in range(20):
+            try:
+                return Lock(self.folder / "lock")
+            except BlockingIOError:
+                time.sleep(0.05)
+        raise UserError(f"a service of {self.root} runs already; byoc service stop ends it")
 
     def _last(self) -> Address | None:
         try:

@@ -8,7 +8,7 @@ from typing import Any
 
 from byoc_vision.local import logs
 from byoc_vision.local.store import ACCOUNT, REGION, Record, Request, ServiceError, Store
-from byoc_vision.service.message import Call, Reply, json_reply
+from byoc_vision.service.message import Call, Reply, checked, json_reply
 
 #: Kind of record -> its log group; an endpoint has a group of its own.
 _GROUPS = {
@@ -41,7 +41,7 @@ class Logs:
         operation = call.headers.get("x-amz-target", "").rpartition(".")[2]
         if operation not in self._operations:
             raise ServiceError("UnknownOperationException", f"CloudWatch Logs on this machine has no {operation!r}.")
-        return json_reply(self._operations[operation](call.json()))
+        return json_reply(self._operations[operation](checked("logs", operation, call, "InvalidParameterException")))
 
     def _groups(self, request: Request) -> Request:
         endpoints = [f"{_GROUPS['endpoint']}/{each.name}" for each in self._store.all("endpoint")]

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol
 from urllib.parse import parse_qsl, unquote
 
+from byoc_vision.contract.errors import UserError
 from byoc_vision.local.store import ServiceError
+from byoc_vision.requests import validation
 
 #: Bytes that are read or written at a time.
 CHUNK = 1 << 20
@@ -91,6 +93,16 @@ class Reply:
 
 #: Answers a request.
 Service = Callable[[Call], Reply]
+
+
+def checked(service: str, operation: str, call: Call, code: str) -> dict[str, Any]:
+    """Return the JSON object that the operation is asked with; raise `ServiceError` of the code where it is wrong."""
+    request = call.json()
+    try:
+        validation.check(operation, request, service)
+    except UserError as error:
+        raise ServiceError(code, f"1 validation error detected: {error}") from None
+    return request
 
 
 def json_reply(content: Mapping[str, Any], status: int = 200, **headers: str) -> Reply:

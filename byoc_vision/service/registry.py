@@ -7,7 +7,7 @@ from typing import Any
 
 from byoc_vision.local import containers
 from byoc_vision.local.store import ACCOUNT, REGION, ServiceError
-from byoc_vision.service.message import Call, Reply, json_reply
+from byoc_vision.service.message import Call, Reply, checked, json_reply
 
 _HOST = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"
 
@@ -17,7 +17,7 @@ def answer(call: Call) -> Reply:
     operation = call.headers.get("x-amz-target", "").rpartition(".")[2]
     if operation not in _OPERATIONS:
         raise ServiceError("UnknownOperationException", f"ECR on this machine has no {operation}.")
-    return json_reply(_OPERATIONS[operation](call.json()))
+    return json_reply(_OPERATIONS[operation](checked("ecr", operation, call, "InvalidParameterException")))
 
 
 def _token(request: dict[str, Any]) -> dict[str, Any]:

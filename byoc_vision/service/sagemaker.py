@@ -8,7 +8,7 @@ from byoc_vision.local import operations
 from byoc_vision.local.containers import NoDockerError
 from byoc_vision.local.store import ServiceError, Store
 from byoc_vision.requests import validation
-from byoc_vision.service.message import Call, Reply, json_reply
+from byoc_vision.service.message import Call, Reply, checked, json_reply
 
 
 class SageMaker:
@@ -23,12 +23,8 @@ class SageMaker:
         operation = call.headers["x-amz-target"].partition(".")[2]
         if operation not in self._model.operation_names:
             raise ServiceError("UnknownOperationException", f"SageMaker has no operation {operation!r}.")
-        request = call.json()
-        if operation in operations.NAMES:
-            try:
-                validation.check(operation, request)
-            except UserError as error:
-                raise ServiceError("ValidationException", f"1 validation error detected: {error}") from None
+        answered = operation in operations.NAMES
+        request = checked("sagemaker", operation, call, "ValidationException") if answered else call.json()
         try:
             answer = operations.answer(self._store, operation, request)
         except NoDockerError:

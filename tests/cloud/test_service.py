@@ -707,6 +707,9 @@ def test_logs_of_a_job(sagemaker: Any, service: Service) -> None:
     pages = logs.get_paginator("filter_log_events").paginate(logGroupName=group, logStreamNamePrefix="job/")
     found = [event["message"] for page in pages for event in page["events"]]
     assert sorted(found) == ["one", "three", "two"]
+    wrong_type = b'{"logGroupName": ["/aws/sagemaker/TrainingJobs"], "limit": "a"}'
+    status, body = service.ask("POST", "/", wrong_type, "logs", x_amz_target="Logs_20140328.GetLogEvents")
+    assert (status, json.loads(body)["__type"]) == (400, "InvalidParameterException")
     for wrong in (
         {"logGroupName": group, "logStreamName": "none"},
         {"logGroupName": "none", "logStreamName": names[0]},
