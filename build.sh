@@ -33,11 +33,12 @@ if "$docker" buildx version >/dev/null 2>&1; then
 fi
 
 label=org.opencontainers.image
-options+=(--label "$label.licenses=Apache-2.0" --label "$label.description=Image classification on SageMaker")
+version=$(sed -n 's/^__version__ = "\(.*\)"$/\1/p' byoc_vision/__init__.py)
+options+=(--label "$label.licenses=Apache-2.0" --label "$label.description=Image classification on SageMaker"
+    --label "$label.version=$version")
 if revision=$(git rev-parse --verify --short HEAD 2>/dev/null); then
     [[ -z $(git status --porcelain) ]] || revision+=-dirty
-    options+=(--label "$label.version=$revision" --label "$label.revision=$revision"
-        --label "$label.created=$(git show --no-patch --format=%cI HEAD)")
+    options+=(--label "$label.revision=$revision" --label "$label.created=$(git show --no-patch --format=%cI HEAD)")
 fi
 
 for name in http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do

@@ -132,17 +132,25 @@ def limited(server: Server, memory: str) -> Server:
 
 
 @contextmanager
-def container(server: Server) -> Iterator[Endpoint]:
-    """Start the server; it is gone when the block ends, whatever happens."""
+def running(image: str, *command: str, options: Sequence[str] = ()) -> Iterator[str]:
+    """Run a container, whose name the block is given; it is gone when the block ends, whatever happens."""
     name = f"byoc-vision-bench-{uuid.uuid4().hex[:12]}"
-    options = ["--name", name, "--publish", "127.0.0.1::8080", "--volume", f"{server.model}:{server.target}:ro"]
-    options += [option for value in server.environment for option in ("--env", value)]
     try:
-        docker("run", "--detach", *options, *server.options, *places.bench_mount(), server.image, *server.command)
-        published = subprocess.run(["docker", "port", name, "8080"], capture_output=True, text=True, check=False).stdout
-        yield Endpoint(name, int(published.split()[0].rpartition(":")[2]) if published.strip() else 0)
+        docker("run", "--detach", "--name", name, *options, image, *command)
+        yield name
     finally:
         subprocess.run(["docker", "rm", "--force", "--volumes", name], capture_output=True, check=False)
+
+
+@contextmanager
+def container(server: Server) -> Iterator[Endpoint]:
+    """Start the server; it is gone when the block ends, whatever happens."""
+    options = ["--publish", "127.0.0.1::8080", "--volume", f"{server.model}:{server.target}:ro"]
+    options += [option for value in server.environment for option in ("--env", value)]
+    options += [*server.options, *places.bench_mount()]
+    with running(server.image, *server.command, options=options) as name:
+        published = subprocess.run(["docker", "port", name, "8080"], capture_output=True, text=True, check=False).stdout
+        yield Endpoint(name, int(published.split()[0].rpartition(":")[2]) if published.strip() else 0)
 
 
 @contextmanager

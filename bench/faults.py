@@ -9,8 +9,7 @@ from bench.subject import ARCH, Subject
 def faults(subject: Subject) -> Result:
     """What the serving images do when something goes wrong beneath them."""
     models = serving.mobilenet(subject)
-    row = models.tested()[0]
-    body, right = (models.data / row["file"]).read_bytes(), models.labels().index(row["predicted"])
+    body, right = models.sample()
     lean, full = (Server(name, "ours", places.build(name), models.artifact) for name in ("serve-cpu", "serve"))
     sides, killed, verdicts = kills.killed(lean, body, subject.say)
     found = [

@@ -2,15 +2,11 @@
 
 import json
 import re
-import subprocess
 import time
-import uuid
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-from bench import containers, places, serving
-from bench.containers import Endpoint, Server, endpoint
+from bench import places, serving
+from bench.containers import Endpoint, Server, endpoint, running
 from bench.results import BenchError, Result, Side, at_least
 from bench.subject import ARCH, Subject
 
@@ -24,18 +20,18 @@ def forms(subject: Subject) -> Result:
     """Which form containers choose while a neighbour keeps a core busy."""
     sides, verdicts = [], []
     for arch, models in ((ARCH, serving.mobilenet(subject)), ("resnet50", serving.resnet50(subject))):
-        body = (models.data / models.tested()[0]["file"]).read_bytes()
+        body, _ = models.sample()
         for image in ("serve-cpu", "serve"):
             name = places.build(image)
             printed = places.Image(name, [models.artifact], subject.scratch).run("bench.inside.forms", models.artifact)
             steady: dict[str, float] = json.loads(printed.splitlines()[-1])
             fastest = min(steady.values())
             chosen: Counter[str] = Counter()
-            with _busy(name):
+            with running(name, "python", "-c", "while True: pass"):  # keeps a core busy
                 for number in range(STARTS):
                     subject.say(f"{image}, {arch}, start {number + 1} of {STARTS}")
-                    with endpoint(Server(image, "ours", name, models.artifact), body) as running:
-                        chosen[_chosen(running)] += 1
+                    with endpoint(Server(image, "ours", name, models.artifact), body) as started:
+                        chosen[_chosen(started)] += 1
             what = f"{image}, {arch}"
             right = sum(count for form, count in chosen.items() if steady.get(form, 1e9) <= TOLERANCE * fastest)
             told = ", ".join(f"{form} {count}×" for form, count in chosen.most_common())
@@ -53,22 +49,11 @@ def forms(subject: Subject) -> Result:
     )
 
 
-def _chosen(running: Endpoint) -> str:
+def _chosen(started: Endpoint) -> str:
     """Return the form that the container's log names, which may come a moment after its first answer."""
     deadline = time.monotonic() + _PATIENCE
-    while not (line := _CHOSEN.search(running.log)):
+    while not (line := _CHOSEN.search(started.log)):
         if time.monotonic() > deadline:
-            raise BenchError(f"the container does not say which form it chose: {running.last_line}")
+            raise BenchError(f"the container does not say which form it chose: {started.last_line}")
         time.sleep(0.1)
     return line[1]
-
-
-@contextmanager
-def _busy(image: str) -> Iterator[None]:
-    """Keep a core busy until the block ends."""
-    name = f"byoc-vision-bench-{uuid.uuid4().hex[:12]}"
-    containers.docker("run", "--detach", "--name", name, image, "python", "-c", "while True: pass")
-    try:
-        yield
-    finally:
-        subprocess.run(["docker", "rm", "--force", "--volumes", name], capture_output=True, check=False)

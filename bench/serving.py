@@ -1,6 +1,5 @@
 """The comparisons about serving, all on the CPU: endpoints of the images, asked over HTTP as clients do."""
 
-import csv
 import json
 import re
 import time
@@ -17,6 +16,8 @@ from bench.containers import PATIENCE, Server, check_running, container, docker,
 from bench.load import Load
 from bench.results import BenchError, Line, Result, Side, alternate, at_least, at_most
 from bench.subject import ARCH, Subject
+from byoc_vision.debugger import job
+from byoc_vision.debugger.job import Job
 
 #: Connections of the load, and seconds of it after some to warm up; for the curve over connections, each.
 CONNECTIONS, SECONDS, WARM_UP = 8, 12.0, 3.0
@@ -36,15 +37,15 @@ class Models:
         """The artifact's folder."""
         return self.trained / "model"
 
-    def tested(self) -> list[dict[str, str]]:
-        """Return what the job's own test pass predicted, a row a picture: file, label, predicted, probability."""
-        with (self.trained / "output" / "predictions.csv").open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
+    @property
+    def job(self) -> Job:
+        """What the training left: labels, and what its own test pass predicted."""
+        return job.read(self.trained / "output", self.artifact)
 
-    def labels(self) -> list[str]:
-        """Return the names of the classes, by their numbers."""
-        found: list[str] = json.loads((self.artifact / "model.json").read_text(encoding="utf-8"))["labels"]
-        return found
+    def sample(self) -> tuple[bytes, int]:
+        """Return a test picture, and the number of the class that the test pass saw in it."""
+        tested = self.job.predictions[0]
+        return (self.data / tested.file).read_bytes(), self.job.labels.index(tested.predicted)
 
 
 def throughput(subject: Subject) -> Result:
@@ -131,8 +132,7 @@ def start(subject: Subject) -> Result:
     sides: dict[str, Callable[[], float]] = {}
     servers: dict[str, Server] = {}
     for arch, models in ((ARCH, mobilenet(subject)), ("resnet50", resnet50(subject))):
-        row, labels = models.tested()[0], models.labels()
-        body, right = (models.data / row["file"]).read_bytes(), labels.index(row["predicted"])
+        body, right = models.sample()
         for server in (each for each in _servers(models) if not each.environment):
             servers[f"{server.name}, {arch}"] = server
             sides[f"{server.name}, {arch}"] = partial(_first, server, body, right)
@@ -160,15 +160,15 @@ def accuracy(subject: Subject) -> Result:
     """Whether endpoints answer as the training job's own test pass, in torch and float32, did."""
     sides, verdicts = [], []
     for arch, models in ((ARCH, mobilenet(subject)), ("resnet50", resnet50(subject))):
-        tested, labels = models.tested(), models.labels()
-        bodies = [(models.data / row["file"]).read_bytes() for row in tested]
-        answers = {"the job's test pass": [row["predicted"] for row in tested]}
+        tested, labels = models.job.predictions, models.job.labels
+        bodies = [(models.data / row.file).read_bytes() for row in tested]
+        answers = {"the job's test pass": [row.predicted for row in tested]}
         for server in (each for each in _servers(models) if each.kind == "ours"):
             subject.say(f"{server.name}, {arch}, {len(bodies)} pictures")
             with endpoint(server, bodies[0]) as running:
                 numbers = [load.predicted(running.port, body) for body in bodies]
             answers[server.name] = [labels[number] if number is not None else "none" for number in numbers]
-        right = {name: sum(map(eq, found, (row["label"] for row in tested))) for name, found in answers.items()}
+        right = {name: sum(map(eq, found, (row.label for row in tested))) for name, found in answers.items()}
         same = {name: sum(map(eq, found, answers["the job's test pass"])) for name, found in answers.items()}
         sides += [
             Side(

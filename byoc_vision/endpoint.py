@@ -45,8 +45,11 @@ class Endpoint:
     >>> endpoint.delete()
     """
 
-    def __init__(self, engine: Engine, name: str, request: Mapping[str, Request] | None = None) -> None:
+    def __init__(
+        self, engine: Engine, name: str, request: Mapping[str, Request] | None = None, sent: bool = True
+    ) -> None:
         self._engine = engine
+        self._sent = sent
         self.name = name
         self.request = dict(request or {})
         #: The configuration that a running endpoint had before: it is in use until the new one is.
@@ -60,8 +63,16 @@ class Endpoint:
         """InService, Creating, Updating, Failed …"""
         return str(self._engine.sagemaker.describe_endpoint(EndpointName=self.name)["EndpointStatus"])
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether `deploy` has made it, and it is still there."""
+        found = _describe(self._engine, self.name)
+        return found is not None and _is_ours(self.name, found)
+
     def wait(self) -> Self:
         """Wait until it answers with its newest model; raises `FailedError` with the reason when it will not."""
+        if not self._sent:
+            raise UserError(f"the endpoint {self.name} is a dry run's, so nothing was sent; deploy without dry_run")
         logs = self._engine.logs("endpoint", self.name)
         for pause in pauses():
             found = self._engine.sagemaker.describe_endpoint(EndpointName=self.name)
@@ -76,7 +87,7 @@ class Endpoint:
                 self.replaced = None
             return self
         reason = one_line(found.get("FailureReason", "the service gives no reason").rstrip("."), None)
-        said = f"the endpoint {name} did not start: {reason}; --delete removes it, deploying again replaces it"
+        said = f"the endpoint {name} did not start: {reason}; delete it, or deploy again, which replaces it"
         if found["EndpointStatus"] == "InService":
             _remove_config(self._engine, config)
             said = f"the endpoint {name} went on with its old model, because the new one did not start: {reason}"
@@ -100,11 +111,14 @@ class Endpoint:
     def delete(self, dry_run: bool = False) -> None:
         """Remove the endpoint, its configuration and its model; of a dry run there is only the `request`."""
         engine, name = self._engine, self.name
+        self.request = {"DeleteEndpoint": {"EndpointName": name}}
+        if dry_run and not engine.sketch().known:
+            return
         found = _describe(engine, name)
         if found is None:
             raise UserError(f"there is no endpoint {name!r} in {engine.region}; check the name and the region")
         if not _is_ours(name, found):
-            raise UserError(f"the endpoint {name!r} was not made by launch.deploy; delete it where it was made")
+            raise UserError(f"the endpoint {name!r} was not made by byoc-vision; delete it where it was made")
         self.request = {"DeleteEndpoint": {"EndpointName": name}}
         if not dry_run:
             _remove(engine, name, found["EndpointConfigName"])
@@ -119,10 +133,11 @@ def deploy(
     serverless: int | None,
     image: Target | None,
     source: str | Path | None,
+    port: int | None,
 ) -> Endpoint:
     """Create the endpoint, or give the running one the new model. See `Session.deploy`."""
     engine = plan.engine
-    old = _describe(engine, name)
+    old = _describe(engine, name) if engine.known else None
     _refuse_if_taken(name, old)
     replaces = old is not None and old["EndpointStatus"] == "InService"
     version = operations.new_name(name)
@@ -137,12 +152,12 @@ def deploy(
     uri = artifact(plan, model, source)
     request = plan.finish(
         {
-            "CreateModel": operations.model(version, container, plan.role(), uri),
+            "CreateModel": operations.model(version, container, plan.role(), uri, port),
             "CreateEndpointConfig": config,
             last: operations.endpoint(name, version),
         }
     )
-    made = Endpoint(engine, name, request)
+    made = Endpoint(engine, name, request, plan.send)
     if not plan.send:
         return made
     if old and not replaces:  # it failed, and serves nothing
@@ -174,7 +189,7 @@ def _refuse_if_taken(name: str, endpoint: dict[str, Any] | None) -> None:
     if endpoint is None:
         return
     if not _is_ours(name, endpoint):
-        raise UserError(f"the endpoint name {name!r} is in use by something else; take another with --endpoint")
+        raise UserError(f"the endpoint name {name!r} is in use by something else; take another one")
     if endpoint["EndpointStatus"] not in ("InService", "Failed"):
         raise UserError(f"the endpoint {name!r} is {endpoint['EndpointStatus']}; wait until that is done and try again")
 

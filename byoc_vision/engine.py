@@ -8,9 +8,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from byoc_vision.contract import folders
+
 #: The images, as build.sh names them: serve is for GPUs and runs on CPUs, too, serve-cpu is lean and only for these.
 Target = Literal["train", "serve", "serve-cpu"]
 SERVING: tuple[Target, ...] = ("serve", "serve-cpu")
+
+#: What stands in the request of a dry run for what only the account knows.
+ACCOUNT, REGION, ROLE, DIGEST = PLACEHOLDERS = "<account>", "<region>", "<role>", "<digest>"
 
 #: What has a log: a job of a kind, or an endpoint.
 LogKind = Literal["training", "transform", "endpoint"]
@@ -21,6 +26,12 @@ class Engine(Protocol):
 
     #: The option that picks this engine ("--local" or nothing), for the commands that messages suggest.
     option: str
+
+    #: Whether it can be asked what it has; else (see `sketch`) only requests can be built, with `PLACEHOLDERS`.
+    known: bool
+
+    def sketch(self) -> "Engine":
+        """Return the engine for a dry run: this one, or where no account answers one with `known` false."""
 
     @property
     def region(self) -> str:
@@ -65,12 +76,13 @@ class Engine(Protocol):
     def logs(self, kind: LogKind, name: str) -> Callable[[], list[str]]:
         """Return a function that gives the lines logged since it was last called."""
 
+    def refused(self, job: str) -> dict[str, str]:
+        """Return the files that a transform job has ended without an answer to, by name, with what was said of each."""
+
     def curl(self, endpoint: str) -> str:
         """Return a command line that sends picture.jpg to the endpoint."""
 
 
 def visible(folder: Path) -> Iterator[Path]:
-    """Yield the files below `folder` but for hidden ones, which desktops leave."""
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts):
-            yield path
+    """Yield what is below `folder` but for what desktops leave; links are followed, also where they lead nowhere."""
+    return folders.read(folder).everything()

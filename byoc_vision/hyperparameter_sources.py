@@ -1,37 +1,43 @@
-"""Where a job's hyperparameters come from: `--set`, a file, or the best trial of a tuning job."""
+"""Where a job's hyperparameters come from: single values, a file, or the best trial of a tuning job."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from byoc_vision.contract.errors import UserError
-from byoc_vision.contract.hyperparameters import checked
+from byoc_vision.contract.hyperparameters import checked, unquote
 from byoc_vision.engine import Engine
 from byoc_vision.refusals import unless_missing
 from byoc_vision.requests.request_file import read_yaml
+from byoc_vision.requests.script import texts
+
+#: Makes what a request has of values by name: `checked`, or for a script's own `requests.script.texts`.
+Check = Callable[[Mapping[str, Any]], dict[str, str]]
 
 #: What a job leaves besides the model and its figures. Trials leave it out.
 FOR_KEEPS = ("export", "report")
 
 
-def collect(engine: Engine, source: str | None, assignments: Iterable[str] = ()) -> dict[str, str]:
+def collect(
+    engine: Engine, source: str | None, assignments: Iterable[str] = (), check: Check = checked
+) -> dict[str, str]:
     """Return the hyperparameters of `source` (a file or a tuning job) and of `assignments` (NAME=VALUE), checked.
 
     The assignments have the last word.
     """
     values: dict[str, Any] = {}
     if source is not None:
-        values = _read(Path(source)) if Path(source).exists() or Path(source).suffix else best_of(engine, source)
+        values = _read(Path(source)) if Path(source).exists() or Path(source).suffix else best_of(engine, source, check)
     for text in assignments:
         name, equals, value = text.partition("=")
         if not equals:
-            raise UserError(f"{text!r} sets nothing; write --set NAME=VALUE, for example --set lr=0.01")
+            raise UserError(f"{text!r} sets nothing; write NAME=VALUE, for example lr=0.01")
         values[name.strip()] = value
-    return checked(values)
+    return check(values)
 
 
-def best_of(engine: Engine, tuning_job: str) -> dict[str, str]:
+def best_of(engine: Engine, tuning_job: str, check: Check | None = None) -> dict[str, str]:
     """Return all hyperparameters, tuned and static, of the tuning job's best trial so far.
 
     Not what trials do without and a model that is kept does not.
@@ -44,14 +50,16 @@ def best_of(engine: Engine, tuning_job: str) -> dict[str, str]:
     if not best.get("TunedHyperParameters"):
         raise UserError(f"the tuning job {tuning_job} has no best trial yet; wait for one to complete")
     static = job["TrainingJobDefinition"].get("StaticHyperParameters", {})
+    check = check or (texts if "sagemaker_program" in static else checked)
     own = {name: value for name, value in static.items() if not name.startswith(("_tuning_", "sagemaker_"))}
-    for name in FOR_KEEPS:
-        own.pop(name, None)
-    return checked(own | best["TunedHyperParameters"])
+    if check is checked:
+        for name in FOR_KEEPS:
+            own.pop(name, None)
+    return check({name: unquote(value) for name, value in (own | best["TunedHyperParameters"]).items()})
 
 
 def save(values: Mapping[str, str], file: Path) -> None:
-    """Write hyperparameters as JSON, for `launch.train --hyperparameters`."""
+    """Write hyperparameters as JSON, for `Session.train`."""
     file.write_text(json.dumps(dict(values), indent=2) + "\n", encoding="utf-8")
 
 

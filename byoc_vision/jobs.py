@@ -56,9 +56,12 @@ class Job:
 
     kind: ClassVar[Kind]
 
-    def __init__(self, session: Owner, name: str, request: Mapping[str, Request] | None = None) -> None:
+    def __init__(
+        self, session: Owner, name: str, request: Mapping[str, Request] | None = None, sent: bool = True
+    ) -> None:
         self._session = session
         self._engine = session.engine
+        self._sent = sent
         self.name = name
         self.request = dict(request or {})
 
@@ -67,8 +70,7 @@ class Job:
 
     def describe(self) -> dict[str, Any]:
         """Return what the service tells of the job."""
-        describe = getattr(self._engine.sagemaker, f"describe_{self.kind.operation}")
-        return dict(describe(**{f"{self.kind.field}Name": self.name}))
+        return dict(self._call("describe"))
 
     @property
     def status(self) -> str:
@@ -77,7 +79,13 @@ class Job:
 
     def stop(self) -> None:
         """Ask for the job's end."""
-        getattr(self._engine.sagemaker, f"stop_{self.kind.operation}")(**{f"{self.kind.field}Name": self.name})
+        self._call("stop")
+
+    def _call(self, verb: str) -> Any:
+        if not self._sent:
+            raise UserError(f"the {self.kind.name} {self.name} is a dry run's, so nothing was sent; send it first")
+        call = getattr(self._engine.sagemaker, f"{verb}_{self.kind.operation}")
+        return call(**{f"{self.kind.field}Name": self.name})
 
     def wait(self, show: Show = lambda _: None, look: Look = lambda _: None) -> Self:
         """Follow the job to its end; `show` gets each line of its log, `look` each description of it.
@@ -124,6 +132,11 @@ class TrainingJob(Job):
     def metrics(self) -> dict[str, float]:
         """The job's last figures, by name."""
         return {each["MetricName"]: each["Value"] for each in self.describe().get("FinalMetricDataList", [])}
+
+    @property
+    def has_model(self) -> bool:
+        """Whether the job has left a model; a script of one's own need not."""
+        return "S3ModelArtifacts" in self.describe().get("ModelArtifacts", {})
 
     @property
     def model(self) -> str:
@@ -179,9 +192,15 @@ class TransformJob(Job):
         self._engine.sagemaker.delete_model(ModelName=self.request["CreateModel"]["ModelName"])
 
     def predictions(self) -> Iterator[Prediction]:
-        """Yield the answers, by the pictures' names."""
-        uri = self.describe()["TransformOutput"]["S3OutputPath"]
-        return prediction.stored(self._engine, uri)
+        """Yield the answers, by the pictures' names, and then, of a job that has failed, those without one.
+
+        A picture that was refused has a prediction, too, whose `error` says why.
+        """
+        job = self.describe()
+        yield from prediction.stored(self._engine, job["TransformOutput"]["S3OutputPath"])
+        if job["TransformJobStatus"] == "Failed":
+            for picture, said in self._engine.refused(self.name).items():
+                yield Prediction(picture, {}, prediction.error_in(said))
 
 
 def find(session: Owner, name: str) -> TrainingJob | TuningJob | TransformJob:

@@ -1,5 +1,7 @@
 """Pictures to predict: files, folders and URLs, read with limits."""
 
+import logging
+import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,11 +10,15 @@ from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+from byoc_vision.contract import folders
 from byoc_vision.contract.errors import UserError, one_line
+
+_log = logging.getLogger(__name__)
 
 #: The most that a real-time endpoint takes.
 MAX_BYTES = 6 * 1024 * 1024
 
+#: Endings whose type is sent; a container tells any other picture by its content.
 SUFFIXES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".webp": "image/webp"}
 
 _SECONDS = 30  # for one URL, all in all
@@ -28,16 +34,24 @@ class Picture:
 
 
 def names(sources: list[str]) -> Iterator[str]:
-    """Yield the sources, with the picture files below a folder in the folder's place. Raises `UserError`."""
+    """Yield the sources, with what may be pictures below a folder in the folder's place. Raises `UserError`.
+
+    Which files these are is the same as in training.
+    """
     for source in sources:
         path = Path(source)
         if source.startswith(("http://", "https://")) or path.is_file():
             yield source
         elif path.is_dir():
-            files = [str(file) for file in sorted(path.rglob("*")) if file.suffix.lower() in SUFFIXES]
-            if not files:
-                raise UserError(f"{source} holds no pictures ({', '.join(SUFFIXES)})")
-            yield from files
+            folder = folders.read(path)
+            pictures = [str(file) for file in folder.pictures()]
+            parts = list(folder.walk())
+            others = [name for part in parts for name in part.others]
+            if said := folders.left_out(sum(len(part.litter) for part in parts), others):
+                _log.info("%s: %s", source, said)
+            if not pictures:
+                raise UserError(f"{source} holds no pictures; give a folder that does")
+            yield from pictures
         else:
             raise UserError(f"the picture {source} does not exist; give a file, a folder or a URL")
 
@@ -46,9 +60,14 @@ def read(name: str) -> Picture:
     """Return the picture in the file or at the URL `name`. Raises `UserError`, whose text leaves the name out."""
     if name.startswith(("http://", "https://")):
         return Picture(name, _fetch(name), "application/x-image")  # what a server calls it need not be true
-    size = Path(name).stat().st_size
-    if size > MAX_BYTES:
-        raise UserError(f"it has {size / 2**20:.1f} MB and endpoints take 6; send a smaller picture")
+    try:
+        status = Path(name).stat()
+    except OSError as error:
+        raise UserError(f"it cannot be read ({error.strerror}); check the file or link") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise UserError("it is no file; give a picture")
+    if status.st_size > MAX_BYTES:
+        raise UserError(f"it has {status.st_size / 2**20:.1f} MB and endpoints take 6; send a smaller picture")
     return Picture(name, Path(name).read_bytes(), SUFFIXES.get(Path(name).suffix.lower(), "application/x-image"))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from byoc_vision import pictures
 from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.folders import text
 from byoc_vision.engine import Engine
 
 #: Pictures under way at a time.
@@ -48,7 +49,7 @@ class Prediction:
             rows = [f"  {each['probability']:6.1%}  {each['label']}" for each in self.answer["top_k"]]
         except (KeyError, TypeError, ValueError):  # its own code/inference.py has another form
             rows = [f"  {json.dumps(self.answer, ensure_ascii=False)}"]
-        return "\n".join([self.picture, *rows])
+        return "\n".join([text(self.picture), *rows])
 
 
 def request(endpoint: str, picture: pictures.Picture) -> dict[str, Any]:
@@ -63,7 +64,7 @@ def request(endpoint: str, picture: pictures.Picture) -> dict[str, Any]:
 
 def ask(runtime: Any, endpoint: str, name: str) -> Prediction:
     """Return what the endpoint says of the picture in the file or at the URL `name`; raises `UserError`."""
-    if list(pictures.names([name])) != [name]:
+    if Path(name).is_dir():
         raise UserError(f"{name} is a folder; name one picture")
     try:
         answer = runtime.invoke_endpoint(**request(endpoint, pictures.read(name)))
@@ -107,7 +108,7 @@ def parsed(body: bytes) -> dict[str, Any]:
         answer = dict(json.loads(body))
         return dict(answer["predictions"][0])
     except (ValueError, TypeError, KeyError, IndexError):
-        raise UserError("the endpoint's answer is none of this project's; check --endpoint") from None
+        raise UserError("the endpoint's answer is none of this project's; check the endpoint's name") from None
 
 
 def _model_error(error: Exception) -> str | None:
@@ -115,8 +116,12 @@ def _model_error(error: Exception) -> str | None:
     response = getattr(error, "response", {})
     if response.get("Error", {}).get("Code") != "ModelError":
         return None
-    said = response.get("OriginalMessage", response["Error"].get("Message", ""))
+    return error_in(str(response.get("OriginalMessage", response["Error"].get("Message", ""))))
+
+
+def error_in(said: str) -> str:
+    """Return the sentence in what a container answered; without one, all of that on one line."""
     try:
         return str(json.loads(said)["error"])
     except (ValueError, TypeError, KeyError):
-        return str(said)
+        return " ".join(said.split())

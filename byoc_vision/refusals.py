@@ -1,5 +1,6 @@
 """What the service and the network refuse, told in one sentence."""
 
+import errno
 import re
 from collections.abc import Callable
 from typing import Any
@@ -48,6 +49,8 @@ def sentence(error: Exception) -> str | None:
         return str(error)
     if isinstance(error, BrokenPipeError):
         return "the program that read the output has ended"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"there is no room left for {error.filename or 'what is to be written'}; make some and try again"
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
     kind, text = type(error).__name__, one_line(error, None)

@@ -1,46 +1,75 @@
-"""Puts a new handler script into an existing model: model.tar.gz -> the same with another code/ folder."""
+"""Packs a model of any origin, an archive, a folder or a network's file, as a model.tar.gz, with another code/."""
 
-import io
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import IO
 
+from byoc_vision import archives
 from byoc_vision.contract.errors import UserError
-from byoc_vision.contract.job import CODE, SCRIPT
+from byoc_vision.contract.job import CODE, MODEL, SCRIPT
+from byoc_vision.engine import visible
+
+#: How torch's files end.
+NETWORKS = (".pt", ".pth")
+
+_Member = tuple[tarfile.TarInfo, IO[bytes] | None]
 
 
-def repack(archive: Path, source: Path, folder: Path) -> Path:
-    """Return a model.tar.gz, in a new folder below `folder`: `archive` with the files of `source` as its code/.
+def is_packed(model: Path) -> bool:
+    """Tell whether `model` is to be an archive already: neither a folder nor a network's file."""
+    return not model.is_dir() and model.suffix not in NETWORKS
 
-    The archive is copied member by member and never unpacked. Raises `UserError` where it is none, or holds a member
-    that would land outside the folder it is unpacked in; and where `source` holds no inference.py.
+
+def needs_torch(model: Path) -> bool:
+    """Tell whether a folder or a network's file can be served by the image with torch only: it is not of our making."""
+    return not is_packed(model) and (bool(_networks(model)) or not (model / MODEL).is_file())
+
+
+def pack(model: Path, source: Path | None, folder: Path) -> Path:
+    """Return a model.tar.gz, in a new folder below `folder`, of what `model` is, with what is in `source` as its code/.
+
+    An archive is copied member by member and never unpacked. Raises `UserError` where `archives.members` does, where
+    `model` holds none, and where `source` holds no inference.py.
     """
-    if not (source / SCRIPT).is_file():
+    if not model.exists():
+        raise UserError(f"{model} does not exist; check --model")
+    if source is not None and not (source / SCRIPT).is_file():
         raise UserError(f"{source} holds no {SCRIPT}; name a folder with the handler script")
-    files = sorted(path for path in source.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    if model.is_dir() and not (
+        _networks(model) or any((model / part).is_file() for part in (MODEL, f"{CODE}/{SCRIPT}"))
+    ):
+        raise UserError(
+            f"{model} is a folder; name the model.tar.gz in it, or a folder with {MODEL}, with a .pt or .pth file, or "
+            f"with {CODE}/{SCRIPT}"
+        )
     packed = folder / "repacked" / "model.tar.gz"
     packed.parent.mkdir()
-    try:
-        with tarfile.open(archive) as old, tarfile.open(packed, "w:gz", compresslevel=1) as new:
-            for member in old:
-                _refuse_if_unsafe(member, archive)
-                if PurePosixPath(member.name).parts[:1] != (CODE,):
-                    new.addfile(member, old.extractfile(member) if member.isreg() else None)
-            for file in files:
-                _add(new, f"{CODE}/{file.relative_to(source).as_posix()}", file.read_bytes())
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise UserError(f"{archive.name} cannot be read as a model.tar.gz ({error}); check --model") from None
+    with tarfile.open(packed, "w:gz", compresslevel=1) as new:
+        for member, content in _archived(model) if is_packed(model) else _files(model, ""):
+            if source is None or PurePosixPath(member.name).parts[:1] != (CODE,):
+                new.addfile(member, content)
+        for member, content in _files(source, f"{CODE}/") if source is not None else ():
+            new.addfile(member, content)
     return packed
 
 
-def _refuse_if_unsafe(member: tarfile.TarInfo, archive: Path) -> None:
-    path = PurePosixPath(member.name)
-    if path.is_absolute() or ".." in path.parts:
-        raise UserError(f"{archive.name} holds {member.name!r}, which would land outside the model; not deployed")
-    if not (member.isreg() or member.isdir()):
-        raise UserError(f"{archive.name} holds {member.name!r}, a link or device, which no model needs; not deployed")
+def _networks(folder: Path) -> list[Path]:
+    return [file for file in folder.iterdir() if file.suffix in NETWORKS] if folder.is_dir() else []
 
 
-def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
-    member = tarfile.TarInfo(name)
-    member.size = len(content)
-    archive.addfile(member, io.BytesIO(content))
+def _archived(archive: Path) -> Iterator[_Member]:
+    with archives.opened(archive) as old:
+        for member in archives.members(old, archive):
+            yield member, old.extractfile(member)
+
+
+def _files(place: Path, prefix: str) -> Iterator[_Member]:
+    """Yield the file `place`, or the files below the folder `place`, as members whose names begin with `prefix`."""
+    for file in visible(place) if place.is_dir() else [place]:
+        if "__pycache__" in file.parts:
+            continue
+        member = tarfile.TarInfo(prefix + (file.relative_to(place).as_posix() if file != place else file.name))
+        member.size = file.stat().st_size
+        with file.open("rb") as content:
+            yield member, content

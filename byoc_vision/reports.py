@@ -1,16 +1,15 @@
 """What a job has left: found, wherever it is, and judged by the rules, here. A tuning job's page shows its trials."""
 
 import html
-import subprocess
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from byoc_vision import searches
+from byoc_vision import archives, searches
 from byoc_vision.contract.errors import UserError
-from byoc_vision.contract.job import METRICS, MODEL, PREDICTIONS, REPORT, RUN
+from byoc_vision.contract.job import DEBUGGER, METRICS, MODEL, PREDICTIONS, PROFILE, REPORT, RUN
 from byoc_vision.engine import Engine
 from byoc_vision.refusals import unless_missing
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 #: How far below the folder that the user names a job's parts are looked for, and by which files they are known.
 _LEVELS = ("", "*/", "*/*/")
-_OUTPUT = (METRICS, PREDICTIONS, RUN, "debugger/collections/*/*.json")
+_OUTPUT = (METRICS, PREDICTIONS, f"{PROFILE}/{RUN}", f"{DEBUGGER}/collections/*/*.json")
 _TENSORS = "collections/*/*_collections.json"
 
 
@@ -65,7 +64,7 @@ def make(
     from byoc_vision.debugger import report  # a tenth of a second
 
     if data and not data.is_dir():
-        raise UserError(f"{data} is no folder; --data wants the folder of pictures that the job was given")
+        raise UserError(f"{data} is no folder; name the folder of the pictures that the job was given")
     with tempfile.TemporaryDirectory(prefix="byoc-vision-") as scratch:
         folder = Path(job)
         fetched = "://" in job or not folder.is_dir()
@@ -126,7 +125,7 @@ def find(folder: Path, scratch: Path) -> Parts:
         archives = [archive for level in _LEVELS for archive in sorted(folder.glob(f"{level}*.tar.gz"))]
         places += [_unpacked(archive, scratch / str(number)) for number, archive in enumerate(archives)]
     output = _first(places, *_OUTPUT)
-    inside = output is not None and (output / "debugger").is_dir()
+    inside = output is not None and (output / DEBUGGER).is_dir()
     return Parts(output, _first(places, MODEL), None if inside else _first(places, _TENSORS))
 
 
@@ -144,7 +143,5 @@ def _first(places: list[Path], *marks: str) -> Path | None:
 
 def _unpacked(archive: Path, folder: Path) -> Path:
     folder.mkdir()
-    done = subprocess.run(["tar", "-xzf", archive, "-C", folder], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise UserError(f"{archive} cannot be unpacked ({done.stderr.partition(chr(10))[0]}); fetch it again")
+    archives.unpack(archive, folder)
     return folder

@@ -7,8 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from byoc_vision import checks, hyperparameter_sources, jobs, reports
 from byoc_vision import endpoint as endpoints
-from byoc_vision import hyperparameter_sources, jobs, reports
 from byoc_vision.contract import hyperparameters as contract
 from byoc_vision.contract.errors import UserError
 from byoc_vision.contract.job import CHANNELS
@@ -19,7 +19,9 @@ from byoc_vision.plan import Plan
 from byoc_vision.refusals import sentence
 from byoc_vision.reports import Report
 from byoc_vision.requests import managed_debugger, operations, search_space
+from byoc_vision.requests import script as scripts
 from byoc_vision.requests.operations import Request
+from byoc_vision.requests.script import Script
 from byoc_vision.trained_model import artifact, serving_image
 
 _log = logging.getLogger(__name__)
@@ -36,8 +38,9 @@ class Session:
     >>> job.wait(show=print).metrics
 
     All that is made returns at once and has `wait`. With `dry_run` nothing is sent, and `request` holds what would have
-    been: the service's own fields, by operation. `request_files` lay any other field over them. Nothing is printed;
-    what happens is told to the logger "byoc_vision". Every method may raise `UserError`.
+    been: the service's own fields, by operation; without an account, placeholders such as <account> stand for what only
+    that knows. `request_files` lay any other field over them. Nothing is printed; what happens is told to the logger
+    "byoc_vision". Every method may raise `UserError`.
     """
 
     def __init__(self, local: bool = False, *, request_files: Iterable[str | Path] = ()) -> None:
@@ -65,30 +68,42 @@ class Session:
         spot: bool = False,
         managed: bool = False,
         output: str | None = None,
+        source: str | Path | None = None,
+        program: str | None = None,
+        metrics: Mapping[str, str] | None = None,
         dry_run: bool = False,
     ) -> TrainingJob:
-        """Train a model on labelled pictures.
+        """Train a model on labelled pictures, or run a script of your own.
 
         hyperparameters: values by name, or a file, or the name of a tuning job for its best.
         spot: take spare capacity; the job goes on where it was interrupted.
         managed: add SageMaker's own Debugger and Profiler.
         output: the URI where results go; without it the account's SageMaker bucket.
+        source, program: the folder of a script and the file in it that is run; hyperparameters and channels are its
+            own.
+        metrics: the figures in the lines that it prints: name -> regular expression with one group.
         """
-        engine, plan = self.engine, self._plan(dry_run)
-        given = hyperparameters
-        values = hyperparameter_sources.collect(engine, given) if isinstance(given, str) else contract.checked(given)
+        script = scripts.script(source, program, metrics)
+        plan = self._plan(dry_run)
+        engine, given, check = plan.engine, hyperparameters, scripts.texts if script else contract.checked
+        values = hyperparameter_sources.collect(engine, given, (), check) if isinstance(given, str) else check(given)
+        sources = _sources(data, script)
+        if not script:
+            values = checks.hyperparameters(sources, values)
         output = (output or engine.output()).rstrip("/")
         job = operations.training_job(
             name=operations.new_name("byoc-vision"),
             image=engine.image("train"),
             role=plan.role(),
-            channels=_channels(plan, data, output),
+            channels=_channels(plan, sources, output),
             hyperparameters=values,
             output=output,
             instance_type=engine.instance_type(instance_type),
             instance_count=instance_count,
             spot=spot,
         )
+        if script:
+            job = script.of(job)
         if managed:
             job |= managed_debugger.managed(engine.region, output)
         request = plan.finish({"CreateTrainingJob": job})
@@ -99,7 +114,7 @@ class Session:
             if managed and re.search("debug|profiler", str(error), re.IGNORECASE):
                 raise UserError(f"{sentence(error)}. If so, {managed_debugger.REFUSED}") from error
             raise
-        return TrainingJob(self, job["TrainingJobName"], request)
+        return TrainingJob(self, job["TrainingJobName"], request, plan.send)
 
     def tune(
         self,
@@ -122,26 +137,33 @@ class Session:
         and is waited for; `show` gets the lines of its log.
         """
         chosen = search_space.load(space, max_jobs, parallel_jobs)
-        engine, plan = self.engine, self._plan(dry_run)
-        static = chosen.fixed | contract.checked(hyperparameters)
+        plan, script = self._plan(dry_run), chosen.script
+        engine = plan.engine
+        static = chosen.fixed | (scripts.texts if script else contract.checked)(hyperparameters)
         searched = {found["Name"] for kind in chosen.ranges.values() for found in kind}
         if both := searched & static.keys():
             where = "the search space" if isinstance(space, Mapping) else space
             raise UserError(f"{min(both)} is searched in {where}, so it cannot be set; remove one of the two")
-        # Of many trials one is kept at most, and is trained again for that.
-        static = {name: "false" for name in hyperparameter_sources.FOR_KEEPS if name not in searched} | static
+        sources = _sources(data, script)
+        if not script:
+            static = checks.hyperparameters(sources, static, searched)
+            search_space.refuse_unfit(chosen.ranges, static)
+            # Of many trials one is kept at most, and is trained again for that.
+            static = {name: "false" for name in hyperparameter_sources.FOR_KEEPS if name not in searched} | static
         output = (output or engine.output()).rstrip("/")
         trial = operations.training_job(
             name="",  # the service names the trials
             image=engine.image("train"),
             role=plan.role(),
-            channels=_channels(plan, data, output),
+            channels=_channels(plan, sources, output),
             hyperparameters=static,
             output=output,
             instance_type=engine.instance_type(instance_type),
         )
         request: dict[str, Request] = {}
-        if _share_features(static, searched, trial):
+        if script:
+            trial = script.of(trial)
+        elif _share_features(static, searched, trial):
             extraction = operations.extraction_job(operations.new_name("byoc-features"), trial)
             features = f"{extraction['CheckpointConfig']['S3Uri']}/features/"
             trial = operations.with_channel(trial, "features", features)
@@ -153,7 +175,7 @@ class Session:
             TrainingJob(self, request["CreateTrainingJob"]["TrainingJobName"]).wait(show)
         job = request["CreateHyperParameterTuningJob"]
         plan.call("CreateHyperParameterTuningJob", job)
-        return TuningJob(self, job["HyperParameterTuningJobName"], request)
+        return TuningJob(self, job["HyperParameterTuningJobName"], request, plan.send)
 
     def deploy(
         self,
@@ -165,17 +187,21 @@ class Session:
         serverless: int | None = None,
         image: Target | None = None,
         source: str | Path | None = None,
+        port: int | None = None,
         dry_run: bool = False,
     ) -> Endpoint:
         """Serve a model. An endpoint that runs already is given it: the old model answers until the new one does.
 
-        model: a training job, or a model.tar.gz: S3 URI or file.
+        model: a training job; a model.tar.gz, S3 URI or file; or a folder, a .pt or a .pth file of any origin.
         serverless: MB of memory, in place of instances (ml.m5.large).
         image: "serve", or "serve-cpu"; without it serve for GPUs, and the lean serve-cpu for all else.
         source: a folder with another handler script, inference.py.
+        port: where a new endpoint of this machine listens; without it on 8080, if that is free.
         """
+        if port and not self._local:
+            raise UserError("a port can be chosen on this machine only; leave it out, or add --local")
         plan = self._plan(dry_run)
-        return endpoints.deploy(plan, model, endpoint, instance_type, instance_count, serverless, image, source)
+        return endpoints.deploy(plan, model, endpoint, instance_type, instance_count, serverless, image, source, port)
 
     def transform(
         self,
@@ -188,7 +214,8 @@ class Session:
         dry_run: bool = False,
     ) -> TransformJob:
         """Predict many pictures without an endpoint. The model that is made for the job stays: see `delete_model`."""
-        engine, plan = self.engine, self._plan(dry_run)
+        plan = self._plan(dry_run)
+        engine = plan.engine
         name = operations.new_name("byoc-vision")
         instance_type = engine.instance_type(instance_type)
         container = serving_image(engine, model, instance_type, image)
@@ -197,7 +224,7 @@ class Session:
         answers = f"{engine.output()}/answers/{name}/"
         job = operations.transform_job(name, name, pictures, answers, instance_type, instance_count)
         request = plan.finish({"CreateModel": create_model, "CreateTransformJob": job})
-        made = TransformJob(self, request["CreateTransformJob"]["TransformJobName"], request)
+        made = TransformJob(self, request["CreateTransformJob"]["TransformJobName"], request, plan.send)
         plan.call("CreateModel", request["CreateModel"])
         try:
             plan.call("CreateTransformJob", request["CreateTransformJob"])
@@ -227,20 +254,38 @@ class Session:
         """Return the endpoint of that name."""
         return Endpoint(self.engine, name)
 
+    def endpoints(self) -> list[Endpoint]:
+        """Return the endpoints that `deploy` has made, by their names."""
+        pages = self.engine.sagemaker.get_paginator("list_endpoints").paginate()
+        names = sorted(each["EndpointName"] for page in pages for each in page["Endpoints"])
+        return [found for found in map(self.endpoint, names) if found.is_ours]
+
     def job(self, name: str) -> TrainingJob | TuningJob | TransformJob:
         """Return the job of that name, of whatever kind; raises `UserError` where there is none."""
         return jobs.find(self, name)
 
     def _plan(self, dry_run: bool) -> Plan:
-        return Plan(self.engine, self._request_files, send=not dry_run)
+        engine = self.engine.sketch() if dry_run else self.engine
+        return Plan(engine, self._request_files, send=not dry_run)
 
 
-def _channels(plan: Plan, data: Data, output: str) -> dict[str, str]:
-    """Return channel -> URI for the data."""
-    sources = data if isinstance(data, Mapping) else {"training": data}
+def _sources(data: Data, script: Script | None) -> dict[str, str | Path]:
+    """Return channel -> source for the data and for the script, whose channels may have any name.
+
+    What can be seen from here is checked.
+    """
+    sources = dict(data) if isinstance(data, Mapping) else {"training": data}
+    if script:
+        return {**sources, scripts.CHANNEL: script.source}
     for channel in sources:
         if channel not in CHANNELS:
             raise UserError(f"there is no channel {channel!r}; give one of {', '.join(CHANNELS)}")
+    checks.pictures(sources)
+    return sources
+
+
+def _channels(plan: Plan, sources: Mapping[str, str | Path], output: str) -> dict[str, str]:
+    """Return channel -> URI for the sources."""
     return {channel: plan.place(str(source), f"{output}/data") for channel, source in sources.items()}
 
 

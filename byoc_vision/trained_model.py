@@ -6,43 +6,50 @@ from typing import Any
 
 from byoc_vision.contract.errors import UserError
 from byoc_vision.contract.hyperparameters import unquote
-from byoc_vision.engine import Engine, Target
+from byoc_vision.engine import DIGEST, Engine, Target
 from byoc_vision.plan import Plan
 from byoc_vision.refusals import unless_missing
-from byoc_vision.repack import repack
+from byoc_vision.repack import is_packed, needs_torch, pack
 from byoc_vision.requests import operations
 
 
 def artifact(plan: Plan, model: str, source: str | Path | None = None) -> str:
-    """Return the URI of the model.tar.gz that `model` (training job, URI or file) names, with `source` as its code/."""
+    """Return the URI of the model.tar.gz that `model` names, with `source` as its code/.
+
+    model: a training job; a model.tar.gz, URI or file; or a folder, a .pt or a .pth file, which is packed.
+    """
     engine = plan.engine
     if job := _training_job(engine, model):
         if "S3ModelArtifacts" not in job.get("ModelArtifacts", {}):
             raise UserError(f"the training job {model} is {job['TrainingJobStatus']} and has no model")
         model = job["ModelArtifacts"]["S3ModelArtifacts"]
-    if Path(model).is_dir():
-        raise UserError(f"{model} is a folder; name the model.tar.gz in it")
     models = f"{engine.output()}/models"
-    if source is None:
+    if source and "://" in model and not engine.known:
+        return f"{model.rpartition('/')[0]}/{DIGEST}/model.tar.gz"
+    if source is None and is_packed(Path(model)):
         return plan.place(model, model if "://" in model else models)
     with tempfile.TemporaryDirectory() as scratch:
         archive = Path(model)
         if "://" in model:
             (archive,) = engine.fetch(model, Path(scratch))
             models = model.rpartition("/")[0]  # what may read the model may read what is made of it
-        return engine.place(str(repack(archive, Path(source), Path(scratch))), models, send=plan.send)
+        packed = pack(archive, Path(source) if source is not None else None, Path(scratch))
+        return engine.place(str(packed), models, send=plan.send)
 
 
 def serving_image(engine: Engine, model: str, instance_type: str, wanted: Target | None = None) -> str:
     """Return the image that serves `model` on instances of the type ("": serverless): the one `wanted`, if any.
 
-    Else it is the lean one, where there is no GPU and the training job, if that is known, has left the graphs it needs.
+    Else it is the lean one, where there is no GPU and the training job, if that is known, has left the graphs it needs:
+    a script of the user's own has left a model for torch.
     """
     if wanted is None:
         job = _training_job(engine, model) or {}
-        exported = unquote(job.get("HyperParameters", {}).get("export", "true")) == "true"
+        values = job.get("HyperParameters", {})
+        exported = unquote(values.get("export", "true")) == "true" and "sagemaker_program" not in values
         gpu = operations.is_gpu(instance_type) or instance_type == "local_gpu"
-        wanted = "serve" if gpu or not exported else "serve-cpu"
+        local = "://" not in model and Path(model).exists() and needs_torch(Path(model))
+        wanted = "serve" if gpu or not exported or local else "serve-cpu"
     return engine.image(wanted)
 
 
@@ -50,6 +57,8 @@ def _training_job(engine: Engine, model: str) -> dict[str, Any] | None:
     """Return the training job that `model` names, if it names one and no URI or file."""
     if "/" in model or Path(model).exists():
         return None
+    if not engine.known:
+        return {"ModelArtifacts": {"S3ModelArtifacts": f"{engine.output()}/{model}/output/model.tar.gz"}}
     job = unless_missing(engine.sagemaker.describe_training_job, TrainingJobName=model)
     if job is None:
         raise UserError(f"{model!r} is neither a training job in {engine.region} nor a file; check the name")

@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from byoc_vision.contract.errors import UserError, one_line
+from byoc_vision import __version__
+from byoc_vision.contract.errors import UserError, described, one_line
 from byoc_vision.contract.files import replacing
 from byoc_vision.contract.job import MODEL
 from classifier.checks import Fields, check, is_text
@@ -104,7 +105,7 @@ def save(classifier: Classifier, folder: Path) -> None:
         "preprocessing": asdict(classifier.preprocessing),
         "metrics": classifier.metrics,
         "settings": classifier.settings,
-        "versions": {package: version(package) for package in ("torch", "torchvision")},
+        "versions": {"byoc-vision": __version__} | {package: version(package) for package in ("torch", "torchvision")},
     }
     tensors = {name: tensor.contiguous() for name, tensor in classifier.network.state_dict().items()}
     folder.mkdir(parents=True, exist_ok=True)
@@ -146,10 +147,7 @@ def describe(folder: Path) -> Description:
     file = folder / DESCRIPTION
     require(file)
     try:
-        _check_size(file, file.stat().st_size, MAX_DESCRIPTION)
-        content = json.loads(file.read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise ValueError(f"{DESCRIPTION} is not a JSON object")
+        content = _content(file)
         if content.get("format_version") != FORMAT_VERSION:
             raise ArtifactError(
                 f"{DESCRIPTION} has format {content.get('format_version')!r:.40}, this image reads {FORMAT_VERSION}; "
@@ -162,6 +160,31 @@ def describe(folder: Path) -> Description:
         )
     except (ValueError, RecursionError, OSError) as error:
         raise damaged(error) from error
+
+
+def preprocessing(folder: Path) -> Preprocessing | None:
+    """Return the preprocessing in the description of a model of any origin, if it has one; raises `ArtifactError`."""
+    file = folder / DESCRIPTION
+    if not has(file):
+        return None
+    try:
+        content = _content(file)
+        return Preprocessing.from_json(content["preprocessing"]) if "preprocessing" in content else None
+    except (ValueError, RecursionError, OSError) as error:
+        raise ArtifactError(f"{DESCRIPTION} cannot be used ({described(error)}); correct it") from error
+
+
+def networks(folder: Path) -> list[Path]:
+    """Return the files of torch's own formats in the folder of a model of any origin."""
+    return sorted(file for file in folder.iterdir() if file.suffix in (".pt", ".pth") and has(file))
+
+
+def _content(file: Path) -> dict[str, Any]:
+    _check_size(file, file.stat().st_size, MAX_DESCRIPTION)
+    content = json.loads(file.read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise ValueError(f"{DESCRIPTION} is not a JSON object")
+    return content
 
 
 def save_probes(probes: Probes, folder: Path) -> None:

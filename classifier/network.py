@@ -12,7 +12,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision import models
 
-from byoc_vision.contract.errors import UserError, one_line
+from byoc_vision.contract import weights
+from byoc_vision.contract.errors import one_line
+from byoc_vision.contract.weights import WeightsError
 from classifier.preprocessing import Preprocessing
 
 # These two carry extra outputs for training from scratch, and their published weights expect the input rescaled.
@@ -20,11 +22,6 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
     "googlenet": {"aux_logits": False, "init_weights": False, "transform_input": True},
     "inception_v3": {"aux_logits": False, "init_weights": False, "transform_input": True},
 }
-_AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
-
-
-class WeightsError(UserError):
-    """The pretrained weights cannot be used."""
 
 
 def architectures() -> list[str]:
@@ -59,12 +56,12 @@ def head_name(network: nn.Module) -> str:
 
 def published_weights(arch: str, file: Path | None = None) -> models.WeightsEnum:
     """Return torchvision's own weights for `arch`: those that `file` is named after, or else its best."""
-    weights = models.get_model_weights(arch)
+    published = models.get_model_weights(arch)
     if file is not None:
-        for member in weights:
+        for member in published:
             if Path(member.url).stem == file.stem:
                 return member
-    return weights.DEFAULT
+    return published.DEFAULT
 
 
 def preset(arch: str, file: Path | None = None) -> Preprocessing:
@@ -80,13 +77,7 @@ def load_backbone(network: nn.Module, arch: str, file: Path | None = None) -> No
     """
     source = file.name if file else f"torchvision's weights for {arch}"
     state = _read(file) if file else _download(arch)
-    head = head_name(network) + "."
-    wanted = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(head)}
-    given = {
-        name: tensor
-        for name, tensor in state.items()
-        if not name.startswith(head) and not (arch in _ARGUMENTS and name.startswith(_AUXILIARY))
-    }
+    wanted, given = weights.backbone(network.state_dict(), arch), weights.backbone(state, arch)
     for problem, names in (
         ("lacks", wanted.keys() - given.keys()),
         ("has besides", given.keys() - wanted.keys()),
@@ -104,6 +95,7 @@ def load_backbone(network: nn.Module, arch: str, file: Path | None = None) -> No
 
 
 def _read(file: Path) -> Mapping[str, Tensor]:
+    weights.refuse_others(file)
     try:
         if file.suffix == ".safetensors":
             return load_file(file)
@@ -114,13 +106,10 @@ def _read(file: Path) -> Mapping[str, Tensor]:
         ) from error
     except (OSError, SafetensorError, RuntimeError, EOFError, ValueError) as error:
         raise WeightsError(f"{file.name} cannot be read as weights ({one_line(error, 100)}); save it again") from error
-    # Training scripts wrap the state_dict under one of these names, DataParallel prefixes each tensor's.
-    for wrapper in ("state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
+    content = weights.unwrapped(content)
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
         raise WeightsError(f"{file.name} is not a state_dict (names to tensors); save it with model.state_dict()")
-    return {name.removeprefix("module."): tensor for name, tensor in content.items()}
+    return content
 
 
 def _download(arch: str) -> Mapping[str, Tensor]:

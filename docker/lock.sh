@@ -32,6 +32,8 @@ lock() { # NAME, then the locks that NAME.lock builds on
             known+=(--no-emit-package "$package")
         done < <(sed -n 's/^\([a-z0-9._-]*\)==.*/\1/p' "$earlier.lock")
     done
+    # What training and serving both need, they have in the same version.
+    [[ $name != serve ]] || known+=(--constraint train.lock)
     ./install.sh uv pip compile --quiet --upgrade --generate-hashes --no-annotate \
         --python-version 3.11 --python-platform x86_64-manylinux_2_36 \
         --custom-compile-command docker/lock.sh --no-emit-package openvino-telemetry ${known[@]+"${known[@]}"} \

@@ -1,10 +1,6 @@
 """`byoc deploy`, spelled `python -m launch.deploy`."""
 
-from byoc_vision.cli.deploy import main, options
-
-__all__ = ["main", "options"]
+from byoc_vision.cli import run
 
 if __name__ == "__main__":
-    from byoc_vision.cli.launcher import guarded
-
-    guarded("launch.deploy", main)
+    run("deploy", "launch.deploy")

@@ -1,10 +1,6 @@
 """`byoc predict`, spelled `python -m launch.predict`."""
 
-from byoc_vision.cli.predict import main, options
-
-__all__ = ["main", "options"]
+from byoc_vision.cli import run
 
 if __name__ == "__main__":
-    from byoc_vision.cli.launcher import guarded
-
-    guarded("launch.predict", main)
+    run("predict", "launch.predict")

@@ -1,10 +1,6 @@
 """`byoc train`, spelled `python -m launch.train`."""
 
-from byoc_vision.cli.train import main, options
-
-__all__ = ["main", "options"]
+from byoc_vision.cli import run
 
 if __name__ == "__main__":
-    from byoc_vision.cli.launcher import guarded
-
-    guarded("launch.train", main)
+    run("train", "launch.train")

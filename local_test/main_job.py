@@ -4,7 +4,6 @@ Started by local_test/run.sh. OUT gets summary.json, model.tar.gz, what else the
 """
 
 import argparse
-import csv
 import json
 import re
 import shlex
@@ -13,17 +12,19 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from byoc_vision.contract.job import METRICS, PREDICTIONS
+from byoc_vision.contract.errors import UserError
+from byoc_vision.debugger import job
+from byoc_vision.debugger.job import Prediction
 from byoc_vision.local import containers
+from byoc_vision.local.local_mode import LocalMode
 from byoc_vision.local.machine import Machine
 from byoc_vision.requests import operations
 from local_test import draw
-from local_test.local_mode import LocalMode, LocalModeError
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "local_test" / "out" / "run"
@@ -40,17 +41,8 @@ ASKED = 20
 AGREEMENT = 0.9
 
 
-class TrialError(Exception):
+class TrialError(UserError):
     """The trial cannot begin, or has failed; the text says why in one sentence."""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What the job's test pass said of one picture: a line of its predictions.csv."""
-
-    file: str
-    label: str
-    predicted: str
 
 
 def main() -> int:
@@ -76,7 +68,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         trial(given.data, given.weights, given.out.resolve())
-    except (TrialError, LocalModeError) as error:
+    except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -178,42 +170,33 @@ def hyperparameters(data: Path | None, weights: Path | None) -> dict[str, str]:
 
 def train(local: LocalMode, name: str, data: Path, weights: Path | None, settings: dict[str, str], out: Path) -> float:
     """Run the training job, put its results into `out`, and return the seconds it took."""
-    # Behind links of our own, because local mode refuses some places (all of /root) and trips over some characters.
-    channels = {"training": local.work / "training"}
-    channels["training"].symlink_to(data.resolve())
-    if weights is not None:
-        channels["weights"] = local.work / "weights"
-        channels["weights"].mkdir()
-        shutil.copy(weights, channels["weights"])
-    results = local.work / "results"
+    channels = {"training": data} | ({"weights": weights} if weights else {})
     request = operations.training_job(
         name=name,
         image=MACHINE.image("train"),
         role=MACHINE.role(),
-        channels={channel: folder.as_uri() for channel, folder in channels.items()},
+        channels={channel: source.resolve().as_uri() for channel, source in channels.items()},
         hyperparameters=settings,
-        output=results.as_uri(),
+        output=out.as_uri(),
         instance_type=MACHINE.instance_type("local"),
     )
     try:
-        job = local.train(request)
-    except LocalModeError as error:
+        ended = local.train(request, show=partial(print, flush=True))
+    except UserError as error:
         raise TrialError(f"training failed: {error}") from error
     finally:
-        for result in results.glob("*"):
+        for result in local.results.glob("*"):
             shutil.move(result, out)
-    seconds: float = (job["TrainingEndTime"] - job["TrainingStartTime"]).total_seconds()
+    seconds: float = (ended["TrainingEndTime"] - ended["TrainingStartTime"]).total_seconds()
     return seconds
 
 
-def read_output(folder: Path, data: Path) -> tuple[float, list[Verdict]]:
+def read_output(folder: Path, data: Path) -> tuple[float, list[Prediction]]:
     """Return the job's test accuracy and what it said of each test picture."""
-    metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
-    if "test_accuracy" not in metrics:
+    output = job.read(folder)
+    if "test_accuracy" not in output.metrics:
         raise TrialError(f"{data} has no test pictures to try the endpoint with; add test/ (the model is kept)")
-    with (folder / PREDICTIONS).open(encoding="utf-8", newline="") as file:
-        tested = [Verdict(row["file"], row["label"], row["predicted"]) for row in csv.DictReader(file)]
-    return metrics["test_accuracy"], tested
+    return output.metrics["test_accuracy"], output.predictions
 
 
 def deploy(local: LocalMode, name: str, archive: Path) -> float:
@@ -257,7 +240,7 @@ def label(answer: dict[str, Any]) -> str:
     return str(answer["predictions"][0]["label"])
 
 
-def spread(tested: Sequence[Verdict], count: int) -> list[Verdict]:
+def spread(tested: Sequence[Prediction], count: int) -> list[Prediction]:
     """Return the first `count` of `tested` when the classes take turns."""
     turns: dict[str, int] = {}
     order = []

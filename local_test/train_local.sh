@@ -62,7 +62,9 @@ run_container --hostname algo-1 --volume "$out:/opt/ml" "${mounts[@]}" "$image" 
 give_to_caller "$out" "$image"
 [[ $status == 0 ]] || fail "training failed: $(head -n 1 "$out/output/failure" 2>/dev/null || echo "see the lines above")"
 if [[ -f $out/output/data/metrics.json ]]; then
-    echo "the model is in $out/model, its figures in $out/output/data; local_test/serve_local.sh $out/model serves it"
+    echo "local_test/serve_local.sh $out/model serves the model"
+    [[ ! -f $out/output/data/report.html ]] || echo "the report is $out/output/data/report.html"
+    echo "the model is in $out/model, its figures in $out/output/data"
 elif [[ -n $stopped ]]; then
     echo "stopped; the same command goes on from $out/checkpoints"
     exit 130

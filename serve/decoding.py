@@ -5,20 +5,22 @@ are checked before memory is taken, and nothing in a request can make this proce
 """
 
 import base64
-import io
 import json
-import math
 import os
 import re
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from classifier import kinds, pictures
-from serve import multipart
+from serve import arrays, multipart
 from serve.backend import Batch
+from serve.encoding import CSV, JSON, NPY
 from serve.errors import RequestError
+
+NPZ = "application/x-npz"
 
 CONTENT_TYPES = "image/*, application/x-image, multipart/form-data, application/json, application/x-npy"
 
@@ -49,20 +51,24 @@ def decode(body: bytes | str, content_type: str, at_least: int | None = None) ->
     Raises `RequestError`: 400 (malformed), 413 (too many pictures, pixels or bytes of memory), 415 (a type that is not
     read), 507 (no memory left).
     """
-    if not body:
-        raise RequestError(400, "the request's body is empty; send a picture")
-    if content_type == "application/json":
+    _check_not_empty(body)
+    if content_type == JSON:
         return _instances(body, at_least)
     data = body.encode() if isinstance(body, str) else body
     if content_type.startswith("image/") or content_type == "application/x-image":
         return [_picture(data, at_least)]
-    if content_type == "application/x-npy":
+    if content_type == NPY:
         return _tensor(data)
     if content_type in _UNTOLD:
         return _told_by_content(data, content_type, at_least)
     if content_type.partition(";")[0].strip().lower() == multipart.FORM:
         return [_picture(multipart.file(data, content_type), at_least)]
     raise RequestError(415, f"{content_type[:100]!r} is not read; {_advice(data)}")
+
+
+def _check_not_empty(body: bytes | str) -> None:
+    if not body:
+        raise RequestError(400, "the request's body is empty; send a picture")
 
 
 def not_text(body: bytes, position: int) -> RequestError:
@@ -104,14 +110,18 @@ def _picture(data: bytes, at_least: int | None, held: int = 0) -> Image.Image:
         raise RequestError(507, str(error)) from error
 
 
-def _instances(body: bytes | str, at_least: int | None) -> list[Image.Image]:
+def _parsed(body: bytes | str) -> Any:
     try:
-        content = json.loads(body)
+        return json.loads(body)
     except (ValueError, RecursionError) as error:
         if isinstance(body, bytes) and kinds.kind(body) in kinds.FORMATS:
             raise RequestError(400, f"the body is not JSON; {_advice(body)}") from error
         reason = str(error) if isinstance(error, json.JSONDecodeError) else "it cannot be parsed"
         raise RequestError(400, f"the body is not JSON: {reason}") from error
+
+
+def _instances(body: bytes | str, at_least: int | None) -> list[Image.Image]:
+    content = _parsed(body)
     instances = content.get("instances") if isinstance(content, dict) else None
     if not isinstance(instances, list) or not instances:
         raise RequestError(400, 'the JSON body has no instances; send {"instances": [{"b64": "..."}, ...]}')
@@ -149,28 +159,33 @@ def _bytes(instance: object) -> bytes:
 
 
 def _tensor(data: bytes) -> NDArray[np.float32]:
-    stream = io.BytesIO(data)
-    try:
-        version = np.lib.format.read_magic(stream)  # type: ignore[no-untyped-call]
-        read_header = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }[version]
-        shape, fortran_order, dtype = read_header(stream)  # type: ignore[no-untyped-call]
-    # The header is Python source; parsing it fails in as many ways as there are tokens.
-    except Exception as error:
-        raise RequestError(400, "the body is not an .npy file; write it with numpy.save") from error
-    # True and False are whole numbers to numpy, which also leaves the sign to whoever reads the data.
-    whole = all(type(length) is int and length > 0 for length in shape)
-    if dtype != np.dtype("<f4") or len(shape) != 4 or not whole or shape[1] != 3:
-        raise RequestError(400, f"the array is {dtype} {list(shape)}; send float32 [N, 3, height, width]"[:300])
-    # Read here rather than by numpy, which takes the memory a header asks for before it looks for the data.
-    values = data[stream.tell() :]
-    if len(values) != 4 * math.prod(shape):
-        raise RequestError(400, f"the array holds {len(values)} bytes, its shape {list(shape)} needs another number")
-    if shape[0] > MAX_INSTANCES:
-        raise RequestError(413, f"the array has {shape[0]} pictures; send at most {MAX_INSTANCES} at a time")
-    tensor = np.frombuffer(values, dtype="<f4").reshape(shape, order="F" if fortran_order else "C")
+    tensor = arrays.npy(data, _is_batch, "float32 [N, 3, height, width]")
+    if len(tensor) > MAX_INSTANCES:
+        raise RequestError(413, f"the array has {len(tensor)} pictures; send at most {MAX_INSTANCES} at a time")
     if not np.isfinite(tensor).all():
         raise RequestError(400, "the array holds NaN or infinite values; send finite ones")
-    return np.array(tensor, order="C")  # torch wants memory that it could write to
+    return tensor
+
+
+def _is_batch(header: arrays.Header) -> bool:
+    shape, dtype = header
+    return dtype == np.dtype("<f4") and len(shape) == 4 and shape[1] == 3 and 0 not in shape
+
+
+def numbers(body: bytes | str, content_type: str) -> NDArray[Any] | None:
+    """Return the array in a body of JSON, CSV, NPY or NPZ; None where it is none of these, but perhaps pictures.
+
+    From text it is float32, else of its own type. Raises `RequestError` as `decode` does.
+    """
+    _check_not_empty(body)
+    if content_type == JSON:
+        content = _parsed(body)
+        return None if isinstance(content, dict) else arrays.nested(content)
+    if content_type == CSV:
+        return arrays.csv(body if isinstance(body, str) else body.decode())
+    data = body.encode() if isinstance(body, str) else body
+    if content_type == NPY or (content_type in _UNTOLD and data.startswith(kinds.NPY_MAGIC)):
+        return arrays.npy(data)
+    if content_type == NPZ:
+        return arrays.npz(data, float(os.environ.get(LIMIT_VARIABLE, "inf")))
+    return None

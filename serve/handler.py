@@ -12,6 +12,7 @@ import os
 import socket
 import stat
 import sys
+import sysconfig
 import threading
 import time
 import traceback
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from byoc_vision.contract.errors import UserError, described
+from serve import packages
 from serve.clock import Clock
 from serve.lines import Lines
 from serve.repeats import Repeats
@@ -55,6 +57,7 @@ def handle(data: list[dict[str, Any]] | None, context: Any) -> list[Any]:
 
 def _load(context: Any) -> None:
     global _worker
+    _add_packages(context.model_name)
     _log_to_stderr()
     _connect()
     _may_be_killed(_LOADING)
@@ -77,6 +80,13 @@ def _load(context: Any) -> None:
     told = {"description": _worker.description, "info": _worker.info}
     _tell(model=context.model_name, starter=os.getppid(), **told)
     threading.Thread(target=_report, daemon=True).start()
+
+
+def _add_packages(model: str) -> None:
+    """Let what was installed for the model come before what the image has."""
+    installed = packages.site(Path(os.environ["SERVE_PACKAGES"], model))
+    if installed.is_dir():
+        sys.path.insert(sys.path.index(sysconfig.get_path("purelib")), str(installed))
 
 
 def _report() -> None:

@@ -4,6 +4,7 @@ from serve.inference import input_fn, model_fn, predict_fn
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from byoc_vision.contract.errors import UserError
-from serve import backend, decoding
+from serve import backend, decoding, encoding
+from serve.encoding import CSV, JSON, JSON_LINES, NPY
 from serve.errors import RequestError
 
 #: How many of the most probable classes an answer lists.
 TOP_K = 5
 
-JSON, JSON_LINES = "application/json", "application/jsonlines"
+
+class Predictions(dict[str, Any]):
+    """`{"predictions": [one for each picture], "model": architecture}`, and the `probabilities` [N, classes]."""
+
+    def __init__(self, answers: Sequence[dict[str, Any]], arch: str, probabilities: NDArray[np.float32]) -> None:
+        super().__init__(predictions=answers, model=arch)
+        self.probabilities = probabilities
 
 
 def model_fn(model_dir: str, context: Any = None) -> backend.Model:
@@ -36,8 +44,8 @@ def input_fn(body: bytes | str, content_type: str) -> backend.Batch:
     return decoding.decode(body, content_type)
 
 
-def predict_fn(data: backend.Batch, model: backend.Model) -> dict[str, Any]:
-    """Run the pictures through the network as one batch: `{"predictions": [one for each], "model": architecture}`."""
+def predict_fn(data: backend.Batch, model: backend.Model) -> Predictions:
+    """Run the pictures through the network as one batch."""
     return predictions(model.probabilities(inputs(data, model)), model)
 
 
@@ -49,7 +57,7 @@ def inputs(data: backend.Batch, model: backend.Model) -> NDArray[np.float32]:
         raise RequestError(400, str(error)) from error
 
 
-def predictions(probabilities: NDArray[np.float32], model: backend.Model) -> dict[str, Any]:
+def predictions(probabilities: NDArray[np.float32], model: backend.Model) -> Predictions:
     """Return `predict_fn`'s answer for the pictures that have these `probabilities` [N, classes]."""
     # Ready models answer finite numbers to every picture; a tensor can hold values that no picture has.
     if not np.isfinite(probabilities).all():
@@ -61,34 +69,20 @@ def predictions(probabilities: NDArray[np.float32], model: backend.Model) -> dic
             for index in np.argsort(-row, kind="stable")[:TOP_K]
         ]
         answers.append({**best[0], "top_k": best})
-    return {"predictions": answers, "model": model.arch}
+    return Predictions(answers, model.arch, probabilities)
 
 
-def output_fn(prediction: dict[str, Any], accept: str) -> tuple[str, str]:
-    """Return the answer and its content type: one JSON object, or one line for each prediction."""
-    content_type = negotiate(accept)
+def output_fn(prediction: dict[str, Any], accept: str) -> tuple[str | bytes, str]:
+    """Return the answer and its content type: one JSON object, or one line for each prediction.
+
+    Or the probabilities [N, classes] as CSV or NPY, where they are still beside the prediction.
+    """
+    probabilities = getattr(prediction, "probabilities", None)
+    tables = () if probabilities is None else (CSV, NPY)
+    content_type = encoding.negotiate(accept, (JSON, JSON_LINES, *tables))
+    if content_type in tables:
+        return encoding.table(probabilities, content_type), content_type
     if content_type == JSON:
         return json.dumps(prediction, ensure_ascii=False) + "\n", content_type
     lines = (json.dumps(line, ensure_ascii=False) + "\n" for line in prediction["predictions"])
     return "".join(lines), content_type
-
-
-def negotiate(accept: str) -> str:
-    """Return the content type an Accept header prefers; raises `RequestError` 406 when it allows none of ours."""
-    ranges: dict[str, float] = {}
-    for part in accept.lower().split(","):
-        media_range, *parameters = (piece.strip() for piece in part.split(";"))
-        quality = next((value[2:] for value in parameters if value.startswith("q=")), "1")
-        try:
-            ranges[media_range] = float(quality)
-        except ValueError:
-            ranges[media_range] = 0.0
-    # The most specific range that names a type decides for it; of equals, JSON.
-    offers = {
-        offer: next((ranges[name] for name in (offer, "application/*", "*/*") if name in ranges), 0.0)
-        for offer in (JSON, JSON_LINES)
-    }
-    best = max(offers, key=lambda offer: offers[offer])
-    if not offers[best] > 0:
-        raise RequestError(406, f"{accept[:100]!r} cannot be answered; accept {JSON} or {JSON_LINES}")
-    return best

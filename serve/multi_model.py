@@ -11,6 +11,8 @@ import threading
 import time
 from pathlib import Path
 
+from byoc_vision.contract.errors import UserError
+from serve import packages, user_code
 from serve.control import Answer
 from serve.memory import MB, kernel_kills, own_memory
 from serve.model_server import Client
@@ -32,14 +34,16 @@ _IDLE = 0.2
 class Models:
     """The models of this container, kept by multi-model-server.
 
-    `loaded` is a folder with a file for each of them, by which nginx knows which it may be asked for.
+    `runtime` is the folder of temporary files. In its folder `models` each of them has a file, by which nginx knows
+    which it may be asked for, and in `packages` an environment with what its code needs.
     """
 
-    def __init__(self, settings: Settings, client: Client, workers: Workers, loaded: Path) -> None:
+    def __init__(self, settings: Settings, client: Client, workers: Workers, runtime: Path) -> None:
         self._settings = settings
         self._client = client
         self._workers = workers
-        self._loaded = loaded
+        self._loaded = runtime / "models"
+        self._packages = runtime / "packages"
         self._lock = threading.Lock()
         self._one_load = threading.Lock()
         self._folders: dict[str, str] = {}
@@ -48,8 +52,13 @@ class Models:
     def load(self, name: str, folder: Path) -> Failure | None:
         """Load the model in `folder`; return None once all its workers are ready, or why they are not."""
         settings = self._settings
-        if (folder / "code" / "requirements.txt").is_file():
-            print("code/requirements.txt is ignored: nothing is installed when a container starts", file=sys.stderr)
+        requirements = user_code.folder(folder) / packages.REQUIREMENTS
+        if requirements.is_file():
+            try:
+                installed = packages.install(requirements, self._packages / name, settings.startup_timeout)
+            except UserError as error:
+                return Failure(str(error))
+            print(f"installed for model {name}: {installed}", file=sys.stderr)
         kills = kernel_kills()
         self._workers.expect(name)
         status, answer = self._client.register(

@@ -70,7 +70,7 @@ class Supervisor:
         self._metrics = Metrics()
         self._workers = Workers(self._runtime / "workers.sock", settings.invocation_timeout, self._metrics.observe_work)
         self._client = model_server.Client(self._runtime / "mms.sock")
-        self._models = multi_model.Models(settings, self._client, self._workers, self._runtime / "models")
+        self._models = multi_model.Models(settings, self._client, self._workers, self._runtime)
         self._running: dict[int, str] = {}
         self._state = State.STARTING
         self._started = time.monotonic()
@@ -105,6 +105,7 @@ class Supervisor:
             OMP_NUM_THREADS=str(self._settings.threads),
             SERVE_WORKERS_SOCKET=str(self._runtime / "workers.sock"),
             SERVE_FORMS=str(self._runtime / "forms"),
+            SERVE_PACKAGES=str(self._runtime / "packages"),
             BYOC_PRECISION=self._settings.precision,
             **self._memory(),
             SERVE_MAX_ANSWER_BYTES=str(self._settings.max_request_bytes),

@@ -4,7 +4,8 @@ import copy
 import logging
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -86,14 +87,19 @@ def _cast(network: nn.Module, device: torch.device, dtype: torch.dtype) -> Run:
 
 def _run(logits: Callable[[Tensor], Tensor], device: torch.device) -> Run:
     def run(inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        try:
-            with torch.inference_mode():
-                batch = torch.from_numpy(inputs).to(device).contiguous(memory_format=torch.channels_last)
-                answer: NDArray[np.float32] = logits(batch).float().cpu().numpy()
-                return answer
-        except torch.AcceleratorError:
-            # After such an error a process can do nothing on its GPU any more; multi-model-server starts another one.
-            logger.exception("the GPU failed, so this worker ends")
-            os._exit(1)
+        with ending_with_the_gpu(), torch.inference_mode():
+            batch = torch.from_numpy(inputs).to(device).contiguous(memory_format=torch.channels_last)
+            answer: NDArray[np.float32] = logits(batch).float().cpu().numpy()
+            return answer
 
     return run
+
+
+@contextmanager
+def ending_with_the_gpu() -> Iterator[None]:
+    """End this process where the GPU fails: it can do nothing there any more, and multi-model-server starts another."""
+    try:
+        yield
+    except torch.AcceleratorError:
+        logger.exception("the GPU failed, so this worker ends")
+        os._exit(1)

@@ -22,16 +22,32 @@ python=.venv/bin/python
 tools=.venv/image-tools
 container=byoc-vision-tests-$$
 results=$(mktemp -d)
-trap 'docker rm --force --volumes "$container" >/dev/null 2>&1 || true; rm -rf "$results"' EXIT
+lanes=
+stop() { # also after Ctrl-C, which reaches no lane: the lanes, and the containers that they run
+    for lane in $lanes; do
+        kill "$lane" && kill -INT -- "-$lane"
+    done
+    wait
+    docker ps --all --quiet --filter "name=$container" | xargs -r docker rm --force --volumes
+    rm -rf "$results"
+}
+trap 'stop >/dev/null 2>&1' EXIT
 export DOCKER_DEFAULT_PLATFORM=linux/amd64 PATH=$PWD/.venv/bin:$PATH
 
+exec 3>&1
 run() { # NAME COMMAND...: run one of the checks, note how it ended, and go on
-    local status=0
+    local status=0 begun=$SECONDS
     printf '\n== %s\n' "$1"
-    SECONDS=0
     "${@:2}" || status=$?
     echo "$status $1" >>"$results/checks"
-    printf -- '-- %s: %s, %d s\n' "$1" "$([[ $status == 0 ]] && echo passed || echo FAILED)" "$SECONDS"
+    printf -- '-- %s: %s, %d s\n' "$1" "$([[ $status == 0 ]] && echo passed || echo FAILED)" $((SECONDS - begun)) >&3
+}
+
+lane() { # NAME COMMAND...: run it beside the other lanes, as a process group; what it prints is shown at the end
+    set -m
+    "${@:2}" >"$results/$1.log" 2>&1 </dev/null &
+    set +m
+    lanes+=" $!"
 }
 
 test_here() { # NAME FILE_OR_OPTION...
@@ -46,11 +62,11 @@ inside=(--volume "$PWD:/checkout:ro" --volume "$PWD/$tools:/opt/tools:ro" --env 
 pytest_inside() { # NAME IMAGE FOLDER...: tests the program in the image. docker cp makes the report the caller's own
     local status=0
     # One thread: the tests' networks are so small that threads cost more than they give.
-    docker run --name "$container" "${inside[@]}" --env OMP_NUM_THREADS=1 "byoc-vision-$2:latest" \
+    docker run --name "$container-$1" "${inside[@]}" --env OMP_NUM_THREADS=1 "byoc-vision-$2:latest" \
         python -m pytest --config-file=/checkout/pyproject.toml --rootdir=/checkout -p no:cacheprovider \
         "${parallel[@]}" --junit-xml=/tmp/report.xml "${@:3}" || status=$?
-    docker cp "$container:/tmp/report.xml" "$results/$1.xml" >/dev/null || true
-    docker rm --volumes "$container" >/dev/null
+    docker cp "$container-$1:/tmp/report.xml" "$results/$1.xml" >/dev/null || true
+    docker rm --volumes "$container-$1" >/dev/null
     return "$status"
 }
 
@@ -58,6 +74,30 @@ mypy_inside() { # IMAGE PACKAGE...: where torch and the toolkits are, so that th
     mkdir -p ".venv/mypy-$1"
     docker run --rm --user "$(id -u):$(id -g)" "${inside[@]}" --workdir /checkout --volume "$PWD/.venv/mypy-$1:/cache" \
         "byoc-vision-$1:latest" python -m mypy --cache-dir /cache "${@:2}"
+}
+
+all_code() { # what computes all the time
+    if [[ $parts == *unit* ]]; then
+        run unit-train pytest_inside unit-train train /checkout/tests/unit/classifier /checkout/tests/unit/train \
+            /checkout/tests/unit/debugger
+        run unit-serve pytest_inside unit-serve serve /checkout/tests/unit/classifier /checkout/tests/unit/serve
+        run unit-serve-cpu pytest_inside unit-serve-cpu serve-cpu /checkout/tests/unit/serve/test_openvino_backend.py
+        test_here unit-host "${parallel[@]}" tests/unit/{contract,local_test,launch_local,bench}
+        run ruff ruff check
+        run format ruff format --check
+        run shellcheck shellcheck ./*.sh ./*/*.sh ./*/*/*.sh .ci/run docker/{serve,train}{,_elsewhere}
+        run types-host mypy
+        run types-train mypy_inside train classifier train bench docker
+        run types-serve mypy_inside serve serve
+    fi
+    if [[ $parts == *cloud* ]]; then
+        test_here cloud "${parallel[@]}" tests/cloud
+    fi
+}
+
+all_jobs() { # training on this machine: in SageMaker's local mode, whose network all share, then in the local engine
+    test_here e2e-jobs tests/e2e --ignore-glob '*/test_engine*' "${containers[@]/#/--ignore=}"
+    test_here e2e-engine "${parallel[@]}" tests/e2e/test_engine*
 }
 
 printf '== set up\n'
@@ -71,29 +111,16 @@ fi
 printf -- '-- set up: %d s\n' "$SECONDS"
 run build ./build.sh
 
-if [[ $parts == *unit* ]]; then
-    run ruff ruff check
-    run format ruff format --check
-    run shellcheck shellcheck ./*.sh ./*/*.sh ./*/*/*.sh .ci/run docker/serve
-    run types-host mypy
-    run types-train mypy_inside train classifier train bench docker
-    run types-serve mypy_inside serve serve
-    run unit-train pytest_inside unit-train train /checkout/tests/unit/classifier /checkout/tests/unit/train \
-        /checkout/tests/unit/debugger
-    run unit-serve pytest_inside unit-serve serve /checkout/tests/unit/classifier /checkout/tests/unit/serve
-    run unit-serve-cpu pytest_inside unit-serve-cpu serve-cpu /checkout/tests/unit/serve/test_openvino_backend.py
-    test_here unit-host "${parallel[@]}" tests/unit/local_test tests/unit/launch_local tests/unit/bench
-fi
-if [[ $parts == *cloud* ]]; then
-    test_here cloud "${parallel[@]}" tests/cloud
-fi
+# Containers leave the cores idle while they start, wait and end; what only computes fills the gaps.
+echo "-- all tests side by side; what they print comes at the end"
 if [[ $parts == *e2e* ]]; then
-    # Endpoints leave the cores idle while they start, wait and end, so jobs run meanwhile; what they print comes after.
-    test_here e2e-jobs tests/e2e --ignore-glob '*/test_serving*' >"$results/e2e-jobs.log" 2>&1 &
-    test_here e2e-serving tests/e2e/test_serving*
-    wait
-    cat "$results/e2e-jobs.log"
+    containers=(tests/e2e/test_serving*.py tests/e2e/test_{hostile,local_scripts,report,supply_chain}.py)
+    lane jobs all_jobs
+    lane containers test_here e2e-containers "${parallel[@]}" "${containers[@]}"
 fi
+lane code all_code
+wait
+cat "$results"/*.log
 
 echo
 "$python" tests/summary.py "$results"

@@ -14,8 +14,15 @@ from pathlib import Path
 
 from byoc_vision.contract.errors import UserError
 from byoc_vision.contract.hyperparameters import Settings, kebab, parse
-from train.run import Run
-from train.stopping import Stopped
+
+try:
+    from train.run import Run
+    from train.stopping import Stopped
+except ModuleNotFoundError as error:
+    sys.exit(
+        f"python -m train needs {error.name}, which the training image has; install what it needs with "
+        "pip install --editable '.[train]', or train in the image with local_test/train_local.sh"
+    )
 
 
 def main() -> int:

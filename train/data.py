@@ -1,38 +1,32 @@
-"""Find the labelled pictures of a job: channels -> splits -> files with their classes.
+"""The labelled pictures of a job: channels -> splits -> files with their classes.
 
-A split is a folder with one folder per class. The training split alone decides which classes there are and in what
-order. Every picture is decoded once before training begins, so that a damaged one is known and named at the start;
+How folders are read is `byoc_vision.contract.dataset`. The training split alone decides which classes there are and in
+what order. Every picture is decoded once before training begins, so that a damaged one is known and named at the start;
 what is known by its content need only be read.
 """
 
 import hashlib
 import os
 import random
+import stat
 from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from byoc_vision.contract.errors import UserError
+import numpy as np
+
+from byoc_vision.contract import dataset
+from byoc_vision.contract.errors import DataError
+from byoc_vision.contract.folders import text
+from byoc_vision.contract.split_names import SPLITS
 from classifier import pictures
 from train.progress import progress
 from train.stopping import StopSignal
 
-#: Names by which a split's folder is known inside a single `training` channel.
-FOLDER_NAMES = {
-    "train": ("train", "training"),
-    "validation": ("valid", "validation", "val"),
-    "test": ("test",),
-}
-
-
 #: Files that a thread reads at a time.
 _PART = 16
-
-
-class DataError(UserError):
-    """The pictures given cannot be trained on."""
 
 
 @dataclass(frozen=True)
@@ -63,15 +57,23 @@ class Split:
             digests=tuple(self.digests[i] for i in keep) if self.digests else (),
         )
 
+    def spread(self, count: int) -> "Split":
+        """Return `count` of the pictures at equal distances, so of all classes alike; all where there are no more."""
+        return self.take(np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).astype(int)).tolist())
+
 
 @dataclass(frozen=True)
 class Data:
-    """The splits and the class names; `test` may be empty."""
+    """The splits and the class names; `test` may be empty. `lines` say what else is in the folders.
+
+    Names of classes and pictures are text that can be written anywhere (`folders.text`), whatever bytes files have.
+    """
 
     labels: tuple[str, ...]
     train: Split
     validation: Split
     test: Split
+    lines: tuple[str, ...] = ()
 
     @property
     def splits(self) -> dict[str, Split]:
@@ -92,46 +94,29 @@ class Data:
 def find(channels: Mapping[str, Path], validation_share: float, test_share: float, seed: int) -> Data:
     """Return the labelled pictures in the `channels` (name -> folder) of a job.
 
-    The channels are either `train`, `validation` and perhaps `test`, or one `training` channel with a folder per split
-    (`FOLDER_NAMES`) or with class folders only. A validation split that is missing is drawn from the training pictures,
-    and a test split too where the data has no splits at all: by class, with the `seed`.
+    The channels are those of `dataset.read_channels`, which raises `DataError` for what cannot be trained on. A
+    validation split that is missing is drawn from the training pictures, and a test split too where the data has no
+    splits at all: by class, with the `seed`.
     """
-    folders = _split_folders(channels)
-    trained = _classes(folders["train"])
-    labels = tuple(trained)
-    for label, files in trained.items():
-        if not files:
-            raise DataError(
-                f"the class folder {folders['train'] / label} holds no picture; put pictures into it or remove it"
-            )
-    if len(labels) < 2:
-        raise DataError(
-            f"{folders['train']} has {len(labels)} class folder(s); put the pictures into one folder per class, "
-            "of two classes or more"
-        )
-    root = Path(os.path.commonpath(channels[name] for name in channels if name in ("training", *FOLDER_NAMES)))
+    layout = dataset.read_channels(channels)
+    target = {label: i for i, label in enumerate(layout.classes)}
+    root = Path(os.path.commonpath(channels[name] for name in channels if name in ("training", *SPLITS)))
     splits = {}
-    for name in FOLDER_NAMES:
-        found = _classes(folders[name]) if name in folders else {}
-        strangers = [label for label, files in found.items() if files and label not in trained]
-        if strangers:
-            raise DataError(
-                f"the {name} split has the class {strangers[0]!r}, which the training split has not; "
-                "add training pictures of it or remove it"
-            )
-        entries = [(file, labels.index(label)) for label, files in found.items() for file in files]
+    for name in SPLITS:
+        classes = layout.splits.get(name, {})
+        entries = [(file, target[label]) for label, files in classes.items() for file in files]
         splits[name] = Split(
             files=tuple(file for file, _ in entries),
             targets=tuple(target for _, target in entries),
-            names=tuple(file.relative_to(root).as_posix() for file, _ in entries),
+            names=tuple(text(os.fspath(file).removeprefix(f"{root}/")) for file, _ in entries),
         )
     if not splits["validation"]:
         splits["train"], splits["validation"] = _draw(splits["train"], validation_share, seed)
-    if len(folders) == 1 and test_share:
+    if len(layout.splits) == 1 and test_share:
         splits["train"], splits["test"] = _draw(splits["train"], test_share, seed + 1)
     if not splits["validation"]:
         raise DataError("every class has a single picture, so none is left to validate with; add pictures")
-    return Data(labels, **splits)
+    return Data(tuple(map(text, layout.classes)), **splits, lines=tuple(layout.lines()))
 
 
 def checked(
@@ -164,7 +149,7 @@ def checked(
         )
     if not splits["validation"]:
         raise DataError("no validation picture can be read; repair them or remove the validation split")
-    return Data(data.labels, **splits), bad
+    return replace(data, **splits), bad
 
 
 def digest(content: bytes) -> bytes:
@@ -189,6 +174,11 @@ def _read_all(
 def _read(file: Path, stop: StopSignal, known: Container[bytes]) -> tuple[bytes, str]:
     stop.check()
     try:
+        status = file.stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe would not end
+            return b"", "it is no file"
+        if not status.st_size:
+            return b"", "the file is empty"
         content = file.read_bytes()
         name = digest(content)
         if name not in known:
@@ -196,54 +186,9 @@ def _read(file: Path, stop: StopSignal, known: Container[bytes]) -> tuple[bytes,
     except pictures.PictureError as error:
         return b"", str(error)
     except OSError as error:
-        return b"", f"the file cannot be read ({error.strerror})"
+        what = "file that the link leads to" if file.is_symlink() else "file"
+        return b"", f"the {what} cannot be read ({error.strerror})"
     return name, ""
-
-
-def _split_folders(channels: Mapping[str, Path]) -> dict[str, Path]:
-    """Return each split's folder; the training split's is always among them."""
-    given = {split: channels[split] for split in FOLDER_NAMES if split in channels}
-    if given and "training" in channels:
-        raise DataError(
-            f"the channels training and {min(given)} do not go together; name the first train, or leave out the others"
-        )
-    if "train" in given and len(given) > 1:
-        return given
-    root = channels.get("training", channels.get("train"))
-    if root is None:
-        has = ", ".join(sorted(channels)) or "none"
-        raise DataError(
-            "the job has no training pictures; give it the channels train and validation, or one channel training "
-            f"(it has {has})"
-        )
-    inside = _folders(root)
-    # Archives often hold one outer folder (dogImages/train, …); look through it.
-    if len(inside) == 1 and any(folder.name in FOLDER_NAMES["train"] for folder in _folders(inside[0])):
-        inside = _folders(inside[0])
-    splits = {split: folder for split, names in FOLDER_NAMES.items() for folder in inside if folder.name in names}
-    return splits if "train" in splits else {"train": root}
-
-
-def _folders(root: Path) -> list[Path]:
-    if not root.is_dir():
-        raise DataError(f"{root} is not a folder; give the folder that holds the pictures")
-    return sorted(entry for entry in root.iterdir() if entry.is_dir() and _counts(entry))
-
-
-def _classes(split: Path) -> dict[str, list[Path]]:
-    """Return each class folder's files at any depth; anything not hidden counts as a picture until decoding says no."""
-    return {
-        folder.name: sorted(
-            file for file in folder.rglob("*")
-            if file.is_file() and all(map(_counts, file.relative_to(folder).parents)) and _counts(file)
-        )
-        for folder in _folders(split)
-    }  # fmt: skip
-
-
-def _counts(entry: Path) -> bool:
-    """Whether `entry` is more than the litter desktops leave (.DS_Store, ._picture.jpg, __MACOSX)."""
-    return not (entry.name.startswith(".") or entry.name == "__MACOSX")
 
 
 def _draw(split: Split, share: float, seed: int) -> tuple[Split, Split]:

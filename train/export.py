@@ -73,7 +73,7 @@ class Export:
 
         A form that takes one of those for another class is not less exact, but wrong.
         """
-        pixels = self._pixels(_spread(self.data.validation, PROBES * CANDIDATES))
+        pixels = self._pixels(self.data.validation.spread(PROBES * CANDIDATES))
         answers = self._answers(self._network, pixels)
         ranked = np.sort(answers)
         surest = np.argsort(ranked[:, -1] - ranked[:, -2])[len(pixels) // 2 :]
@@ -90,7 +90,7 @@ class Export:
         graphs, told = {"float32": graph}, f"float32, as the network on {len(probes.answers)} probe pictures"
         figures: dict[str, object] = {"openvino": version("openvino")}
         try:
-            calibration = self._pixels(_spread(self.data.train, CALIBRATION))
+            calibration = self._pixels(self.data.train.spread(CALIBRATION))
             integers = quantize(graph, (self._inputs(batch) for batch in _batches(calibration)))
             kept, measured = self._compared(float32, _compiled(integers))
         except Stopped:
@@ -109,7 +109,7 @@ class Export:
 
     def _compared(self, float32: Run, integers: Run) -> tuple[bool, dict[str, float]]:
         """Return whether the 8-bit graph is accurate enough, and the figures that say so."""
-        split = _spread(self.data.validation, VALIDATION)
+        split = self.data.validation.spread(VALIDATION)
         pixels, targets = self._pixels(split), np.array(split.targets)
         exact, rough = (self._answers(run, pixels).argmax(axis=1) for run in (float32, integers))
         lost = np.sum(exact == targets) - np.sum(rough == targets)
@@ -168,8 +168,3 @@ def _compiled(graph: ov.Model) -> Run:
 
 def _batches(pixels: NDArray[np.uint8]) -> Sequence[NDArray[np.uint8]]:
     return [pixels[begin : begin + _BATCH] for begin in range(0, len(pixels), _BATCH)]
-
-
-def _spread(split: Split, count: int) -> Split:
-    """Return `count` pictures of `split` at equal distances, so of all classes alike; all where it has no more."""
-    return split.take(np.unique(np.linspace(0, len(split) - 1, min(count, len(split))).astype(int)).tolist())

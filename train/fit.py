@@ -283,10 +283,12 @@ def evaluate(
     stop: StopSignal,
     callback: Callback | None = None,
     first: Step = FIRST_EVALUATION,
+    temperature: float = 1.0,
 ) -> Evaluation:
     """Return how `network` does on one unshuffled epoch of `batches`; figures do not depend on the batch size.
 
-    `callback` is told of the steps, of which `first` is the first.
+    `callback` is told of the steps, of which `first` is the first. The probabilities, and not the loss, are those of
+    logits divided by `temperature`.
     """
     network.eval()
     callback = callback or Callback()
@@ -302,7 +304,7 @@ def evaluate(
         smoothing = settings.label_smoothing
         losses.append(functional.cross_entropy(logits, targets, label_smoothing=smoothing, reduction="none"))
         callback.forward(losses[-1].mean())
-        top = logits.softmax(dim=1).max(dim=1)
+        top = (logits / temperature).softmax(dim=1).max(dim=1)
         predicted.append(top.indices)
         probability.append(top.values)
         truth.append(targets)

@@ -16,10 +16,10 @@ from typing import Any
 
 import torch
 
-from byoc_vision.contract import hyperparameters
+from byoc_vision.contract import hyperparameters, weights
 from byoc_vision.contract import job as contract
+from byoc_vision.contract.errors import DataError
 from train import checkpoint
-from train.data import DataError
 from train.distributed import join
 from train.run import Run
 from train.stopping import Stopped, StopSignal
@@ -92,21 +92,24 @@ def _take_checkpoint(root: Path) -> None:
     given, own = root / "input" / "data" / "checkpoint", root / "checkpoints" / checkpoint.NAME
     if given.is_dir() and not own.exists():
         own.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(_only_file(given, {".pt"}), own)
+        shutil.copy(_checkpoint(given), own)
 
 
 def _report(root: Path) -> None:
     """Write the report on the job, in a process of its own: what goes wrong there is said and costs the job nothing."""
     job = read(root)
     # Of several hosts, only the first leaves these; no host does where training has not begun.
-    left = any((job.output / file).exists() for file in (contract.METRICS, contract.STEPS))
+    left = any((job.output / file).exists() for file in (contract.METRICS, f"{contract.PROFILE}/{contract.STEPS}"))
     if not (job.settings.report and left):
         return
     pictures = os.path.commonpath(job.channels.values())  # what `train.data` names pictures from
     options = ["--model", str(job.model), "--pictures", pictures, "--within-job"]
     if job.hook_configuration:
         options += ["--tensors", json.loads(job.hook_configuration.read_text(encoding="utf-8"))["LocalPath"]]
-    subprocess.run([sys.executable, "-m", "byoc_vision.debugger", str(job.output), *options], check=False)
+    command = [sys.executable, "-m", "byoc_vision.debugger", str(job.output), *options]
+    # Not what it prints: the path here is not the path there, where the job's output goes.
+    if subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode == 0:
+        print(f"{contract.REPORT} is in the job's output", flush=True)
 
 
 def read(root: Path) -> Run:
@@ -117,7 +120,7 @@ def read(root: Path) -> Run:
     return Run(
         settings=hyperparameters.from_sagemaker(_json(inputs / "config" / "hyperparameters.json")),
         channels={name: folder for name, folder in channels.items() if name not in contract.OTHERS},
-        weights=_only_file(channels["weights"], {".pth", ".pt", ".safetensors"}) if "weights" in channels else None,
+        weights=weights.only_file(channels["weights"]) if "weights" in channels else None,
         model=Path(os.environ.get("SM_MODEL_DIR", root / "model")),
         output=Path(os.environ.get("SM_OUTPUT_DATA_DIR", root / "output" / "data")),
         checkpoints=root / "checkpoints",
@@ -131,10 +134,10 @@ def _json(file: Path) -> dict[str, Any]:
     return dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else {}
 
 
-def _only_file(folder: Path, suffixes: set[str]) -> Path:
-    """Return the one file in `folder` whose name ends in one of `suffixes`."""
-    files = [file for file in sorted(folder.rglob("*")) if file.suffix in suffixes]
+def _checkpoint(folder: Path) -> Path:
+    """Return the one checkpoint in `folder`."""
+    files = sorted(folder.rglob("*.pt"))
     if len(files) != 1:
         found = ", ".join(file.name for file in files) or "none"
-        raise DataError(f"the channel {folder.name} must hold one {'/'.join(sorted(suffixes))} file and holds {found}")
+        raise DataError(f"the channel {folder.name} must hold one .pt file and holds {found}")
     return files[0]

@@ -1,6 +1,5 @@
 """One training run, from pictures to artifact: find and check the data, build the network, fit, test, write it down."""
 
-import difflib
 import hashlib
 import os
 import shutil
@@ -13,12 +12,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from byoc_vision.contract import hyperparameters, metrics
+from byoc_vision.contract import hyperparameters, job, metrics
+from byoc_vision.contract.errors import DataError
 from byoc_vision.contract.hyperparameters import Settings, SettingsError
 from classifier import artifact, network
 from classifier.artifact import Classifier
 from classifier.preprocessing import Preprocessing
-from train import data, features, memory, results
+from train import calibration, data, features, memory, results
 from train.batches import Batches, FeatureBatches, Order, PictureBatches
 from train.checkpoint import NAME, Checkpoint
 from train.data import Data, Split
@@ -29,7 +29,7 @@ from train.normalization import measured
 from train.record.callback import Callback
 from train.record.recorder import Recorder
 from train.record.tensor_hook import Hook
-from train.record.utilisation import Profile
+from train.record.utilisation import Profiler
 from train.stopping import Stopped, StopSignal
 
 Report = Callable[[str], None]
@@ -70,16 +70,16 @@ class Run:
         if self.group.rank or not self.settings.debug_interval:
             self._run(None)
             return
-        with Profile(self.output / "profile", self._device, self._resumes) as profile:
-            profile.note(job=self.name)
-            self._run(profile)
+        gpus = [torch.cuda.get_device_name(gpu) for gpu in range(torch.cuda.device_count())]
+        with Profiler(self.output / job.PROFILE, gpus, self._resumes) as profiler:
+            profiler.note(job=self.name)
+            self._run(profiler)
 
-    def _run(self, profile: Profile | None) -> None:
+    def _run(self, profiler: Profiler | None) -> None:
         begun = time.monotonic()
-        phase = profile.phase if profile else _unwatched
+        phase = profiler.phase if profiler else _unwatched
         phase("reading the pictures")
         settings = self.settings
-        _check_arch(settings.arch)
         if min(settings.batch_size, settings.test_batch_size) < self.group.size:
             raise SettingsError(
                 f"{self.group.size} processes train together, so batch-size and test-batch-size must be at least that"
@@ -88,12 +88,14 @@ class Run:
         found = data.find(self.channels, settings.validation_share, settings.test_share, settings.seed)
         seen = features.known(self._kept_features, self.features)
         found, unreadable = data.checked(found, settings.max_unreadable, self._workers, self.stop, seen)
+        for line in found.lines:
+            self._say(line)
         for name, reason in unreadable.items():
             self._say(f"skipped {name}: {reason}")
         self._say(found.counts())
         identity = self._identity(found)
         if any(other != identity for other in self.group.everyone(identity)):
-            raise data.DataError(
+            raise DataError(
                 "the hosts were given different pictures; set the channels' S3DataDistributionType to FullyReplicated"
             )
 
@@ -110,7 +112,7 @@ class Run:
             settings,
             self._batches(preprocessing, found.train, store, training=True),
             self._batches(preprocessing, found.validation, store),
-            self._callback(trained, profile),
+            self._callback(trained, profiler),
         )
         used = asdict(settings) | {"lr": fit.lr}
         classifier = Classifier(settings.arch, found.labels, preprocessing, settings=used, network=net)
@@ -128,10 +130,14 @@ class Run:
         # The figures of the epoch that was kept come last, where a tuning job reads a trial's result.
         self._say(metrics.line({name: figures[name] for name in metrics.LAST}))
         phase("evaluation")
+        temperature = self._temperature(trained, preprocessing, found, store) if settings.calibrate else 1.0
+        figures["temperature"] = temperature
         if found.test:
-            tested = evaluate(trained, self._batches(preprocessing, found.test, store), settings, self.stop)
+            batches = self._batches(preprocessing, found.test, store)
+            tested = evaluate(trained, batches, settings, self.stop, temperature=temperature)
             figures |= {"test_loss": tested.loss, "test_accuracy": tested.accuracy}
             self._say(metrics.line({"test_loss": tested.loss, "test_accuracy": tested.accuracy}))
+        calibration.apply(temperature, net.get_submodule(network.head_name(net)))
         if self.group.rank == 0:
             if found.test:
                 results.write_predictions(self.output, found, tested)
@@ -143,6 +149,17 @@ class Run:
             results.write_metrics(self.output, found, figures | {"history": progress.history} | more)
             checkpoint.remove()
         phase("report")
+
+    def _temperature(self, trained: nn.Module, preprocessing: Preprocessing, found: Data, store: Store | None) -> float:
+        """Return the temperature that makes the probabilities on the validation pictures what they say."""
+        used = found.validation.spread(calibration.LOGITS // len(found.labels))
+        batches = self._batches(preprocessing, used, store)
+        temperature, before, after = calibration.fit(trained, batches, precision(self.settings), self.stop)
+        self._say(
+            f"probabilities calibrated on {len(used)} validation pictures: temperature {temperature:.3f}, "
+            f"negative log-likelihood {before:.4f}, now {after:.4f}"
+        )
+        return temperature
 
     def _export(self, classifier: Classifier, found: Data) -> None:
         try:
@@ -156,19 +173,19 @@ class Run:
         if self.group.rank == 0:
             self.report(line)
 
-    def _callback(self, trained: nn.Module, profile: Profile | None) -> Callback:
-        if profile is None:
+    def _callback(self, trained: nn.Module, profiler: Profiler | None) -> Callback:
+        if profiler is None:
             return Callback()
         loaders = None if hyperparameters.on_features(self.settings) else self._workers
-        profile.note(workers=loaders, precision=str(precision(self.settings)).removeprefix("torch."))
+        profiler.note(workers=loaders, precision=str(precision(self.settings)).removeprefix("torch."))
         if self.hook_configuration:
             from train.record.managed_hook import ManagedHook  # imports smdebug, which is only in the training image
 
-            return Recorder(ManagedHook(trained, self.hook_configuration), profile, self.settings.trace_steps)
-        tensors = self.output / "debugger"
+            return Recorder(ManagedHook(trained, self.hook_configuration), profiler, self.settings.trace_steps)
+        tensors = self.output / job.DEBUGGER
         if not self._resumes:
             shutil.rmtree(tensors, ignore_errors=True)
-        return Recorder(Hook(trained, tensors, self.settings.debug_interval), profile, self.settings.trace_steps)
+        return Recorder(Hook(trained, tensors, self.settings.debug_interval), profiler, self.settings.trace_steps)
 
     @property
     def _resumes(self) -> bool:
@@ -262,11 +279,3 @@ def _threads(number: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _check_arch(arch: str) -> None:
-    known = network.architectures()
-    if arch not in known:
-        near = difflib.get_close_matches(arch, known, n=3)
-        hint = f"did you mean {', '.join(near)}?" if near else "the names are those of torchvision.models"
-        raise SettingsError(f"there is no architecture {arch!r}; {hint}")

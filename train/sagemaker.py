@@ -1,7 +1,8 @@
 """The training image's entry: runs the SageMaker job, and says in one sentence why it failed.
 
 `sagemaker-training` calls `main` in the container's first process (SAGEMAKER_TRAINING_MODULE), so that the SIGTERM of a
-stopped job or a spot interruption reaches the run itself.
+stopped job or a spot interruption reaches the run itself. A job that names a program runs that; any other trains this
+project's classifier.
 """
 
 import logging
@@ -11,6 +12,7 @@ from sagemaker_training.errors import ClientError
 
 from byoc_vision.contract.errors import UserError, described
 from train import progress
+from train.script import request
 from train.stopping import Stopped, StopSignal
 
 ROOT = Path("/opt/ml")
@@ -26,6 +28,23 @@ def main() -> None:
     progress.bars = False
     stop = StopSignal()
     stop.listen()
+    asked = request.settings(ROOT)
+    if ignored := request.ignored(asked):
+        log.warning("these settings have no effect in this image: %s", ", ".join(ignored))
+    try:
+        if program := request.program(asked):
+            _run_program(program, asked, stop)
+        else:
+            _train(stop)
+    except UserError as error:
+        raise ClientError(str(error)[:FAILURE_LENGTH]) from error
+    except Exception as error:
+        log.exception("the run broke off")
+        reason = described(error, None)
+        raise ClientError(f"training broke off, see the log for where ({reason})"[:FAILURE_LENGTH]) from error
+
+
+def _train(stop: StopSignal) -> None:
     # Importing torch takes seconds, in which a first process that has no handler would not hear SIGTERM at all.
     from train import job
 
@@ -33,9 +52,12 @@ def main() -> None:
         job.run(ROOT, stop)
     except Stopped:
         print(f"stopped; the same job continues from {ROOT / 'checkpoints'}")
-    except UserError as error:
-        raise ClientError(str(error)[:FAILURE_LENGTH]) from error
-    except Exception as error:
-        log.exception("the run broke off")
-        reason = described(error, None)
-        raise ClientError(f"training broke off, see the log for where ({reason})"[:FAILURE_LENGTH]) from error
+
+
+def _run_program(program: str, asked: dict[str, object], stop: StopSignal) -> None:
+    from train.script.job import Script
+
+    try:
+        Script(ROOT, program, asked, stop)()
+    except Stopped:
+        print("stopped")

@@ -1,6 +1,7 @@
 """The engine that is AWS: boto3's clients, and what they tell of the account. See `byoc_vision.engine.Engine`."""
 
 import json
+import logging
 import os
 import re
 from collections.abc import Callable
@@ -14,14 +15,35 @@ from botocore.config import Config
 
 from byoc_vision.aws import cloudwatch, images, s3
 from byoc_vision.contract.errors import UserError
-from byoc_vision.engine import LogKind, Target
-from byoc_vision.refusals import code_of
+from byoc_vision.engine import ACCOUNT, REGION, ROLE, LogKind, Target
+from byoc_vision.refusals import code_of, sentence
+
+_log = logging.getLogger(__name__)
+
+#: For the one question that a dry run asks.
+_IMPATIENT = Config(retries={"total_max_attempts": 1}, connect_timeout=3, read_timeout=5)
+
+_ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/\S+")
 
 
 class Cloud:
     """AWS, as the environment's credentials and region describe it. Nothing is asked of it before it is needed."""
 
     option = ""
+    known = True
+
+    def sketch(self) -> "Cloud":
+        """Return this engine where the account answers, else a `Sketch`; say why."""
+        region = REGION
+        try:
+            region = self.region
+            self._caller = dict(self._session.client("sts", config=_IMPATIENT).get_caller_identity())
+        except Exception as error:
+            if (said := sentence(error)) is None:
+                raise
+            _log.info("%s; until then placeholders such as %s stand for what only the account knows", said, ACCOUNT)
+            return Sketch(region)
+        return self
 
     @cached_property
     def _session(self) -> Any:
@@ -65,7 +87,7 @@ class Cloud:
     def role(self) -> str:
         """Return the ARN that SAGEMAKER_ROLE names, or, inside SageMaker, that of the role this runs under."""
         named = os.environ.get("SAGEMAKER_ROLE", "")
-        if re.fullmatch(r"arn:aws[a-z-]*:iam::\d{12}:role/\S+", named):
+        if _ROLE.fullmatch(named):
             return named
         if not named:
             running = re.search(r":assumed-role/([^/]+)/", self._caller["Arn"])
@@ -120,6 +142,23 @@ class Cloud:
         """Return a function that reads on in CloudWatch's log."""
         return cloudwatch.CloudWatch(self.client("logs"), kind, name).new_lines
 
+    def refused(self, job: str) -> dict[str, str]:
+        """Return what the job's data log says of each object that was to be answered and was not."""
+        described = self.sagemaker.describe_transform_job(TransformJobName=job)
+        bucket, asked = s3.split(described["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"])
+        place, given = s3.split(described["TransformOutput"]["S3OutputPath"])
+        answered = {item["Key"].removeprefix(given).lstrip("/") for item in s3.listing(self._s3, place, given)}
+        said = cloudwatch.data_log(self.logs("transform", job)(), bucket)
+        if not (answered or said):  # the container did not start, of which the job's own reason says more
+            return {}
+        folder = asked[: asked.rfind("/") + 1]
+        keys = [item["Key"] for item in s3.listing(self._s3, bucket, asked) if not item["Key"].endswith("/")]
+        return {
+            name: said.get(key, "the job's log says nothing of it")
+            for key in keys
+            if f"{(name := key.removeprefix(folder))}.out" not in answered
+        }
+
     def curl(self, endpoint: str) -> str:
         """Return a command line whose request curl signs; the keys come from the environment when it runs."""
         lines = (
@@ -146,3 +185,23 @@ class Cloud:
                 self._s3.create_bucket(Bucket=bucket)
             else:
                 self._s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": self.region})
+
+
+class Sketch(Cloud):
+    """AWS without an account, for dry runs: nothing is asked, and requests hold placeholders for what is not known."""
+
+    known = False
+    region = REGION
+    account = ACCOUNT
+
+    def __init__(self, region: str) -> None:
+        self.region = region
+
+    def role(self) -> str:
+        """Return SAGEMAKER_ROLE's ARN."""
+        named = os.environ.get("SAGEMAKER_ROLE") or ROLE
+        return named if _ROLE.fullmatch(named) else f"arn:aws:iam::{ACCOUNT}:role/{named}"
+
+    def image(self, target: Target) -> str:
+        """Return the URI that the image would have."""
+        return f"{ACCOUNT}.dkr.ecr.{self.region}.amazonaws.com/byoc-vision-{target}:latest"

@@ -1,6 +1,8 @@
 """A job's or an endpoint's lines in CloudWatch, read on from where the last look ended."""
 
 import logging
+import re
+from collections.abc import Iterable
 from typing import Any
 
 from byoc_vision.engine import LogKind
@@ -12,6 +14,23 @@ _GROUPS = {
     "training": "/aws/sagemaker/TrainingJobs",
     "transform": "/aws/sagemaker/TransformJobs",
 }
+
+
+def data_log(lines: Iterable[str], bucket: str) -> dict[str, str]:
+    """Return key -> what the lines of a transform job's data log say of that object in the bucket.
+
+    For a refused one that is several lines: the kind of error, and the container's answer, whose lines follow.
+    """
+    said: dict[str, list[str]] = {}
+    key = ""
+    for line in lines:
+        if found := re.search(rf"\[sagemaker logs\]: {re.escape(bucket)}/(.+?): ?(.*)", line):
+            key, line = found.groups()
+        elif "[sagemaker logs]: " in line:
+            key = ""
+        if key and line not in ("", "Message:"):
+            said.setdefault(key, []).append(line)
+    return {key: "\n".join(texts[1:] or texts) for key, texts in said.items()}
 
 
 class CloudWatch:

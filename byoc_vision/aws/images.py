@@ -37,8 +37,10 @@ def _file() -> Path:
 def _read(file: Path) -> dict[str, dict[str, str]]:
     try:
         images: dict[str, dict[str, str]] = json.loads(file.read_text(encoding="utf-8"))
+        if not all(isinstance(uri, str) for uris in images.values() for uri in uris.values()):
+            raise ValueError(images)
     except FileNotFoundError:
         return {}
-    except ValueError:
-        raise UserError(f"{file} is damaged; remove it and run ./push.sh again") from None
+    except (ValueError, AttributeError):
+        raise UserError(f"{file} is damaged, or another version's; remove it and run ./push.sh again") from None
     return images

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.folders import count, text
 from byoc_vision.engine import visible
 from byoc_vision.refusals import code_of
 
@@ -41,7 +42,7 @@ def destination(source: Path, under: str) -> str:
 def send(s3: Any, source: Path, uri: str) -> None:
     """Make the objects at `uri` equal to the folder or file `source`: send what changed, remove what is gone."""
     bucket, key = split(uri)
-    files = {key: source} if source.is_file() else {key + str(f.relative_to(source)): f for f in visible(source)}
+    files = {key: source} if source.is_file() else _files(source, key)
     if not files:
         raise UserError(f"{source} holds no files")
     there = {item["Key"]: item for item in listing(s3, bucket, key)}
@@ -63,6 +64,17 @@ def send(s3: Any, source: Path, uri: str) -> None:
         s3.delete_objects(Bucket=bucket, Delete={"Objects": gone[start : start + 1000], "Quiet": True})
     sent = f"{len(changed)} of {len(files)} files sent ({done / 1e6:.1f} MB), {len(gone)} removed"
     _log.info("%s -> %s: %s", source, uri, sent)
+
+
+def _files(folder: Path, key: str) -> dict[str, Path]:
+    """Return the keys below `key` for what is in `folder`, without what cannot be read, which is said."""
+    files = {key + text(file.relative_to(folder)): file for file in visible(folder)}
+    if missing := [name for name, file in files.items() if not file.is_file()]:
+        first = missing[0].removeprefix(key)
+        _log.warning("%s: not sent, because it cannot be read: %s (%s)", folder, count(len(missing), "file"), first)
+    for name in missing:
+        del files[name]
+    return files
 
 
 def listing(s3: Any, bucket: str, prefix: str) -> Iterator[dict[str, Any]]:

@@ -2,12 +2,14 @@
 
 import sys
 from importlib import import_module
+from typing import NoReturn
 
 #: Command -> what it is for. Only the module of the one that is asked for is imported.
 COMMANDS = {
     "train": "train a model",
     "tune": "search for the best hyperparameters",
     "deploy": "serve a model, or remove what serves it",
+    "endpoints": "list the endpoints that were made",
     "predict": "ask an endpoint what is in pictures",
     "transform": "predict many pictures without an endpoint",
     "watch": "follow a job to its end, or stop it",
@@ -19,19 +21,24 @@ COMMANDS = {
 
 def main() -> None:
     """Run the command that the command line names."""
-    name, arguments = (sys.argv[1:2] or ["--help"])[0], sys.argv[2:]
+    name = (sys.argv[1:2] or ["--help"])[0]
     if name in COMMANDS:
-        from byoc_vision.cli.launcher import guarded
-
-        module = import_module(f"byoc_vision.cli.{name}")
-        guarded(f"byoc {name}", lambda: module.main(arguments))
+        run(name, f"byoc {name}", sys.argv[2:])
     if name in ("-h", "--help"):
         print("usage: byoc COMMAND …        (byoc COMMAND --help says more)\n")
         print(*(f"  {command:<11}{purpose}" for command, purpose in COMMANDS.items()), sep="\n")
     elif name == "--version":
-        from byoc_vision import __version__
+        import byoc_vision
 
-        print(f"byoc {__version__}")
+        print(f"byoc {byoc_vision.__version__} from {byoc_vision.__path__[0]}")  # where several are installed
     else:
         print(f"byoc: there is no command {name!r}; give one of {', '.join(COMMANDS)}", file=sys.stderr)
         sys.exit(2)
+
+
+def run(name: str, spelling: str, arguments: list[str] | None = None) -> NoReturn:
+    """Run a command, which the user called by that `spelling`, and exit with its code."""
+    from byoc_vision.cli.launcher import guarded
+
+    command = import_module(f"byoc_vision.cli.{name}")
+    guarded(spelling, lambda: command.main(arguments))

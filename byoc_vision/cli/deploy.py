@@ -3,6 +3,7 @@
     byoc deploy --model JOB
     byoc deploy --model s3://bucket/model.tar.gz --endpoint dogs --instance-type ml.g4dn.xlarge
     byoc deploy --model JOB --source DIR       # with another handler script
+    byoc deploy --model model.pth --source DIR # a model of any origin, with the code for it
     byoc deploy --model JOB --image serve      # on a CPU with torch, which the default does without
     byoc deploy --delete --endpoint dogs
 
@@ -19,7 +20,11 @@ from byoc_vision.engine import SERVING
 def options() -> argparse.ArgumentParser:
     """Return the command's options."""
     new = parser("deploy", __doc__)
-    new.add_argument("--model", metavar="JOB|URI|FILE", help="a training job, or a model.tar.gz: S3 URI or file")
+    new.add_argument(
+        "--model",
+        metavar="JOB|URI|PATH",
+        help="a training job; a model.tar.gz: S3 URI or file; a folder or a .pth file",
+    )
     new.add_argument("--endpoint", default="byoc-vision", metavar="NAME", help="default: %(default)s")
     new.add_argument("--instance-type", metavar="TYPE", help="default: ml.m5.large")
     new.add_argument("--instance-count", type=positive, default=1, metavar="N", help="default: 1")
@@ -33,6 +38,9 @@ def options() -> argparse.ArgumentParser:
     )
     new.add_argument("--image", choices=SERVING, help="default: serve for GPUs, the lean serve-cpu for all else")
     new.add_argument("--source", metavar="DIR", help="folder with another handler script, inference.py")
+    new.add_argument(
+        "--port", type=positive, metavar="N", help="with --local: a new endpoint's (default: 8080 if free)"
+    )
     new.add_argument("--delete", action="store_true", help="remove the endpoint with its configuration and model")
     return new
 
@@ -45,6 +53,8 @@ def main(arguments: list[str] | None = None) -> int:
         options_parser.error("give either --model or --delete")
     if given.serverless and given.instance_type:
         options_parser.error("give either --serverless or --instance-type")
+    if given.port and not given.local:
+        options_parser.error("give --port with --local only")
 
     from byoc_vision.session import Session
 
@@ -65,6 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
         serverless=given.serverless,
         image=given.image,
         source=given.source,
+        port=given.port,
         dry_run=given.dry_run,
     )
     if given.dry_run:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
-    from byoc_vision.jobs import Job
+    from byoc_vision.jobs import Job, TrainingJob
 
 #: How the user calls a command: "byoc …", or as a launcher, "python -m launch.…".
 _spelling = "byoc "
@@ -34,7 +34,7 @@ def parser(name: str, doc: str | None, sends: bool = True) -> argparse.ArgumentP
             "--request", action="append", default=[], metavar="FILE", help="YAML with any other field of the API"
         )
         new.add_argument("--no-wait", action="store_true", help="return once the request was accepted")
-        new.add_argument("--dry-run", action="store_true", help="print the requests as JSON and send nothing")
+        new.add_argument("--dry-run", action="store_true", help="print the requests; send nothing, ask no account")
     return new
 
 
@@ -77,6 +77,30 @@ def still_running(job: "Job", local: bool) -> str:
     """Return how to watch and to stop a job that is not waited for."""
     watch = command(f"watch {job.name}{' --local' if local else ''}")
     return f"The {job.kind.name} goes on. To watch it: {watch}   To stop it: {watch} --stop"
+
+
+def path(uri: str) -> str:
+    """Return the path of what lies on this machine, any other URI as it is."""
+    from urllib.parse import unquote
+
+    return unquote(uri.removeprefix("file://")) if uri.startswith("file://") else uri
+
+
+def left(job: "TrainingJob", option: str) -> None:
+    """Print a training job's figures, what it has left and where, and what to do with it."""
+    from pathlib import Path
+
+    from byoc_vision.contract.job import REPORT
+
+    for name, value in job.metrics.items():
+        print(f"{name}={value:.5g}")
+    if not job.has_model:
+        print("the job left no model")
+        return
+    print(f"deploy it: {command(f'deploy --model {job.name} {option}')}")
+    report = Path(path(job.model)).parent / "data" / REPORT
+    print(f"the report: {report if report.is_file() else command(f'report {job.name} {option}')}")
+    print(f"the model is {path(job.model)}")
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ import json
 import sys
 
 from byoc_vision.cli.launcher import parser, show, tell
+from byoc_vision.contract.folders import text
 
 
 def options() -> argparse.ArgumentParser:
@@ -39,9 +40,9 @@ def main(arguments: list[str] | None = None) -> int:
         failed |= bool(said.error)
         if given.json:
             answer = {"error": said.error} if said.error else said.answer
-            print(json.dumps({"picture": said.picture} | answer, ensure_ascii=False), flush=True)
+            print(json.dumps({"picture": text(said.picture)} | answer, ensure_ascii=False), flush=True)
         elif said.error:
-            print(f"{said.picture}: {said.error}", file=sys.stderr)
+            print(f"{text(said.picture)}: {said.error}", file=sys.stderr)
         else:
             print(said, flush=True)
     return int(failed)

@@ -10,6 +10,7 @@ from a JSON file of rule configurations as CreateTrainingJob takes them.
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 from byoc_vision.cli.launcher import parser, tell
@@ -36,6 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
     from byoc_vision.session import Session
 
     tell()
+    if given.data is None:
+        print("the pictures are left out of the report; --data DIR shows some", file=sys.stderr)
     report = Session(given.local).report(given.job, rules=given.rules, data=given.data, out=given.out)
     for rule in report.issues:
         print(f"{rule['RuleConfigurationName']}: {rule['StatusDetails']}")

@@ -1,13 +1,14 @@
-"""Train a model: build CreateTrainingJob, send it, and follow the job to its end.
+"""Train a model, or run a script of your own: build CreateTrainingJob, send it, and follow the job to its end.
 
 byoc train --data DIR_OR_S3_URI
 byoc train --data DIR --data weights=resnet50.pth --set lr=0.01 --set epochs=10 --spot
 byoc train --data s3://bucket/dogs/ --hyperparameters best.json
+byoc train --data DIR --source examples/own_scripts --program train_model.py --set lr=0.01
 """
 
 import argparse
 
-from byoc_vision.cli.launcher import channels, command, line, parser, positive, show, still_running, tell, waiting
+from byoc_vision.cli.launcher import channels, left, line, parser, positive, show, still_running, tell, waiting
 
 
 def options() -> argparse.ArgumentParser:
@@ -27,6 +28,16 @@ def options() -> argparse.ArgumentParser:
     new.add_argument("--spot", action="store_true", help="spare capacity; goes on where it was interrupted")
     new.add_argument("--debugger", choices=["managed"], help="add SageMaker's own Debugger and Profiler")
     new.add_argument("--output", metavar="URI", help="where results go (default: the account's SageMaker bucket)")
+    script = new.add_argument_group("a script of your own, whose hyperparameters and channels --set and --data name")
+    script.add_argument("--source", metavar="DIR", help="the folder of its code, with requirements.txt if it needs any")
+    script.add_argument("--program", metavar="FILE", help="the file in it that is run")
+    script.add_argument(
+        "--metric",
+        action="append",
+        default=[],
+        metavar="NAME=REGEX",
+        help="a figure in the lines it prints; repeatable",
+    )
     return new
 
 
@@ -34,19 +45,24 @@ def main(arguments: list[str] | None = None) -> int:
     """Do what the options say; return the exit code."""
     given = options().parse_args(arguments)
 
+    from byoc_vision.contract.hyperparameters import checked
     from byoc_vision.hyperparameter_sources import collect
+    from byoc_vision.requests.script import texts
     from byoc_vision.session import Session
 
     tell()
     session = Session(given.local, request_files=given.request)
     job = session.train(
         channels(given.data),
-        hyperparameters=collect(session.engine, given.hyperparameters, given.set),
+        hyperparameters=collect(session.engine, given.hyperparameters, given.set, texts if given.program else checked),
         instance_type=given.instance_type,
         instance_count=given.instance_count,
         spot=given.spot,
         managed=given.debugger == "managed",
         output=given.output,
+        source=given.source,
+        program=given.program,
+        metrics=metrics(given.metric),
         dry_run=given.dry_run,
     )
     if given.dry_run:
@@ -56,8 +72,20 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     with waiting(still_running(job, given.local)):
         job.wait(line)
-    for name, value in job.metrics.items():
-        print(f"{name}={value:.5g}")
-    print(f"the model is {job.model}")
-    print(f"deploy it: {command(f'deploy --model {job.name} {session.engine.option}')}")
+    left(job, session.engine.option)
     return 0
+
+
+def metrics(given: list[str]) -> dict[str, str]:
+    """Return name -> regular expression for what `--metric NAME=REGEX` names."""
+    from byoc_vision.contract.errors import UserError
+
+    named = {}
+    for text in given:
+        name, equals, regex = text.partition("=")
+        if not equals:
+            raise UserError(
+                f"{text!r} is no metric; write --metric NAME=REGEX, for example --metric 'loss=loss ([0-9.]+)'"
+            )
+        named[name] = regex
+    return named

@@ -28,6 +28,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Do what the options say; return the exit code."""
     given = options().parse_args(arguments)
 
+    from byoc_vision.contract.errors import UserError
+    from byoc_vision.endpoint import FailedError
     from byoc_vision.session import Session
 
     tell()
@@ -45,14 +47,33 @@ def main(arguments: list[str] | None = None) -> int:
         print("the model stays, since the job needs it", file=sys.stderr)
         print(job.name, still_running(job, given.local), sep="\n")
         return 0
+    failure = None
     try:
         with waiting(still_running(job, given.local)):
             job.wait(line)
+    except FailedError as error:
+        failure = error
     finally:  # the job has its own copy at its end, or none is needed
         job.delete_model()
-    with Path(given.output).open("w", encoding="utf-8") as lines:
-        answers = list(job.predictions())
-        for said in answers:
-            print(json.dumps({"picture": said.picture} | said.answer, ensure_ascii=False), file=lines)
-    print(f"{len(answers)} answers in {given.output}")
+    said = list(job.predictions())
+    answers, refused = [each for each in said if not each.error], [each for each in said if each.error]
+    if answers or not failure:
+        rows = [json.dumps({"picture": each.picture} | each.answer, ensure_ascii=False) for each in answers]
+        _write("".join(f"{row}\n" for row in rows), Path(given.output))
+        print(f"{len(answers)} answers in {given.output}")
+    for each in refused:
+        print(f"{each.picture}: {each.error}", file=sys.stderr)
+    if refused:
+        raise UserError(f"{len(refused)} of {len(said)} files have no answer; the lines above say why")
+    if failure:
+        raise failure
     return 0
+
+
+def _write(text: str, output: Path) -> None:
+    from byoc_vision.contract.files import write_text
+
+    if output.is_symlink() or (output.exists() and not output.is_file()):  # /dev/stdout, which is not to be replaced
+        output.write_text(text, encoding="utf-8")
+    else:
+        write_text(output, text)

@@ -6,7 +6,7 @@ byoc watch JOB --stop
 
 import argparse
 
-from byoc_vision.cli.launcher import line, parser, still_running, tell, waiting
+from byoc_vision.cli.launcher import left, line, parser, still_running, tell, waiting
 
 
 def options() -> argparse.ArgumentParser:
@@ -22,11 +22,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Do what the options say; return the exit code."""
     given = options().parse_args(arguments)
 
-    from byoc_vision.jobs import TuningJob
+    from byoc_vision.jobs import TrainingJob, TuningJob
     from byoc_vision.session import Session
 
     tell()
-    job = Session(given.local).job(given.job)
+    session = Session(given.local)
+    job = session.job(given.job)
     if given.stop:
         job.stop()
         print(f"asked for the end of the {job.kind.name} {job.name}")
@@ -37,4 +38,6 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         with waiting(still_running(job, given.local)):
             job.wait(line)
+        if isinstance(job, TrainingJob):
+            left(job, session.engine.option)
     return 0

@@ -1,8 +1,12 @@
-"""The kind of error whose text is meant for the user, and how any error is told on one line."""
+"""The kinds of error whose text is meant for the user, and how any error is told on one line."""
 
 
 class UserError(Exception):
     """Something the user can put right; the message is one sentence saying what was wrong and what to do."""
+
+
+class DataError(UserError):
+    """The pictures given cannot be trained on."""
 
 
 def one_line(words: object, longest: int | None = 200) -> str:

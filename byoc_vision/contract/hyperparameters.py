@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, get_args, get_type_hints
 
+from byoc_vision.contract.architectures import ARCHITECTURES, similar
 from byoc_vision.contract.errors import UserError
 
 
@@ -45,6 +46,9 @@ class Settings:
     weight_decay: float = _setting(0.01, "weight decay", 0, 10)
     momentum: float = _setting(0.9, "momentum, of sgd only", 0, 0.9999)
     label_smoothing: float = _setting(0.1, "share of the target given to all classes alike", 0, 0.9)
+    calibrate: bool = _setting(
+        True, "fit the probabilities to the validation pictures at the end (temperature scaling)"
+    )
     class_weights: str = _setting(
         "none", "the loss counts classes by their pictures, or all alike", choices=("none", "balanced")
     )
@@ -73,7 +77,7 @@ class Settings:
     )
     workers: int | None = _setting(None, "processes that decode pictures (preset: one a core)", 0, 512)
     seed: int = _setting(0, "start of every random choice", 0, 2**31 - 1)
-    report: bool = _setting(True, "leave report.html; launch.report makes it of a job without, too")
+    report: bool = _setting(True, "leave report.html; byoc report makes it of a job without, too")
     extract_only: bool = _setting(False, "compute the features of a frozen backbone for other jobs, and end")
     debug_interval: int = _setting(
         500, "steps between two recordings of the network, for the debugger (0: no recording, no profile)", 0, 1_000_000
@@ -102,8 +106,8 @@ def parse(values: Mapping[str, Any]) -> Settings:
     known = {kebab(f.name): f for f in fields(Settings)}
     for name in values:
         if name not in known:
-            near = difflib.get_close_matches(name.replace("_", "-"), known, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}?" if near else f"the names are {', '.join(known)}"
+            near = similar_name(name)
+            hint = f"did you mean {near!r}?" if near else f"the names are {', '.join(known)}"
             raise SettingsError(f"there is no hyperparameter {name!r}; {hint}")
     settings = Settings(**{known[name].name: _value(known[name], value) for name, value in values.items()})
     if settings.trace_steps and not settings.debug_interval:
@@ -116,6 +120,36 @@ def parse(values: Mapping[str, Any]) -> Settings:
     if not settings.pretrained and settings.train_layers == "head":
         raise SettingsError("pretrained is false, so a frozen backbone would stay random; set train-layers to all")
     return settings
+
+
+#: What other programs call some of these.
+_ALIASES = {
+    "lr": ("learning-rate", "base-lr", "initial-lr", "eta"),
+    "epochs": ("num-epochs", "num-train-epochs", "max-epochs", "n-epochs", "num-iterations"),
+    "arch": ("model", "model-name", "network", "net", "backbone", "architecture", "base-model"),
+    "batch-size": ("bs", "batch", "train-batch-size", "mini-batch-size", "per-device-train-batch-size"),
+    "test-batch-size": ("eval-batch-size", "val-batch-size", "validation-batch-size"),
+    "weight-decay": ("wd", "l2", "l2-regularization"),
+    "image-size": ("img-size", "imgsz", "input-size", "image-shape", "crop-size", "resolution"),
+    "workers": ("num-workers", "n-workers", "dataloader-num-workers"),
+    "seed": ("random-state", "random-seed", "manual-seed"),
+    "patience": ("early-stopping", "early-stopping-patience"),
+    "schedule": ("lr-scheduler", "scheduler", "lr-schedule"),
+    "augment": ("data-augmentation", "augmentation-type", "transforms"),
+    "train-layers": ("freeze", "fine-tune", "finetune", "unfreeze", "freeze-backbone"),
+    "pretrained": ("use-pretrained", "use-pretrained-model", "weights"),
+    "validation-share": ("val-split", "validation-split", "valid-split", "val-size"),
+    "test-share": ("test-split", "test-size"),
+    "precision": ("dtype", "amp", "mixed-precision", "bf16", "fp16"),
+}
+
+
+def similar_name(name: str) -> str | None:
+    """Return the hyperparameter that one who wrote `name` may have meant, if there is one."""
+    wanted = name.lower().replace("_", "-")
+    if meant := [known for known, aliases in _ALIASES.items() if wanted in aliases]:
+        return meant[0]
+    return next(iter(difflib.get_close_matches(wanted, map(kebab, TYPES), n=1, cutoff=0.5)), None)
 
 
 #: The settings that features depend on, or whether they are computed once at all.
@@ -174,6 +208,10 @@ def _value(setting: Field[Any], value: Any) -> Any:
         return text.lower() == "true"
     if setting.default is None and text == PRESET:
         return None
+    if setting.name == "arch" and text not in ARCHITECTURES:
+        near = similar(text)
+        hint = f"did you mean {', '.join(near)}?" if near else "the names are those of torchvision.models"
+        raise SettingsError(f"there is no architecture {text!r}; {hint}")
     if kind is str:
         if limits["choices"] and text not in limits["choices"]:
             raise SettingsError(f"{name} is {text!r}; give one of {', '.join(limits['choices'])}")

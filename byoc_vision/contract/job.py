@@ -8,14 +8,30 @@ OTHERS = ("weights", "features", "checkpoint")
 
 CHANNELS = (*SPLITS, *OTHERS)
 
-#: In the output folder: the figures, the answer to each test picture, and what the run was and how long each step took.
-METRICS, PREDICTIONS, RUN, STEPS = "metrics.json", "predictions.csv", "profile/run.json", "profile/steps.csv"
+#: In the output folder: the figures, the answer to each test picture; the report as a page, and as plain data.
+METRICS, PREDICTIONS, REPORT, FACTS = "metrics.json", "predictions.csv", "report.html", "report.json"
+
+#: There, too, of a job that ran a script: what the lines that it printed say of its course.
+CURVES, CURVE_COLUMNS = "curves.csv", ("name", "reading", "value")
+
+#: Where smdebug records tensors when it is not told otherwise.
+TENSORS = "/opt/ml/output/tensors"
 
 #: The columns of `PREDICTIONS`.
 PREDICTION_COLUMNS = ("file", "label", "predicted", "probability")
 
-#: In the output folder, too: the report as a page, and as plain data.
-REPORT, FACTS = "report.html", "report.json"
+#: Folders in the output folder: what was recorded of the network, in smdebug's form, and the profile.
+DEBUGGER, PROFILE = "debugger", "profile"
+
+#: In `PROFILE`: what the run was, how long each step took, and how the machine was used.
+RUN, STEPS, SYSTEM = "run.json", "steps.csv", "system.csv"
+
+#: The parts of a step, in the order they happen, and the columns of `STEPS`.
+PHASES = ("data", "forward", "backward", "optimizer")
+STEP_COLUMNS = ("step", "epoch", "mode", "begin", *PHASES)
+
+#: What precedes a ReLU's name in the tensor that has, for each of its units, the share of positive outputs in a step.
+ACTIVITY = "relu_activity/"
 
 #: In the model's folder: the description, and the folder and file of a handler script of the user's own.
 MODEL, CODE, SCRIPT = "model.json", "code", "inference.py"

@@ -8,6 +8,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from byoc_vision.contract.job import REPORT
 from byoc_vision.debugger import report
 from byoc_vision.debugger.evaluate import RulesError
 
@@ -32,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (RulesError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(f"wrote {(given.to or given.output) / 'report.html'}")
+    print(f"wrote {(given.to or given.output) / REPORT}")
     return 0
 
 

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from byoc_vision import __version__
+from byoc_vision.contract.job import PHASES
 from byoc_vision.debugger import quality
 from byoc_vision.debugger.evaluate import Verdict
 from byoc_vision.debugger.job import Job, finite
-from byoc_vision.debugger.profile import PHASES
 from byoc_vision.debugger.rules.base import LOSS
 from byoc_vision.debugger.rules.timing import spread
 from byoc_vision.debugger.trial import Mode, Trial
@@ -32,12 +33,14 @@ def facts(job: Job, trial: Trial, verdicts: list[Verdict], missing: list[str], n
     """Return all the report says about a job, which is not over yet where the time `now` (unix seconds) is given."""
     return {
         "format_version": 1,
+        "version": __version__,
         "identity": identity(job),
         "rules": [verdict.as_dict() for verdict in verdicts],
         "figures": {name: value for name, value in job.metrics.items() if finite(value)},
         "history": job.history,
         "best_epoch": job.best_epoch,
         "step_losses": step_losses(trial),
+        "curves": {name: curve for name, values in job.curves.items() if (curve := bands(*values.T))},
         "classes": quality.classes(job.predictions),
         "quality": quality.overall(job.predictions),
         "confusion": confusion(job),

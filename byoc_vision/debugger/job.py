@@ -6,8 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from byoc_vision.contract.job import CURVES, METRICS, MODEL, PREDICTIONS, PROFILE
 from byoc_vision.debugger import profile
-from byoc_vision.debugger.profile import Profile
+from byoc_vision.debugger.profile import Profile, Series
 
 
 @dataclass(frozen=True)
@@ -22,13 +25,18 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Job:
-    """What a job left. `missing` says in sentences what it did not leave, or left broken."""
+    """What a job left. `missing` says in sentences what it did not leave, or left broken.
+
+    Of a script of the user's own, `curves` has the figures in the lines that it printed: name -> readings [N, 2], their
+    numbers and values.
+    """
 
     metrics: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
     predictions: list[Prediction] = field(default_factory=list)
     model: dict[str, Any] = field(default_factory=dict)
     profile: Profile = field(default_factory=Profile)
+    curves: dict[str, Series] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
 
     @property
@@ -55,25 +63,40 @@ class Job:
 
 def read(output: Path, model: Path | None = None) -> Job:
     """Return what is in the job's `output` folder, and in its `model` folder; never raises for what is not."""
-    missing: list[str] = []
-    metrics = profile.read_json(
-        output / "metrics.json", "metrics.json, with the curves and the figures of the test,", missing
-    )
-    description = (
-        profile.read_json(model / "model.json", "model.json, with settings and versions,", missing) if model else {}
-    )
+    found = profile.read(output / PROFILE)
+    if found.script:
+        missing = list(found.missing)
+        return Job(profile=found, curves=_curves(output / CURVES, missing), missing=tuple(missing))
+    missing = []
+    metrics = profile.read_json(output / METRICS, f"{METRICS}, with the curves and the figures of the test,", missing)
+    description = profile.read_json(model / MODEL, f"{MODEL}, with settings and versions,", missing) if model else {}
     if model is None:
         missing.append("Settings and versions are the model's, which was not given.")
     history = metrics.get("history")
-    found = profile.read(output / "profile")
     return Job(
         metrics,
         [_figures(epoch) for epoch in history if isinstance(epoch, dict)] if isinstance(history, list) else [],
-        _predictions(output / "predictions.csv", missing),
+        _predictions(output / PREDICTIONS, missing),
         description,
         found,
-        (*missing, *found.missing),
+        missing=(*missing, *found.missing),
     )
+
+
+def _curves(file: Path, missing: list[str]) -> dict[str, Series]:
+    curves: dict[str, list[tuple[float, float]]] = {}
+    try:
+        with file.open(newline="", encoding="utf-8", errors="replace") as lines:
+            for row in csv.DictReader(lines):
+                try:
+                    curves.setdefault(row["name"], []).append((float(row["reading"]), float(row["value"])))
+                except (KeyError, TypeError, ValueError):
+                    continue
+    except FileNotFoundError:
+        missing.append("The script printed no figure twice, such as loss=0.5, so that there are no curves of them.")
+    except (OSError, csv.Error):
+        missing.append(f"{file.name}, with the figures that the script printed, is damaged.")
+    return {name: np.array(readings) for name, readings in curves.items()}
 
 
 def finite(value: object) -> bool:
@@ -98,12 +121,12 @@ def _predictions(file: Path, missing: list[str]) -> list[Prediction]:
                 except (KeyError, TypeError, ValueError):
                     broken += 1
     except FileNotFoundError:
-        missing.append("predictions.csv, with the prediction for every test picture, was not written.")
+        missing.append(f"{PREDICTIONS}, with the prediction for every test picture, was not written.")
         return []
     except (OSError, csv.Error):
         broken += 1
     if broken:
-        missing.append(f"predictions.csv: {broken} rows are broken and left out.")
+        missing.append(f"{PREDICTIONS}: {broken} rows are broken and left out.")
     elif not rows:
-        missing.append("predictions.csv is empty.")
+        missing.append(f"{PREDICTIONS} is empty.")
     return rows

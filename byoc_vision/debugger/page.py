@@ -72,6 +72,7 @@ def _head(facts: Facts) -> str:
     elif "seconds" in figures:
         shown.append((sections.seconds(figures["seconds"]), "run time"))
     items = "".join(f"<li><b>{escape(value)}</b><span>{name}</span></li>" for value, name in shown)
+    said += f" Judged by byoc-vision {escape(facts['version'])}."
     return (
         f'<header><h1>{escape(_title(facts))}</h1><p class="soft">{escape(_identity(facts["identity"]))}</p>'
         f'<ul class="figures">{items}</ul><p style="margin-top:16px">{said}</p></header>'

@@ -1,4 +1,4 @@
-"""Reads what a job's profiler left in `OUT/profile`, whole or broken off, as arrays."""
+"""Reads what a job's profiler left in its folder, whole or broken off, as arrays."""
 
 import csv
 import json
@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Series = NDArray[np.float64]
+from byoc_vision.contract.job import PHASES, PROFILE, RUN, STEPS, SYSTEM
 
-#: The parts of a step, in the order they happen.
-PHASES = ("data", "forward", "backward", "optimizer")
+Series = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -55,13 +54,20 @@ class Profile:
     run: dict[str, Any] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
 
+    @property
+    def script(self) -> str | None:
+        """The user's own program, where the job ran one: of its steps nothing is known."""
+        program = self.run.get("program")
+        return program if isinstance(program, str) else None
+
 
 def read(folder: Path) -> Profile:
     """Return the profile in `folder`; never raises for what is missing or damaged there."""
     missing: list[str] = []
-    system = _table(folder / "system.csv", "utilisation", missing)
-    steps = _table(folder / "steps.csv", "the time of single steps", missing)
-    run = read_json(folder / "run.json", "profile/run.json, with the job's start and its hardware,", missing)
+    system = _table(folder / SYSTEM, {"time"}, "utilisation", missing)
+    run = read_json(folder / RUN, f"{PROFILE}/{RUN}, with the job's start and its hardware,", missing)
+    timed = "program" not in run  # of a script the single steps are not known
+    steps = _table(folder / STEPS, {"step", "begin", *PHASES}, "the time of single steps", missing) if timed else None
     return Profile(
         _system(system) if system else None,
         _steps(steps) if steps else None,
@@ -85,26 +91,25 @@ def read_json(file: Path, what: str, missing: list[str]) -> dict[str, Any]:
     return {}
 
 
-def _table(file: Path, what: str, missing: list[str]) -> dict[str, list[str]] | None:
-    """Return the columns of a CSV file's whole rows, or None when there are none."""
+def _table(file: Path, needed: set[str], what: str, missing: list[str]) -> dict[str, list[str]] | None:
+    """Return the columns of a CSV file's whole rows, or None when there are none, or one that is needed is not."""
     try:
         with file.open(newline="", encoding="utf-8", errors="replace") as lines:
             reader = csv.reader(lines)
             header = next(reader, [])
             rows = [row for row in reader if row]
     except FileNotFoundError:
-        missing.append(f"profile/{file.name}, {what}, was not recorded.")
+        missing.append(f"{PROFILE}/{file.name}, {what}, was not recorded.")
         return None
     except (OSError, csv.Error):
-        missing.append(f"profile/{file.name}, {what}, is damaged.")
+        missing.append(f"{PROFILE}/{file.name}, {what}, is damaged.")
         return None
-    needed = {"system.csv": {"time"}, "steps.csv": {"step", "begin", *PHASES}}[file.name]
     whole = [row for row in rows if len(row) == len(header)]
     if not needed <= set(header) or not whole:
-        missing.append(f"profile/{file.name}, {what}, is empty.")
+        missing.append(f"{PROFILE}/{file.name}, {what}, is empty.")
         return None
     if len(whole) < len(rows):
-        missing.append(f"profile/{file.name}: {len(rows) - len(whole)} of {len(rows)} rows are broken and left out.")
+        missing.append(f"{PROFILE}/{file.name}: {len(rows) - len(whole)} of {len(rows)} rows are broken and left out.")
     return dict(zip(header, map(list, zip(*whole, strict=True)), strict=True))
 
 

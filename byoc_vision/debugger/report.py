@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from byoc_vision.contract.files import write_text
-from byoc_vision.contract.job import FACTS, REPORT
+from byoc_vision.contract.job import DEBUGGER, FACTS, REPORT
 from byoc_vision.debugger import job as jobs
 from byoc_vision.debugger.evaluate import Material, configurations, evaluate
 from byoc_vision.debugger.facts import facts
@@ -45,7 +45,7 @@ def make(
     with ExitStack() as stack:
         reason = ""
         try:
-            trial = stack.enter_context(recorded(str(tensors or output / "debugger")))
+            trial = stack.enter_context(recorded(str(tensors or output / DEBUGGER)))
         except RecordingError as error:
             reason, trial = str(error), FinishedTrial(None)
         missing += [reason] if reason else trial.notes

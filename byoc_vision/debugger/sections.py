@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any
 
+from byoc_vision.contract.job import PHASES
 from byoc_vision.debugger import charts
 from byoc_vision.debugger.charts import Line
-from byoc_vision.debugger.profile import PHASES
 
 Facts = dict[str, Any]
 
@@ -67,8 +67,29 @@ def curves(facts: Facts) -> str:
     losses = [Line("training", steps["x"], steps["mean"], 0, steps["least"], steps["most"])] if steps else []
     each = charts.lines(losses, "loss of each training step", "step")
     return section(
-        "Curves", pair(("Loss", chart("loss")), ("Accuracy", chart("accuracy", (0, 1))), ("Loss of each step", each))
+        "Curves",
+        pair(
+            ("Loss", chart("loss")),
+            ("Accuracy", chart("accuracy", (0, 1))),
+            ("Loss of each step", each),
+            *_printed(facts["curves"]),
+        ),
     )
+
+
+def _printed(curves: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return titles and charts of the figures that a script printed, one chart for each kind of figure."""
+    kinds: dict[str, list[str]] = {}
+    for name in curves:
+        kinds.setdefault("loss" if "loss" in name else "accuracy" if "acc" in name else name, []).append(name)
+    drawn = []
+    for kind, names in kinds.items():
+        lines = [
+            Line(name, curves[name]["x"], curves[name]["mean"], colour % 8, curves[name]["least"], curves[name]["most"])
+            for colour, name in enumerate(names)
+        ]
+        drawn.append((f"Printed: {kind}", charts.lines(lines, f"{kind}, as printed", "reading")))
+    return drawn
 
 
 def classes(facts: Facts) -> str:

@@ -15,7 +15,8 @@ checkpoints, stopping, several endpoints, and jobs that outlive the program that
     files.py        file:// and s3:// URIs; objects.py the buckets of this machine
     process.py      background processes that see a job through
     containers.py   the docker client
-    training.py     training jobs; run_training.py sees one through, with local_mode.py, results.py
+    training.py     training jobs; run_training.py sees one through, with results.py
+    local_mode.py   the SDK's local mode, in which they run; for local_test/ as it is
     tuning.py       tuning jobs; run_tuning.py sees one through, with ranges.py
     tags.py         tags of all of these
     instances.py    what instance types are here

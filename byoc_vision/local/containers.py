@@ -64,6 +64,30 @@ def labelled(label: str, value: str) -> list[str]:
     return docker("ps", "--all", "--quiet", "--no-trunc", "--filter", f"label={label}={value}").split()
 
 
+def owned(folder: Path) -> list[str]:
+    """Return the ids of the containers that belong to a record's folder.
+
+    So do those of a folder of the same kind and name that is gone: it was moved here, or deleted.
+    """
+    return [container for container, owner in _owners() if owner == folder or _is_orphan(owner, folder)]
+
+
+def orphans(kind: str) -> list[str]:
+    """Return the names of the records of a kind that have containers and whose folders are gone."""
+    return sorted({owner.name for _, owner in _owners() if _is_orphan(owner, owner) and owner.parent.name == kind})
+
+
+def _owners() -> list[tuple[str, Path]]:
+    """Return the containers that belong to a record, each with that record's folder."""
+    wanted = f'{{{{.ID}}}} {{{{.Label "{OWNER}"}}}}'
+    lines = docker("ps", "--all", "--no-trunc", "--filter", f"label={OWNER}", "--format", wanted).splitlines()
+    return [(container, Path(owner)) for container, _, owner in (line.partition(" ") for line in lines)]
+
+
+def _is_orphan(owner: Path, folder: Path) -> bool:
+    return owner.parts[-2:] == folder.parts[-2:] and not owner.exists()
+
+
 def of_compose(file: Path) -> list[str]:
     """Return the ids of the compose file's containers; compose calls a project after the file's folder."""
     return labelled("com.docker.compose.project", file.parent.name)
@@ -77,6 +101,12 @@ def host(container: str) -> str:
 def running(container: str) -> bool:
     """Return whether the container runs."""
     return docker("inspect", "--format", "{{.State.Running}}", container) == "true"
+
+
+def published_port(container: str) -> int:
+    """Return the port of this machine that leads to the container's 8080."""
+    wanted = '{{(index (index .HostConfig.PortBindings "8080/tcp") 0).HostPort}}'
+    return int(docker("inspect", "--format", wanted, container))
 
 
 def exit_code(container: str) -> int | None:

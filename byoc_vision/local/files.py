@@ -1,10 +1,12 @@
 """Files of this machine as requests name them."""
 
+import os
 import shutil
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from byoc_vision.contract.files import replacing
+from byoc_vision.engine import visible
 from byoc_vision.local.objects import Objects
 from byoc_vision.local.store import ServiceError, Store
 
@@ -37,3 +39,32 @@ def link_or_copy(file: Path, name: Path) -> None:
     except OSError:
         with replacing(name) as temporary:
             shutil.copy(file, temporary)
+
+
+def links_out(folder: Path) -> bool:
+    """Whether a link in `folder` leads to a place that a container with only this folder has not, or has elsewhere."""
+    root = folder.resolve()
+    for parent, folders, files in os.walk(root):
+        for name in (*folders, *files):
+            link = Path(parent, name)
+            if link.is_symlink() and (os.readlink(link).startswith("/") or not _within(link, root)):
+                return True
+    return False
+
+
+def _within(link: Path, root: Path) -> bool:
+    try:
+        return link.resolve().is_relative_to(root)
+    except (OSError, RuntimeError):  # it leads to itself, everywhere
+        return True
+
+
+def follow_links(folder: Path, place: Path) -> None:
+    """Make `place` hold what `folder` does, with files in the place of links; those that lead nowhere stay links."""
+    for file in visible(folder):
+        name = place / file.relative_to(folder)
+        name.parent.mkdir(parents=True, exist_ok=True)
+        if file.is_file():
+            link_or_copy(file.resolve(), name)
+        else:
+            name.symlink_to(file)

@@ -49,7 +49,7 @@ class Invocations:
         tried = 0
         while True:
             try:
-                port = int(self._store.find(endpoints.KIND, name).status["Port"])
+                port = int(endpoints.find(self._store, name).status["Port"])
             except ServiceError:
                 raise InvocationError("ValidationError", f"Endpoint {name} not found.") from None
             url = f"http://127.0.0.1:{port}/invocations"

@@ -18,11 +18,16 @@ class Machine:
     """The local engine. State and results are below `root`; nothing is started before it is used."""
 
     option = "--local"
+    known = True
     region = REGION
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = (root or home.local()).absolute()
         self._store = Store(self.root)
+
+    def sketch(self) -> "Machine":
+        """Return this engine."""
+        return self
 
     @cached_property
     def sagemaker(self) -> Any:
@@ -94,6 +99,10 @@ class Machine:
         if kind == "training":
             return logs.File(self.root / "training-job" / name / "log").new_lines
         return logs.Containers(self.root / ("endpoint" if kind == "endpoint" else "transform-job") / name).new_lines
+
+    def refused(self, job: str) -> dict[str, str]:
+        """Return what the job noted of each file."""
+        return dict(self._store.find("transform-job", job).status.get("Refused", {}))
 
     def curl(self, endpoint: str) -> str:
         """Return a command line that works while the endpoint's present container does."""

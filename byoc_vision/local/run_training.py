@@ -19,11 +19,9 @@ from byoc_vision.contract.metrics import EPOCH
 from byoc_vision.local import containers, local_mode, training
 from byoc_vision.local.files import link_or_copy, locate
 from byoc_vision.local.instances import local_type
+from byoc_vision.local.local_mode import NETWORK
 from byoc_vision.local.results import Results
 from byoc_vision.local.store import Record, Request, now
-
-#: The network that local mode makes for the containers of all jobs.
-_NETWORK = "sagemaker-local"
 
 #: The hyperparameter that names the archive with a user's script, and where containers find that here.
 _SCRIPT, _SCRIPT_PLACE = "sagemaker_submit_directory", "/opt/ml/input/sourcedir.tar.gz"
@@ -101,24 +99,16 @@ class Attempt:
         return {"TrainingJobStatus": "Failed", "FailureReason": reason[:1024]}
 
     def _local_request(self) -> Request:
-        """Return the request with the channels behind links, because local mode refuses some places (all of /root)."""
+        """Return the request as local mode takes it."""
         request = deepcopy(self._request)
         for channel in request.get("InputDataConfig", []):
-            found = locate(self._record.store, channel["DataSource"]["S3DataSource"]["S3Uri"]).resolve()
-            place = self._work / "channels" / channel["ChannelName"]
-            place.parent.mkdir(exist_ok=True)
-            if found.is_dir():
-                place.symlink_to(found)
-            else:  # a channel is a folder, and in a container a link to a file would lead nowhere
-                place.mkdir()
-                link_or_copy(found, place / found.name)
-            channel["DataSource"]["S3DataSource"]["S3Uri"] = f"file://{place}"
-        request["OutputDataConfig"] = {"S3OutputPath": f"file://{self._work}"}
+            source = channel["DataSource"]["S3DataSource"]
+            source["S3Uri"] = locate(self._record.store, source["S3Uri"]).as_uri()
         instance_type = local_type(self._request["ResourceConfig"].get("InstanceType", "local"))
         request["ResourceConfig"] = {"InstanceType": instance_type, "InstanceCount": self._instances}
         if self._script:
             request["HyperParameters"][_SCRIPT] = json.dumps(_SCRIPT_PLACE)
-        return request
+        return local_mode.acceptable(request, self._work)
 
     def _volumes(self) -> dict[Path, str]:
         """Return folders and their names in the containers, besides local mode's own."""
@@ -208,9 +198,9 @@ def _make_network(lock: TextIO) -> None:
     except BlockingIOError:  # another job makes it, or is using it
         fcntl.flock(lock, fcntl.LOCK_SH)
         return
-    if not containers.docker("network", "ls", "--quiet", "--filter", f"name=^{_NETWORK}$"):
+    if not containers.docker("network", "ls", "--quiet", "--filter", f"name=^{NETWORK}$"):
         # The label by which compose knows a network as its own.
-        containers.docker("network", "create", "--label", f"com.docker.compose.network={_NETWORK}", _NETWORK)
+        containers.docker("network", "create", "--label", f"com.docker.compose.network={NETWORK}", NETWORK)
     fcntl.flock(lock, fcntl.LOCK_SH)
 
 
@@ -219,4 +209,4 @@ def _remove_network(lock: TextIO) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:  # other jobs are using it
         return
-    containers.docker("network", "rm", _NETWORK)
+    containers.docker("network", "rm", NETWORK)

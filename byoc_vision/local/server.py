@@ -7,11 +7,12 @@ container still runs.
 import http.client
 import secrets
 import socket
-import tarfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
+from byoc_vision import archives
 from byoc_vision.contract.errors import UserError
 from byoc_vision.local import containers, models
 from byoc_vision.local.files import locate
@@ -34,7 +35,7 @@ def wait(container: str, port: int, seconds: float, given_up: Callable[[], bool]
             raise UserError("its end was asked for before it could serve")
         if time.monotonic() > deadline:
             raise UserError(f"the container did not answer /ping within {seconds:.0f} s")
-        time.sleep(0.2)
+        time.sleep(0.1)
 
 
 def stop(container: str, log: Path | None = None) -> None:
@@ -46,26 +47,29 @@ def stop(container: str, log: Path | None = None) -> None:
     containers.remove(container)
 
 
-def free_port() -> int:
-    """Return a loopback port that nothing listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+def free_port(preferred: int = 0) -> int:
+    """Return `preferred`, or another port that nothing listens on where something listens on that one."""
+    for port in (preferred, 0):
+        with socket.socket() as listener, suppress(OSError):
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(("", port))
+            return int(listener.getsockname()[1])
+    raise UserError("no port is free for the endpoint; end something that listens on one")
 
 
 def unpack(record: Record, definition: Request) -> Path:
     """Unpack the model.tar.gz of a model's container into a new folder of the record; return the model's folder."""
     uri, compressed = models.data(definition)
-    if not compressed:
+    if uri and not compressed:
         return locate(record.store, uri)
     model = record.folder / f"model-{secrets.token_hex(4)}"
     model.mkdir()
     if uri:
         try:
-            with tarfile.open(locate(record.store, uri)) as archive:
-                archive.extractall(model, filter="data")
-        except (tarfile.TarError, OSError, EOFError, ServiceError) as error:
-            raise UserError(f"the model {uri} cannot be unpacked: {error}") from None
+            archive = locate(record.store, uri)
+        except ServiceError as error:
+            raise UserError(str(error)) from None
+        archives.unpack(archive, model)
     return model
 
 

@@ -226,6 +226,10 @@ def _read(file: Path) -> Request:
         raise ServiceError(
             "ValidationException", f"Could not find {_words(file.parent.parent.name)} {file.parent.name}."
         ) from None
+    except (ValueError, TypeError):
+        raise ServiceError(
+            "ValidationException", f"{file} is damaged, or another version's; remove {file.parent} and begin anew."
+        ) from None
 
 
 def _write(file: Path, content: Request) -> None:

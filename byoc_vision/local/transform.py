@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.error import HTTPError
 
 from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.folders import text
 from byoc_vision.engine import visible
 from byoc_vision.local import containers, models, process, server
 from byoc_vision.local.files import locate
@@ -66,20 +67,21 @@ def run(record: Record) -> None:
     try:
         refused = _ask_about_all(record, request, definition)
     except UserError as error:
-        ended = {"TransformJobStatus": "Failed", "FailureReason": str(error)}
+        ended: Request = {"TransformJobStatus": "Failed", "FailureReason": str(error)}
     else:
         ended = {"TransformJobStatus": "Completed"}
         if refused:
-            reason = f"AlgorithmError: {len(refused)} of the files were refused. {refused[0]}"
-            ended = {"TransformJobStatus": "Failed", "FailureReason": reason[:1024]}
+            name, reason = next(iter(refused.items()))
+            reason = f"AlgorithmError: {len(refused)} of the files were refused. {name}: {reason}"[:1024]
+            ended = {"TransformJobStatus": "Failed", "FailureReason": reason, "Refused": refused}
     if record.stopping:
         ended = {"TransformJobStatus": "Stopped"}
     _clear(record)
     record.update(TransformEndTime=now(), **ended)
 
 
-def _ask_about_all(record: Record, request: Request, definition: Request) -> list[str]:
-    """Write an answer for each file; return why there is none for those refused."""
+def _ask_about_all(record: Record, request: Request, definition: Request) -> dict[str, str]:
+    """Write an answer for each file; return name -> reason of those that there is none for."""
     concurrent = request.get("MaxConcurrentTransforms") or 1
     environment = request.get("Environment", {}) | {"SAGEMAKER_BATCH": "true"}
     model, port = server.unpack(record, definition), server.free_port()
@@ -97,29 +99,33 @@ def _ask_about_all(record: Record, request: Request, definition: Request) -> lis
     if "Accept" in request["TransformOutput"]:
         headers["Accept"] = request["TransformOutput"]["Accept"]
 
+    def named(file: Path) -> str:
+        return str(file.relative_to(source)) if source.is_dir() else file.name
+
     def ask(file: Path) -> str:
         if record.stopping:
             return ""
-        name = file.relative_to(source) if source.is_dir() else Path(file.name)
+        if not file.is_file():
+            return "it is no file, or a link that leads nowhere"
         content = file.read_bytes()
         limit = request.get("MaxPayloadInMB", 6)
         if limit and len(content) > limit << 20:
-            return f"{name} is larger than MaxPayloadInMB, {limit}."
+            return f"the file is larger than MaxPayloadInMB, {limit}"
         post = urllib.request.Request(f"http://127.0.0.1:{port}/invocations", content, headers)
         try:
             with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(post) as response:
                 answer = response.read()
         except HTTPError as error:
-            return f"{name}: {error.read().decode(errors='replace')}"
+            return error.read().decode(errors="replace")
         except OSError as error:
-            return f"{name}: the container does not answer ({error})."
-        out = target / f"{name}.out"
+            return f"the container does not answer ({error})"
+        out = target / f"{named(file)}.out"
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_bytes(answer)
         return ""
 
     with ThreadPoolExecutor(concurrent) as pool:
-        return [reason for reason in pool.map(ask, files) if reason]
+        return {text(named(file)): reason for file, reason in zip(files, pool.map(ask, files), strict=True) if reason}
 
 
 def _clear(record: Record) -> None:

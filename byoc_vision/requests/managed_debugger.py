@@ -1,9 +1,10 @@
-"""`--debugger managed`: the fields that hand a training job to SageMaker's own Debugger and Profiler.
+"""The fields that hand a training job to SageMaker's own Debugger and Profiler.
 
 Only for accounts that had the managed Debugger when it closed to new customers; the images need it for nothing.
 """
 
 from byoc_vision.contract.errors import UserError
+from byoc_vision.engine import ACCOUNT, REGION
 from byoc_vision.requests.operations import Request
 
 RULES = ("VanishingGradient", "Overfit", "Overtraining", "PoorWeightInitialization", "LossNotDecreasing")
@@ -15,7 +16,7 @@ _COLLECTIONS = {"losses": None, "gradients": None, "relu_input": ".*relu_input"}
 #: Steps between two that are recorded.
 _INTERVAL = 50
 
-REFUSED = "this account has no managed Debugger; leave out --debugger managed: jobs write their own report without it"
+REFUSED = "this account has no managed Debugger; train without it: jobs write their own report"
 
 
 def managed(region: str, output: str) -> Request:
@@ -41,9 +42,11 @@ def _rule(name: str, image: str) -> Request:
 
 
 def _rule_image(region: str) -> str:
+    if region == REGION:
+        return f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/sagemaker-debugger-rules:latest"
     from sagemaker.core.image_uris import retrieve  # seconds, so only here
 
     try:
         return str(retrieve("debugger", region))
     except ValueError:
-        raise UserError(f"the managed Debugger is not offered in {region}; leave out --debugger managed") from None
+        raise UserError(f"the managed Debugger is not offered in {region}; train without it") from None

@@ -17,6 +17,9 @@ Request = dict[str, Any]
 #: GPUs of SageMaker's default hosts have drivers that are too old for the image's CUDA 12; this one brings 550.
 GPU_HOST = "al2-ami-sagemaker-inference-gpu-3-1"
 
+#: The variable of a model's environment that names the port of its endpoint on this machine.
+PORT_VARIABLE = "BYOC_VISION_PORT"
+
 #: Longest run, and longest wait for spot capacity besides, in seconds.
 _DAY = 24 * 60 * 60
 
@@ -115,9 +118,10 @@ def tuning_job(name: str, space: Mapping[str, Any], ranges: Request, trial: Requ
     }
 
 
-def model(name: str, image: str, role: str, artifact: str) -> Request:
-    """Return CreateModel: `image` serving the model.tar.gz at the URI `artifact`."""
-    container = {"Image": image, "ModelDataUrl": artifact, "Environment": {}}
+def model(name: str, image: str, role: str, artifact: str, port: int | None = None) -> Request:
+    """Return CreateModel: `image` serving the model.tar.gz at the URI `artifact`, on this machine on the `port`."""
+    environment = {PORT_VARIABLE: str(port)} if port else {}
+    container = {"Image": image, "ModelDataUrl": artifact, "Environment": environment}
     return {"ModelName": name, "ExecutionRoleArn": role, "PrimaryContainer": container}
 
 

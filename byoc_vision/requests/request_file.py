@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.errors import UserError, one_line
 from byoc_vision.requests.operations import Request
 
 OPERATIONS = (
@@ -48,7 +48,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} cannot be read as YAML: {' '.join(str(error).split())}") from None
+        raise UserError(f"{file} cannot be read as YAML: {one_line(error, None)}") from None
     if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
         raise UserError(f"{file} does not hold name: value pairs")
     return content

@@ -10,10 +10,17 @@
       batch-size: [32, 64, 128]
       epochs: 10                        # the same in every trial
 
-Only `hyperparameters` has to be there.
+Only `hyperparameters` has to be there. A script of the user's own, whose hyperparameters and figures have any names:
+
+    source: .                           # its folder, as seen from the file
+    program: train_model.py
+    metrics: {accuracy: "accuracy=([0-9.]+)"}
+    objective: accuracy
+    direction: maximize                 # or minimize, the default for what is called loss or error
 """
 
 import difflib
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +32,7 @@ from byoc_vision.contract.errors import UserError
 from byoc_vision.contract.hyperparameters import checked
 from byoc_vision.requests.operations import Request
 from byoc_vision.requests.request_file import read_yaml
+from byoc_vision.requests.script import Script, script, text, texts
 
 STRATEGIES = ("Bayesian", "Random", "Hyperband", "Grid")
 _SCALES = {
@@ -35,6 +43,8 @@ _SCALES = {
     "reverse-logarithmic": "ReverseLogarithmic",
 }
 _FIELDS = ("strategy", "objective", "max-jobs", "parallel-jobs", "early-stopping", "hyperparameters")
+_SCRIPT_FIELDS = ("source", "program", "metrics", "direction")
+_DIRECTIONS = {"maximize": "Maximize", "minimize": "Minimize"}
 
 
 @dataclass(frozen=True)
@@ -44,6 +54,7 @@ class Space:
     ranges: Request
     settings: dict[str, Any]
     fixed: dict[str, str]
+    script: Script | None = None
 
 
 def load(
@@ -54,22 +65,26 @@ def load(
     `max_jobs` and `parallel_jobs`, where given, replace its own. Raises `UserError`.
     """
     if isinstance(source, Mapping):
-        return _space(source, max_jobs, parallel_jobs)
+        return _space(source, Path(), max_jobs, parallel_jobs)
     file = Path(source)
     try:
-        return _space(read_yaml(file), max_jobs, parallel_jobs)
+        return _space(read_yaml(file), file.parent, max_jobs, parallel_jobs)
     except UserError as error:
         raise UserError(f"{file}: {str(error).removeprefix(f'{file} ')}") from None
 
 
-def _space(content: Mapping[str, Any], max_jobs: int | None, parallel_jobs: int | None) -> Space:
+def _space(content: Mapping[str, Any], folder: Path, max_jobs: int | None, parallel_jobs: int | None) -> Space:
     for name in content:
-        _one_of("field", name, _FIELDS)
+        _one_of("field", name, (*_FIELDS, *_SCRIPT_FIELDS))
+    own = _script(content, folder)
     given = content.get("hyperparameters")
     if not isinstance(given, dict):
         raise UserError("hyperparameters is missing; give each a value, a list of values or {min: …, max: …}")
     strategy = _one_of("strategy", content.get("strategy", "Bayesian"), STRATEGIES)
-    objective = _one_of("objective", content.get("objective", "validation_accuracy"), metrics.OBJECTIVES)
+    objectives = tuple(own.metrics) if own and own.metrics else metrics.OBJECTIVES
+    objective = _one_of("objective", content.get("objective", "validation_accuracy"), objectives)
+    falls = "minimize" if objective.endswith(("loss", "error")) else "maximize"
+    direction = _one_of("direction", content.get("direction", falls), tuple(_DIRECTIONS))
     ranges: Request = {
         "ContinuousParameterRanges": [],
         "IntegerParameterRanges": [],
@@ -77,10 +92,10 @@ def _space(content: Mapping[str, Any], max_jobs: int | None, parallel_jobs: int 
     }
     for name, values in given.items():
         if isinstance(values, dict):
-            kind, found = _interval(name, values)
+            kind, found = _interval(name, values, own)
             ranges[kind].append(found)
         elif isinstance(values, list):
-            ranges["CategoricalParameterRanges"].append({"Name": name, "Values": _choices(name, values)})
+            ranges["CategoricalParameterRanges"].append({"Name": name, "Values": _choices(name, values, own)})
     count = sum(map(len, ranges.values()))
     choices = ranges["CategoricalParameterRanges"]
     if not count:
@@ -91,7 +106,7 @@ def _space(content: Mapping[str, Any], max_jobs: int | None, parallel_jobs: int 
     settings = {
         "strategy": strategy,
         "objective": objective,
-        "direction": "Minimize" if objective.endswith("loss") else "Maximize",
+        "direction": _DIRECTIONS[direction],
         # The service wants to be told the grid's own size, and no other.
         "max_jobs": grid if strategy == "Grid" else _count("max-jobs", content.get("max-jobs", 10), max_jobs),
         "parallel_jobs": _count("parallel-jobs", content.get("parallel-jobs", 2), parallel_jobs),
@@ -110,19 +125,52 @@ def _space(content: Mapping[str, Any], max_jobs: int | None, parallel_jobs: int 
             raise UserError("the strategy Hyperband stops trials itself; set early-stopping to false")
         if isinstance(given.get("epochs"), dict | list):
             raise UserError("the strategy Hyperband deals out the epochs; give epochs one value, its greatest")
-        settings["resource"] = (
-            1,
-            int(checked({"epochs": given.get("epochs", hyperparameters.Settings().epochs)})["epochs"]),
-        )
-    fixed = checked({name: value for name, value in given.items() if not isinstance(value, dict | list)})
-    return Space({kind: found for kind, found in ranges.items() if found}, settings, fixed)
+        settings["resource"] = (1, _epochs(given, own))
+    alone = {name: value for name, value in given.items() if not isinstance(value, dict | list)}
+    fixed = texts(alone) if own else checked(alone)
+    return Space({kind: found for kind, found in ranges.items() if found}, settings, fixed, own)
 
 
-def _interval(name: str, values: Mapping[str, Any]) -> tuple[str, Request]:
+def refuse_unfit(ranges: Request, fixed: Mapping[str, str]) -> None:
+    """Raise `UserError` for values that do not go together and that a trial with the `fixed` ones could be given."""
+    texts = [choice for choice in ranges.get("CategoricalParameterRanges", []) if _is_text(choice["Name"])]
+    names = [choice["Name"] for choice in texts]
+    for values in itertools.product(*(choice["Values"] for choice in texts)):
+        trial = dict(zip(names, values, strict=True))
+        try:
+            checked({**fixed, **trial})
+        except UserError as error:
+            given = ", ".join(f"{name}={value}" for name, value in trial.items())
+            raise UserError(f"a trial with {given} would be refused: {error}" if trial else str(error)) from None
+
+
+def _is_text(name: str) -> bool:
+    """Whether the hyperparameter is no number: such values may exclude each other."""
+    return hyperparameters.TYPES[name.replace("-", "_")] in (str, bool)
+
+
+def _script(content: Mapping[str, Any], folder: Path) -> Script | None:
+    source, listed = content.get("source"), content.get("metrics")
+    if not isinstance(listed, dict | None):
+        raise UserError(f"metrics is {listed!r}; give each figure a regular expression, as name: expression")
+    own = script(None if source is None else folder / str(source), content.get("program"), listed)
+    if own is None and "direction" in content:
+        raise UserError("direction is for the objective of a script; remove it, or name source and program")
+    return own
+
+
+def _epochs(given: Mapping[str, Any], own: Script | None) -> int:
+    epochs = given.get("epochs", None if own else hyperparameters.Settings().epochs)
+    if own and not (isinstance(epochs, int) and epochs > 0):
+        raise UserError("the strategy Hyperband deals out the epochs; give the script's epochs one value, its greatest")
+    return int(epochs if own else checked({"epochs": epochs})["epochs"])
+
+
+def _interval(name: str, values: Mapping[str, Any], own: Script | None) -> tuple[str, Request]:
     if not {"min", "max"} <= values.keys() <= {"min", "max", "scale"}:
         raise UserError(f"{name} is {dict(values)}; write {{min: …, max: …}}, perhaps with scale: log")
-    low, high = (_alone(name, values[end]) for end in ("min", "max"))
-    kind = hyperparameters.TYPES[name.replace("-", "_")]
+    low, high = (_alone(name, values[end], own) for end in ("min", "max"))
+    kind = _kind(name, low, high) if own else hyperparameters.TYPES[name.replace("-", "_")]
     if kind not in (int, float):
         raise UserError(f"{name} has no range; give it a list of values")
     if float(low) >= float(high):
@@ -132,14 +180,27 @@ def _interval(name: str, values: Mapping[str, Any]) -> tuple[str, Request]:
     return "ContinuousParameterRanges" if kind is float else "IntegerParameterRanges", found
 
 
-def _choices(name: str, values: list[Any]) -> list[str]:
-    found = [_alone(name, value) for value in values]
+def _kind(name: str, low: str, high: str) -> type:
+    """Return the kind of number that both ends of a script's range are: whole ones only where both are written so."""
+    for kind in (int, float):
+        try:
+            kind(low), kind(high)
+        except ValueError:
+            continue
+        return kind
+    raise UserError(f"{name} ranges from {low} to {high}; give numbers, or a list of values")
+
+
+def _choices(name: str, values: list[Any], own: Script | None) -> list[str]:
+    found = [_alone(name, value, own) for value in values]
     if not found or len(set(found)) < len(found):
         raise UserError(f"{name} has {'the same value twice' if found else 'no values'}; list each value once")
     return found
 
 
-def _alone(name: str, value: Any) -> str:
+def _alone(name: str, value: Any, own: Script | None) -> str:
+    if own:
+        return text(value)
     # `train-layers` goes along because a value can be fine in itself and not go with that one's default.
     value = str(value).lower() if isinstance(value, bool) else value
     return checked({"train-layers": "all"} | {name: value})[name]

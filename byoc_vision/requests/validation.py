@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any
 
 from byoc_vision.contract.errors import UserError
+from byoc_vision.engine import PLACEHOLDERS
 from byoc_vision.requests.operations import Request
 
 
@@ -47,7 +48,7 @@ def _problems(value: Any, shape: Any, where: str) -> Iterator[str]:
         if size > shape.metadata["max"]:
             yield f"{where} is {size} and may be {shape.metadata['max']} at most"
     # "local" and file:// are the local engine's. Of instance types the service knows more than an installed botocore.
-    if shape.type_name != "string" or value.startswith(("file://", "local")):
+    if shape.type_name != "string" or value.startswith(("file://", "local")) or _has_placeholder(value):
         return
     if shape.enum and value not in shape.enum and not re.fullmatch(r"ml\.\w+(-\w+)*\.(\d*x?large|medium|\d+xl)", value):
         near = difflib.get_close_matches(value, shape.enum, n=1)
@@ -55,6 +56,10 @@ def _problems(value: Any, shape: Any, where: str) -> Iterator[str]:
         yield f"{where} is {value!r}; {hint}"
     if "pattern" in shape.metadata and not _matches(shape.metadata["pattern"], value):
         yield f"{where} is {value!r}, which does not have the form {shape.metadata['pattern']}"
+
+
+def _has_placeholder(value: str) -> bool:
+    return any(placeholder in value for placeholder in PLACEHOLDERS)
 
 
 def _matches(pattern: str, value: str) -> bool:

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -22,6 +23,22 @@ from tests.cloud.registry import Registry
 
 ROOT = Path(__file__).parents[2]
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/vision"
+
+
+def _oldest_python() -> str:
+    """Return a Python 3.11.0 to 3.11.3 where this machine has one (Debian 12's own is 3.11.2), else the tests' own."""
+    folders = (Path("/usr/bin"), Path("/usr/local/bin"), *Path.home().glob(".pyenv/versions/3.11.[0-3]/bin"))
+    old = "import sys; sys.exit(not (3, 11, 0) <= sys.version_info < (3, 11, 4))"
+    for folder in folders if sys.version_info[:2] == (3, 11) else ():  # it takes the packages of the tests' own
+        python = folder / "python3.11"
+        if python.exists() and subprocess.run([python, "-c", old], capture_output=True).returncode == 0:
+            return str(python)
+    return sys.executable
+
+
+#: What runs the launchers: the oldest Python that they promise to run on.
+PYTHON = _oldest_python()
+PACKAGES = sysconfig.get_path("purelib")
 
 
 @dataclass(frozen=True)
@@ -73,7 +90,7 @@ def environment(aws: FakeAws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         "HOME": str(tmp_path / "home"),
         "PYTHONPATH": str(tmp_path / "checkout"),
         "BYOC_HOME": str(tmp_path / "checkout" / ".byoc"),
-        "PYTHON": sys.executable,
+        "PYTHON": PYTHON,
         "AWS_ENDPOINT_URL": aws.url,
         "AWS_REGION": REGION,
         "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
@@ -118,7 +135,8 @@ def run(checkout: Path, environment: dict[str, str]) -> Run:
         its = environment | {name: value for name, value in variables.items() if value is not None}
         for name in [name for name, value in variables.items() if value is None]:
             its.pop(name, None)
-        command = [sys.executable, "-m", f"launch.{module}", *map(str, arguments)]
+        its["PYTHONPATH"] += f"{os.pathsep}{PACKAGES}"
+        command = [PYTHON, "-m", f"launch.{module}", *map(str, arguments)]
         done = subprocess.run(command, env=its, cwd=checkout.parent, capture_output=True, text=True, timeout=120)
         return Done(done.returncode, done.stdout, done.stderr)
 
@@ -163,8 +181,8 @@ def push(checkout: Path, environment: dict[str, str], engine: Engine, registry: 
 
     def script(*arguments: str, **variables: str) -> Done:
         its = environment | {"DOCKER_HOST": engine.host} | variables
-        for name in ("PYTHONPATH", "BYOC_HOME"):
-            its.pop(name)
+        its |= {"PYTHONPATH": PACKAGES}
+        its.pop("BYOC_HOME")
         command = ["bash", "push.sh", *arguments]
         done = subprocess.run(command, cwd=checkout, env=its, capture_output=True, text=True, timeout=300)
         return Done(done.returncode, done.stdout, done.stderr)

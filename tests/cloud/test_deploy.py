@@ -146,7 +146,7 @@ def test_an_endpoint_that_does_not_start(run: Run, aws: FakeAws, model: str, cli
     failed = {"EndpointStatus": "Failed", "EndpointConfigName": "x", "FailureReason": "The container did not answer."}
     aws.script("DescribeEndpoint", missing, failed)
     done = run("deploy", "--model", model)
-    assert "did not start: The container did not answer; --delete removes it" in done.sentence
+    assert "did not start: The container did not answer; delete it, or deploy again, which replaces it" in done.sentence
     assert "model.json is missing" in done.err
 
 
@@ -163,8 +163,8 @@ def test_a_failed_endpoint_is_made_anew(run: Run, aws: FakeAws, model: str, clie
 def test_an_endpoint_name_in_use(run: Run, aws: FakeAws, model: str) -> None:
     aws.script("DescribeEndpoint", {"EndpointStatus": "InService", "EndpointConfigName": "someone-elses"})
     said = run("deploy", "--model", model).sentence
-    assert "the endpoint name 'byoc-vision' is in use by something else; take another with --endpoint" in said
-    assert "was not made by launch.deploy" in run("deploy", "--delete").sentence
+    assert "the endpoint name 'byoc-vision' is in use by something else; take another one" in said
+    assert "was not made by byoc-vision" in run("deploy", "--delete").sentence
     assert not aws.sent("CreateModel") and not aws.sent("DeleteEndpoint")
 
 
@@ -216,12 +216,53 @@ def test_source_replaces_the_handler_and_nothing_else(
     assert found == {"model.safetensors": b"weights", "model.json": b"{}", "code/inference.py": b"new"}
 
 
+@pytest.mark.parametrize(
+    ("model", "options", "members"),
+    [
+        ("net.pth", ["--source", "handler"], ["net.pth", "code/inference.py", "code/lib/tools.py"]),
+        ("net.pth", [], ["net.pth"]),
+        ("folder", ["--source", "handler"], ["model.json", "net.pt", "code/inference.py", "code/lib/tools.py"]),
+        ("folder", [], ["code/inference.py", "code/old.py", "model.json", "net.pt"]),
+    ],
+)
+def test_a_model_of_any_origin_is_packed_for_the_image_with_torch(
+    run: Run,
+    aws: FakeAws,
+    tmp_path: Path,
+    client: Callable[[str], Any],
+    model: str,
+    options: list[str],
+    members: list[str],
+) -> None:
+    for name in ("net.pth", "folder/net.pt", "folder/model.json", "folder/code/inference.py", "folder/code/old.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("old")
+    for name in (
+        "handler/inference.py",
+        "handler/lib/tools.py",
+        "handler/__pycache__/inference.pyc",
+        "folder/.DS_Store",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("new")
+    assert run("deploy", "--model", f"./{model}", *options).code == 0
+    container = aws.sent("CreateModel")[0]["PrimaryContainer"]
+    assert "/byoc-vision-serve@" in container["Image"]
+    bucket, _, key = container["ModelDataUrl"].removeprefix("s3://").partition("/")
+    client("s3").download_file(bucket, key, str(tmp_path / "new.tar.gz"))
+    with tarfile.open(tmp_path / "new.tar.gz") as tar:
+        assert tar.getnames() == members
+        for member in tar:
+            content = tar.extractfile(member).read()  # type: ignore[union-attr]
+            assert content == (b"new" if options and member.name.startswith("code/") else b"old")
+
+
 @pytest.mark.parametrize("name", ["../outside", "/etc/outside", "code/../../outside"])
 def test_an_archive_with_path_traversal(run: Run, aws: FakeAws, tmp_path: Path, name: str) -> None:
     (tmp_path / "handler").mkdir()
     (tmp_path / "handler" / "inference.py").write_text("new")
     file = archive(tmp_path / "bad.tar.gz", {"model.json": b"{}", name: b"x"})
-    assert "would land outside the model" in run("deploy", "--model", file, "--source", "handler").sentence
+    assert "would land outside its folder" in run("deploy", "--model", file, "--source", "handler").sentence
     assert not aws.sent("CreateModel")
 
 
@@ -242,6 +283,7 @@ def test_an_archive_with_a_link(run: Run, tmp_path: Path) -> None:
         (["--model", "s3://mine/nothing.tar.gz"], "there is nothing at s3://mine/nothing.tar.gz"),
         (["--model", "s3:/mine/model.tar.gz"], "is no S3 URI"),
         (["--model", "./nothing.tar.gz"], "does not exist"),
+        (["--model", "./nothing.pth"], "does not exist"),
         (["--model", "home"], "home is a folder; name the model.tar.gz in it"),
         (["--model", "model.tar.gz", "--source", "home"], "home holds no inference.py"),
         (["--model", "model.tar.gz", "--endpoint", "my endpoint"], "EndpointName is 'my endpoint'"),
@@ -252,8 +294,22 @@ def test_wrong_options(run: Run, model: str, arguments: list[str], said: str) ->
     assert said in run("deploy", *arguments).sentence
 
 
+def test_what_was_made_is_listed(run: Run, model: str, client: Callable[[str], Any]) -> None:
+    assert run("deploy", "--model", model, "--endpoint", "dogs").code == 0
+    client("sagemaker").create_endpoint(EndpointName="someone-elses", EndpointConfigName=names(client)[1][0])
+    said = run("endpoints").out
+    assert said.startswith("dogs  InService\ncurl ") and "deploy --delete --endpoint dogs" in said
+    assert "someone-elses" not in said
+
+
 @pytest.mark.parametrize(
-    "arguments", [[], ["--delete", "--model", "x"], ["--model", "x", "--serverless", "--instance-type", "ml.m5.large"]]
+    "arguments",
+    [
+        [],
+        ["--model", "x", "--port", 8090],
+        ["--delete", "--model", "x"],
+        ["--model", "x", "--serverless", "--instance-type", "ml.m5.large"],
+    ],
 )
 def test_options_that_do_not_go_together(run: Run, arguments: list[str]) -> None:
     assert run("deploy", *arguments).code == 2

@@ -2,7 +2,9 @@
 
 import http.server
 import json
+import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -76,6 +78,34 @@ def test_a_picture_that_is_refused_does_not_stop_the_others(run: Run, endpoint: 
     done = run("predict", "a.jpg", "b.jpg")
     assert done.code == 1
     assert "a.jpg: the picture cannot be read" in done.err and "dog as image/jpeg" in done.out
+
+
+def test_a_folder_holds_what_training_takes_for_pictures(tmp_path: Path) -> None:
+    litter = ("._a.jpg", ".DS_Store", "Thumbs.db", ".ipynb_checkpoints/a.jpg", "@eaDir/a.jpg", "__MACOSX/a.jpg")
+    pictured = ("a.jpg", "b.GIF", "c.bmp", "d.tiff", "e.heic", "none", "more/f.png", os.fsdecode(b"caf\xe9.jpg"))
+    for name in (*litter, *pictured, "readme.txt", "labels.csv"):
+        file = tmp_path / "pets" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    (tmp_path / "pets" / "gone.png").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "pets" / "pipe.png")
+    found = list(pictures.names([str(tmp_path / "pets")]))
+    assert {name.removeprefix(f"{tmp_path}/pets/") for name in found} == {*pictured, "gone.png", "pipe.png"}
+    with pytest.raises(UserError, match="No such file"):
+        pictures.read(f"{tmp_path}/pets/gone.png")
+    with pytest.raises(UserError, match="it is no file"):
+        pictures.read(f"{tmp_path}/pets/pipe.png")
+
+
+def test_what_a_folder_holds_besides_is_said(run: Run, endpoint: None, tmp_path: Path) -> None:
+    (tmp_path / "pets").mkdir()
+    for name in ("a.gif", "readme.txt", ".DS_Store", os.fsdecode(b"caf\xe9.jpg")):
+        (tmp_path / "pets" / name).write_text("cat")
+    done = run("predict", "pets", "--json")
+    assert done.code == 0, done.err
+    assert [json.loads(line)["picture"] for line in done.out.splitlines()] == ["pets/a.gif", "pets/caf\\xe9.jpg"]
+    assert "left out: 1 file that is no picture (readme.txt) and 1 entry that desktops" in done.err
+    assert "pets/caf\\xe9.jpg\n   93.0%  cat as image/jpeg" in run("predict", "pets").out
 
 
 def test_dry_run_shows_the_request(run: Run, aws: FakeAws, data: Path) -> None:
@@ -201,11 +231,57 @@ def test_a_refused_transform_leaves_no_model(
     assert client("sagemaker").list_models()["Models"] == []
 
 
+def failed(source: str) -> dict[str, Any]:
+    """Return what DescribeTransformJob says of a job that failed on the pictures at `source`."""
+    return {
+        "TransformJobStatus": "Failed",
+        "FailureReason": "ClientError: See the logs",
+        "TransformInput": {"DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": source}}},
+        "TransformOutput": {"S3OutputPath": "s3://answers/out/"},
+    }
+
+
+def test_a_transform_with_refused_files_keeps_the_answers(
+    run: Run, aws: FakeAws, data: Path, tmp_path: Path, client: Callable[[str], Any]
+) -> None:
+    archive(tmp_path / "model.tar.gz", {"model.json": b"{}"})
+    s3, logs = client("s3"), client("logs")
+    s3.create_bucket(Bucket="answers")
+    for number in range(4):
+        s3.put_object(Bucket="answers", Key=f"in/cat/{number}.jpg", Body=b"picture")
+        if number > 1:
+            body = json.dumps(prediction("cat", 0.8)).encode()
+            s3.put_object(Bucket="answers", Key=f"out/cat/{number}.jpg.out", Body=body)
+    group, stream = "/aws/sagemaker/TransformJobs", "my-transform/i-0/data-log"
+    logs.create_log_group(logGroupName=group)
+    logs.create_log_stream(logGroupName=group, logStreamName=stream)
+    said = ["MaxConcurrentTransforms=1, MaxPayloadInMB=6, BatchStrategy=SINGLE_RECORD"]
+    said += [
+        f"answers/in/cat/0.jpg: {text}" for text in ("ClientError: 415", "", "Message:", '{"error": "no picture"}')
+    ]
+    events = [
+        {"timestamp": int(time.time() * 1000) + i, "message": f"2026-11-27T01:02:03.004:[sagemaker logs]: {text}"}
+        for i, text in enumerate(said)
+    ]
+    logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=events)
+    aws.script("DescribeTransformJob", failed("s3://answers/in/"))
+    (tmp_path / "mine.yaml").write_text("CreateTransformJob: {TransformJobName: my-transform}")
+    command = ("transform", "--model", "./model.tar.gz", "--data", data / "test", "--request", "mine.yaml")
+    done = run(*command)
+    assert done.sentence == "launch.transform: 2 of 4 files have no answer; the lines above say why"
+    assert "cat/0.jpg: no picture\ncat/1.jpg: the job's log says nothing of it\n" in done.err
+    assert "2 answers in answers.jsonl" in done.out
+    answers = [json.loads(line)["picture"] for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
+    assert answers == ["cat/2.jpg", "cat/3.jpg"]
+    assert "there is no room left for what is to be written" in run(*command, "--output", "/dev/full").sentence
+
+
 def test_a_failed_transform_leaves_no_model(
     run: Run, aws: FakeAws, data: Path, tmp_path: Path, client: Callable[[str], Any]
 ) -> None:
     archive(tmp_path / "model.tar.gz", {"model.json": b"{}"})
-    aws.script("DescribeTransformJob", {"TransformJobStatus": "Failed", "FailureReason": "ClientError: See the logs"})
+    client("s3").create_bucket(Bucket="answers")
+    aws.script("DescribeTransformJob", failed("s3://answers/in/"))
     said = run("transform", "--model", "./model.tar.gz", "--data", data).sentence
     assert "failed: ClientError: See the logs" in said
     assert client("sagemaker").list_models()["Models"] == []

@@ -22,7 +22,6 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from byoc_vision.contract.errors import UserError
 from byoc_vision.local import containers, models, process, training, tuning
 from byoc_vision.local.files import locate
 from byoc_vision.local.store import ACCOUNT, Lock, ServiceError, Store, now
@@ -826,11 +825,6 @@ def test_elsewhere_the_variables_hold_the_token(tmp_path: Path) -> None:
     address = daemon.Address("0.0.0.0", 1, "secret", 2)
     assert address.url == "http://127.0.0.1:1"
     assert env.variables(tmp_path, address.url, address.token)["AWS_ACCESS_KEY_ID"] == "secret"
-
-
-def test_an_address_that_is_not_ours_is_said(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="cannot be listened on"):
-        daemon.Service(tmp_path / "root").serve("192.0.2.1", 0)
 
 
 def test_a_uri_of_another_machine_is_refused(tmp_path: Path) -> None:

@@ -40,7 +40,11 @@ def test_of_each_kind_there_is_a_request(session: Session, data: Path, tmp_path:
     }
     made = session.deploy(str(model), "dogs", dry_run=True)
     assert set(made.request) == {"CreateModel", "CreateEndpointConfig", "CreateEndpoint"} and made.name == "dogs"
-    assert set(session.transform(str(model), data, dry_run=True).request) == {"CreateModel", "CreateTransformJob"}
+    transform = session.transform(str(model), data, dry_run=True)
+    assert set(transform.request) == {"CreateModel", "CreateTransformJob"}
+    for dry in (session.train(data, dry_run=True), made, transform):
+        with pytest.raises(UserError, match="a dry run's, so nothing was sent"):
+            dry.wait()
 
 
 def test_what_is_wrong_is_one_kind_of_error(session: Session, data: Path) -> None:

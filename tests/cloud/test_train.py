@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -101,13 +102,34 @@ def test_a_local_folder_is_uploaded_and_only_what_changed_is_again(
     assert body == b"TRAIN CAT"
 
 
+def test_what_is_uploaded_of_a_folder_as_people_have_it(
+    run: Run, data: Path, tmp_path: Path, client: Callable[[str], Any]
+) -> None:
+    for name in ("._0.jpg", "Thumbs.db", "@eaDir/0.jpg", os.fsdecode(b"caf\xe9.jpg")):
+        (data / "train" / "cat" / name).parent.mkdir(exist_ok=True)
+        (data / "train" / "cat" / name).write_text("a cat")
+    (tmp_path / "pool").mkdir()
+    (tmp_path / "pool" / "owl.jpg").write_text("an owl")
+    (data / "train" / "owl").symlink_to(tmp_path / "pool")
+    (data / "train" / "owl2.jpg").symlink_to("/nowhere/owl.jpg")
+    os.mkfifo(data / "train" / "cat" / "pipe.jpg")
+    done = run("train", "--data", data, "--no-wait")
+    assert done.code == 0, done.err
+    assert "not sent, because it cannot be read: 2 files (train/cat/pipe.jpg)" in done.err
+    buckets = [bucket["Name"] for bucket in client("s3").list_buckets()["Buckets"]]
+    keys = [item["Key"] for name in buckets for item in client("s3").list_objects_v2(Bucket=name).get("Contents", [])]
+    sent = {key.partition("/train/")[2] for key in keys if "/train/" in key}
+    assert {"cat/caf\\xe9.jpg", "owl/owl.jpg"} < sent
+    assert not [name for name in sent if "._0" in name or "Thumbs" in name or "@eaDir" in name or "owl2" in name]
+
+
 def test_data_and_weights_come_as_channels(
     run: Run, aws: FakeAws, tmp_path: Path, client: Callable[[str], Any]
 ) -> None:
     client("s3").create_bucket(Bucket="mine")
     for key in ("dogs/train/a.jpg", "dogs/valid/a.jpg"):
         client("s3").put_object(Bucket="mine", Key=key, Body=b"x")
-    (tmp_path / "resnet50.pth").write_bytes(b"weights")
+    (tmp_path / "resnet50.pth").write_bytes(b"\x80weights of a kind that only torch reads")
     done = run(
         "train", "--data", "train=s3://mine/dogs/train/", "--data", "validation=s3://mine/dogs/valid/",
         "--data", f"weights={tmp_path / 'resnet50.pth'}", "--output", "s3://mine/results",
@@ -152,7 +174,9 @@ def test_instances_are_told_apart_in_the_log(
     log(client, "my-job", "here", instance=1)
     log(client, "my-job", "there", instance=2)
     aws.script("DescribeTrainingJob", described("Completed"))
-    assert run("watch", "my-job").out.splitlines() == ["algo-1: here", "algo-2: there"]
+    said = run("watch", "my-job").out.splitlines()
+    assert said[:2] == ["algo-1: here", "algo-2: there"]
+    assert said[-1] == f"the model is s3://{BUCKET}/byoc-vision/job/output/model.tar.gz"
 
 
 def test_a_failed_job_shows_its_reason_and_last_lines(
@@ -253,7 +277,7 @@ def test_a_refused_managed_debugger_names_the_default(run: Run, aws: FakeAws, da
         "CreateTrainingJob", Refusal("ValidationException", "SageMaker Debugger is not available to new customers.")
     )
     said = run("train", "--data", data, "--debugger", "managed").sentence
-    assert "not available to new customers" in said and "leave out --debugger managed" in said
+    assert "not available to new customers" in said and "train without it" in said
 
 
 def test_the_request_file_reaches_every_field(run: Run, data: Path, tmp_path: Path) -> None:
@@ -330,7 +354,7 @@ def test_an_account_that_is_not_ready(run: Run, data: Path, variables: dict[str,
         (["--data", "picture=data"], "there is no channel 'picture'"),
         (["--data", "data", "--data", "training=data"], "the channel training is given twice"),
         (["--data", "data", "--set", "learning-rate=1"], "there is no hyperparameter 'learning-rate'"),
-        (["--data", "data", "--set", "lr"], "write --set NAME=VALUE"),
+        (["--data", "data", "--set", "lr"], "write NAME=VALUE"),
         (["--data", "data", "--set", "lr=-1"], "lr is -1; give a value from"),
         (["--data", "data", "--hyperparameters", "no-such.json"], "No such file"),
         (["--data", "data", "--hyperparameters", "no-such-job"], "neither a file nor a tuning job in us-east-1"),

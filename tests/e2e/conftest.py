@@ -1,17 +1,24 @@
 """What tests of the commands in local_test/ and of the serving images share."""
 
+import fcntl
 import json
 import os
+import random
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
+from byoc_vision.local import containers
+from local_test.draw import CLASSES, draw_picture
 from tests.e2e import serving
+from tests.e2e.local_engine import Local
 from tests.e2e.serving import HEIC, SAMPLES, SERVE, TRAIN, Container, Samples, container
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
@@ -77,7 +84,10 @@ class Machine:
             docker("inspect", "--format", "{{range .Mounts}}{{.Source}} {{end}}", *containers) if containers else set()
         )
         assert not [sources for sources in mounts if str(self.folder) in sources]
-        assert "sagemaker-local" not in docker("network", "ls", "--filter", "dangling=true", "--format", "{{.Name}}")
+        deadline = time.monotonic() + 20  # a network without containers may be that of a job which begins or ends now
+        while "sagemaker-local" in docker("network", "ls", "--filter", "dangling=true", "--format", "{{.Name}}"):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
         assert docker("volume", "ls", "--quiet") <= self.volumes
         assert not list(self.scratch.iterdir())
         assert {path.lstat().st_uid for path in self.folder.rglob("*")} <= {os.getuid()}
@@ -123,3 +133,70 @@ def either(request: pytest.FixtureRequest) -> Container:
     """Each of the two in turn."""
     running: Container = request.getfixturevalue(request.param)
     return running
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of so few pictures that a job on them takes seconds."""
+    root = tmp_path_factory.mktemp("drawn pictures")
+    for split, count in (("train", 6), ("valid", 3), ("test", 3)):
+        for name, (colour, corners) in CLASSES.items():
+            (root / split / name).mkdir(parents=True)
+            for number in range(count):
+                picture = draw_picture(colour, corners, random.Random(f"{split} {name} {number}"))
+                picture.save(root / split / name / f"{name} {number}.jpg")
+    return root
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Iterator[Local]:
+    """Yield an engine of the tests' own; after its last test nothing of it may be left on the machine.
+
+    The processes that pytest-xdist runs the tests in share it.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    root, scratch = shared / "local engine", shared / "scratch"
+    for folder in (root, scratch):
+        folder.mkdir(exist_ok=True)
+    with (shared / "users.lock").open("w") as users, pytest.MonkeyPatch.context() as patch:
+        fcntl.flock(users, fcntl.LOCK_SH)
+        patch.setenv("TMPDIR", str(scratch))
+        # Whatever the user has set up for AWS is no matter of the local engine's.
+        patch.setenv("AWS_PROFILE", "none-of-that-name")
+        patch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+        yield Local(root, pictures)
+        try:
+            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # other tests use it still; the last ones look
+            return
+        assert not list(scratch.iterdir())
+        for container in containers.docker("ps", "--all", "--quiet").split():
+            mounts = containers.docker("inspect", "--format", "{{range .Mounts}}{{.Source}} {{end}}", container)
+            assert str(root) not in mounts
+            assert str(scratch) not in mounts
+        attached = "{{len .Containers}}"
+        assert containers.docker("network", "inspect", "--format", attached, "sagemaker-local") != "0"
+        assert {path.lstat().st_uid for path in root.rglob("*")} == {os.getuid()}
+
+
+@pytest.fixture(scope="module")
+def trained(local: Local) -> dict[str, Any]:
+    """The description of a training job that has ended well, whichever process of the tests has begun it."""
+    request = local.training_job("trained")
+    request["DebugRuleConfigurations"] = [{"RuleConfigurationName": "Overfit", "RuleEvaluatorImage": "none"}]
+    try:
+        local.sagemaker.create_training_job(**request)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ResourceInUse":
+            raise
+    else:
+        rules = local.describe("TrainingJob", "trained")["DebugRuleEvaluationStatuses"]
+        assert rules[0]["RuleEvaluationStatus"] == "InProgress"
+    return local.ended("TrainingJob", "trained")
+
+
+@pytest.fixture(scope="module")
+def artifact(trained: dict[str, Any]) -> str:
+    """The URI of that job's model."""
+    return str(trained["ModelArtifacts"]["S3ModelArtifacts"])

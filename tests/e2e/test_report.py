@@ -1,4 +1,4 @@
-"""The report that launch.report makes: of a healthy job, and in Chromium, as wide as on a desk and on a phone."""
+"""The report that byoc report makes: of a healthy job, and in Chromium, as wide as on a desk and on a phone."""
 
 import json
 import os

@@ -6,7 +6,6 @@ import re
 import shutil
 import struct
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -179,14 +178,15 @@ def test_a_program_that_dies_ends_the_container(samples: Samples, program: str) 
 
 
 def test_sigterm_ends_the_container_when_its_last_request_is_answered(samples: Samples, tmp_path: Path) -> None:
-    slow = "import time\nfrom serve import inference\n"
-    slow += "def predict_fn(data, model):\n    time.sleep(3)\n    return inference.predict_fn(data, model)\n"
+    slow = "import pathlib, time\nfrom serve import inference\n"
+    slow += "def predict_fn(data, model):\n    pathlib.Path('/tmp/begun').touch()\n    time.sleep(3)\n"
+    slow += "    return inference.predict_fn(data, model)\n"
     with container(with_code(samples, tmp_path, slow)) as endpoint:
         endpoint.wait_ready()
         answers: list[Answer] = []
         thread = threading.Thread(target=lambda: answers.append(endpoint.invoke(samples.picture())))
         thread.start()
-        time.sleep(1)  # the request is under way
+        endpoint.wait_until(lambda: "begun" in docker("exec", endpoint.name, "ls", "/tmp"))
         docker("kill", "--signal", "TERM", endpoint.name)
         thread.join()
         assert endpoint.wait_exit() == 0, endpoint.logs()

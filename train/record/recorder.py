@@ -6,10 +6,11 @@ from typing import Protocol, Self
 from torch import Tensor
 from torch.profiler import profile, schedule
 
+from byoc_vision.contract.job import STEPS
 from train.record.callback import Callback
 from train.record.smdebug_files import Step
 from train.record.step_times import StepClock
-from train.record.utilisation import Profile
+from train.record.utilisation import Profiler
 
 
 class TensorHook(Protocol):
@@ -32,14 +33,14 @@ class TensorHook(Protocol):
 
 
 class Recorder(Callback):
-    """Passes the steps on to `hook` and times them for `profile`.
+    """Passes the steps on to `hook` and times them for `profiler`.
 
     The profiler of torch traces `trace_steps` steps into `trace.json.gz` there, which ui.perfetto.dev opens.
     """
 
-    def __init__(self, hook: TensorHook, profile: Profile, trace_steps: int) -> None:
-        self._hook, self._profile = hook, profile
-        self._clock = StepClock(profile.folder / "steps.csv", profile.device)
+    def __init__(self, hook: TensorHook, profiler: Profiler, trace_steps: int) -> None:
+        self._hook, self._profiler = hook, profiler
+        self._clock = StepClock(profiler.folder / STEPS, profiler.device)
         self._trace = self._tracer(trace_steps) if trace_steps else None
         self._step: Step | None = None
         self._recorded = False
@@ -60,7 +61,7 @@ class Recorder(Callback):
 
     def batch(self, step: Step) -> None:
         if self._step is None:
-            self._profile.note(first_step=time.time())
+            self._profiler.note(first_step=time.time())
         self._step = step
         self._clock.mark()
         self._recorded = self._hook.begin(step)
@@ -91,6 +92,6 @@ class Recorder(Callback):
         self._clock.flush()
 
     def _tracer(self, steps: int) -> profile:
-        file = self._profile.folder / "trace.json.gz"
+        file = self._profiler.folder / "trace.json.gz"
         plan = schedule(wait=2, warmup=1, active=steps, repeat=1)  # The first steps are not like the others.
         return profile(schedule=plan, on_trace_ready=lambda done: done.export_chrome_trace(str(file)))

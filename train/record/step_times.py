@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from byoc_vision.contract.job import PHASES, STEP_COLUMNS
 from train.record.smdebug_files import Step, writing
 
 #: Steps that are kept until they are written: events of a GPU take room there.
@@ -21,14 +22,14 @@ class StepClock:
     tells: `data` is how long the GPU waited.
     """
 
-    def __init__(self, file: Path, device: torch.device) -> None:
-        self._file, self._gpu = file, device.type == "cuda"
+    def __init__(self, file: Path, device: str) -> None:
+        self._file, self._gpu = file, device == "cuda"
         self._marks: list[Mark] = []
         self._steps: list[tuple[Step, list[Mark]]] = []
         self._origin, self._unix = self._now(), time.time()
         if not file.exists():
             with writing(file):
-                file.write_text("step,epoch,mode,begin,data,forward,backward,optimizer\n")
+                file.write_text(",".join(STEP_COLUMNS) + "\n")
 
     def begin(self) -> None:
         """A step begins."""
@@ -52,7 +53,7 @@ class StepClock:
             for step, marks in self._steps:
                 begin = self._unix + _seconds(self._origin, marks[0])
                 parts = [f"{_seconds(a, b):.6f}" for a, b in pairwise(marks)]
-                parts += [""] * (4 - len(parts))
+                parts += [""] * (len(PHASES) - len(parts))
                 file.write(f"{step.number},{step.epoch},{step.mode},{begin:.6f},{','.join(parts)}\n")
         self._steps = []
 

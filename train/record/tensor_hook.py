@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from byoc_vision.contract.job import ACTIVITY
 from train.record import smdebug_files
 from train.record.smdebug_files import Record, Step
 
@@ -25,9 +26,6 @@ _REDUCTIONS = ("mean", "std", "min", "max", "abs_mean")
 
 #: Values of an activation that are looked at: some pictures of a batch say as much as all, and cost less.
 _ENOUGH = 1_000_000
-
-#: The share of positive outputs of each unit of a ReLU; a tensor of this project, read by its rule DeadRelu.
-_ACTIVITY = "relu_activity/"
 
 
 class Hook:
@@ -94,7 +92,7 @@ class Hook:
             "gradients": ["^gradient/"],
             "relu_input": [f"^{name}_input_" for name in relus],
             "relu_output": [f"^{name}_output_" for name in relus],
-            "relu_activity": [f"^{_ACTIVITY}"],
+            "relu_activity": [f"^{ACTIVITY}"],
         }
 
     def _attach(self) -> None:
@@ -114,7 +112,7 @@ class Hook:
         self._reduced[f"{name}_output_{call}"] = _reduced(some)
         # A unit is a feature of [N, features], or a channel of [N, channels, height, width].
         activity = (some > 0).float().mean(dim=(0, *range(2, some.dim())))
-        self._activity[f"{_ACTIVITY}{name}.{call}" if call else _ACTIVITY + name] = activity
+        self._activity[f"{ACTIVITY}{name}.{call}" if call else ACTIVITY + name] = activity
 
     @torch.no_grad()
     def _tensors(self) -> Iterator[tuple[str, NDArray[np.float32]]]:

@@ -6,27 +6,38 @@ import shutil
 import subprocess
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
 import psutil
-import torch
 
+from byoc_vision.contract.job import RUN, SYSTEM
 from train.record.smdebug_files import writing
 
 #: Seconds between two samples, as SageMaker's profiler takes them.
 INTERVAL = 0.5
 
 
-class Profile:
+def gpu_names() -> list[str]:
+    """Return the names of this machine's GPUs, in their order, without the seconds that importing torch takes."""
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    except (OSError, subprocess.CalledProcessError):  # a machine without that program, or without GPUs
+        return []
+
+
+class Profiler:
     """Writes `run.json` and, until it is left, `system.csv` into `folder`; times are unix seconds, loads per cent.
 
-    A run that `resumes` adds to what it wrote before it was interrupted.
+    `gpus` are the names of the GPUs in use; without any the run is on the CPU. A run that `resumes` adds to what it
+    wrote before it was interrupted.
     """
 
-    def __init__(self, folder: Path, device: torch.device, resumes: bool) -> None:
-        self.folder, self.device = folder, device
+    def __init__(self, folder: Path, gpus: Sequence[str], resumes: bool) -> None:
+        self.folder, self.device = folder, "cuda" if gpus else "cpu"
         if not resumes:
             shutil.rmtree(folder, ignore_errors=True)
         with writing(folder):
@@ -36,10 +47,10 @@ class Profile:
         self.note(
             started=psutil.Process().create_time(),
             cores=psutil.cpu_count(),
-            device=device.type,
-            gpus=[torch.cuda.get_device_name(gpu) for gpu in range(torch.cuda.device_count())],
+            device=self.device,
+            gpus=list(gpus),
         )
-        self._gpus = _Gpus()
+        self._gpus = _Gpus(len(gpus))
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
 
@@ -55,7 +66,7 @@ class Profile:
     def note(self, **facts: object) -> None:
         """Add to `run.json`."""
         self._facts |= facts
-        file = self.folder / "run.json"
+        file = self.folder / RUN
         with writing(file):
             file.write_text(json.dumps(self._facts))
 
@@ -66,7 +77,7 @@ class Profile:
 
     def _sample(self) -> None:
         with suppress(OSError):  # Others write to the same disk and say what is wrong with it.
-            self._write_samples(self.folder / "system.csv")
+            self._write_samples(self.folder / SYSTEM)
 
     def _write_samples(self, file: Path) -> None:
         headed = file.exists()
@@ -93,9 +104,9 @@ class Profile:
 class _Gpus:
     """Each GPU's load and memory in per cent: `latest` is what nvidia-smi said last, NaN before it said anything."""
 
-    def __init__(self) -> None:
+    def __init__(self, count: int) -> None:
         self._process: subprocess.Popen[str] | None = None
-        self.latest = [(math.nan, math.nan)] * torch.cuda.device_count()
+        self.latest = [(math.nan, math.nan)] * count
         if not self.latest:
             return
         query = "--query-gpu=index,utilization.gpu,memory.used,memory.total"

@@ -5,11 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from byoc_vision.contract.job import ACTIVITY
 from byoc_vision.debugger.rules.base import Finding, NotApplicableError, NotRecordedError, TensorRule, Words
 from byoc_vision.debugger.trial import Array
-
-#: What precedes a ReLU's name where the hook recorded, for each of its units, the share of positive outputs in a step.
-ACTIVITY = "relu_activity/"
 
 
 @dataclass(eq=False)

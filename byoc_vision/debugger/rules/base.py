@@ -12,8 +12,11 @@ from byoc_vision.debugger.trial import Trial
 #: Names or regular expressions: a parameter that may be given as a list, or as text with commas.
 Words = tuple[str, ...]
 
-#: How PyTorch's losses are named, for recordings without collections.
+#: How PyTorch's losses are named, beside the collection `losses`.
 LOSS = r"[Ll]oss\w*_output_"
+
+#: How losses are named at all, for recordings without that collection: not what goes into one, nor the gradient of one.
+ANY_LOSS = r"^(?!gradient/)(?!.*_input_).*[Ll]oss"
 
 
 class ParameterError(ValueError):
@@ -149,8 +152,11 @@ class TensorRule(Rule):
         return self._names[key]
 
     def losses(self, step: int, patterns: Words) -> dict[str, float]:
-        """Return the losses saved at `step`: those that match `patterns`, or without any the collection `losses`."""
-        names = self.names(step, (), patterns) if patterns else self.names(step, ("losses",), (LOSS,))
+        """Return the losses saved at `step`: those that match `patterns`, or without any the collection `losses`, or
+        where there is none those that are named so.
+        """
+        known = (LOSS,) if "losses" in self.trial.collections else (ANY_LOSS,)
+        names = self.names(step, (), patterns) if patterns else self.names(step, ("losses",), known)
         return {name: value for name in names if (value := self.mean(name, step)) is not None}
 
     def mean(self, name: str, step: int) -> float | None:

@@ -185,24 +185,44 @@ class UnchangedTensor(ChosenTensorsRule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._last: dict[str, tuple[Array, int]] = {}
+        self._same: dict[str, tuple[int, int]] = {}  # the last step that was judged, and its answer
 
     def judge(self, step: int) -> Iterator[Finding]:
         for name in self.chosen(step):
-            values = self.trial.value(name, step)
-            if values is None:
-                reduced = [self.trial.reduction(name, step, *reduction) for reduction in REDUCTIONS]
-                values = np.array([value for value in reduced if value is not None])
+            values = self._values(name, step)
             if not values.size:
                 continue
             self.seen += 1
-            before, same = self._last.get(name, (values, 0))
-            unchanged = same and np.allclose(values, before, self.rtol, self.atol, self.equal_nan)
-            same = same + 1 if unchanged else 1
-            self._last[name] = values, same
-            self.judged += same > 1 or not unchanged
+            self.judged += 1
+            same = self._unchanged(name, step, values)
+            self._same[name] = step, same
             if same >= self.num_steps:
                 yield Finding(step, name, same, self.num_steps, f"the same in {same} saved steps on end")
+
+    def _unchanged(self, name: str, step: int, values: Array) -> int:
+        """Return in how many saved steps on end, up to `step`, the tensor is the same; no more than is asked."""
+        judged, answer = self._same.get(name, (None, 0))
+        count = 1
+        for earlier in sorted((other for other in self.trial.steps if other < step), reverse=True):
+            if count == self.num_steps:
+                break
+            if name not in self.trial.steps[earlier]:
+                continue
+            former = self._values(name, earlier)
+            if former.shape != values.shape or not np.allclose(values, former, self.rtol, self.atol, self.equal_nan):
+                break
+            if earlier == judged:
+                return count + answer
+            count, values = count + 1, former
+        return count
+
+    def _values(self, name: str, step: int) -> Array:
+        """Return what was saved of the tensor: its values, or its reductions."""
+        values = self.trial.value(name, step)
+        if values is None:
+            reduced = [self.trial.reduction(name, step, *reduction) for reduction in REDUCTIONS]
+            values = np.array([value for value in reduced if value is not None])
+        return values
 
 
 @dataclass(eq=False)

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from byoc_vision.debugger.profile import PHASES, Profile, Series
+from byoc_vision.contract.job import PHASES
+from byoc_vision.debugger.profile import Profile, Series
 from byoc_vision.debugger.rules.base import Finding, NotApplicableError, NotRecordedError, ParameterError
 from byoc_vision.debugger.rules.profiling import ProfilerRule, steps, system
 
@@ -88,7 +89,7 @@ class MaxInitializationTime(ProfilerRule):
             raise NotRecordedError("The job's start was not recorded.")
         detail = "minutes to the first step"
         if not isinstance(first, int | float):
-            if profile.system is None:
+            if profile.system is None or profile.script:
                 raise NotRecordedError("The first step was not recorded.")
             first, detail = float(profile.system.time.max()), "minutes, and no step began"
         self.judged = True
@@ -114,6 +115,8 @@ class Dataloader(ProfilerRule):
         cores, workers = profile.run.get("cores"), profile.run.get("workers")
         if not isinstance(cores, int) or cores < 1:
             raise NotRecordedError("The numbers of cores and loader workers were not recorded.")
+        if profile.script:
+            raise NotRecordedError("The number of loader workers of a script is not recorded.")
         if workers is None:
             raise NotApplicableError("The job used no data loader.")
         self.judged = True

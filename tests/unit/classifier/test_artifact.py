@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from byoc_vision import __version__
 from classifier import artifact, network
 from classifier.artifact import ArtifactError, Classifier
 from classifier.preprocessing import Preprocessing
@@ -59,7 +60,8 @@ def test_description_can_be_read_by_anyone(tmp_path):
     description = json.loads((tmp_path / "model.json").read_text(encoding="utf-8"))
     assert description["format_version"] == 1
     assert description["labels"] == list(LABELS)
-    assert set(description["versions"]) == {"torch", "torchvision"}
+    assert set(description["versions"]) == {"byoc-vision", "torch", "torchvision"}
+    assert description["versions"]["byoc-vision"] == __version__
 
 
 def edit(folder, **changes):

@@ -1,6 +1,7 @@
 """Rules over losses: the known vector, and what was chosen where the documentation is ambiguous."""
 
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from smdebug.exceptions import NoMoreData, RuleEvaluationConditionMet
 from smdebug.rules import invoke_rule
 from smdebug.trials import create_trial
 
+from byoc_vision.debugger.finished_trial import FinishedTrial
 from byoc_vision.debugger.rules.base import NotRecordedError, ParameterError
 from byoc_vision.debugger.rules.losses import LossNotDecreasing, Overfit, Overtraining
 from byoc_vision.debugger.smdebug_adapter import SmdebugRule
@@ -85,6 +87,16 @@ def test_loss_not_decreasing_reads_other_tensors(judge: Judge) -> None:
     assert not judge(LossNotDecreasing, steps).findings
     only = {"use_losses_collection": "False", "tensor_regex": "perplexity"}
     assert fired(judge(LossNotDecreasing, steps, **only)) == [10]
+
+
+def test_loss_not_decreasing_finds_losses_by_name_without_their_collection(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path)
+    for number, loss in enumerate(KNOWN):
+        misleading = {"gradient/loss_0": np.array([number]), "Loss_input_0": np.array([number])}
+        recorder.save({"loss_0": np.array([loss])} | misleading, GLOBAL, 4 * number)
+    shutil.rmtree(tmp_path / "collections")
+    rule = LossNotDecreasing(FinishedTrial(tmp_path))
+    assert [step for step in rule.trial.steps if rule.invoke_at_step(step)] == [12]
 
 
 def test_loss_not_decreasing_on_one_step_has_nothing_to_say(judge: Judge) -> None:

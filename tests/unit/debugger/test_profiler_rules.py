@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from byoc_vision.contract.job import PHASES
 from byoc_vision.debugger import profile
 from byoc_vision.debugger.profile import Profile, Steps, System
 from byoc_vision.debugger.rules.base import NotApplicableError, NotRecordedError, ParameterError
@@ -52,7 +53,7 @@ def utilised(samples, cpu=50.0, iowait=0.0, gpu=((90.0),), gpu_memory=((80.0),))
 
 def timed(seconds, mode="train", begin=None) -> Profile:
     seconds = column(seconds)
-    parts = {name: np.zeros(len(seconds)) for name in profile.PHASES} | {"forward": seconds}
+    parts = {name: np.zeros(len(seconds)) for name in PHASES} | {"forward": seconds}
     begin = np.cumsum(seconds) if begin is None else column(begin)
     count = np.arange(len(seconds), dtype=float)
     return Profile(steps=Steps(count, np.array([mode] * len(seconds)), begin, parts))

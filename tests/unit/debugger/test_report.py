@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from byoc_vision import __version__
 from byoc_vision.debugger.__main__ import main
 from byoc_vision.debugger.rules import DEFAULT
 from tests.unit.debugger.jobs import (
@@ -95,6 +96,7 @@ def test_a_whole_job(out: Path) -> None:
     assert facts["missing"] == []
     for text in ("75.0 %", "3 of 3", "epoch 3, kept", "Loss", "Accuracy", "Confusion", "Utilisation", "2.5 s", "2.10"):
         assert text in page.text, text
+    assert facts["version"] == __version__ and f"byoc-vision {__version__}" in page.text
     assert facts["time"]["start_up"] == 2.5
     assert "phases" not in facts["time"]
     assert facts["time"]["train"]["seconds"] == pytest.approx(

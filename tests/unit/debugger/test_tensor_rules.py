@@ -111,6 +111,13 @@ def test_unchanged_tensor_after_so_many_steps(judge, reduced):
     assert fired(judge(UnchangedTensor, steps, reduced=reduced, num_steps="5")) == []
 
 
+def test_unchanged_tensor_asked_at_one_step_looks_back(judge: Judge) -> None:
+    values = (1.0, 2.0, 2.0, 2.0, 3.0)
+    asked = judge(UnchangedTensor, [({"Net_fc.weight": np.full(2, value)}, GLOBAL) for value in values])
+    for step, fires in enumerate((False, False, False, True, False)):
+        assert UnchangedTensor(asked.trial).invoke_at_step(step) is fires
+
+
 def test_weight_update_ratio_on_both_sides(judge: Judge) -> None:
     steps = [({"Net_fc.weight": np.array([value, value])}, TRAIN) for value in (1.0, 1.5, 1.5)]
     assert fired(judge(WeightUpdateRatio, steps, epsilon=0)) == [2]  # no change at all

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from byoc_vision.debugger.job import Prediction
 from local_test import draw
-from local_test.main_job import TrialError, Verdict, check_room, curl, hyperparameters, make_room, read_output, spread
+from local_test.main_job import TrialError, check_room, curl, hyperparameters, make_room, read_output, spread
 
 
 def test_drawn_pictures_are_trained_from_scratch() -> None:
@@ -31,7 +32,7 @@ def test_own_pictures_without_weights_are_trained_by_the_defaults() -> None:
 
 
 def test_the_pictures_asked_about_come_from_all_classes_in_turn() -> None:
-    tested = [Verdict(f"{label}{i}", label, "x") for label in "bac" for i in range(3)]
+    tested = [Prediction(f"{label}{i}", label, "x", 0.9) for label in "bac" for i in range(3)]
     assert [each.file for each in spread(tested, 7)] == ["a0", "b0", "c0", "a1", "b1", "c1", "a2"]
     assert len(spread(tested, 20)) == len(tested)
 

@@ -42,7 +42,7 @@ BAD: list[tuple[Request, int]] = [
     ((b"no picture", "image/jpeg", ""), 400),
     ((b"\xff", "application/json", ""), 400),
     ((b"{}", "application/json", ""), 400),
-    ((picture(2), "image/png", "text/csv"), 406),
+    ((picture(2), "image/png", "text/html"), 406),
     ((picture(2), "text/plain", ""), 415),
     ((tensor(31), "application/x-npy", ""), 400),
     ((tensor(32, 3e38), "application/x-npy", ""), 400),

@@ -1,5 +1,6 @@
 """The four functions a SageMaker user knows: what they take, what they give back, what they refuse."""
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from PIL import Image
 from byoc_vision.contract.errors import UserError
 from classifier import artifact, network
 from classifier.preprocessing import Preprocessing
-from serve import inference
+from serve import encoding, inference
 from serve.decoding import RequestError
 
 PREPROCESSING = Preprocessing(36, 32, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
@@ -100,6 +101,7 @@ def test_a_gpu_that_cannot_be_used_is_said_so(folder: Path) -> None:
         ("text/html,application/xhtml+xml,*/*;q=0.8", inference.JSON),
         ("application/json;q=0.1, application/jsonlines;q=0.2", inference.JSON_LINES),
         ("*/*, application/json;q=0", inference.JSON_LINES),
+        ("application/jsonlines, application/json", inference.JSON_LINES),
         ("text/csv", None),
         ("application/json;q=0", None),
         ("application/json;q=nan", None),
@@ -109,10 +111,10 @@ def test_a_gpu_that_cannot_be_used_is_said_so(folder: Path) -> None:
 )
 def test_the_type_of_the_answer_is_negotiated(accept: str, content_type: str | None) -> None:
     if content_type:
-        assert inference.negotiate(accept) == content_type
+        assert encoding.negotiate(accept, (encoding.JSON, encoding.JSON_LINES)) == content_type
         return
     with pytest.raises(RequestError) as caught:
-        inference.negotiate(accept)
+        encoding.negotiate(accept, (encoding.JSON, encoding.JSON_LINES))
     assert caught.value.status_code == 406
 
 
@@ -123,3 +125,17 @@ def test_json_lines_have_a_line_for_each_prediction() -> None:
     assert content_type == "application/jsonlines"
     assert [json.loads(line) for line in text.splitlines()] == predictions
     assert json.loads(inference.output_fn(answer, "application/json")[0]) == answer
+
+
+@pytest.mark.parametrize("accept", ["text/csv", "application/x-npy"])
+def test_probabilities_are_given_as_a_table_too(folder: Path, accept: str) -> None:
+    model = inference.model_fn(str(folder))
+    answer = inference.predict_fn([Image.new("RGB", (40, 40), colour) for colour in ("red", "green")], model)
+    body, content_type = inference.output_fn(answer, accept)
+    assert content_type == accept and isinstance(body, bytes)
+    table = np.load(io.BytesIO(body)) if accept.endswith("npy") else np.loadtxt(io.BytesIO(body), delimiter=",")
+    assert table.shape == (2, 7) and np.allclose(table.sum(axis=1), 1, atol=1e-5)
+    assert table.argmax(axis=1).tolist() == [each["predicted_class"] for each in answer["predictions"]]
+    # A prediction that the user's code has made anew has no probabilities beside it.
+    with pytest.raises(RequestError, match="accept application/json or application/jsonlines"):
+        inference.output_fn(dict(answer), accept)

@@ -1,18 +1,13 @@
 """One worker: which functions it takes from where, and how it answers when they fail."""
 
 import json
-import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
-from mms.context import Context, RequestProcessor
 
 from byoc_vision.contract.errors import UserError
 from serve import answers
-from serve.config import CONTENT_TYPE_HEADER, ERROR_HEADER, INTERNAL_ERROR
-from serve.worker import Worker
+from serve.config import INTERNAL_ERROR
+from tests.unit.serve.conftest import MakeWorker, ask
 
 ECHO = """
 from sagemaker_inference.errors import GenericInferenceToolkitError
@@ -28,38 +23,9 @@ def transform_fn(model, body, content_type, accept):
     return repr((type(body).__name__, content_type, accept)), "text/plain"
 """
 
-MakeWorker = Callable[..., tuple[Worker, Context]]
-
-
-@pytest.fixture
-def make_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeWorker:
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.delenv("SAGEMAKER_PROGRAM", raising=False)
-    monkeypatch.delitem(sys.modules, "inference", raising=False)
-
-    def make(source: str | None = ECHO, name: str = "inference.py") -> tuple[Worker, Context]:
-        if source is not None:
-            (tmp_path / "code").mkdir()
-            (tmp_path / "code" / name).write_text(source)
-        context = Context("model", str(tmp_path), {}, 1, None, "1")
-        worker = Worker()
-        worker.load(context)
-        return worker, context
-
-    return make
-
-
-def ask(worker: Worker, context: Context, body: bytes, content_type: str, **headers: str) -> tuple[int, Any, str]:
-    processor = RequestProcessor({CONTENT_TYPE_HEADER: content_type, **headers})
-    context.request_processor = [processor]
-    (answer,) = worker.answer([{"body": bytearray(body)}], context)
-    error = processor.get_response_header(ERROR_HEADER)
-    assert error is None or error == answer
-    return processor.get_response_status_code(), answer, processor.get_response_header("content-type")
-
 
 def test_the_models_own_code_gets_what_sagemaker_promises(make_worker: MakeWorker) -> None:
-    worker, context = make_worker()
+    worker, context = make_worker(ECHO)
     content_type = "Application/JSON ; charset=utf-8"
     assert ask(worker, context, b"{}", content_type, Accept="text/plain") == (
         200,
@@ -71,7 +37,7 @@ def test_the_models_own_code_gets_what_sagemaker_promises(make_worker: MakeWorke
 
 
 def test_failing_code_is_logged_and_not_shown(make_worker: MakeWorker, caplog: pytest.LogCaptureFixture) -> None:
-    worker, context = make_worker()
+    worker, context = make_worker(ECHO)
     status, answer, content_type = ask(worker, context, b"raise", "application/json")
     assert (status, content_type) == (INTERNAL_ERROR, "application/json")
     assert "secret" not in answer
@@ -80,7 +46,7 @@ def test_failing_code_is_logged_and_not_shown(make_worker: MakeWorker, caplog: p
 
 
 def test_code_may_refuse_a_request(make_worker: MakeWorker) -> None:
-    worker, context = make_worker()
+    worker, context = make_worker(ECHO)
     status, answer, _ = ask(worker, context, b"refuse", "application/json")
     assert (status, json.loads(answer)) == (409, {"error": "not now"})
 
@@ -239,14 +205,14 @@ def test_code_that_ends_its_process_at_load_is_told_in_one_sentence(
 
 
 def test_text_that_is_not_utf_8_is_the_clients_fault(make_worker: MakeWorker) -> None:
-    worker, context = make_worker()
+    worker, context = make_worker(ECHO)
     status, answer, _ = ask(worker, context, b"\xff", "application/json")
     assert status == 400
     assert "UTF-8" in json.loads(answer)["error"]
 
 
-def test_a_model_function_alone_is_refused(make_worker: MakeWorker) -> None:
-    with pytest.raises(UserError, match="predict_fn"):
+def test_a_model_function_that_returns_no_model_is_refused(make_worker: MakeWorker) -> None:
+    with pytest.raises(UserError, match=r"NoneType, which cannot be called with data.* predict_fn"):
         make_worker("def model_fn(model_dir):\n    return None\n")
 
 

@@ -1,13 +1,15 @@
 """Channels in every layout users have, and every way the pictures can be wrong."""
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from byoc_vision.contract.errors import DataError
 from train import data
-from train.data import Data, DataError
+from train.data import Data
 from train.stopping import Stopped, StopSignal
 
 
@@ -122,7 +124,7 @@ def test_wrong_data_is_one_sentence(draw_classes, tmp_path, channels, message):
 
 def spoil(folder: Path) -> None:
     """Put into `folder` one picture of each kind that cannot be read."""
-    (folder / "notes.txt").write_text("not a picture")
+    (folder / "text.jpg").write_text("not a picture")
     (folder / "empty.jpg").write_bytes(b"")
     whole = (folder / "red0.png").read_bytes()
     (folder / "cut.png").write_bytes(whole[: len(whole) // 2])
@@ -134,11 +136,77 @@ def test_unreadable_pictures_are_counted_named_and_left_out(draw_classes):
     spoil(root / "red")
     found, unreadable = readable(find(training=root))
     assert {name: why.split()[0] for name, why in unreadable.items()} == dict.fromkeys(
-        ["red/notes.txt", "red/empty.jpg", "red/cut.png", "red/huge.png"], "the"
+        ["red/text.jpg", "red/empty.jpg", "red/cut.png", "red/huge.png"], "the"
     )
     assert "million pixels" in unreadable["red/huge.png"]
     assert sum(len(split) for split in found.splits.values()) == 24
     assert not any("cut" in name for split in found.splits.values() for name in split.names)
+
+
+def test_what_is_no_picture_by_its_name_is_counted_apart(draw_classes):
+    root = draw_classes("plain", count=8)
+    for name in ("notes.txt", "film.mov", "Thumbs.db", "._red0.png"):
+        (root / "red" / name).write_text("not a picture")
+    found, unreadable = readable(find(training=root), limit=0)
+    assert not unreadable
+    assert found.lines == (
+        "left out: 2 files that are no picture (film.mov, notes.txt) and "
+        "2 entries that desktops and volumes leave (.DS_Store, Thumbs.db, …)",
+    )
+
+
+def test_links_that_lead_nowhere_and_pipes_are_unreadable_pictures(draw_classes):
+    root = draw_classes("plain", count=8)
+    (root / "red" / "gone.png").symlink_to("/nowhere/gone.png")
+    (root / "red" / "up").symlink_to("..")
+    os.mkfifo(root / "red" / "pipe.png")
+    _, unreadable = readable(find(training=root))
+    assert unreadable == {
+        "red/gone.png": "the file that the link leads to cannot be read (No such file or directory)",
+        "red/up": "it is no file",
+        "red/pipe.png": "it is no file",
+    }
+    with pytest.raises(DataError, match="3 of 27 pictures cannot be read"):
+        readable(find(training=root), limit=0.1)
+
+
+def test_links_to_elsewhere_are_followed(draw_classes, tmp_path):
+    root, pool = draw_classes("plain", count=4), draw_classes("pool", count=3)
+    for i in range(3):
+        (root / "red" / f"linked{i}.png").symlink_to(pool / "red" / f"red{i}.png")
+    (root / "grey").symlink_to(pool / "green")
+    found, unreadable = readable(find(training=root))
+    assert not unreadable and found.labels == ("blue", "green", "grey", "red")
+    assert sum(len(split) for split in found.splits.values()) == 18
+
+
+def test_names_of_any_bytes_are_text(draw_classes):
+    root = draw_classes("plain", count=4)
+    (root / "red").rename(root / os.fsdecode(b"caf\xe9"))
+    (root / "blue" / "blue0.png").rename(root / "blue" / os.fsdecode(b"\xff\n.png"))
+    found, unreadable = readable(find(training=root))
+    assert not unreadable and found.labels == ("blue", "caf\\xe9", "green")
+    assert "blue/\\xff\\x0a.png" in [name for split in found.splits.values() for name in split.names]
+
+
+def test_names_of_255_bytes(draw_classes):
+    root = draw_classes("plain", count=4)
+    (root / "red").rename(root / ("r" * 255))
+    (root / "blue" / "blue0.png").rename(root / "blue" / ("é" * 125 + ".png"))
+    assert readable(find(training=root))[0].labels[2] == "r" * 255
+
+
+def test_many_thousand_empty_files_are_one_sentence(tmp_path):
+    (tmp_path / "pool").mkdir()
+    for i in range(1000):
+        (tmp_path / "pool" / f"{i}.jpg").touch()
+    for label in ("cat", "dog"):
+        (tmp_path / "set" / label).mkdir(parents=True)
+        for i in range(10):
+            (tmp_path / "set" / label / f"{label}{i}").symlink_to(tmp_path / "pool")
+    with pytest.raises(DataError, match=r"20000 of 20000 pictures cannot be read") as raised:
+        readable(find(training=tmp_path / "set"), limit=0.1)
+    assert len(str(raised.value)) < 600
 
 
 def test_odd_but_readable_pictures_are_kept(draw_classes):

@@ -1,17 +1,17 @@
 """Several replicas end where one does: real processes, real gloo."""
 
 import json
-import multiprocessing
 import socket
 from dataclasses import replace
 
 import pytest
 import torch
 
+from byoc_vision.contract.errors import DataError
 from byoc_vision.contract.hyperparameters import SettingsError
 from classifier import artifact, network
+from tests.unit.train.processes import WARM
 from train import distributed
-from train.data import DataError
 from train.distributed import ALONE, Group, join
 from train.features import Store
 
@@ -33,14 +33,13 @@ def train_together(runs):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    context = multiprocessing.get_context("spawn")
-    failures = context.Queue()
-    processes = [
-        context.Process(target=replica, args=(port, rank, len(runs), run, failures)) for rank, run in enumerate(runs)
+    failures = WARM.Queue()
+    replicas = [
+        WARM.Process(target=replica, args=(port, rank, len(runs), run, failures)) for rank, run in enumerate(runs)
     ]
-    for process in processes:
+    for process in replicas:
         process.start()
-    for process in processes:
+    for process in replicas:
         process.join(timeout=300)
         assert process.exitcode == 0
     found = {}

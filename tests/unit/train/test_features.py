@@ -1,11 +1,11 @@
 """Features are computed once for a picture, and never reused for another, nor for another network."""
 
+import functools
 import hashlib
+import itertools
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +15,7 @@ from PIL import Image
 
 from byoc_vision.contract import hyperparameters
 from classifier import artifact, network
+from tests.unit.train import processes
 from train import features
 from train.features import Backbone, Extraction, FeaturesError, Store
 from train.stopping import Stopped, StopSignal
@@ -187,38 +188,41 @@ def test_an_interrupted_extraction_goes_on(make_run, weights, tmp_path, computed
     assert tensors(tmp_path, "out") == tensors(tmp_path, "whole")
 
 
-KILLED = """
-import os, runpy, signal, sys
-from train import features
+def die_at_write(number):
+    """Have the machine die before that write is safe."""
+    writes, real = itertools.count(1), os.fsync
 
-writes, real = 0, os.fsync
+    def fsync(handle):
+        if next(writes) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        real(handle)
 
-def fsync(handle):
-    global writes
-    writes += 1
-    if writes == int(os.environ["DIE_AT"]):
-        os.kill(os.getpid(), signal.SIGKILL)
-    real(handle)
+    os.fsync = fsync
 
-os.fsync = fsync
-sys.argv[0] = "train"
-runpy.run_module("train", run_name="__main__")
-"""
+
+@pytest.fixture(scope="module")
+def references():
+    """Return the features of whole runs by what made them: the pictures of all tests are the same."""
+    return {}
 
 
 @pytest.mark.parametrize("die_at", [1, 2, 3])
-def test_killed_while_writing_features(make_run, weights, tmp_path, die_at):
-    make_run()
-    options = {"data": tmp_path / "pictures", "weights": weights, "arch": "resnet18", "image-size": 32, "epochs": 2}
-    command = [f"--{name}={value}" for name, value in options.items()]
-    environment = os.environ | {"DIE_AT": str(die_at)}
-    out = f"--out={tmp_path / 'out'}"
-    killed = subprocess.run([sys.executable, "-c", KILLED, out, *command], env=environment, capture_output=True)
-    assert killed.returncode == -signal.SIGKILL
-    for folder in ("out", "whole"):
-        out = f"--out={tmp_path / folder}"
-        subprocess.run([sys.executable, "-m", "train", out, *command], check=True, stdout=subprocess.DEVNULL)
-    assert tensors(tmp_path, "out") == tensors(tmp_path, "whole")
+def test_killed_while_writing_features(make_run, weights, tmp_path, references, die_at):
+    values = {
+        "data": tmp_path / "pictures", "weights": weights, "arch": "resnet18", "image-size": 32, "epochs": 2,
+        "export": "false",
+    }  # fmt: skip
+    options, log = [f"--{name}={value}" for name, value in values.items()], tmp_path / "log"
+
+    def train(out, prepare=bool):
+        return processes.train([f"--out={tmp_path / out}", *options], log, prepare)
+
+    assert train("out", functools.partial(die_at_write, die_at)) == -signal.SIGKILL, log.read_text()
+    assert train("out") == 0, log.read_text()
+    if "command" not in references:
+        assert train("whole") == 0, log.read_text()
+        references["command"] = tensors(tmp_path, "whole")
+    assert tensors(tmp_path, "out") == references["command"]
 
 
 def test_kept_features_spare_decoding(make_run, weights, monkeypatch):

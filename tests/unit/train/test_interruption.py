@@ -1,5 +1,7 @@
 """Stopped anywhere, killed anywhere: the run continues and ends with the very same weights."""
 
+import functools
+import itertools
 import os
 import signal
 import subprocess
@@ -10,6 +12,8 @@ import pytest
 import torch
 
 from classifier import artifact, network
+from tests.unit.train import processes
+from train import fit
 from train.checkpoint import Checkpoint, CheckpointError
 from train.stopping import Stopped, StopSignal
 
@@ -34,10 +38,18 @@ def weights_of(tmp_path, out):
     return (tmp_path / out / "model" / "model.safetensors").read_bytes()
 
 
+@pytest.fixture(scope="module")
+def references():
+    """Return weights of whole runs by what made them. One run of each is enough: all tests draw the same pictures."""
+    return {}
+
+
 @pytest.fixture
-def uninterrupted(make_run, tmp_path):
-    make_run(out="whole", augment="basic")()
-    return weights_of(tmp_path, "whole")
+def uninterrupted(make_run, tmp_path, references):
+    if "run" not in references:
+        make_run(out="whole", augment="basic")()
+        references["run"] = weights_of(tmp_path, "whole")
+    return references["run"]
 
 
 @pytest.mark.parametrize("looks", [0, 1, 3, 4, 5, 6, 10, 11, 16, 17])
@@ -70,17 +82,22 @@ def test_a_stopped_run_leaves_the_best_model_so_far(make_run, tmp_path):
     assert artifact.load(tmp_path / "out" / "model").metrics["best_epoch"] >= 1
 
 
-def command(tmp_path, out, *extra):
-    options = {
+def options(tmp_path, out):
+    values = {
         "data": tmp_path / "pictures", "out": tmp_path / out, "arch": "mobilenet_v3_small", "pretrained": "false",
         "train-layers": "all", "image-size": 32, "batch-size": 2, "epochs": 6, "workers": 2, "augment": "basic",
+        "export": "false",
     }  # fmt: skip
-    return [sys.executable, *extra, *(f"--{name}={value}" for name, value in options.items())]
+    return [f"--{name}={value}" for name, value in values.items()]
+
+
+def command(tmp_path, out):
+    return [sys.executable, "-m", "train", *options(tmp_path, out)]
 
 
 def run_until(line, tmp_path, out, signals):
     """Start the training command, send `signals` when it has printed `line`, and return its exit status and output."""
-    process = subprocess.Popen(command(tmp_path, out, "-m", "train"), stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command(tmp_path, out), stdout=subprocess.PIPE, text=True)
     printed = []
     for text in process.stdout:
         printed.append(text)
@@ -93,9 +110,11 @@ def run_until(line, tmp_path, out, signals):
 
 
 @pytest.fixture
-def whole_command(make_run, tmp_path):
-    subprocess.run(command(tmp_path, "whole", "-m", "train"), check=True, stdout=subprocess.DEVNULL)
-    return weights_of(tmp_path, "whole")
+def whole_command(make_run, tmp_path, references):
+    if "command" not in references:
+        subprocess.run(command(tmp_path, "whole"), check=True, stdout=subprocess.DEVNULL)
+        references["command"] = weights_of(tmp_path, "whole")
+    return references["command"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -103,39 +122,31 @@ def test_a_signal_in_the_middle_of_an_epoch(tmp_path, whole_command, number):
     status, printed = run_until("epoch=3", tmp_path, "out", [number])
     assert status == 130
     assert "stopped; the same command continues" in printed
-    finished = subprocess.run(command(tmp_path, "out", "-m", "train"), check=True, capture_output=True, text=True)
+    finished = subprocess.run(command(tmp_path, "out"), check=True, capture_output=True, text=True)
     assert "continuing at epoch 4" in finished.stdout
     assert weights_of(tmp_path, "out") == whole_command
 
 
-KILLED_WHILE_WRITING = """
-import os, runpy, signal, sys
-from train import fit
+def die_while_writing(number):
+    """Have the machine die at that write: the checkpoint is cut off in its temporary file, which is not yet renamed."""
+    fit.SAVE_EVERY = 0.0
+    writes, real = itertools.count(1), os.fsync
 
-fit.SAVE_EVERY = 0.0
-writes, real = 0, os.fsync
+    def fsync(handle):
+        if next(writes) == number:
+            os.truncate(handle if isinstance(handle, str) else f"/proc/self/fd/{handle}", 4096)
+            os.kill(os.getpid(), signal.SIGKILL)
+        real(handle)
 
-def fsync(handle):
-    # The checkpoint's bytes are in the temporary file, which is cut in half and not yet renamed: the machine dies now.
-    global writes
-    writes += 1
-    if writes == int(os.environ["DIE_AT"]):
-        os.truncate(handle if isinstance(handle, str) else f"/proc/self/fd/{handle}", 4096)
-        os.kill(os.getpid(), signal.SIGKILL)
-    real(handle)
-
-os.fsync = fsync
-sys.argv[0] = "train"
-runpy.run_module("train", run_name="__main__")
-"""
+    os.fsync = fsync
 
 
 @pytest.mark.parametrize("die_at", [1, 2, 9])
 def test_killed_while_writing_a_checkpoint(tmp_path, whole_command, die_at):
-    environment = os.environ | {"DIE_AT": str(die_at)}
-    killed = subprocess.run(command(tmp_path, "out", "-c", KILLED_WHILE_WRITING), env=environment, capture_output=True)
-    assert killed.returncode == -signal.SIGKILL
-    subprocess.run(command(tmp_path, "out", "-m", "train"), check=True, stdout=subprocess.DEVNULL)
+    log = tmp_path / "log"
+    dying = functools.partial(die_while_writing, die_at)
+    assert processes.train(options(tmp_path, "out"), log, dying) == -signal.SIGKILL, log.read_text()
+    assert processes.train(options(tmp_path, "out"), log) == 0, log.read_text()
     assert weights_of(tmp_path, "out") == whole_command
 
 

@@ -51,6 +51,25 @@ def test_a_run_leaves_model_metrics_and_predictions(make_run, tmp_path):
     assert not (out / "checkpoints" / "checkpoint.pt").exists()
 
 
+def test_calibration_changes_probabilities_and_nothing_else(make_run, tmp_path):
+    figures, rows, heads = {}, {}, {}
+    for calibrate in (True, False):
+        out = tmp_path / str(calibrate)
+        make_run(out=str(calibrate), calibrate=calibrate, debug_interval=0)()
+        figures[calibrate] = json.loads((out / "output" / "metrics.json").read_text())
+        rows[calibrate] = list(csv.DictReader((out / "output" / "predictions.csv").open(encoding="utf-8")))
+        net = artifact.load(out / "model").network
+        heads[calibrate] = net.get_submodule(network.head_name(net))
+    temperature = figures[True].pop("temperature")
+    assert temperature != 1 and figures[False].pop("temperature") == 1
+    assert not any(figure.pop("seconds") is None for figure in figures.values())
+    assert figures[True] == figures[False]
+    assert [row["predicted"] for row in rows[True]] == [row["predicted"] for row in rows[False]]
+    assert [row["probability"] for row in rows[True]] != [row["probability"] for row in rows[False]]
+    torch.testing.assert_close(heads[True].weight * temperature, heads[False].weight)
+    torch.testing.assert_close(heads[True].bias * temperature, heads[False].bias)
+
+
 def test_the_log_holds_counts_and_every_metric(make_run):
     lines = []
     make_run(report=lines.append)()

@@ -15,7 +15,7 @@ from sagemaker_training.errors import ClientError
 from byoc_vision.contract.errors import UserError
 from byoc_vision.contract.hyperparameters import Settings
 from classifier import network
-from train import job, sagemaker
+from train import job, sagemaker, start
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def channel(root, name):
 
 def test_the_weights_channel_holds_one_file(opt_ml):
     folder = channel(opt_ml, "weights")
-    with pytest.raises(UserError, match=r"channel weights must hold one .*\.safetensors file and holds none"):
+    with pytest.raises(UserError, match=r"weights must hold one .*\.safetensors file and holds none"):
         job.read(opt_ml)
     file = folder / "resnet18.pth"
     torch.save(network.build("resnet18", 4).state_dict(), file)
@@ -133,17 +133,41 @@ def test_every_failure_is_one_sentence(monkeypatch, error, message):
 
 
 @pytest.mark.skipif(not os.access("/opt", os.W_OK), reason="needs the container's /opt")
+def test_hyperparameters_and_data_are_enough_for_a_job(tmp_path):
+    for folder in ("input/config", "input/data/train/cat", "input/data/validation", "output"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "input" / "config" / "hyperparameters.json").write_text('{"epochs": "2"}')
+    (tmp_path / "output" / "failure").write_text("of an earlier job")
+    start.complete(tmp_path)
+    run = job.read(tmp_path)
+    assert run.settings.epochs == 2 and set(run.channels) == {"train", "validation"}
+    resources = json.loads((tmp_path / "input" / "config" / "resourceconfig.json").read_text())
+    assert resources["hosts"] == [resources["current_host"]]
+    assert not (tmp_path / "output" / "failure").exists()
+
+
+def test_what_a_job_has_is_left_alone(tmp_path):
+    config = tmp_path / "input" / "config"
+    config.mkdir(parents=True)
+    for name in ("hyperparameters", "inputdataconfig", "resourceconfig"):
+        (config / f"{name}.json").write_text('{"mine": {}}')
+    start.complete(tmp_path)
+    assert {file.read_text() for file in config.iterdir()} == {'{"mine": {}}'}
+
+
 def test_the_images_train_command_writes_model_and_failure_file(opt_ml):
-    """The real console script of sagemaker-training, once well and once not."""
+    """The image's command, on a job of hyperparameters and data, and the toolkit's own trainer, on a wrong one."""
     os.symlink(opt_ml, "/opt/ml")
     try:
-        write(opt_ml, "resourceconfig", {"current_host": "algo-1", "hosts": ["algo-1"], "network_interface_name": "lo"})
+        (opt_ml / "output").mkdir()
+        (opt_ml / "output" / "failure").write_text("of an earlier job")
         environment = os.environ | {"SAGEMAKER_TRAINING_MODULE": "train.sagemaker:main"}
-        ran = subprocess.run(["train"], env=environment, capture_output=True, text=True)
+        ran = subprocess.run([sys.executable, "-m", "train.start"], env=environment, capture_output=True, text=True)
         assert ran.returncode == 0, ran.stdout + ran.stderr
         assert (opt_ml / "model" / "model.json").exists()
         assert (opt_ml / "output" / "data" / "metrics.json").exists()
         assert "data:image/jpeg" in (opt_ml / "output" / "data" / "report.html").read_text(), "no picture is shown"
+        assert not (opt_ml / "output" / "failure").exists()
         write(opt_ml, "hyperparameters", {"epochz": "1"})
         ran = subprocess.run([sys.executable, "-c", "from sagemaker_training.trainer import train; train()"],
                              env=environment, capture_output=True, text=True)  # fmt: skip

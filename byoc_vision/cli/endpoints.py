@@ -1,0 +1,28 @@
+"""List the endpoints that byoc deploy has made, each with its state, how to ask it, and how to remove it.
+
+byoc endpoints
+byoc endpoints --local
+"""
+
+import argparse
+
+from byoc_vision.cli.launcher import command, parser, tell
+
+
+def options() -> argparse.ArgumentParser:
+    """Return the command's options."""
+    return parser("endpoints", __doc__, sends=False)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Do what the options say; return the exit code."""
+    given = options().parse_args(arguments)
+
+    from byoc_vision.session import Session
+
+    tell()
+    session = Session(given.local)
+    for endpoint in session.endpoints():
+        remove = command(f"deploy --delete --endpoint {endpoint.name} {session.engine.option}")
+        print(f"{endpoint.name}  {endpoint.status}", endpoint.curl(), f"to remove it: {remove}", "", sep="\n")
+    return 0

@@ -1,0 +1,165 @@
+"""How folders of labelled pictures are read: their splits and classes, and what is not used.
+
+What is neither split nor class is named as unused; where nothing tells which folders are the classes, the folder to
+give is named. `structure` has the rules, `split_names` what names say, and `folders` which files may be pictures.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from byoc_vision.contract import folders, split_names, structure
+from byoc_vision.contract.errors import DataError, UserError
+from byoc_vision.contract.folders import Folder, count, text
+from byoc_vision.contract.split_names import SPLITS
+from byoc_vision.contract.structure import LISTED, listed
+
+#: Class name -> its pictures, in the order of the names.
+Classes = dict[str, list[Path]]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Labelled pictures as they lie in folders. `splits` has `train`, and the others that there are.
+
+    `unused` says what is in the folders besides, an entry each; `others` names files that are no pictures by their
+    ending; `litter` counts what desktops leave; `notes` are sentences on what is not plain in the folders' names. The
+    pictures are files that may be some: nothing has been opened.
+    """
+
+    splits: dict[str, Classes]
+    unused: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+    litter: int = 0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes' names, in order: the training split's."""
+        return tuple(self.splits["train"])
+
+    def lines(self) -> Iterator[str]:
+        """Yield what the user is to know of the folders, a sentence a line."""
+        yield from self.notes
+        if self.unused:
+            yield f"not used: {listed(self.unused, 10)}"
+        if said := folders.left_out(self.litter, self.others):
+            yield said
+
+
+def read_layout(root: Path) -> Layout:
+    """Return how the pictures of the one folder `root` are divided; raises as `read_channels` does."""
+    return read_channels({"training": root})
+
+
+def read_channels(channels: Mapping[str, Path]) -> Layout:
+    """Return how the pictures in `channels` (name -> folder) are divided.
+
+    The channels are `train` and others of `SPLITS`, or only one, `training` or `train`, with a folder for each split or
+    for each class. Raises `DataError`, naming the folder to give where there is one.
+    """
+    given = {split: channels[split] for split in SPLITS if split in channels}
+    if given and "training" in channels:
+        raise DataError(
+            f"the channels training and {min(given)} do not go together; name the first train, or leave out the others"
+        )
+    one = channels.get("training", channels.get("train"))
+    if one is None:
+        raise DataError(
+            "the job has no training pictures; give it the channels train and validation, or one channel training "
+            f"(it has {', '.join(sorted(channels)) or 'none'})"
+        )
+    if len(given) > 1:
+        read = {split: _read(folder) for split, folder in given.items()}
+        tops = {split: structure.alone(folder) for split, folder in read.items()}
+    else:
+        read = {"training": _read(one)}
+        tops = structure.divided(read["training"])
+    found = {split: structure.class_folders(top) for split, top in tops.items()}
+    _check(found, tops["train"])
+    all_folders = [folder for top in read.values() for folder in top.walk()]
+    used = {id(folder) for split in found.values() for top in split.values() for folder in top.walk()}
+    return Layout(
+        {split: {name: list(folder.pictures()) for name, folder in found[split].items()} for split in found},
+        tuple(entry for top in read.values() for entry in _unused(top, top, used)),
+        tuple(name for folder in all_folders for name in folder.others),
+        sum(len(folder.litter) for folder in all_folders),
+        tuple(_notes(found["train"])),
+    )
+
+
+def _read(root: Path) -> Folder:
+    try:
+        return folders.read(root)
+    except UserError as error:
+        raise DataError(str(error)) from None
+
+
+def _check(found: Mapping[str, Mapping[str, Folder]], top: Folder) -> None:
+    """Raise `DataError` for less than two classes in `top`, one without pictures, and one that is not trained on."""
+    trained = found["train"]
+    for folder in trained.values():
+        if not structure.holds(folder):
+            raise DataError(f"the class folder {text(folder.path)} holds no picture; put pictures into it or remove it")
+    if len(trained) < 2:
+        raise _too_few(top, list(trained.values()))
+    for split, classes in found.items():
+        for name, folder in classes.items():
+            if name not in trained and structure.holds(folder):
+                raise DataError(
+                    f"the {split} split has the class {text(name)!r}, which the training split has not; "
+                    "add training pictures of it or remove it"
+                )
+
+
+def _too_few(top: Folder, found: list[Folder]) -> DataError:
+    """Return the error for a folder that has not two classes."""
+    loose = [folder for folder in _beside_notes(top) if folder.files]
+    if loose and not found:
+        return structure.no_classes(top, loose)
+    said = ""
+    if found:
+        if split_names.split_of(found[0].path.name)[0]:
+            return structure.no_classes(top, found)
+        if structure.subfolders(found[0]):
+            said = f"; give {text(found[0].path)} if its folders are the classes"
+    elif others := [name for folder in top.walk() for name in folder.others]:
+        said = f", and no picture, but {count(len(others), 'other file')} ({text(others[0])}; unpack archives)"
+    return DataError(
+        f"{text(top.path)} has {len(found)} class folder(s){said}; put the pictures into one folder per class, "
+        "of two classes or more"
+    )
+
+
+def _beside_notes(top: Folder) -> Iterator[Folder]:
+    yield top
+    for name, folder in top.folders.items():
+        if not split_names.is_notes(name):
+            yield from _beside_notes(folder)
+
+
+def _notes(classes: Mapping[str, Folder]) -> Iterator[str]:
+    """Yield sentences on classes that may have been meant as something else."""
+    for name in classes:
+        split, rest = split_names.split_of(name)
+        if split and not rest:
+            yield f"{text(name)} is taken for a class, because it holds pictures and no class folders"
+    nested = [text(f"{name}/{each}") for name, folder in classes.items() for each in folder.folders]
+    if nested:
+        yield f"pictures in folders within a class's count as the class's: {listed(nested, LISTED)}"
+
+
+def _unused(folder: Folder, top: Folder, used: set[int]) -> Iterator[str]:
+    """Yield what is in `folder` and belongs to no class."""
+    if id(folder) in used:
+        return
+    where = text(os.path.relpath(folder.path, top.path.parent))
+    if any(id(each) in used for each in folder.walk()):
+        if folder.files:
+            yield f"{count(len(folder.files), 'file')} beside the folders in {where}"
+        for each in folder.folders.values():
+            yield from _unused(each, top, used)
+    else:
+        number = sum(len(each.files) for each in folder.walk())
+        yield f"{where} ({count(number, 'file')})" if number else f"{where} (no picture)"

@@ -1,0 +1,169 @@
+"""What lies in a folder: what may be a picture, what is none by its name, and the litter that desktops leave.
+
+A file may be a picture unless its ending says that it is something else: what it is, its content decides later. Links
+are followed. What cannot be opened (a link that leads nowhere, a pipe) stays in the list, to be named by who reads it.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from byoc_vision.contract.errors import UserError
+
+
+def words(listed: str) -> frozenset[str]:
+    """Return the words in the text `listed`."""
+    return frozenset(listed.split())
+
+
+#: Folders below one another; no data set has so many.
+MAX_DEPTH = 64
+
+#: What desktops, volumes and archives leave in folders, besides hidden files.
+_LITTER = words(
+    "thumbs.db ehthumbs.db ehthumbs_vista.db desktop.ini @eadir #recycle #snapshot "
+    "@__thumb lost+found __macosx $recycle.bin recycler __pycache__"
+) | {"icon\r", "system volume information", "network trash folder", "temporary items"}
+_LITTER_ENDINGS = (":zone.identifier", ".part", ".crdownload", ".tmp", "~")
+
+#: Endings of files that hold something else than one picture.
+_OTHER_ENDINGS = words(
+    "txt text md rst log nfo csv tsv json jsonl ndjson xml xmp yaml yml toml ini cfg conf names data html htm css js "
+    "pdf doc docx odt rtf xls xlsx ods ppt pptx tex bib srt vtt url webloc lnk torrent md5 sha1 sha256 sfv "
+    "py pyc ipynb sh bat ps1 m c cc cpp h hpp java rb lua r exe dll so "
+    "zip tar gz tgz bz2 tbz2 xz txz 7z rar zst lz4 iso dmg pkg "
+    "mov mp4 m4v avi mkv webm mpg mpeg wmv flv 3gp mts mp3 wav flac ogg m4a aac aiff "
+    "npy npz mat h5 hdf5 pkl pickle parquet feather arrow tfrecord tfrecords record rec idx lst lmdb mdb db sqlite "
+    "pt pth ckpt onnx safetensors pb caffemodel prototxt weights"
+)
+_OTHER_NAMES = words("readme license licence copying notice changelog authors makefile dockerfile md5sums")
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder, read: names in order of `files` that may be pictures, and of `others` that are none by their names.
+
+    `litter` names entries that are skipped; what is in a folder among them is not read.
+    """
+
+    path: Path
+    files: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+    folders: dict[str, "Folder"] = field(default_factory=dict)
+    litter: list[str] = field(default_factory=list)
+
+    def walk(self) -> Iterator["Folder"]:
+        """Yield this folder and all below it."""
+        yield self
+        for folder in self.folders.values():
+            yield from folder.walk()
+
+    def pictures(self) -> Iterator[Path]:
+        """Yield what may be a picture, here and below, in the order of the paths' parts."""
+        return self._below(lambda folder: folder.files)
+
+    def everything(self) -> Iterator[Path]:
+        """Yield all here and below that is no litter and no folder, in that order, too."""
+        return self._below(lambda folder: folder.files + folder.others)
+
+    def _below(self, chosen: Callable[["Folder"], list[str]]) -> Iterator[Path]:
+        names = [(name, False) for name in chosen(self)] + [(name, True) for name in self.folders]
+        for name, is_folder in sorted(names):
+            if is_folder:
+                yield from self.folders[name]._below(chosen)
+            else:
+                yield self.path / name
+
+
+def read(root: Path) -> Folder:
+    """Return what lies in the folder `root`; raise `UserError` where a folder in it cannot be read."""
+    if not root.is_dir():
+        raise UserError(f"{text(root)} is not a folder; give the folder that holds the pictures")
+    return _read(root, [])
+
+
+def is_litter(name: str) -> bool:
+    """Whether an entry of a folder is hidden, or left there by a desktop, a volume or an interrupted copy."""
+    lower = name.lower()
+    return lower.startswith(".") or lower in _LITTER or lower.endswith(_LITTER_ENDINGS)
+
+
+def text(name: str | os.PathLike[str]) -> str:
+    r"""Return a file's name or path as text that UTF-8 can write on one line; `path` makes it the name again.
+
+    Bytes that are not UTF-8, and control characters, are written `\xe9`; so is a backslash that would look the same.
+    """
+    name = os.fspath(name)
+    if name.isprintable() and "\\x" not in name:
+        return name
+    named = re.sub(r"\\(?=x[0-9a-f]{2})", r"\\x5c", name)
+    escaped = re.sub(r"[\x00-\x1f\x7f]", lambda found: f"\\x{ord(found[0]):02x}", named)
+    return escaped.encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
+def path(written: str) -> str:
+    """Return the name or path that `text` has written so."""
+    raw = re.sub(rb"\\x([0-9a-f]{2})", lambda found: bytes([int(found[1], 16)]), written.encode(errors="replace"))
+    return raw.decode(errors="surrogateescape")
+
+
+def left_out(litter: int, names: Sequence[str]) -> str:
+    """Return a sentence on `litter` entries and on files whose `names` say that they are no pictures, or nothing."""
+    said = []
+    if names:
+        shown = ", ".join(map(text, names[:3])) + (", …" if len(names) > 3 else "")
+        said.append(f"{count(len(names), 'file')} that {'is' if len(names) == 1 else 'are'} no picture ({shown})")
+    if litter:
+        said.append(f"{count(litter, 'entry', 'entries')} that desktops and volumes leave (.DS_Store, Thumbs.db, …)")
+    return f"left out: {' and '.join(said)}" if said else ""
+
+
+def count(number: int, one: str, many: str = "") -> str:
+    """Return a number with its noun."""
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+
+
+def _read(root: Path, above: list[tuple[int, int]]) -> Folder:
+    """Return the folder; those that it is in are `above`, as device and inode."""
+    if len(above) > MAX_DEPTH:
+        raise UserError(
+            f"{text(root)[:200]}… has more than {MAX_DEPTH} folders within one another; give another folder"
+        )
+    folder = Folder(root)
+    try:
+        status = root.stat()
+        here = [*above, (status.st_dev, status.st_ino)]
+        with os.scandir(root) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+    except FileNotFoundError:  # removed since its name was read
+        return folder
+    except OSError as error:
+        raise UserError(f"the folder {text(root)} cannot be read ({error.strerror}); let the job read it") from None
+    for entry in found:
+        if is_litter(entry.name):
+            folder.litter.append(entry.name)
+        elif _is_folder(entry, here):
+            folder.folders[entry.name] = _read(root / entry.name, here)
+        else:
+            (folder.others if _is_other(entry.name) else folder.files).append(entry.name)
+    return folder
+
+
+def _is_folder(entry: os.DirEntry[str], here: list[tuple[int, int]]) -> bool:
+    """Whether there is a folder to go into: no link back to one of those that lead `here`."""
+    try:
+        if not entry.is_dir():
+            return False
+        if not entry.is_symlink():
+            return True
+        status = entry.stat()
+    except OSError:
+        return False
+    return (status.st_dev, status.st_ino) not in here
+
+
+def _is_other(name: str) -> bool:
+    stem, dot, ending = name.lower().rpartition(".")
+    return ending in _OTHER_ENDINGS if dot and stem else ending in _OTHER_NAMES

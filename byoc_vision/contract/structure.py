@@ -1,0 +1,230 @@
+"""Which of the folders in a data set are splits, and which are classes.
+
+A split is a folder with one folder for each class; a class is a folder with pictures, at any depth. Names say which
+split a folder is, but only what it holds says whether it is one: a class may be called `train`.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from byoc_vision.contract import split_names
+from byoc_vision.contract.errors import DataError
+from byoc_vision.contract.folders import Folder, text
+from byoc_vision.contract.split_names import SPLITS
+
+#: Names that one sentence lists.
+LISTED = 3
+
+
+def divided(top: Folder) -> dict[str, Folder]:
+    """Return, for each split in `top`, the folder with its classes, however many folders are around them."""
+    if splits := _splits(top):
+        return {split: _inner(folder) for split, folder in splits.items()}
+    within = _within(top)
+    return {"train": top} if within is None else divided(within)
+
+
+@dataclass(frozen=True)
+class _Named:
+    """The folders that are splits by their names: those with class folders, and those with loose pictures."""
+
+    labelled: dict[str, list[Folder]] = field(default_factory=dict)
+    loose: dict[str, list[Folder]] = field(default_factory=dict)
+
+    @property
+    def folders(self) -> list[Folder]:
+        return [folder for split in SPLITS for group in (self.labelled, self.loose) for folder in group.get(split, [])]
+
+
+def _named(top: Folder) -> _Named:
+    said = {name: split_names.split_of(name) for name, folder in top.folders.items() if holds(folder)}
+    families = [rest for split, rest in set(said.values()) if split]  # seg_train and seg_test
+    named = _Named()
+    for name, (split, rest) in said.items():
+        if split and (not rest or families.count(rest) > 1):
+            folder = top.folders[name]
+            (named.labelled if _has_classes(folder) else named.loose).setdefault(split, []).append(folder)
+    tests = named.labelled.get("test", [])
+    evaluated = [folder for folder in tests if split_names.is_evaluation(folder.path.name)]
+    if len(evaluated) < len(tests) and evaluated and "validation" not in named.labelled:
+        named.labelled["test"] = [folder for folder in tests if folder not in evaluated]
+        named.labelled["validation"] = evaluated
+    return named
+
+
+def _splits(top: Folder) -> dict[str, Folder]:
+    """Return the folders in `top` that are splits, or none where it has classes; `train` is among them."""
+    named = _named(top)
+    others = [folder for folder in _candidates(top) if folder not in named.folders]
+    if not named.labelled:
+        # Two such names say splits, unless they are a few among many.
+        if len(named.loose) > 1 and 2 * len(named.folders) > len(others):
+            raise no_classes(top, named.folders)
+        return {}
+    if "train" in named.loose and "train" not in named.labelled:
+        raise no_classes(top, named.loose["train"])
+    chosen = {split: _one(split, named.labelled[split]) for split in SPLITS if split in named.labelled}
+    if "train" not in chosen:
+        if others and not _alike([*chosen.values(), *others]):
+            return {}
+        folder = next(iter(chosen.values()))
+        raise DataError(
+            f"{text(top.path)} has {_names(chosen.values())} but no folder for training; name one train, or give "
+            f"{text(folder.path)} to train on that"
+        )
+    if len(chosen) == 1 and not named.loose:
+        for other in others:
+            if not _alike([chosen["train"], other]) and not _has_splits(other):
+                train = text(chosen["train"].path)
+                raise DataError(
+                    f"{train} holds folders and {text(other.path.name)} beside it is no split, so that it is not clear "
+                    f"whether {text(chosen['train'].path.name)} is a split or a class; give {train} to train on the "
+                    "folders in it, or put the pictures of a class into its folder directly"
+                )
+    return chosen
+
+
+def _one(split: str, found: list[Folder]) -> Folder:
+    """Return the folder that is the split: of several the one whose name says nothing else."""
+    bare = [folder for folder in found if split_names.is_bare(folder.path.name)]
+    for group in (bare, found):
+        if len(group) == 1:
+            return group[0]
+    raise DataError(
+        f"{_names(found)} in {text(found[0].path.parent)} are all the {split} split by their names; "
+        "put their pictures into one of them and remove the others"
+    )
+
+
+def class_folders(top: Folder) -> dict[str, Folder]:
+    """Return the class folders in `top`, by name; those without a picture are among them, to be refused."""
+    found = _candidates(top)
+    sets = [folder for folder in found if _has_splits(folder)]
+    if sets:
+        raise DataError(f"{text(top.path)} holds {_several(sets, found)}; give {_either(sets)}")
+    if above := [folder for folder in found if len(_named(folder).loose) > 1]:
+        name = text(above[0].path.name)
+        raise DataError(
+            f"{text(above[0].path)} has splits of its own ({_names(_named(above[0]).folders)}); put the splits above "
+            f"the classes (train/{name}, …)"
+        )
+    if split_names.are_parts([folder.path.name for folder in found]):
+        raise DataError(
+            f"{_names(found)} in {text(top.path)} are parts of one set by their names, and no classes; "
+            "put the pictures of each class into a folder of its own"
+        )
+    for folder in found:
+        if split_names.is_container(folder.path.name) and len(found) > 1:
+            beside = _names([other for other in found if other is not folder])
+            raise DataError(
+                f"{text(folder.path)} is no class by its name, and {beside} beside it may be some; "
+                f"give {text(folder.path)} to train on the folders in it"
+            )
+    if len(found) > 1 and _alike(found):
+        shared = sorted(set.intersection(*(set(_inner(folder).folders) for folder in found)))
+        raise DataError(
+            f"{_names(found)} in {text(top.path)} hold folders of the same names "
+            f"({listed([text(name) for name in shared], LISTED)}); give {_either(found)} if those are the classes, "
+            "or put the pictures of each class into its folder directly"
+        )
+    empty = [folder for folder in top.folders.values() if not any(each.files or each.others for each in folder.walk())]
+    kept = {folder.path.name: folder for folder in (*found, *empty) if not split_names.is_notes(folder.path.name)}
+    return {name: kept[name] for name in sorted(kept)}
+
+
+def _candidates(top: Folder) -> list[Folder]:
+    """Return the folders in `top` that hold pictures, less those whose names say that they hold no classes."""
+    found = [folder for name, folder in top.folders.items() if holds(folder) and not split_names.is_notes(name)]
+    containers = [folder for folder in found if split_names.is_container(folder.path.name)]
+    if containers:
+        found = [folder for folder in found if not split_names.is_derived(folder.path.name)]
+    return [folder for folder in found if folder not in containers or subfolders(folder)]
+
+
+def _has_classes(folder: Folder) -> bool:
+    """Whether the folder holds class folders, rather than pictures of one."""
+    found = _candidates(_inner(folder))
+    if len(found) == 1:  # one class, or a folder around the pictures (test/test)
+        return not folder.files and not split_names.split_of(found[0].path.name)[0]
+    return len(found) > 1
+
+
+def alone(top: Folder) -> Folder:
+    """Return the folder with the classes of a channel that holds one split."""
+    if splits := _splits(top):
+        raise DataError(
+            f"{text(top.path)} is given as one split and holds {_names(splits.values())}; give those folders, "
+            "or only the one folder as the channel training"
+        )
+    within = _within(top)
+    return top if within is None else alone(within)
+
+
+def _inner(top: Folder) -> Folder:
+    """Return the folder with the classes of a split, looking through what is around them (seg_train/seg_train)."""
+    within = _within(top)
+    return top if within is None else _inner(within)
+
+
+def _within(top: Folder) -> Folder | None:
+    """Return the only folder in `top` with pictures, if it holds folders with pictures itself."""
+    found = _candidates(top)
+    return found[0] if len(found) == 1 and not top.files and len(subfolders(found[0])) else None
+
+
+def _has_splits(folder: Folder) -> bool:
+    """Whether the folder is a data set by itself."""
+    named = _named(_inner(folder))
+    return "train" in named.labelled and len(named.labelled | named.loose) > 1
+
+
+def _alike(found: list[Folder]) -> bool:
+    """Whether all hold nothing but folders, and these have the same names, for the most part."""
+    inside = [_inner(folder) for folder in found]
+    if any(folder.files for folder in (*found, *inside)) or not all(inner.folders for inner in inside):
+        return False
+    names = [{folder.path.name for folder in _candidates(inner)} for inner in inside]
+    return 2 * len(set.intersection(*names)) >= min(map(len, names)) > 0
+
+
+def subfolders(folder: Folder) -> list[Folder]:
+    """Return the folders in it that hold what may be a picture."""
+    return [each for each in folder.folders.values() if holds(each)]
+
+
+def holds(folder: Folder) -> bool:
+    """Whether there may be a picture, here or below."""
+    return any(each.files for each in folder.walk())
+
+
+def no_classes(top: Folder, found: list[Folder]) -> DataError:
+    """Return the error for folders in `top` that hold pictures of unknown classes."""
+    tables = [
+        name for folder in top.walk() for name in folder.others if name.lower().endswith((".csv", ".json", ".txt"))
+    ]
+    notes = [name for folder in top.walk() for name in folder.folders if split_names.is_notes(name)]
+    unread = f" (what {text((notes or tables)[0])} says of them is not read)" if notes or tables else ""
+    return DataError(
+        f"{text(found[0].path)} holds pictures without class folders{unread}; put the pictures of each class into a "
+        "folder of its own, or, if they are all of one class, give the folder above"
+    )
+
+
+def _several(sets: list[Folder], found: list[Folder]) -> str:
+    others = [folder for folder in found if folder not in sets]
+    several = f"the data set{'s' * (len(sets) > 1)} {_names(sets)}"
+    return f"{several} beside {_names(others)}" if others else several
+
+
+def _either(found: list[Folder]) -> str:
+    return " or ".join(text(folder.path) for folder in found[:2])
+
+
+def _names(found: Iterable[Folder]) -> str:
+    return listed([text(folder.path.name) for folder in found], LISTED)
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """Return the first `most` of the names, and how many there are besides."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")

@@ -1,0 +1,107 @@
+"""Numbers from a request's body. A stranger sent it: memory is taken only for what is there, and no code is run."""
+
+import io
+import math
+from collections.abc import Callable
+from typing import Any
+from zipfile import ZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from byoc_vision.contract.errors import described
+from serve.errors import RequestError
+
+#: The shape and type that the header of an .npy file names.
+Header = tuple[tuple[int, ...], np.dtype[Any]]
+
+
+def csv(text: str) -> NDArray[np.float32]:
+    """Return the numbers in lines with commas, [rows, columns], or [N] where there is one of either; NaN for others."""
+    try:
+        return np.genfromtxt(io.StringIO(text), dtype=np.float32, delimiter=",")
+    except ValueError as error:  # its sentence names each line
+        raise RequestError(400, "the CSV's lines differ in length; send as many numbers in each") from error
+
+
+def nested(content: Any) -> NDArray[np.float32]:
+    """Return a number, or lists of numbers, as JSON has them."""
+    try:
+        return np.array(content, np.float32)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise RequestError(
+            400, f"the JSON body is not an array of numbers ({described(error, 100)}); send lists that are equally long"
+        ) from error
+
+
+def are_numbers(header: Header) -> bool:
+    """Tell whether an array's numbers are of a size that machines compute with."""
+    _, dtype = header
+    return dtype.kind in "biuf" and dtype.itemsize <= 8
+
+
+def npy(data: bytes, fits: Callable[[Header], bool] = are_numbers, wanted: str = "numbers") -> NDArray[Any]:
+    """Return the array in an .npy file, which can be written to; `wanted` says what `fits` asks of its header.
+
+    Raises `RequestError` 400.
+    """
+    stream = io.BytesIO(data)
+    try:
+        version = np.lib.format.read_magic(stream)  # type: ignore[no-untyped-call]
+        read_header = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }[version]
+        shape, fortran_order, dtype = read_header(stream)  # type: ignore[no-untyped-call]
+    # The header is Python source; parsing it fails in as many ways as there are tokens.
+    except Exception as error:
+        raise RequestError(400, "the body is not an .npy file; write it with numpy.save") from error
+    # True and False are whole numbers to numpy, which also leaves the sign to whoever reads the data.
+    whole = all(type(length) is int and length >= 0 for length in shape)
+    if not whole or not fits((shape, dtype)):
+        raise RequestError(400, f"the array is {dtype} {list(shape)}; send {wanted}"[:300])
+    # Read here rather than by numpy, which takes the memory a header asks for before it looks for the data.
+    values = data[stream.tell() :]
+    if len(values) != dtype.itemsize * math.prod(shape):
+        raise RequestError(400, f"the array holds {len(values)} bytes, its shape {list(shape)} needs another number")
+    array = np.frombuffer(values, dtype).reshape(shape, order="F" if fortran_order else "C")
+    return np.array(array, dtype.newbyteorder("="), order="C")  # torch wants memory that it could write to
+
+
+def npz(data: bytes, limit: float) -> NDArray[Any]:
+    """Return the array in an .npz file: the sparse matrix of `scipy.sparse.save_npz`, or the one of `numpy.savez`.
+
+    Raises `RequestError`: 400, or 413 where it takes more than `limit` bytes.
+    """
+    try:
+        with ZipFile(io.BytesIO(data)) as archive:
+            members = archive.infolist()
+            _check_size(sum(member.file_size for member in members), limit)
+            if len(members) == 1:
+                return npy(archive.read(members[0]))
+        return _dense(data, limit)
+    except RequestError:
+        raise
+    # Zip archives are damaged in many ways, and all of them come as another exception.
+    except Exception as error:
+        raise RequestError(
+            400, "the body is not an .npz file with one array; write it with scipy.sparse.save_npz or numpy.savez"
+        ) from error
+
+
+def _dense(data: bytes, limit: float) -> NDArray[Any]:
+    import scipy.sparse  # 20 MB of memory, which few endpoints need
+
+    matrix = scipy.sparse.load_npz(io.BytesIO(data))
+    if hasattr(matrix, "check_format"):
+        matrix.check_format(full_check=True)  # else an index could lead out of the array
+    if not are_numbers((matrix.shape, matrix.dtype)):
+        raise RequestError(400, f"the array is {matrix.dtype}; send numbers")
+    _check_size(math.prod(matrix.shape) * matrix.dtype.itemsize, limit)
+    dense: NDArray[Any] = matrix.toarray()
+    return dense
+
+
+def _check_size(size: int, limit: float) -> None:
+    if size > limit:
+        raise RequestError(413, f"the array takes {size} bytes, more than there is memory for; send a smaller one")

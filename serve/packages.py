@@ -1,0 +1,76 @@
+"""Install what the requirements.txt beside the user's code names, before the workers of its model start.
+
+Each model has an environment of its own on top of the image's: what the image has is not fetched again, and another
+version hides it from that model only.
+"""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+from byoc_vision.contract.errors import UserError
+
+REQUIREMENTS = "requirements.txt"
+
+#: Where Debian keeps the pip that makes virtual environments.
+_WHEELS = Path("/usr/share/python-wheels")
+
+#: pip asks an index that is not there six times, for a minute and a half in all; the user may set another number.
+_RETRIES = {"PIP_RETRIES": "1"}
+
+
+def site(environment: Path) -> Path:
+    """Return the folder of an environment from which Python imports."""
+    return environment / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
+
+
+def install(requirements: Path, environment: Path, seconds: float) -> str:
+    """Install what is named in `requirements` into the new folder `environment`; return what that was.
+
+    Raises `UserError`, with the package that is missing, where it cannot be done, or not within so many seconds.
+    """
+    shutil.rmtree(environment, ignore_errors=True)
+    venv.EnvBuilder(symlinks=True).create(environment)
+    (site(environment) / "image.pth").write_text(sysconfig.get_path("purelib"), encoding="utf-8")
+    (wheel,) = _WHEELS.glob("pip-*.whl")
+    pip = (str(environment / "bin" / "python"), str(wheel / "pip"), "--no-input", "--disable-pip-version-check")
+    program = subprocess.Popen(
+        # The supervisor waits for all of its children, so the status of this one is told by its last line.
+        ["sh", "-c", '"$@" 2>&1; echo "$?"', "sh", *pip, "install", "--no-cache-dir", "-r", str(requirements)],
+        cwd=requirements.parent,
+        env={**_RETRIES, **os.environ},
+        stdout=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+    try:
+        output, _ = program.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(program.pid, signal.SIGKILL)
+        raise _failed(requirements, f"it took over {seconds:g} s") from None
+    *lines, status = output.splitlines() or ["1"]
+    if status != "0":
+        reasons = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+        reason = reasons[-1] if reasons else " ".join(lines[-1:])
+        if re.search("connection broken|ConnectionError|Network is unreachable", output):
+            reason += " at a package index that cannot be reached from here"
+        raise _failed(requirements, reason)
+    installed = [line for line in lines if line.startswith("Successfully installed ")]
+    return installed[-1].removeprefix("Successfully installed ") if installed else "nothing, for the image has it"
+
+
+def _failed(requirements: Path, reason: str) -> UserError:
+    code = requirements.parent.name
+    return UserError(
+        f"{code}/{REQUIREMENTS} cannot be installed: {reason[:300]}; correct it, put the package into {code}/lib, or "
+        "build an image that has it"
+    )

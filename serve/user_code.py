@@ -1,0 +1,102 @@
+"""The user's own code: where it is, and which of the handler's functions it has.
+
+It is the file that SAGEMAKER_PROGRAM names (inference.py), in the folder that SAGEMAKER_SUBMIT_DIRECTORY names or in
+the model's code/. The SDK sets both also where there is no such file.
+"""
+
+import importlib
+import importlib.util
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.job import CODE, SCRIPT
+
+Function = Callable[..., Any]
+
+#: The functions that a module may have, with what each is called with; and with the context, if it takes one more.
+ARGUMENTS = {
+    "pre_model_fn": ("model_dir",),
+    "model_fn": ("model_dir",),
+    "model_warmup_fn": ("model_dir", "model"),
+    "input_fn": ("body", "content_type"),
+    "predict_fn": ("data", "model"),
+    "output_fn": ("prediction", "accept"),
+    "transform_fn": ("model", "body", "content_type", "accept"),
+}
+
+
+def program() -> str:
+    """Return the name of the user's file, as the environment has it."""
+    name = os.environ.get("SAGEMAKER_PROGRAM") or SCRIPT
+    return name if name.endswith(".py") else f"{name}.py"
+
+
+def folder(model_dir: Path) -> Path:
+    """Return the folder of the user's code, which need not exist."""
+    submitted = Path(os.environ.get("SAGEMAKER_SUBMIT_DIRECTORY") or model_dir / CODE)
+    return submitted if (submitted / program()).is_file() else model_dir / CODE
+
+
+def load(model_dir: Path) -> dict[str, Function]:
+    """Import the user's module and return those of its functions that are the handler's, by name; none without it.
+
+    Each takes the context as its last argument. Modules beside it, and those in lib/, can be imported from then on.
+    Raises `UserError` where the file is missing, or its functions do not go together; else whatever the import raises.
+    """
+    code, file = folder(model_dir), program()
+    sys.path[:0] = [str(place) for place in (code, code / "lib") if place.is_dir()]
+    if not (code / file).is_file():
+        if file != SCRIPT:
+            raise UserError(f"SAGEMAKER_PROGRAM names {file}, but the model has no {CODE}/{file}; add it")
+        return {}
+    name = Path(file).stem
+    known = importlib.util.find_spec(name)
+    origin = Path(known.origin).parent if known and known.origin else None
+    if origin != (code / file).parent:
+        raise UserError(f"{CODE}/{file} cannot be used: {origin} holds a module of that name; call it {SCRIPT}")
+    module = importlib.import_module(name)
+    functions = {name: with_context(name, getattr(module, name)) for name in ARGUMENTS if hasattr(module, name)}
+    both = [name for name in ("input_fn", "predict_fn", "output_fn") if name in functions]
+    if "transform_fn" in functions and both:
+        raise UserError(
+            f"{CODE}/{file} has transform_fn, which does all that its {both[0]} does; remove one of the two"
+        )
+    return functions
+
+
+def with_context(name: str, function: Function) -> Function:
+    """Return the handler's function `name` as one that takes the context last, whether it makes use of it or not.
+
+    Its signature decides, as in AWS's toolkit. Raises `UserError` where it takes another number of arguments.
+    """
+    arguments = ARGUMENTS[name]
+    if not callable(function):
+        raise UserError(f"{name} of the model's own code is no function; define it with def")
+    signature = inspect.signature(function)
+    if _takes(signature, len(arguments) + 1):
+        return function
+    if not _takes(signature, len(arguments)):
+        raise UserError(
+            f"{name} of the model's own code is {name}{signature}; let it take {', '.join(arguments)}, and context "
+            "last if it needs that"
+        )
+
+    @wraps(function)
+    def without_context(*arguments: Any) -> Any:
+        return function(*arguments[:-1])
+
+    return without_context
+
+
+def _takes(signature: inspect.Signature, count: int) -> bool:
+    try:
+        signature.bind(*[None] * count)
+    except TypeError:
+        return False
+    return True

@@ -1,0 +1,358 @@
+"""A user's own model: what its code leaves out is done as AWS's PyTorch images do it."""
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.sparse
+import torch
+from mms.context import Context
+from numpy.typing import NDArray
+from PIL import Image
+from torch import nn
+
+from byoc_vision.contract.errors import UserError
+from serve.config import INTERNAL_ERROR
+from tests.unit.serve.conftest import MakeWorker, ask
+
+JSON, CSV, NPY, NPZ = "application/json", "text/csv", "application/x-npy", "application/x-npz"
+
+ROWS = np.random.default_rng(0).random((5, 6), np.float32)
+
+#: A network whose answer to four numbers is known: their products with these.
+WEIGHTS = np.arange(18, dtype=np.float32).reshape(3, 6)
+
+
+def network() -> nn.Module:
+    layer = nn.Linear(6, 3, bias=False)
+    layer.weight.data = torch.from_numpy(WEIGHTS.copy())
+    return nn.Sequential(layer, nn.Dropout(0.9))
+
+
+def saved(save: Callable[..., None], values: Any) -> bytes:
+    file = io.BytesIO()
+    save(file, values)
+    return file.getvalue()
+
+
+def lines(values: NDArray[Any]) -> bytes:
+    return saved(lambda file, rows: np.savetxt(file, rows, delimiter=","), values)
+
+
+ENCODERS: dict[str, Callable[[NDArray[Any]], bytes]] = {
+    JSON: lambda values: json.dumps(values.tolist()).encode(),
+    CSV: lines,
+    NPY: lambda values: saved(np.save, values),
+    NPZ: lambda values: saved(scipy.sparse.save_npz, scipy.sparse.csr_matrix(values)),
+}
+DECODERS: dict[str, Callable[[Any], NDArray[Any]]] = {
+    JSON: lambda body: np.array(json.loads(body)),
+    CSV: lambda body: np.loadtxt(io.BytesIO(body), delimiter=",", ndmin=2),
+    NPY: lambda body: np.load(io.BytesIO(body)),
+}
+
+#: Networks as people save them, each with the code that loads it.
+MODELS: dict[str, tuple[Callable[[Path], None], str | None]] = {
+    "TorchScript": (lambda folder: torch.jit.script(network()).save(folder / "model.pt"), None),
+    "TorchScript of another name": (lambda folder: torch.jit.script(network()).save(folder / "net.pth"), None),
+    "state dict": (
+        lambda folder: torch.save(network().state_dict(), folder / "model.pth"),
+        """
+def model_fn(model_dir):
+    network = torch.nn.Sequential(torch.nn.Linear(6, 3, bias=False), torch.nn.Dropout(0.9))
+    network.load_state_dict(torch.load(os.path.join(model_dir, "model.pth"), map_location="cpu"))
+    return network
+""",
+    ),
+    "state dict of DataParallel": (
+        lambda folder: torch.save(nn.DataParallel(network()).state_dict(), folder / "model.pth"),
+        """
+def model_fn(model_dir, context):
+    assert context.system_properties["gpu_id"] is None
+    network = torch.nn.DataParallel(torch.nn.Sequential(torch.nn.Linear(6, 3, bias=False), torch.nn.Dropout(0.9)))
+    network.load_state_dict(torch.load(os.path.join(model_dir, "model.pth"), map_location="cpu"))
+    return network
+""",
+    ),
+    "pickled module": (
+        lambda folder: torch.save(network(), folder / "model.pth"),
+        """
+def model_fn(model_dir):
+    return torch.load(os.path.join(model_dir, "model.pth"), weights_only=False)
+""",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", MODELS)
+def test_arrays_in_and_out_are_those_of_awss_images(make_worker: MakeWorker, tmp_path: Path, case: str) -> None:
+    save, code = MODELS[case]
+    save(tmp_path)
+    worker, context = make_worker(code and "import os, torch\n" + code)
+    for content_type, encode in ENCODERS.items():
+        for accept, decode in DECODERS.items():
+            status, body, answered = ask(worker, context, encode(ROWS), content_type, Accept=accept)
+            assert (status, answered) == (200, accept), body
+            values = decode(body)
+            assert values.shape == (5, 3)
+            np.testing.assert_allclose(values, ROWS @ WEIGHTS.T, rtol=1e-6)
+
+
+OWN = """
+import torch
+
+class Net(torch.nn.Module):
+    def forward(self, x):
+        return RESULTS[int(x.flatten()[0])](x)
+
+def generate(x):
+    yield x
+
+RESULTS = [
+    lambda x: {"boxes": x, "labels": [torch.tensor(3), "dog"]},
+    lambda x: [x, x],
+    lambda x: x.bfloat16(),
+    lambda x: None,
+    generate,
+    lambda x: torch.zeros(1, 2, 3),
+    lambda x: "dog",
+    lambda x: {1, 2},
+    lambda x: [[1], [2, 3]],
+    lambda x: x.requires_grad_(),
+]
+
+def model_fn(model_dir):
+    return Net()
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "accept", "status", "answer"),
+    [
+        (0, JSON, 200, {"boxes": [0.0], "labels": [3, "dog"]}),
+        (0, NPY, 406, "an array of numbers; accept application/json"),
+        (1, JSON, 200, [[1.0], [1.0]]),
+        (1, CSV, 200, "1.0\n1.0\n"),
+        (2, JSON, 200, [2.0]),
+        (2, "text/plain, text/csv;q=0.5, application/json;q=0.1", 200, "2.0\n"),
+        (3, JSON, 200, None),
+        (4, JSON, INTERNAL_ERROR, "its log says why"),
+        (5, CSV, 406, "two dimensions; accept application/json"),
+        (5, NPY, 200, (1, 2, 3)),
+        (6, JSON, 200, "dog"),
+        (7, JSON, INTERNAL_ERROR, "its log says why"),
+        (8, JSON, 200, [[1], [2, 3]]),
+        (8, CSV, 406, "an array of numbers"),
+        (9, NPY, 200, (1,)),
+        (9, "image/png", 406, "accept application/json, text/csv or application/x-npy"),
+    ],
+)
+def test_what_a_model_returns_is_written_as_the_client_accepts(
+    make_worker: MakeWorker, number: int, accept: str, status: int, answer: Any
+) -> None:
+    worker, context = make_worker(OWN)
+    got, body, _ = ask(worker, context, json.dumps([number]).encode(), JSON, Accept=accept)
+    assert got == status, body
+    if status != 200:
+        assert answer in json.loads(body)["error"]
+    elif isinstance(answer, tuple):
+        assert np.load(io.BytesIO(body)).shape == answer
+    elif CSV in accept:
+        assert body.decode() == answer
+    else:
+        assert json.loads(body) == answer
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "status", "words"),
+    [
+        (b"", JSON, 400, "empty"),
+        (b"[1, 2", JSON, 400, "not JSON"),
+        (b"[[1], [2, 3]]", JSON, 400, "equally long"),
+        (b'["a"]', JSON, 400, "array of numbers"),
+        (b'{"instances": [[1]]}', JSON, 415, "a JSON list"),
+        (b"[" * 100_000, JSON, 400, "not JSON"),
+        (b"1,2\n3", CSV, 400, "differ in length"),
+        (b"\xff", CSV, 400, "UTF-8"),
+        (b"hello", NPY, 400, ".npy"),
+        (saved(lambda file, values: np.save(file, values, allow_pickle=True), np.array([{}])), NPY, 400, "object"),
+        (ENCODERS[NPY](ROWS)[:-1], NPY, 400, "bytes"),
+        (ENCODERS[NPZ](ROWS)[:-30], NPZ, 400, ".npz"),
+        (b"hello", NPZ, 400, ".npz"),
+        (b"\xff\xd8\xff\xe0", "image/jpeg", 415, "this model reads arrays"),
+        (b"hello", "text/plain", 415, "this model reads arrays"),
+    ],
+)
+def test_what_is_no_array_is_the_clients_fault(
+    make_worker: MakeWorker, body: bytes, content_type: str, status: int, words: str
+) -> None:
+    worker, context = make_worker(OWN)
+    got, answer, _ = ask(worker, context, body, content_type)
+    assert (got, words in json.loads(answer)["error"]) == (status, True), answer
+
+
+def matrix(rows: int, indices: NDArray[Any]) -> bytes:
+    """A sparse matrix by hand, so that it can lie."""
+    file = io.BytesIO()
+    parts = {"data": np.ones(1, np.float32), "indices": indices, "indptr": np.r_[0, np.full(rows, 1)]}
+    np.savez(file, format=b"csr", shape=np.array([rows, 1000]), **parts)  # type: ignore[arg-type]
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (matrix(1000, np.array([10**6])), 400),
+        (matrix(1000, np.array([0])), 413),
+        (saved(lambda file, zeros: np.savez_compressed(file, zeros), np.zeros(10**6, np.float32)), 413),
+    ],
+)
+def test_a_small_archive_takes_no_more_memory_than_there_is(
+    make_worker: MakeWorker, monkeypatch: pytest.MonkeyPatch, body: bytes, status: int
+) -> None:
+    monkeypatch.setenv("SERVE_DECODING_BYTES", "1000000")
+    worker, context = make_worker(OWN)
+    assert ask(worker, context, body, NPZ)[0] == status
+
+
+def test_arrays_of_other_types_are_the_models_to_take(make_worker: MakeWorker, tmp_path: Path) -> None:
+    torch.jit.script(network()).save(tmp_path / "model.pt")  # type: ignore[no-untyped-call]
+    worker, context = make_worker()
+    for values in (ROWS.astype(np.float64), ROWS.astype(">f4"), np.asfortranarray(ROWS)):
+        status, body, _ = ask(worker, context, ENCODERS[NPY](values), NPY)
+        assert status == 200
+        np.testing.assert_allclose(json.loads(body), ROWS @ WEIGHTS.T, rtol=1e-6)
+
+
+PREPROCESSING = {"resize_size": 36, "crop_size": 32, "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4]}
+
+
+def test_pictures_reach_a_model_that_says_how_to_preprocess(make_worker: MakeWorker, tmp_path: Path) -> None:
+    torch.jit.script(nn.AvgPool2d(32)).save(tmp_path / "model.pt")  # type: ignore[no-untyped-call]
+    (tmp_path / "model.json").write_text(json.dumps({"preprocessing": PREPROCESSING}))
+    worker, context = make_worker()
+    picture = saved(lambda file, image: image.save(file, "PNG"), Image.new("RGB", (50, 40), (255, 0, 51)))
+    expected = [(1 - 0.5) / 0.2, (0 - 0.4) / 0.3, (0.2 - 0.3) / 0.4]
+    for content_type in ("image/png", "application/x-image", "application/octet-stream", ""):
+        status, body, _ = ask(worker, context, picture, content_type)
+        assert status == 200, body
+        np.testing.assert_allclose(np.array(json.loads(body))[0, :, 0, 0], expected, rtol=1e-5)
+    assert ask(worker, context, ENCODERS[NPY](np.zeros((2, 3, 32, 32), np.float32)), NPY)[0] == 200
+    assert ask(worker, context, b"no picture", "image/png")[0] == 400
+
+
+def unpicklable(folder: Path) -> None:
+    torch.save(network(), folder / "model.pth")
+
+
+BAD_MODELS: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "nothing": (lambda folder: None, "no model.json, .* no TorchScript file .* and no code/inference.py"),
+    "state dict": (
+        lambda folder: torch.save(network().state_dict(), folder / "model.pth"),
+        "model.pth is a state dict, .* add code/inference.py with a model_fn that builds the network",
+    ),
+    "checkpoint": (lambda folder: torch.save({"epoch": 3}, folder / "last.pt"), "last.pt is a state dict"),
+    "tensor": (lambda folder: torch.save(torch.zeros(3), folder / "model.pth"), "model.pth is a Tensor"),
+    "pickled module": (unpicklable, "model.pth is a pickled object, .*weights_only=False"),
+    "damaged": (lambda folder: (folder / "model.pt").write_bytes(b"PK\3\4 and so on"), "model.pt cannot be read"),
+    "empty": (lambda folder: (folder / "model.pt").touch(), "model.pt cannot be read"),
+    "several": (
+        lambda folder: [torch.save({}, folder / name) for name in ("a.pt", "b.pth")],
+        r"several networks \(a.pt, b.pth\)",
+    ),
+    "preprocessing": (
+        lambda folder: (
+            torch.jit.script(network()).save(folder / "a.pt"),
+            (folder / "model.json").write_text(json.dumps({"preprocessing": {}})),
+        ),
+        "model.json cannot be used .*no resize_size",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_MODELS)
+def test_a_file_that_is_no_network_is_told_with_what_to_add(make_worker: MakeWorker, tmp_path: Path, case: str) -> None:
+    make, words = BAD_MODELS[case]
+    make(tmp_path)
+    with pytest.raises(UserError, match=words) as caught:
+        make_worker()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_handler_with_context_gets_that_of_its_request(make_worker: MakeWorker) -> None:
+    worker, _ = make_worker(
+        """
+import json
+
+def model_fn(model_dir, context):
+    return context.system_properties
+
+def input_fn(data, content_type, context):
+    return context.get_request_header(0, "X-Name")
+
+def predict_fn(data, model, context):
+    return [data, model["gpu_id"], context.system_properties["gpu_id"]]
+
+def output_fn(prediction, accept, context):
+    context.set_response_header(0, "X-Name", prediction[0])
+    return json.dumps(prediction)
+"""
+    )
+    from mms.context import RequestProcessor
+
+    context = Context("model", "", {}, 2, 0, "1")
+    context.request_processor = [RequestProcessor({"X-Name": name}) for name in "ab"]
+    assert [json.loads(body) for body in worker.answer([{"body": b"x"}] * 2, context)] == [
+        ["a", None, 0],
+        ["b", None, 0],
+    ]
+    assert [each.get_response_header("X-Name") for each in context.request_processor] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("import no_such_package", r"No module named 'no_such_package'\); name its package in code/requirements.txt"),
+        ("def predict_fn(data): pass", r"predict_fn\(data\); let it take data, model, and context"),
+        ("output_fn = 3", "output_fn of the model's own code is no function"),
+        (
+            "def transform_fn(m, b, c, a): pass\ndef output_fn(p, a): pass",
+            "transform_fn, which does all that its output_fn",
+        ),
+    ],
+)
+def test_code_that_cannot_be_used_is_refused(make_worker: MakeWorker, source: str, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        make_worker(source)
+
+
+def test_modules_beside_the_code_and_in_lib_are_found(
+    make_worker: MakeWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submitted = tmp_path / "submitted"
+    (submitted / "lib" / "own_package").mkdir(parents=True)
+    (submitted / "lib" / "own_package" / "__init__.py").write_text("NAME = 'lib'")
+    (submitted / "own_helper.py").write_text("NAME = 'beside'")
+    (submitted / "own_entry.py").write_text(
+        "import own_helper, own_package\n"
+        "def model_fn(model_dir): return None\n"
+        "def transform_fn(model, body, content_type, accept): return own_helper.NAME + own_package.NAME\n"
+    )
+    monkeypatch.setenv("SAGEMAKER_PROGRAM", "own_entry.py")
+    monkeypatch.setenv("SAGEMAKER_SUBMIT_DIRECTORY", str(submitted))
+    worker, context = make_worker()
+    assert ask(worker, context, b"x", JSON)[1] == "besidelib"
+
+
+def test_what_the_sdk_names_and_is_not_there_changes_nothing(
+    make_worker: MakeWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.jit.script(network()).save(tmp_path / "model.pt")  # type: ignore[no-untyped-call]
+    monkeypatch.setenv("SAGEMAKER_PROGRAM", "inference.py")
+    monkeypatch.setenv("SAGEMAKER_SUBMIT_DIRECTORY", "/opt/ml/model/code")
+    worker, context = make_worker()
+    assert ask(worker, context, ENCODERS[JSON](ROWS), JSON)[0] == 200

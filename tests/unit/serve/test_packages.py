@@ -1,0 +1,51 @@
+"""What the user's code needs is installed before its workers start, or named."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from byoc_vision.contract.errors import UserError
+from serve import packages
+
+
+@pytest.fixture
+def code(tmp_path: Path) -> Path:
+    """A folder with code that brings a package along."""
+    folder = tmp_path / "code"
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "own_tools-1.2-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("own_tools.py", "NAME = 'mine'")
+        wheel.writestr("own_tools-1.2.dist-info/METADATA", "Metadata-Version: 2.1\nName: own-tools\nVersion: 1.2\n")
+        wheel.writestr(
+            "own_tools-1.2.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        wheel.writestr("own_tools-1.2.dist-info/RECORD", "")
+    return folder
+
+
+def requirements(code: Path, *lines: str) -> Path:
+    file = code / "requirements.txt"
+    file.write_text("\n".join(("--no-index", "--find-links .", *lines)))
+    return file
+
+
+def test_what_the_image_lacks_is_installed_beside_it(code: Path, tmp_path: Path) -> None:
+    environment = tmp_path / "environment"
+    assert packages.install(requirements(code, "own-tools", "numpy"), environment, 60) == "own-tools-1.2"
+    script = (
+        f"import sys; sys.path.insert(1, {str(packages.site(environment))!r}); import own_tools; print(own_tools.NAME)"
+    )
+    assert subprocess.check_output([sys.executable, "-c", script], text=True) == "mine\n"
+
+
+def test_what_cannot_be_installed_is_named_in_one_sentence(code: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^code/requirements.txt cannot be installed: .* no-such-package==3; correct"):
+        packages.install(requirements(code, "no-such-package==3"), tmp_path / "environment", 60)
+
+
+def test_an_installation_may_not_take_for_ever(code: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="it took over"):
+        packages.install(requirements(code, "own-tools"), tmp_path / "environment", 0.01)

@@ -1,0 +1,451 @@
+"""Script mode: a user's own program in place of this project's training, and every way in which it can go wrong."""
+
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tarfile
+import threading
+from pathlib import Path
+
+import pytest
+from sagemaker_training import environment
+from sagemaker_training.errors import ClientError
+
+from byoc_vision.contract.errors import UserError
+from train import sagemaker
+from train.script import command, job, process, request, source
+from train.script.curves import Curves
+from train.script.reason import pip_reason, reason
+from train.stopping import Stopped, StopSignal
+
+
+@pytest.fixture
+def opt_ml(tmp_path, monkeypatch):
+    """Return a folder laid out like /opt/ml, which the toolkit and the entry take for that."""
+    for name in [name for name in os.environ if name.startswith(("SM_", "SAGEMAKER_"))]:
+        monkeypatch.delenv(name)
+    root = tmp_path / "ml"
+    for folder in ("input/config", "input/data/training", "model", "output/data", "code"):
+        (root / folder).mkdir(parents=True)
+    configuration = {
+        "hyperparameters": {},
+        "inputdataconfig": {"training": {"TrainingInputMode": "File"}},
+        "resourceconfig": {"current_host": "algo-1", "hosts": ["algo-1"], "network_interface_name": "lo"},
+    }
+    for name, content in configuration.items():
+        (root / "input/config" / f"{name}.json").write_text(json.dumps(content))
+        key = {"hyperparameters": "hyperparameters", "inputdataconfig": "input_data_config"}.get(
+            name, "resource_config"
+        )
+        monkeypatch.setattr(environment, f"{key}_file_dir", str(root / "input/config" / f"{name}.json"))
+    monkeypatch.setattr(environment, "output_data_dir", str(root / "output/data"))
+    monkeypatch.setattr(environment, "model_dir", str(root / "model"))
+    monkeypatch.setattr(environment, "_input_data_dir", str(root / "input/data"))
+    monkeypatch.setattr(sagemaker, "ROOT", root)
+    for name in ("output_dir", "input_dir", "input_config_dir"):
+        monkeypatch.setattr(
+            environment, name, str(root / name.removesuffix("_dir").replace("input_config", "input/config"))
+        )
+    # What the report would say is another file's matter, and it takes a second.
+    monkeypatch.setattr(job, "_report", lambda output, hook: (output / "report.html").write_text("reported"))
+    monkeypatch.setattr(StopSignal, "listen", lambda self: None)
+    return root
+
+
+def ask(root, **hyperparameters):
+    values = {name: json.dumps(value) for name, value in hyperparameters.items()}
+    (root / "input/config/hyperparameters.json").write_text(json.dumps(values))
+
+
+def run(root, text, program="train_model.py", **hyperparameters):
+    """Run a program of that text as the job's; return the reason of its failure, if any."""
+    (root / "code" / program).write_text(text)
+    ask(root, sagemaker_program=program, **hyperparameters)
+    try:
+        sagemaker.main()
+    except ClientError as error:
+        return str(error)
+    return None
+
+
+def packed(file, *members):
+    """Write an archive of members: name, and content, a link's target, or a type of member."""
+    with tarfile.open(file, "w:gz") as archive:
+        for name, content in members:
+            member = tarfile.TarInfo(name)
+            if isinstance(content, bytes):
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+                continue
+            member.type, member.linkname = content
+            archive.addfile(member)
+    return str(file)
+
+
+# -- the program -------------------------------------------------------------------------------------------------------
+
+
+def test_a_program_gets_its_hyperparameters_and_sagemakers_variables(opt_ml):
+    text = "import json, os, sys; json.dump([sys.argv, dict(os.environ), os.getcwd()], open('told.json', 'w'))"
+    assert run(opt_ml, text, lr=0.1, note="a b; touch c", deep={"k": 1}) is None
+    arguments, variables, folder = json.loads((opt_ml / "code/told.json").read_text())
+    assert arguments == ["train_model.py", "--deep", "k=1", "--lr", "0.1", "--note", "a b; touch c"]
+    assert variables["SM_CHANNEL_TRAINING"].endswith("input/data/training")
+    assert variables["SM_MODEL_DIR"] == str(opt_ml / "model")
+    assert json.loads(variables["SM_HPS"])["lr"] == 0.1
+    assert folder == str(opt_ml / "code")
+    assert (opt_ml / "output/data/report.html").exists()
+
+
+def test_a_user_may_call_modules_as_this_project_does(opt_ml):
+    (opt_ml / "code/train").mkdir()
+    (opt_ml / "code/train/model.py").write_text("answer = 42")
+    assert run(opt_ml, "from train.model import answer; assert answer == 42") is None
+
+
+def test_a_shell_script_runs_with_or_without_a_first_line(opt_ml):
+    assert run(opt_ml, 'test "$2" = "a b" && touch done', "train.sh", note="a b") is None
+    assert (opt_ml / "code/done").exists()
+    assert run(opt_ml, "#!/bin/bash\nset -e\nls nothing-there", "train.sh").startswith(
+        "train.sh ended with exit code 2"
+    )
+
+
+def test_a_package_is_installed_and_its_module_run(opt_ml, monkeypatch):
+    (opt_ml / "code/setup.py").write_text("")
+    calls = []
+    monkeypatch.setattr(job.Script, "_install", lambda self, code: calls.append(code))
+    assert run(opt_ml, "assert __spec__.name == 'train_model'") is None
+    assert calls == [opt_ml / "code"]
+
+
+def test_the_environment_names_a_program_too(opt_ml, monkeypatch):
+    (opt_ml / "code/baked.py").write_text("raise SystemExit(3)")
+    monkeypatch.setenv("SAGEMAKER_PROGRAM", "baked.py")
+    with pytest.raises(ClientError, match=r"^baked\.py ended with exit code 3$"):
+        sagemaker.main()
+
+
+def test_without_a_program_the_classifier_is_trained(opt_ml, monkeypatch, caplog):
+    trained = []
+    monkeypatch.setattr(sagemaker, "_train", trained.append)
+    ask(opt_ml, lr=0.1, sagemaker_submit_directory="s3://bucket/code.tar.gz", sagemaker_region="us-east-1")
+    sagemaker.main()
+    assert trained
+    assert (
+        "these settings have no effect in this image: sagemaker_submit_directory=s3://bucket/code.tar.gz" in caplog.text
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("raise SystemExit(3)", "train_model.py ended with exit code 3"),
+        ("import os\nos.kill(os.getpid(), 15)", "train_model.py ended with signal 15"),
+        (
+            "def f():\n    raise ValueError('no pictures')\nf()",
+            "train_model.py ended with exit code 1: ValueError: no pictures (train_model.py, line 2)",
+        ),
+        (
+            "print('so far')\nx = (",
+            "train_model.py ended with exit code 1: SyntaxError: '(' was never closed (train_model.py, line 2)",
+        ),
+        (
+            "import os\nos.kill(os.getpid(), 9)",
+            "train_model.py ended with signal 9: the kernel killed it for memory; "
+            "take smaller batches, fewer loader workers or a larger instance",
+        ),
+    ],
+)
+def test_a_failure_says_why_in_one_line(opt_ml, text, said):
+    assert run(opt_ml, text) == said
+    assert (opt_ml / "output/data/report.html").exists()
+    assert not list((opt_ml / "model").iterdir())
+
+
+def test_a_program_that_is_not_there(opt_ml):
+    (opt_ml / "code/hpo.py").write_text("")
+    ask(opt_ml, sagemaker_program="train_model.py")
+    with pytest.raises(
+        ClientError, match=r"there is no program train_model.py in .*/code, which holds hpo.py; name one"
+    ):
+        sagemaker.main()
+    (opt_ml / "code/train_model.py").mkdir()
+    with pytest.raises(ClientError, match=r"train_model.py in .* is a folder; name a file in it as entry point"):
+        sagemaker.main()
+
+
+def test_a_program_that_cannot_be_read(tmp_path):
+    (tmp_path / "train.py").symlink_to(tmp_path / "gone.py")
+    with pytest.raises(UserError, match=r"cannot be read \(No such file or directory\)"):
+        source.check("train.py", tmp_path, str(tmp_path))
+
+
+# -- its process -------------------------------------------------------------------------------------------------------
+
+
+def python(text, folder, stop=None, **options):
+    return process.run([sys.executable, "-c", text], folder, os.environ, stop or StopSignal(), **options)
+
+
+def test_100_mb_of_output_are_passed_on_and_not_kept(tmp_path, capfd):
+    text = "import sys\nfor _ in range(1600): sys.stderr.write('x' * 65535 + '\\n')\nraise ValueError('in the end')"
+    ended = python(text, tmp_path)
+    assert len(ended.errors) <= 65536
+    assert reason(ended.errors, "") == "ValueError: in the end"
+    assert len(capfd.readouterr().err) > 100_000_000
+
+
+def test_a_daemon_that_a_program_leaves_does_not_hold_the_job(tmp_path):
+    text = "import subprocess\nprint(subprocess.Popen(['sleep', '600']).pid, flush=True)"
+    said = []
+    assert python(text, tmp_path, line=said.append).code == 0
+    assert not Path(f"/proc/{said[0]}").exists()
+
+
+HANDLES = """
+import signal, sys, time
+def leave(*_):
+    print("saved", flush=True)
+    sys.exit(0)
+signal.signal(signal.SIGTERM, leave)
+print("ready", flush=True)
+time.sleep(600)
+"""
+IGNORES = (
+    "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('ready', flush=True)\ntime.sleep(600)"
+)
+
+
+def stopped(text, folder, **options):
+    """Run a program that is stopped once it is ready; return how it ended and what it printed."""
+    stop, said = StopSignal(), []
+
+    def line(text):
+        said.append(text)
+        stop.requested = stop.requested or text == "ready"
+
+    return python(text, folder, stop, line=line, **options), said
+
+
+def test_a_handler_of_sigterm_runs_and_ends_the_job(tmp_path):
+    ended, said = stopped(HANDLES, tmp_path)
+    assert (ended.code, said[:2]) == (0, ["ready", "saved"])
+
+
+def test_a_program_that_ignores_sigterm_is_killed_after_its_grace(tmp_path):
+    ended, _ = stopped(IGNORES, tmp_path, grace=0.1)
+    assert ended.code == -signal.SIGKILL
+
+
+def test_what_a_shell_script_started_is_told_and_waited_for(tmp_path):
+    (tmp_path / "handles.py").write_text(HANDLES)
+    stop, said = StopSignal(), []
+
+    def line(text):
+        said.append(text)
+        stop.requested = stop.requested or text == "ready"
+
+    shell = ["/bin/sh", "-c", f"{sys.executable} handles.py; echo after"]
+    process.run(shell, tmp_path, os.environ, stop, line=line, whole_group=True)
+    assert "saved" in said
+
+
+def test_a_stopped_job_is_no_failure_and_leaves_the_model_as_it_was(opt_ml, monkeypatch):
+    (opt_ml / "model/kept.pth").write_text("weights")
+    timer = threading.Timer
+    monkeypatch.setattr(StopSignal, "listen", lambda self: timer(0.3, setattr, (self, "requested", True)).start())
+    assert run(opt_ml, "import time\ntime.sleep(600)") is None
+    assert [file.name for file in (opt_ml / "model").iterdir()] == ["kept.pth"]
+
+
+def test_a_job_that_was_stopped_before_its_program_began(tmp_path):
+    stop = StopSignal()
+    stop.requested = True
+    with pytest.raises(Stopped):
+        python("", tmp_path, stop)
+
+
+# -- its code ----------------------------------------------------------------------------------------------------------
+
+
+def test_code_comes_from_an_archive_with_what_may_run(tmp_path, opt_ml):
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src/train.py").write_text("import lib.part")
+    (tmp_path / "src/lib").mkdir()
+    (tmp_path / "src/lib/part.py").write_text("")
+    (tmp_path / "src/link.py").symlink_to("lib/part.py")
+    archive = tmp_path / "sourcedir.tar.gz"
+    with tarfile.open(archive, "w:gz") as packed_source:
+        packed_source.add(tmp_path / "src", ".")
+    ask(opt_ml, sagemaker_program="train.py", sagemaker_submit_directory=f"file://{archive}")
+    sagemaker.main()
+    assert (opt_ml / "code/link.py").read_text() == ""
+
+
+def test_code_comes_from_the_channel_code(opt_ml):
+    (opt_ml / "input/data/code").mkdir()
+    (opt_ml / "input/data/code/train.py").write_text("open('ran', 'w')")
+    ask(opt_ml, sagemaker_program="train.py")
+    sagemaker.main()
+    assert (opt_ml / "code/ran").exists()
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        [("../evil.py", b"")],
+        [("/evil.py", b"")],
+        [("lib/../../evil.py", b"")],
+        [("out", (tarfile.SYMTYPE, "/etc"))],
+        [("out", (tarfile.SYMTYPE, ".."))],
+        [("lib/out", (tarfile.SYMTYPE, "../.."))],
+        [("in", (tarfile.SYMTYPE, "lib")), ("in/evil.py", b"")],
+        [("lib/up", (tarfile.SYMTYPE, "..")), ("out", (tarfile.SYMTYPE, "lib/up/.."))],
+        [("out", (tarfile.LNKTYPE, "../../evil.py"))],
+        [("pipe", (tarfile.FIFOTYPE, ""))],
+        [("disk", (tarfile.BLKTYPE, ""))],
+    ],
+)
+def test_an_archive_cannot_lead_out_of_its_folder(tmp_path, members):
+    place = packed(tmp_path / "sourcedir.tar.gz", ("train.py", b""), *members)
+    with pytest.raises(UserError, match=r"sourcedir.tar.gz holds .*; pack"):
+        source.fetch(place, tmp_path / "code")
+    assert not list((tmp_path / "code").iterdir())
+
+
+def test_an_archive_that_is_none_or_ends_early(tmp_path):
+    broken = tmp_path / "sourcedir.tar.gz"
+    broken.write_bytes(b"no archive")
+    with pytest.raises(UserError, match="is no tar archive that can be read"):
+        source.fetch(str(broken), tmp_path / "code")
+    packed(broken, ("train.py", os.urandom(100_000)))
+    broken.write_bytes(broken.read_bytes()[:50_000])
+    with pytest.raises(UserError, match=r"sourcedir\.tar\.gz"):
+        source.fetch(str(broken), tmp_path / "code")
+
+
+def test_code_that_is_nowhere(tmp_path):
+    with pytest.raises(UserError, match="there is no code at /nowhere; name its folder or archive"):
+        source.fetch("/nowhere", tmp_path / "code")
+
+
+def test_a_requirement_that_cannot_be_had_is_named(opt_ml, monkeypatch):
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    (opt_ml / "code/requirements.txt").write_text("no-such-package-as-this==1.0\n")
+    said = run(opt_ml, "")
+    assert "could not be installed: No matching distribution found for no-such-package-as-this==1.0; check" in said
+
+
+def test_pips_last_word_is_told():
+    errors = (
+        "WARNING: retrying\nERROR: Could not find a version (from versions: none)\nERROR: No matching one for x==1\n"
+    )
+    assert pip_reason(errors) == "No matching one for x==1"
+
+
+# -- several hosts -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", request.TORCHRUN)
+def test_torchrun_starts_a_process_for_each_gpu(tmp_path, name):
+    assert request.torchrun({name: True})
+    hosts = command.Hosts(["algo-1", "algo-2"], 1, 4, "eth0")
+    assert command.torchrun(tmp_path / "train.py", tmp_path, ["--lr", "1"], hosts)[1:] == [
+        *("-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=4", "--node-rank=1"),
+        *("--master-addr=algo-1", "--master-port=7777", "train.py", "--lr", "1"),
+    ]
+
+
+def test_torchrun_starts_no_shell_script(tmp_path):
+    with pytest.raises(UserError, match=r"torchrun starts Python files and train\.sh is none"):
+        command.torchrun(tmp_path / "train.sh", tmp_path, [], command.Hosts(["algo-1"], 0, 1, "eth0"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["sagemaker_mpi_enabled", "sagemaker_distributed_dataparallel_enabled", "sagemaker_parameter_server_enabled"],
+)
+def test_other_distributions_get_one_sentence(opt_ml, name):
+    assert "is not in this image; give the estimator" in run(opt_ml, "", **{name: True})
+    assert run(opt_ml, "", **{name: False}) is None
+
+
+def test_torchrun_on_one_host_tells_the_programs_own_error(opt_ml):
+    said = run(opt_ml, "raise ValueError('of a rank')", sagemaker_torch_distributed_enabled=True)
+    assert said == "train_model.py ended with exit code 1: ValueError: of a rank (train_model.py, line 1)"
+
+
+def test_one_host_needs_no_name_and_others_are_waited_for(monkeypatch):
+    asked = []
+
+    def look_up(name):
+        asked.append(name)
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "gethostbyname", look_up)
+    job._await_names([], StopSignal())
+    assert not asked
+    with pytest.raises(UserError, match=r"the host algo-2 has had no address for 0 s \(Name or service not known\)"):
+        job._await_names(["algo-2"], StopSignal(), patience=0)
+
+
+# -- its figures -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "value"),
+    [
+        ("epoch=1 train_loss=0.8469", "train_loss", 0.8469),
+        ("Epoch 1/5 - Training Loss: 3.1185", "training_loss", 3.1185),
+        ("Train Epoch: 1 [0/600 (0%)]\tLoss: 0.693147", "loss", 0.693147),
+        ("Test set: Average loss: 1.2e-3, Accuracy: 97/100 (97%)", "accuracy", 0.97),
+        ("{'eval_accuracy': 0.5, 'epoch': 1.0}", "eval_accuracy", 0.5),
+        ("valid acc 45.0%", "valid_acc", 0.45),
+        ("[INFO] best loss = 12", "best_loss", 12.0),
+    ],
+)
+def test_figures_are_found_in_what_scripts_print(tmp_path, line, name, value):
+    curves = Curves()
+    curves.read(line)
+    curves.read(line)
+    curves.write(tmp_path / "curves.csv")
+    rows = (tmp_path / "curves.csv").read_text().splitlines()
+    assert rows[0] == "name,reading,value"
+    assert f"{name},2,{value}" in rows
+
+
+def test_lines_without_figures_leave_no_file(tmp_path):
+    curves = Curves()
+    for line in ("loss", "Downloading lossless 3 files", "glossary: 12", "loss: n/a", "accuracy=" + "9" * 3000):
+        curves.read(line)
+        curves.read(line)
+    curves.write(tmp_path / "curves.csv")
+    assert not (tmp_path / "curves.csv").exists()
+
+
+def test_a_million_readings_become_some_thousand(tmp_path):
+    curves = Curves()
+    for number in range(20_000):
+        curves.read(f"loss={number}")
+    curves.write(tmp_path / "curves.csv")
+    rows = (tmp_path / "curves.csv").read_text().splitlines()
+    assert 2000 < len(rows) < 5000
+    assert rows[1] == "loss,1,0.0"
+
+
+def test_the_entry_is_quick_to_decide(tmp_path):
+    """What only a script needs is not loaded for this project's own training, and neither needs torch for it."""
+    text = "import sys, train.sagemaker, train.script.job; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", text], check=False).returncode == 0
+
+
+def test_a_signal_between_two_looks_is_not_lost(tmp_path):
+    stop = StopSignal()
+    timer = threading.Timer(0.2, setattr, (stop, "requested", True))
+    timer.start()
+    assert python("import time\ntime.sleep(600)", tmp_path, stop).code == -signal.SIGTERM

@@ -1,0 +1,67 @@
+"""The command that runs a program: as sagemaker-training would, but without a shell in between, which keeps signals."""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from byoc_vision.contract.errors import UserError
+
+#: Where the processes of several hosts meet.
+_PORT = 7777
+
+
+@dataclass(frozen=True)
+class Hosts:
+    """The hosts that share a program: their names, this one's place among them, its GPUs and its network interface."""
+
+    names: Sequence[str]
+    place: int
+    gpus: int
+    interface: str
+
+
+def is_package(code: Path) -> bool:
+    """Return whether the code is a package, which is installed, and its program a module of it."""
+    return (code / "setup.py").exists()
+
+
+def command(program: Path, code: Path, arguments: Sequence[str]) -> list[str]:
+    """Return the command of a program on one host."""
+    if program.suffix == ".sh" or not (is_package(code) or program.suffix == ".py" or program.is_dir()):
+        program.chmod(program.stat().st_mode | 0o100)
+        # The shell starts a script without a first line for it, too, and gives way to it.
+        return ["/bin/sh", "-c", 'exec "$0" "$@"', str(program), *arguments]
+    return [sys.executable, *_target(program, code), *arguments]
+
+
+def torchrun(program: Path, code: Path, arguments: Sequence[str], hosts: Hosts) -> list[str]:
+    """Return the command that starts a process of the program for each GPU of this host, or one on its CPU."""
+    if program.suffix != ".py":
+        raise UserError(f"torchrun starts Python files and {program.name} is none; name one as entry point")
+    options = [f"--nnodes={len(hosts.names)}", f"--nproc-per-node={max(1, hosts.gpus)}"]
+    if len(hosts.names) > 1:
+        options += [f"--node-rank={hosts.place}", f"--master-addr={hosts.names[0]}", f"--master-port={_PORT}"]
+    return [sys.executable, "-m", "torch.distributed.run", *options, *_target(program, code), *arguments]
+
+
+def network(hosts: Hosts) -> dict[str, str]:
+    """Return the variables by which gloo and nccl find the network between the hosts."""
+    if len(hosts.names) == 1 or not Path("/sys/class/net", hosts.interface).exists():
+        return {}
+    return {"GLOO_SOCKET_IFNAME": hosts.interface, "NCCL_SOCKET_IFNAME": hosts.interface}
+
+
+def environment(variables: Mapping[str, str], code: Path, **more: Any) -> dict[str, str]:
+    """Return the program's environment: the container's, SageMaker's `variables`, and its own modules to import.
+
+    This project's are not among them: they have names that users' modules have, too.
+    """
+    return os.environ | dict(variables) | {"PYTHONPATH": str(code)} | more
+
+
+def _target(program: Path, code: Path) -> list[str]:
+    module = ".".join(program.relative_to(code).with_suffix("").parts)
+    return ["-m", module] if is_package(code) else [str(program.relative_to(code))]

@@ -1,0 +1,54 @@
+"""The figures in the lines that a program prints, whatever form it gives them: the report draws them as curves."""
+
+import csv
+import re
+from pathlib import Path
+
+from byoc_vision.contract.job import CURVE_COLUMNS
+
+#: `train_loss=0.31`, `Epoch 3/5 - Training Loss: 3.11`, `"eval_accuracy": 0.9`, `Accuracy: 97/100`, `acc 97.0%`.
+_FIGURE = re.compile(
+    r"(?P<name>(?:[a-z][a-z0-9]*[ _/-]){0,2}[a-z0-9_]*(?:loss|acc|accuracy|error|f1|auc|score|precision|recall|lr))"
+    r"[\"']?(?:\s*[:=]\s*|\s+)(?P<value>[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)(?:/(?P<of>\d+)|(?P<percent>\s?%))?(?!\w)",
+    re.IGNORECASE,
+)
+
+#: Longest line that is looked at, and most names and readings of one that are kept: beyond, every second one goes.
+_LINE, _NAMES, _READINGS = 2000, 40, 4096
+
+
+class Curves:
+    """The readings of every figure, in the order they were printed."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, list[tuple[int, float]]] = {}
+        self._counts: dict[str, int] = {}
+        self._strides: dict[str, int] = {}
+
+    def read(self, line: str) -> None:
+        """Take the figures of a printed line."""
+        if len(line) > _LINE:
+            return
+        for match in _FIGURE.finditer(line):
+            name = re.sub(r"[ /-]", "_", match["name"].lower())
+            if name not in self._counts and len(self._counts) == _NAMES:
+                continue
+            value = float(match["value"]) / (int(match["of"] or 1) or 1) / (100 if match["percent"] else 1)
+            self._add(name, value)
+
+    def write(self, file: Path) -> None:
+        """Write the figures of which there are two readings at least, if any."""
+        rows = [(name, *pair) for name, pairs in self._values.items() if len(pairs) > 1 for pair in pairs]
+        if rows:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with file.open("w", newline="", encoding="utf-8") as lines:
+                csv.writer(lines).writerows([CURVE_COLUMNS, *rows])
+
+    def _add(self, name: str, value: float) -> None:
+        number = self._counts[name] = self._counts.get(name, 0) + 1
+        values, stride = self._values.setdefault(name, []), self._strides.setdefault(name, 1)
+        if (number - 1) % stride == 0:
+            values.append((number, value))
+        if len(values) > _READINGS:
+            del values[1::2]
+            self._strides[name] = 2 * stride

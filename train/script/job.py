@@ -1,0 +1,159 @@
+"""A job that names a program: fetch its code, install what it needs, run it, and leave a report whatever came of it."""
+
+import json
+import logging
+import os
+import shlex
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sagemaker_training import modules
+from sagemaker_training.environment import Environment
+
+from byoc_vision.contract import job as contract
+from byoc_vision.contract.errors import UserError
+from train.record.utilisation import Profiler, gpu_names
+from train.script import command, process, request, source
+from train.script.curves import Curves
+from train.script.process import Ended
+from train.script.reason import pip_reason, reason
+from train.stopping import Stopped, StopSignal
+
+#: smdebug's configuration where the service gives none.
+HOOK = Path(__file__).with_name("debughookconfig.json")
+
+#: Seconds that the other hosts have until their names are known.
+_PATIENCE = 300
+
+log = logging.getLogger(__name__)
+
+
+class ScriptError(UserError):
+    """The user's program has failed."""
+
+
+@dataclass(frozen=True)
+class Script:
+    """The job's program below `root`, which is laid out like /opt/ml; calling it runs it.
+
+    Raises `UserError` where it cannot be run, `ScriptError` where it fails, and `Stopped` where it was asked to stop.
+    """
+
+    root: Path
+    program: str
+    asked: Mapping[str, Any]
+    stop: StopSignal
+
+    def __call__(self) -> None:
+        host = Environment()
+        output, curves = Path(host.output_data_dir), Curves()
+        if host.current_host != host.hosts[0]:
+            self._run(host, curves)
+            return
+        try:
+            with Profiler(output / contract.PROFILE, gpu_names(), resumes=False) as profiler:
+                profiler.note(program=self.program, job=os.environ.get("TRAINING_JOB_NAME", ""))
+                self._run(host, curves)
+        finally:
+            curves.write(output / contract.CURVES)
+            _report(output, self._hook)
+
+    def _run(self, host: Environment, curves: Curves) -> None:
+        together = request.torchrun(self.asked) and host.current_host in host.distribution_hosts
+        code, place = self.root / "code", request.place(self.asked, self.root)
+        source.fetch(place, code)
+        program = source.check(self.program, code, place)
+        self._install(code)
+        variables = host.to_env_vars() | {"SM_MODULE_DIR": place, "SMDEBUG_CONFIG_FILE_PATH": str(self._hook)}
+        if together:
+            names = host.distribution_hosts
+            hosts = command.Hosts(
+                names, names.index(host.current_host), int(host.num_gpus), host.network_interface_name
+            )
+            line = command.torchrun(program, code, host.to_cmd_args(), hosts)
+            variables |= command.network(hosts)
+        else:
+            line = command.command(program, code, host.to_cmd_args())
+        _await_names([name for name in host.hosts if name != host.current_host], self.stop)
+        log.info("running in %s: %s", code, shlex.join(line))
+        environment = command.environment(variables, code)
+        shell = line[0] == "/bin/sh"
+        self._judge(process.run(line, code, environment, self.stop, curves.read, whole_group=shell), code)
+
+    def _judge(self, ended: Ended, code: Path) -> None:
+        if self.stop.requested:
+            log.info("%s was asked to stop and ended with %s", self.program, _code(ended.code))
+            raise Stopped
+        if ended.code == 0:
+            return
+        said = reason(ended.errors, str(code))
+        if ended.out_of_memory or ended.code == -9:
+            said = "the kernel killed it for memory; take smaller batches, fewer loader workers or a larger instance"
+        raise ScriptError(f"{self.program} ended with {_code(ended.code)}{f': {said}' if said else ''}")
+
+    def _install(self, code: Path) -> None:
+        """Install the code where it is a package, and its requirements."""
+        wanted = ["--no-build-isolation", "."] if command.is_package(code) else []  # setuptools is in the image
+        if (code / "requirements.txt").exists():
+            wanted += ["-r", "requirements.txt"]
+        if not wanted:
+            return
+        if os.getenv(modules.CA_REPOSITORY_ARN_ENV):
+            wanted += ["-i", modules._get_codeartifact_index()]
+        log.info("installing %s", " ".join(wanted))
+        pip = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--root-user-action=ignore"]
+        ended = process.run([*pip, *wanted], code, os.environ, self.stop)
+        if self.stop.requested:
+            raise Stopped
+        if ended.code:
+            raise UserError(
+                f"the code's requirements could not be installed: {pip_reason(ended.errors)}; check requirements.txt, "
+                "and that the job has a network or a package index in it"
+            )
+
+    @property
+    def _hook(self) -> Path:
+        """smdebug's configuration: the service's, else the image's."""
+        service = self.root / "input" / "config" / "debughookconfig.json"
+        return service if service.exists() else HOOK
+
+
+def _await_names(names: list[str], stop: StopSignal, patience: float = _PATIENCE) -> None:
+    """Wait until the other hosts can be reached by their names, which takes a while in a cluster that begins."""
+    until = time.monotonic() + patience
+    for name in names:
+        while True:
+            if stop.requested:
+                raise Stopped
+            try:
+                socket.gethostbyname(name)
+                break
+            except OSError as error:
+                if time.monotonic() >= until:
+                    raise UserError(
+                        f"the host {name} has had no address for {patience:.0f} s ({error.strerror}); see to it that "
+                        "the job's hosts can reach one another"
+                    ) from None
+            time.sleep(1)
+
+
+def _code(code: int) -> str:
+    return f"exit code {code}" if code >= 0 else f"signal {-code}"
+
+
+def _report(output: Path, hook: Path) -> None:
+    """Write the report, in a process of its own: what goes wrong there is said and costs the job nothing."""
+    try:
+        tensors = json.loads(hook.read_text(encoding="utf-8"))["LocalPath"]
+    except (OSError, ValueError, KeyError):
+        tensors = contract.TENSORS
+    if not Path(tensors).is_dir():  # a hook that the script made itself
+        tensors = contract.TENSORS
+    options = ["--tensors", str(tensors)] if Path(tensors).is_dir() else []
+    subprocess.run([sys.executable, "-m", "byoc_vision.debugger", str(output), *options], check=False)

@@ -1,0 +1,47 @@
+"""Why a program failed: the line of what it wrote to stderr that says it."""
+
+import re
+
+#: What torch writes before every line of a process that torchrun started.
+_RANK = re.compile(r"^\[rank\d+\]:\s?")
+
+_TRACEBACK = "Traceback (most recent call last)"
+
+_PLACE = re.compile(r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d+)')
+
+#: torchrun's own end, which only repeats that one of its processes has failed.
+_ELASTIC = "torch.distributed.elastic"
+
+#: pip's lines that name what it could not install, without its remarks on itself.
+_PIP = re.compile(r"^ERROR: (?P<text>(?!.*pip's dependency resolver).+)")
+
+#: Longest line that is told.
+_LENGTH = 400
+
+
+def reason(errors: str, folder: str) -> str:
+    """Return what the last exception in `errors` says and where in `folder` it was raised, else the last line.
+
+    Nothing where there is no line.
+    """
+    lines = [_RANK.sub("", line.rsplit("\r", 1)[-1]).rstrip() for line in errors.splitlines()]
+    for start in reversed([i for i, line in enumerate(lines) if line.lstrip().startswith(_TRACEBACK)]):
+        end = next((i for i in range(start + 1, len(lines)) if lines[i] and not lines[i].startswith(" ")), None)
+        if end is not None and not lines[end].startswith(_ELASTIC):
+            return _told(lines[end], lines[start:end], folder)
+    written = [line for line in lines if line.strip()]
+    return _told(written[-1], written[-5:-1], folder) if written else ""
+
+
+def pip_reason(errors: str) -> str:
+    """Return what pip says of the requirement that it could not install."""
+    told = [match["text"] for line in errors.splitlines() if (match := _PIP.match(line))]
+    return told[-1][:_LENGTH] if told else reason(errors, "")
+
+
+def _told(line: str, before: list[str], folder: str) -> str:
+    """Return the line with the last place in `folder` that the lines before it name."""
+    places = [match for other in before if (match := _PLACE.match(other))]
+    own = [match for match in places if folder and match["file"].startswith(f"{folder}/")]
+    where = f" ({own[-1]['file'].removeprefix(f'{folder}/')}, line {own[-1]['line']})" if own else ""
+    return line.strip()[:_LENGTH] + where

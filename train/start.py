@@ -1,0 +1,45 @@
+"""The training image's command `train`: SageMaker's toolkit, which wants files that a plain `docker run` need not have.
+
+A job is its hyperparameters.json and the folders of its channels; the rest follows from these.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from train.sagemaker import ROOT
+
+
+def complete(root: Path) -> None:
+    """Write the configuration that a job below `root` lacks, and remove what an earlier job has left as its failure.
+
+    The toolkit would keep an old failure, whatever becomes of this job. Raises `OSError`.
+    """
+    (root / "output" / "failure").unlink(missing_ok=True)
+    data, config = root / "input" / "data", root / "input" / "config"
+    channels = sorted(folder.name for folder in data.iterdir() if folder.is_dir()) if data.is_dir() else []
+    config.mkdir(parents=True, exist_ok=True)
+    for name, content in {
+        "hyperparameters.json": {},
+        "inputdataconfig.json": {channel: {"TrainingInputMode": "File"} for channel in channels},
+        "resourceconfig.json": {"current_host": "algo-1", "hosts": ["algo-1"], "network_interface_name": "eth0"},
+    }.items():
+        if not (config / name).exists():
+            (config / name).write_text(json.dumps(content), encoding="utf-8")
+
+
+def main() -> None:
+    """Run the job described under /opt/ml."""
+    try:
+        complete(ROOT)
+    except OSError as error:
+        sys.exit(
+            f"train: {error.filename} cannot be written ({error.strerror}); give the container a folder that can be"
+        )
+    from sagemaker_training.cli.train import main as toolkit
+
+    toolkit()
+
+
+if __name__ == "__main__":
+    main()
