@@ -36,6 +36,9 @@ def create(store: Store, request: Request) -> Request:
     for parent in parents(store, request):
         if describe(parent)["HyperParameterTuningJobStatus"] in ("InProgress", "Stopping"):
             raise ServiceError("ValidationException", f"The parent tuning job {parent.name} has not ended.")
+    # The service hands it to the trials, and the SDK counts on finding it.
+    static = definition.get("StaticHyperParameters", {}) | {"_tuning_objective_metric": metric}
+    request = request | {"TrainingJobDefinition": definition | {"StaticHyperParameters": static}}
     record, lock = store.create(KIND, request["HyperParameterTuningJobName"], request, **status)
     process.start(record, lock)
     return {"HyperParameterTuningJobArn": record.arn}

@@ -108,7 +108,7 @@ def test_no_more_trials_than_asked_for_and_no_more_at_a_time(play: NewSearch) ->
     names = [trial.name.split("-")[1] for trial in played.trials]
     assert names == ["001", "002", "003", "004"]
     request = played.trials[0].request
-    assert set(request["HyperParameters"]) == {"epochs", "lr"}
+    assert set(request["HyperParameters"]) == {"epochs", "lr", "_tuning_objective_metric"}
     assert request["CheckpointConfig"]["S3Uri"].endswith(f"/checkpoints/{played.trials[0].name}")
 
 
