@@ -58,7 +58,10 @@ def describe(record: Record) -> Request:
     counted = [each["TrainingJobStatus"] for each in found]
     objectives = [each["ObjectiveStatus"] for each in found]
     answer = record.request | {"HyperParameterTuningJobArn": record.arn} | status
-    answer["TrainingJobDefinition"] = training.completed(answer["TrainingJobDefinition"])
+    definition = answer["TrainingJobDefinition"]
+    # The SDK reads the trials' resources in this field, whichever it has sent them in.
+    resources = {"ResourceConfig": trial(definition)["ResourceConfig"]}
+    answer["TrainingJobDefinition"] = training.completed(definition | resources)
     answer["TrainingJobStatusCounters"] = {
         "Completed": counted.count("Completed"),
         "InProgress": counted.count("InProgress") + counted.count("Stopping"),

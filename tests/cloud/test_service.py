@@ -585,6 +585,7 @@ def test_the_resources_of_trials_as_the_sdk_sends_them(sagemaker: Any) -> None:
         )
         told = sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
         assert told["TrainingJobDefinition"]["OutputDataConfig"]["KmsKeyId"] == ""
+        assert told["TrainingJobDefinition"]["ResourceConfig"] == resources
         assert told["TrainingJobDefinition"]["StaticHyperParameters"] == {"_tuning_objective_metric": "loss"}
     with refused("ValidationException", "ResourceConfig"):
         sagemaker.create_hyper_parameter_tuning_job(
