@@ -9,6 +9,7 @@
 #   SSL_CERT_FILE, PIP_CERT, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE: a CA bundle for them; and the usual proxy variables
 # Mirrors and CA are passed as build secrets: neither the images nor their history hold them.
 set -euo pipefail
+unset CDPATH # with it, cd goes elsewhere and prints
 cd "$(dirname "$0")"
 
 usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p;}' "$0"; }

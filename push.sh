@@ -8,6 +8,7 @@
 # environment: AWS credentials and region as everywhere (AWS_PROFILE, AWS_REGION, ...)
 #   PYTHON       a Python that has the packages of requirements.txt (default: .venv's, else python3)
 set -euo pipefail
+unset CDPATH # with it, cd goes elsewhere and prints
 cd "$(dirname "$0")"
 
 usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p;}' "$0"; }
@@ -57,12 +58,16 @@ pushed=()
 for image in "${images[@]}"; do
     repository=$("$python" -m byoc_vision images repository "$image")
     revision=$("$docker" image inspect --format '{{index .Config.Labels "org.opencontainers.image.revision"}}' "$image:latest")
-    tags=(latest)
-    [[ -z $revision ]] || tags+=("$revision")
-    for tag in "${tags[@]}"; do
+    for tag in $revision latest; do # the commit's first: a repository of immutable tags takes "latest" only once
         "$docker" tag "$image:latest" "$repository:$tag"
         names+=("$repository:$tag")
-        "$docker" push "$repository:$tag" || fail "$repository:$tag was not pushed; the reason is in the lines above."
+        if ! "$docker" push "$repository:$tag" 2>&1 | tee "$DOCKER_CONFIG/log"; then
+            grep -qi 'immutable' "$DOCKER_CONFIG/log" ||
+                fail "$repository:$tag was not pushed; the reason is in the lines above."
+            [[ $tag == latest && -n $revision ]] ||
+                fail "$repository has immutable tags, and $tag is another image there; commit and build for a new tag."
+            echo "push.sh: $repository has immutable tags; latest stays what it was, and $revision was pushed." >&2
+        fi
     done
     uri=$("$docker" image inspect --format '{{join .RepoDigests "\n"}}' "$image:latest" | grep -F "$repository@" | tail -n 1)
     pushed+=("$image=$uri")

@@ -2,13 +2,15 @@
 
 import logging
 from collections.abc import Collection, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
 
+from byoc_vision import archives
 from byoc_vision.contract import weights
 from byoc_vision.contract.dataset import read_channels
 from byoc_vision.contract.errors import UserError
 from byoc_vision.contract.hyperparameters import Settings, checked, parse
-from byoc_vision.contract.job import SPLITS
+from byoc_vision.contract.job import CODE, SCRIPT, SPLITS
 
 _log = logging.getLogger(__name__)
 
@@ -66,8 +68,21 @@ def _fitting(source: str) -> tuple[str, list[str] | None]:
     return str(file), [named] if named else None
 
 
+def model(file: Path) -> None:
+    """Raise `UserError` for a file that is no model, or an archive whose handler script would not be used."""
+    if not file.is_file():
+        return
+    if file.suffix in weights.SUFFIXES:
+        weights.refuse_others(file)
+        return
+    with archives.opened(file) as tar:
+        names = {PurePosixPath(member.name) for member in archives.members(tar, file)}
+    if PurePosixPath(SCRIPT) in names and PurePosixPath(CODE, SCRIPT) not in names:
+        raise UserError(f"{file} holds {SCRIPT} at its root, where it is not run; pack it as {CODE}/{SCRIPT}")
+
+
 def local(source: str) -> Path | None:
     """Return the path of what lies on this machine; None of an S3 URI."""
     if source.startswith("file://"):
-        return Path(source.removeprefix("file://"))
+        return Path(unquote(source.removeprefix("file://")))
     return None if "://" in source or source.startswith("s3:") else Path(source).expanduser()

@@ -116,7 +116,7 @@ class Endpoint:
             return
         found = _describe(engine, name)
         if found is None:
-            raise UserError(f"there is no endpoint {name!r} in {engine.region}; check the name and the region")
+            raise UserError(f"there is no endpoint {name!r} {engine.where}; check the name, and where it was made")
         if not _is_ours(name, found):
             raise UserError(f"the endpoint {name!r} was not made by byoc-vision; delete it where it was made")
         self.request = {"DeleteEndpoint": {"EndpointName": name}}

@@ -38,6 +38,10 @@ class Engine(Protocol):
         """The region's name."""
 
     @property
+    def where(self) -> str:
+        """Where things are, in the words of a sentence: "in us-east-1", "on this machine"."""
+
+    @property
     def sagemaker(self) -> Any:
         """A client with the methods of `boto3.client("sagemaker")`.
 

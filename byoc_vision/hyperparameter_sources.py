@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.files import write_text
 from byoc_vision.contract.hyperparameters import checked, unquote
 from byoc_vision.engine import Engine
 from byoc_vision.refusals import unless_missing
@@ -45,7 +46,7 @@ def best_of(engine: Engine, tuning_job: str, check: Check | None = None) -> dict
     describe = engine.sagemaker.describe_hyper_parameter_tuning_job
     job = unless_missing(describe, HyperParameterTuningJobName=tuning_job)
     if job is None:
-        raise UserError(f"{tuning_job!r} is neither a file nor a tuning job in {engine.region}; check the name")
+        raise UserError(f"{tuning_job!r} is neither a file nor a tuning job {engine.where}; check the name")
     best = job.get("BestTrainingJob") or {}
     if not best.get("TunedHyperParameters"):
         raise UserError(f"the tuning job {tuning_job} has no best trial yet; wait for one to complete")
@@ -60,7 +61,7 @@ def best_of(engine: Engine, tuning_job: str, check: Check | None = None) -> dict
 
 def save(values: Mapping[str, str], file: Path) -> None:
     """Write hyperparameters as JSON, for `Session.train`."""
-    file.write_text(json.dumps(dict(values), indent=2) + "\n", encoding="utf-8")
+    write_text(file, json.dumps(dict(values), indent=2) + "\n")
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -209,4 +209,4 @@ def find(session: Owner, name: str) -> TrainingJob | TuningJob | TransformJob:
         job = kind(session, name)
         if unless_missing(job.describe) is not None:
             return job
-    raise UserError(f"there is no job {name!r} in {session.engine.region}; check the name and the region")
+    raise UserError(f"there is no job {name!r} {session.engine.where}; check the name, and where it was made")

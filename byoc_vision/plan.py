@@ -27,6 +27,8 @@ class Plan:
 
         It is sent by `finish`, so that a request that is wrong costs no upload.
         """
+        if not source.strip():
+            raise UserError("nothing is given where a folder, a file or an S3 URI is wanted; name one")
         self._unsent.append((source, under))
         return self.engine.place(source, under, send=False)
 

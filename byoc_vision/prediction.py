@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from byoc_vision import pictures
-from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.errors import UserError, one_line
 from byoc_vision.contract.folders import text
 from byoc_vision.engine import Engine
 
@@ -124,4 +124,4 @@ def error_in(said: str) -> str:
     try:
         return str(json.loads(said)["error"])
     except (ValueError, TypeError, KeyError):
-        return " ".join(said.split())
+        return one_line(said, None)

@@ -2,6 +2,7 @@
 
 import errno
 import re
+import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ _ADVICE = [
     (r"ExpiredToken|InvalidClientTokenId|UnrecognizedClient|InvalidSignature", "renew the AWS credentials"),
     (r"NoSuchBucket", "the bucket does not exist; check its name"),
     (r"PermanentRedirect|AuthorizationHeaderMalformed", "the bucket is in another region than AWS_REGION names"),
-    (r"[Cc]ould not find (model|endpoint|training|hyper|transform)", "check the name and the region"),
+    (r"[Cc]ould not find|Endpoint \S+ (of account \S+ )?not found", "check the name, and where it was made"),
     (r"[Rr]equested image .*not found|image .* does not exist", "run ./push.sh and try again"),
     (r"AssumeRole|assume the role|[Rr]ole .* (invalid|not exist)", "the role must trust sagemaker.amazonaws.com"),
     (r"AccessDenied|Forbidden|^403", "the credentials or the role lack that permission"),
@@ -43,13 +44,20 @@ def unless_missing(call: Callable[..., Any], **arguments: str) -> dict[str, Any]
         return None
 
 
+def _is_full(error: OSError) -> bool:
+    """Whether there was no room; of a folder's copy only the text says so."""
+    codes = (errno.ENOSPC, errno.EDQUOT)
+    several = isinstance(error, shutil.Error) and any(f"[Errno {code}]" in str(error) for code in codes)
+    return several or error.errno in codes
+
+
 def sentence(error: Exception) -> str | None:
     """Return what `error` says to the user, in one sentence; None where it is not the user's to put right."""
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, BrokenPipeError):
         return "the program that read the output has ended"
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and _is_full(error):
         return f"there is no room left for {error.filename or 'what is to be written'}; make some and try again"
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"

@@ -1,9 +1,7 @@
 """Packs a model of any origin, an archive, a folder or a network's file, as a model.tar.gz, with another code/."""
 
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO
 
 from byoc_vision import archives
 from byoc_vision.contract.errors import UserError
@@ -12,8 +10,6 @@ from byoc_vision.engine import visible
 
 #: How torch's files end.
 NETWORKS = (".pt", ".pth")
-
-_Member = tuple[tarfile.TarInfo, IO[bytes] | None]
 
 
 def is_packed(model: Path) -> bool:
@@ -30,27 +26,33 @@ def pack(model: Path, source: Path | None, folder: Path) -> Path:
     """Return a model.tar.gz, in a new folder below `folder`, of what `model` is, with what is in `source` as its code/.
 
     An archive is copied member by member and never unpacked. Raises `UserError` where `archives.members` does, where
-    `model` holds none, and where `source` holds no inference.py.
+    a folder holds no model, where `source` holds no inference.py, and where a file cannot be read.
     """
     if not model.exists():
         raise UserError(f"{model} does not exist; check --model")
     if source is not None and not (source / SCRIPT).is_file():
         raise UserError(f"{source} holds no {SCRIPT}; name a folder with the handler script")
-    if model.is_dir() and not (
-        _networks(model) or any((model / part).is_file() for part in (MODEL, f"{CODE}/{SCRIPT}"))
-    ):
+    known = _networks(model) or any((model / part).is_file() for part in (MODEL, f"{CODE}/{SCRIPT}"))
+    if model.is_dir() and not known:
         raise UserError(
             f"{model} is a folder; name the model.tar.gz in it, or a folder with {MODEL}, with a .pt or .pth file, or "
             f"with {CODE}/{SCRIPT}"
         )
+    replaced = CODE if source is not None else None
     packed = folder / "repacked" / "model.tar.gz"
     packed.parent.mkdir()
     with tarfile.open(packed, "w:gz", compresslevel=1) as new:
-        for member, content in _archived(model) if is_packed(model) else _files(model, ""):
-            if source is None or PurePosixPath(member.name).parts[:1] != (CODE,):
-                new.addfile(member, content)
-        for member, content in _files(source, f"{CODE}/") if source is not None else ():
-            new.addfile(member, content)
+        if is_packed(model):
+            with archives.opened(model) as old:
+                for member in archives.members(old, model):
+                    if PurePosixPath(member.name).parts[:1] != (replaced,):
+                        new.addfile(member, old.extractfile(member))
+        elif model.is_dir():
+            _add_files(new, model, without=replaced)
+        else:
+            _add(new, model, model.name)
+        if source is not None:
+            _add_files(new, source, prefix=f"{CODE}/")
     return packed
 
 
@@ -58,18 +60,19 @@ def _networks(folder: Path) -> list[Path]:
     return [file for file in folder.iterdir() if file.suffix in NETWORKS] if folder.is_dir() else []
 
 
-def _archived(archive: Path) -> Iterator[_Member]:
-    with archives.opened(archive) as old:
-        for member in archives.members(old, archive):
-            yield member, old.extractfile(member)
+def _add_files(archive: tarfile.TarFile, folder: Path, prefix: str = "", without: str | None = None) -> None:
+    """Add the files below `folder`, but for those in its folder `without`."""
+    for file in visible(folder):
+        name = file.relative_to(folder)
+        if name.parts[0] != without and "__pycache__" not in name.parts:
+            _add(archive, file, prefix + name.as_posix())
 
 
-def _files(place: Path, prefix: str) -> Iterator[_Member]:
-    """Yield the file `place`, or the files below the folder `place`, as members whose names begin with `prefix`."""
-    for file in visible(place) if place.is_dir() else [place]:
-        if "__pycache__" in file.parts:
-            continue
-        member = tarfile.TarInfo(prefix + (file.relative_to(place).as_posix() if file != place else file.name))
-        member.size = file.stat().st_size
+def _add(archive: tarfile.TarFile, file: Path, name: str) -> None:
+    member = tarfile.TarInfo(name)
+    try:
         with file.open("rb") as content:
-            yield member, content
+            member.size = file.stat().st_size
+            archive.addfile(member, content)
+    except OSError as error:
+        raise UserError(f"{file} cannot be packed ({error.strerror}); put that right and try again") from error

@@ -99,9 +99,7 @@ def fetch(engine: Engine, job: str, folder: Path) -> "Search | None":
     elif search := searches.read(engine, job):
         return search
     else:
-        raise UserError(
-            f"{job!r} is neither a training job or tuning job in {engine.region} nor a folder; check the name"
-        )
+        raise UserError(f"{job!r} is neither a training job or tuning job {engine.where} nor a folder; check the name")
     if not [file for number, uri in enumerate(uris) for file in engine.fetch(uri, folder / str(number))]:
         raise UserError(f"there is nothing at {uris[0]}; a job's output is there once it has ended, if it left any")
     return None

@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from byoc_vision import checks
 from byoc_vision.contract.errors import UserError
 from byoc_vision.contract.hyperparameters import unquote
 from byoc_vision.engine import DIGEST, Engine, Target
@@ -23,11 +24,13 @@ def artifact(plan: Plan, model: str, source: str | Path | None = None) -> str:
         if "S3ModelArtifacts" not in job.get("ModelArtifacts", {}):
             raise UserError(f"the training job {model} is {job['TrainingJobStatus']} and has no model")
         model = job["ModelArtifacts"]["S3ModelArtifacts"]
+    if "://" not in model:
+        checks.model(Path(model))
     models = f"{engine.output()}/models"
-    if source and "://" in model and not engine.known:
-        return f"{model.rpartition('/')[0]}/{DIGEST}/model.tar.gz"
     if source is None and is_packed(Path(model)):
         return plan.place(model, model if "://" in model else models)
+    if "://" in model and not engine.known:
+        return f"{model.rpartition('/')[0]}/{DIGEST}/model.tar.gz"
     with tempfile.TemporaryDirectory() as scratch:
         archive = Path(model)
         if "://" in model:
@@ -61,5 +64,5 @@ def _training_job(engine: Engine, model: str) -> dict[str, Any] | None:
         return {"ModelArtifacts": {"S3ModelArtifacts": f"{engine.output()}/{model}/output/model.tar.gz"}}
     job = unless_missing(engine.sagemaker.describe_training_job, TrainingJobName=model)
     if job is None:
-        raise UserError(f"{model!r} is neither a training job in {engine.region} nor a file; check the name")
+        raise UserError(f"{model!r} is neither a training job {engine.where} nor a file; check the name")
     return job

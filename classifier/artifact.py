@@ -41,12 +41,15 @@ GRAPHS = "cpu"
 #: What no file of a model exceeds: bytes of the description, labels (ImageNet has 21,841 in all), and probe pictures.
 MAX_DESCRIPTION, MAX_LABELS, MAX_PROBES = 32 * 1024 * 1024, 100_000, 64
 
+#: Characters of a label: those of a folder's name of 255 bytes, none of which is text.
+MAX_LABEL = 4 * 255
+
 
 def _are_labels(value: Any) -> bool:
     return (
         isinstance(value, list)
         and 0 < len(value) <= MAX_LABELS
-        and all(is_text(label, 1000) for label in value)
+        and all(is_text(label, MAX_LABEL) for label in value)
         and len(set(value)) == len(value)
     )
 
@@ -54,7 +57,7 @@ def _are_labels(value: Any) -> bool:
 #: Other fields are for other readers.
 _FIELDS: Fields = {
     "arch": (lambda value: is_text(value, 100), "a name"),
-    "labels": (_are_labels, f"a list of 1 to {MAX_LABELS} different texts of 1 to 1000 characters"),
+    "labels": (_are_labels, f"a list of 1 to {MAX_LABELS} different texts of 1 to {MAX_LABEL} characters"),
     "preprocessing": (lambda value: isinstance(value, dict), "an object"),
     "metrics": (lambda value: isinstance(value, dict), "an object"),
     "settings": (lambda value: isinstance(value, dict), "an object"),
@@ -261,13 +264,16 @@ def damaged(error: Exception) -> ArtifactError:
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill the file that becomes `path`, see `files.replacing`. Raises `ArtifactError` when it fails."""
+    """Let `write` fill the file that becomes `path`, whose folder is made, see `files.replacing`.
+
+    Raises `ArtifactError` with the reason when that fails.
+    """
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
             write(temporary)
-            temporary.chmod(
-                0o644
-            )  # safetensors keeps its files to the owner; the serving container may be another user
+            # safetensors keeps its files to the owner; the serving container may be another user
+            temporary.chmod(0o644)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise ArtifactError(
             f"{path} could not be written ({one_line(error)}); "

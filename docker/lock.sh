@@ -7,6 +7,7 @@
 # Each lock holds only what the ones before it lack, so no version is pinned in two places. OpenVINO's telemetry, which
 # reports to its makers, is left out: no image makes requests of its own.
 set -euo pipefail
+unset CDPATH # with it, cd goes elsewhere and prints
 cd "$(dirname "$0")"
 
 case ${1:-} in

@@ -3,6 +3,7 @@
     python -m launch.tune launch/examples/tune.yaml --data DIR --best best.json
     python -m launch.train --data DIR --hyperparameters best.json
     python -m launch.deploy --model JOB
+    python -m launch.endpoints
     python -m launch.predict PICTURE...
     python -m launch.transform --model JOB --data DIR
     python -m launch.watch JOB

@@ -1,10 +1,6 @@
 """`byoc endpoints`, spelled `python -m launch.endpoints`."""
 
-from byoc_vision.cli.endpoints import main, options
-
-__all__ = ["main", "options"]
+from byoc_vision.cli import run
 
 if __name__ == "__main__":
-    from byoc_vision.cli.launcher import guarded
-
-    guarded("launch.endpoints", main)
+    run("endpoints", "launch.endpoints")

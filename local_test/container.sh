@@ -11,7 +11,13 @@ usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p;}' "$0"; }
 
 folder() { (cd "$1" && pwd); }
 
+mount() { # SOURCE TARGET [readonly]: docker's option; unlike --volume, it takes every character of a path
+    echo "type=bind,\"source=$1\",target=$2${3:+,$3}"
+}
+
 need_image() {
+    local reason
+    reason=$(docker version 2>&1 >/dev/null) || fail "no Docker engine answers ($reason); start Docker and try again"
     docker image inspect "$1" >/dev/null 2>&1 || fail "there is no image $1; build it with ./build.sh"
 }
 
@@ -37,6 +43,6 @@ run_container() { # docker run's arguments; Ctrl-C sets `stopped` and reaches th
 
 give_to_caller() { # what the container, running as root, left in a folder
     if [[ $(id -u) != 0 && -n $(find "$1" ! -user "$(id -u)" | head -n 1) ]]; then
-        docker run --rm --network none --volume "$1:/folder" "$2" chown -R "$(id -u):$(id -g)" /folder
+        docker run --rm --network none --mount "$(mount "$1" /folder)" "$2" chown -R "$(id -u):$(id -g)" /folder
     fi
 }

@@ -5,7 +5,6 @@ Started by local_test/run.sh. OUT gets summary.json, model.tar.gz, what else the
 
 import argparse
 import json
-import re
 import shlex
 import shutil
 import signal
@@ -17,6 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from byoc_vision import checks
+from byoc_vision.cli import launcher
 from byoc_vision.contract.errors import UserError
 from byoc_vision.debugger import job
 from byoc_vision.debugger.job import Prediction
@@ -50,19 +51,23 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="local_test/run.sh", description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument(
         "--data",
-        type=Path,
+        type=launcher.path,
         metavar="DIR",
         help="labelled pictures: train/, valid/ and test/ with one folder per class (default: a small set it draws)",
     )
     parser.add_argument(
         "--weights",
-        type=Path,
+        type=launcher.path,
         metavar="FILE",
-        help="pretrained weights; a name as torchvision gives them (resnet50-11ad3fa6.pth) says the architecture, else "
-        "it is resnet50 (default: torchvision's own, downloaded; the drawn set needs none)",
+        help="pretrained weights, which say the architecture, too (default: torchvision's own of a resnet50, "
+        "downloaded; the drawn set needs none)",
     )
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", default=OUT, help=f"where the results go (default: {OUT.relative_to(ROOT)})"
+        "--out",
+        type=launcher.path,
+        metavar="DIR",
+        default=OUT,
+        help=f"where the results go (default: {OUT.relative_to(ROOT)})",
     )
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -84,11 +89,13 @@ def trial(data: Path | None, weights: Path | None, out: Path) -> None:
     if weights is not None and not weights.is_file():
         raise TrialError(f"{weights} is not a file; --weights wants one of pretrained weights")
     check_room(out, data, weights)
+    if data is not None:
+        checks.pictures({"training": data})
+    settings = hyperparameters(data, weights)
     say("build")
     if subprocess.run([ROOT / "build.sh"]).returncode != 0:
         raise TrialError("the images were not built; the lines above say why")
     make_room(out)
-    settings = hyperparameters(data, weights)
     if data is None:
         data = out / "pictures"
         draw.draw_set(data)
@@ -164,8 +171,7 @@ def hyperparameters(data: Path | None, weights: Path | None) -> dict[str, str]:
     """Return what the job is to differ in from the defaults."""
     if weights is None:
         return {} if data else dict(draw.HYPERPARAMETERS)
-    published = re.fullmatch(r"(\w+)-[0-9a-f]{8}", weights.stem)
-    return {"arch": published[1]} if published else {}
+    return checks.hyperparameters({"weights": weights}, {})
 
 
 def train(local: LocalMode, name: str, data: Path, weights: Path | None, settings: dict[str, str], out: Path) -> float:

@@ -5,6 +5,7 @@
 #
 # environment: ENDPOINT (default: http://127.0.0.1:8080)
 set -euo pipefail
+unset CDPATH # with it, cd goes elsewhere and prints
 here=$(cd "$(dirname "$0")" && pwd)
 endpoint=${ENDPOINT:-http://127.0.0.1:8080}
 
@@ -21,7 +22,7 @@ for picture in "$@"; do
         continue
     fi
     # application/x-image: the endpoint finds out whether it is JPEG, PNG or WebP.
-    curl --noproxy 127.0.0.1 --silent --show-error --fail-with-body --header 'Content-Type: application/x-image' \
+    curl --noproxy 'localhost,127.0.0.1,0.0.0.0,::1,[::1]' --silent --show-error --fail-with-body --header 'Content-Type: application/x-image' \
         --data-binary "@$picture" "$endpoint/invocations" || status=1
     echo
 done

@@ -4,6 +4,7 @@
 #
 # usage: local_test/run.sh [--data DIR] [--weights FILE] [--out DIR]      (--help says more)
 set -euo pipefail
+unset CDPATH # with it, cd goes elsewhere and prints
 root=$(cd "$(dirname "$0")/.." && pwd)
 
 "$root/local_test/setup.sh"

@@ -5,6 +5,7 @@
 #
 # environment: PORT (default: 8080)
 set -euo pipefail
+unset CDPATH # with it, cd goes elsewhere and prints
 here=$(cd "$(dirname "$0")" && pwd)
 source "$here/container.sh"
 
@@ -22,4 +23,4 @@ image=byoc-vision-serve:latest
 if [[ -d $model/cpu ]] && ! nvidia-smi >/dev/null 2>&1; then image=byoc-vision-serve-cpu:latest; fi
 need_image "$image"
 echo "serving on http://127.0.0.1:${PORT:-8080} (Ctrl-C stops it); ask it with local_test/predict.sh PICTURE"
-run_container --publish "127.0.0.1:${PORT:-8080}:8080" --volume "$(folder "$model"):/opt/ml/model:ro" "$image" serve
+run_container --publish "127.0.0.1:${PORT:-8080}:8080" --mount "$(mount "$(folder "$model")" /opt/ml/model readonly)" "$image" serve

@@ -4,6 +4,7 @@
 #
 # usage: local_test/setup.sh [REQUIREMENTS...]      further requirements files to install
 set -euo pipefail
+unset CDPATH # with it, cd goes elsewhere and prints
 cd "$(dirname "$0")/.."
 
 fail() {

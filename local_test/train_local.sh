@@ -8,6 +8,7 @@
 #   --weights FILE  pretrained weights; a name as torchvision gives them (resnet50-11ad3fa6.pth) says the architecture
 #   --out DIR       becomes /opt/ml: input/config, model, output, checkpoints (default: local_test/out/train_local)
 set -euo pipefail
+unset CDPATH # with it, cd goes elsewhere and prints
 here=$(cd "$(dirname "$0")" && pwd)
 source "$here/container.sh"
 image=byoc-vision-train:latest
@@ -38,13 +39,14 @@ if [[ -z $data ]]; then
     drawn=$(PYTHONPATH=$here/.. "$here/../.venv/bin/python" -m local_test.draw "$data")
     [[ -n $weights ]] || while read -r line; do settings=("$line" ${settings[@]+"${settings[@]}"}); done <<<"$drawn"
 fi
-mounts+=(--volume "$(folder "$data"):/opt/ml/input/data/training:ro")
+mounts+=(--mount "$(mount "$(folder "$data")" /opt/ml/input/data/training readonly)")
 if [[ -n $weights ]]; then
     file=$(basename "$weights")
     arch=$(sed -n 's/-[0-9a-f]\{8\}\.[a-z]*$//p' <<<"$file")
     [[ -z $arch ]] || settings=("arch=$arch" ${settings[@]+"${settings[@]}"})
     channels+=(weights)
-    mounts+=(--volume "$(folder "$(dirname "$weights")")/$file:/opt/ml/input/data/weights/$file:ro")
+    source=$(folder "$(dirname "$weights")")/$file
+    mounts+=(--mount "$(mount "$source" "/opt/ml/input/data/weights/$file" readonly)")
 fi
 
 config=$out/input/config
@@ -58,7 +60,7 @@ echo "{$(printf '"%s": {"TrainingInputMode": "File"}\n' "${channels[@]}" | paste
 echo '{"current_host": "algo-1", "hosts": ["algo-1"], "network_interface_name": "eth0"}' >"$config/resourceconfig.json"
 
 status=0
-run_container --hostname algo-1 --volume "$out:/opt/ml" "${mounts[@]}" "$image" train || status=$?
+run_container --hostname algo-1 --mount "$(mount "$out" /opt/ml)" "${mounts[@]}" "$image" train || status=$?
 give_to_caller "$out" "$image"
 [[ $status == 0 ]] || fail "training failed: $(head -n 1 "$out/output/failure" 2>/dev/null || echo "see the lines above")"
 if [[ -f $out/output/data/metrics.json ]]; then

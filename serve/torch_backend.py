@@ -27,14 +27,7 @@ def load(folder: Path, gpu: int | None = None) -> Network:
 
     Raises `UserError` when the files cannot be used, or the GPU cannot.
     """
-    device = torch.device("cpu" if gpu is None else f"cuda:{gpu}")
-    try:
-        torch.zeros(1, device=device)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0][:200]
-        raise UserError(
-            f"the GPU cannot be used ({reason}); deploy with an InferenceAmiVersion whose driver is 525 or newer"
-        ) from error
+    device = torch.device("cpu") if gpu is None else use_gpu(gpu)
     classifier = artifact.load(folder)
     # Convolutions are faster on the CPU, and on tensor cores, when a pixel's channels lie side by side.
     network = classifier.network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -42,6 +35,23 @@ def load(folder: Path, gpu: int | None = None) -> Network:
     forms |= _cpu_forms(network, classifier.preprocessing.crop_size) if gpu is None else _gpu_forms(network, device)
     probes = artifact.load_probes(folder, classifier)
     return Network(classifier.arch, classifier.labels, classifier.preprocessing, str(device), forms, probes)
+
+
+def use_gpu(gpu: int) -> torch.device:
+    """Return the GPU of that number; in the user's code, too, "cuda" is that one from now on.
+
+    Raises `UserError` when it cannot be used.
+    """
+    device = torch.device(f"cuda:{gpu}")
+    try:
+        torch.zeros(1, device=device)
+        torch.cuda.set_device(device)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0][:200]
+        raise UserError(
+            f"the GPU cannot be used ({reason}); deploy with an InferenceAmiVersion whose driver is 525 or newer"
+        ) from error
+    return device
 
 
 def _cpu_forms(network: nn.Module, side: int) -> Forms:

@@ -52,6 +52,12 @@ def load(model_dir: Path) -> dict[str, Function]:
     code, file = folder(model_dir), program()
     sys.path[:0] = [str(place) for place in (code, code / "lib") if place.is_dir()]
     if not (code / file).is_file():
+        submitted = os.environ.get("SAGEMAKER_SUBMIT_DIRECTORY", "")
+        if "://" in submitted:
+            raise UserError(
+                f"the code at {submitted[:200]} is not in the model, and is not fetched; let the SDK pack it into the "
+                "model (source_dir), or deploy with byoc deploy --source DIR"
+            )
         if file != SCRIPT:
             raise UserError(f"SAGEMAKER_PROGRAM names {file}, but the model has no {CODE}/{file}; add it")
         return {}

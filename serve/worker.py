@@ -1,6 +1,7 @@
 """A model in one process, and the answers to requests, with the errors and checks that are the same for all models."""
 
 import ctypes
+import importlib
 import importlib.util
 import logging
 import os
@@ -62,7 +63,10 @@ class Worker:
         model_dir = Path(context.system_properties["model_dir"])
         # So many requests are decoded at once.
         self._decoders = min(context.system_properties["batch_size"], int(os.environ.get("OMP_NUM_THREADS", "1")))
+        gpu = context.system_properties["gpu_id"]
         try:
+            if gpu is not None and importlib.util.find_spec("torch"):
+                importlib.import_module("serve.torch_backend").use_gpu(gpu)
             self._own = user_code.load(model_dir)
             self._model = pipeline.load_model(model_dir, self._own, context)
             self._pipeline = pipeline.build(model_dir, self._model, self._own, self._measured.count)

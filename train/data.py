@@ -10,12 +10,13 @@ import os
 import random
 import stat
 from collections import Counter
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from byoc_vision.contract import dataset
 from byoc_vision.contract.errors import DataError
@@ -28,18 +29,25 @@ from train.stopping import StopSignal
 #: Files that a thread reads at a time.
 _PART = 16
 
+#: Bytes of a digest, and pixels of a look's side.
+DIGEST_BYTES, LOOK_SIDE = 32, 8
+
+#: Pixels of the shorter side that a picture is decoded with for its look: with less, looks of copies differ.
+_ENOUGH = 8 * LOOK_SIDE
+
 
 @dataclass(frozen=True)
 class Split:
     """Pictures of one split: `files[i]` shows class `targets[i]`; `names[i]` is how reports call it.
 
-    `digests[i]` is that of its bytes, once `checked` has read them.
+    Once `checked` has read it, `digests[i]` is that of its bytes, and `looks[i]` the picture in 8 x 8 pixels (RGB).
     """
 
     files: tuple[Path, ...] = ()
     targets: tuple[int, ...] = ()
     names: tuple[str, ...] = ()
     digests: tuple[bytes, ...] = ()
+    looks: tuple[bytes, ...] = ()
 
     def __len__(self) -> int:
         return len(self.files)
@@ -55,6 +63,7 @@ class Split:
             targets=tuple(self.targets[i] for i in keep),
             names=tuple(self.names[i] for i in keep),
             digests=tuple(self.digests[i] for i in keep) if self.digests else (),
+            looks=tuple(self.looks[i] for i in keep) if self.looks else (),
         )
 
     def spread(self, count: int) -> "Split":
@@ -120,22 +129,23 @@ def find(channels: Mapping[str, Path], validation_share: float, test_share: floa
 
 
 def checked(
-    data: Data, limit: float, workers: int, stop: StopSignal, known: Container[bytes] = ()
+    data: Data, limit: float, workers: int, stop: StopSignal, known: Mapping[bytes, bytes] | None = None
 ) -> tuple[Data, dict[str, str]]:
-    """Read every picture; return the data, with digests, without those that cannot be read, and these: name -> reason.
+    """Read every picture; return the data, with digests and looks, without what cannot be read: name -> reason.
 
-    Pictures whose digests are `known` have been read before: they are not decoded again. Raises `DataError` when more
-    than the share `limit` of all pictures fails, or a class loses its last training picture.
+    Pictures that are `known` (digest -> look) have been read before: they are not decoded again. Raises `DataError`
+    when more than the share `limit` of all pictures fails, or a class loses its last training picture.
     """
     files = [file for split in data.splits.values() for file in split.files]
-    found = _read_all(files, workers, stop, known)
+    found = _read_all(files, workers, stop, known or {})
     splits: dict[str, Split] = {}
     bad: dict[str, str] = {}
     for name, split in data.splits.items():
         entries = [next(found) for _ in split.files]
-        bad |= {split.names[i]: reason for i, (_, reason) in enumerate(entries) if reason}
-        kept = split.take([i for i, (_, reason) in enumerate(entries) if not reason])
-        splits[name] = replace(kept, digests=tuple(digest for digest, reason in entries if not reason))
+        bad |= {split.names[i]: entry for i, entry in enumerate(entries) if isinstance(entry, str)}
+        read = {i: entry for i, entry in enumerate(entries) if not isinstance(entry, str)}
+        digests, looks = (tuple(entry[k] for entry in read.values()) for k in (0, 1))
+        splits[name] = replace(split.take(list(read)), digests=digests, looks=looks)
     if len(bad) > limit * len(files):
         listed = "; ".join(f"{name}: {why}" for name, why in list(bad.items())[:3])
         raise DataError(
@@ -149,7 +159,7 @@ def checked(
         )
     if not splits["validation"]:
         raise DataError("no validation picture can be read; repair them or remove the validation split")
-    return replace(data, **splits), bad
+    return Data(data.labels, **splits, lines=data.lines), bad
 
 
 def digest(content: bytes) -> bytes:
@@ -157,12 +167,12 @@ def digest(content: bytes) -> bytes:
     return hashlib.sha256(content).digest()
 
 
-def _read_all(
-    files: Sequence[Path], workers: int, stop: StopSignal, known: Container[bytes]
-) -> Iterator[tuple[bytes, str]]:
-    """Yield each file's digest, and why it is no picture (nothing where it is one)."""
+#: What a file turned out to be: its digest and look, or why it is no picture.
+_Read = tuple[bytes, bytes] | str
 
-    def read(some: Sequence[Path]) -> list[tuple[bytes, str]]:
+
+def _read_all(files: Sequence[Path], workers: int, stop: StopSignal, known: Mapping[bytes, bytes]) -> Iterator[_Read]:
+    def read(some: Sequence[Path]) -> list[_Read]:
         return [_read(file, stop, known) for file in some]
 
     parts = [files[begin : begin + _PART] for begin in range(0, len(files), _PART)]
@@ -171,24 +181,26 @@ def _read_all(
             yield from part
 
 
-def _read(file: Path, stop: StopSignal, known: Container[bytes]) -> tuple[bytes, str]:
+def _read(file: Path, stop: StopSignal, known: Mapping[bytes, bytes]) -> _Read:
     stop.check()
     try:
         status = file.stat()
         if not stat.S_ISREG(status.st_mode):  # a pipe would not end
-            return b"", "it is no file"
+            return "it is no file"
         if not status.st_size:
-            return b"", "the file is empty"
+            return "the file is empty"
         content = file.read_bytes()
         name = digest(content)
-        if name not in known:
-            pictures.decode(content, at_least=1)
+        return name, known.get(name) or _look(pictures.decode(content, _ENOUGH))
     except pictures.PictureError as error:
-        return b"", str(error)
+        return str(error)
     except OSError as error:
         what = "file that the link leads to" if file.is_symlink() else "file"
-        return b"", f"the {what} cannot be read ({error.strerror})"
-    return name, ""
+        return f"the {what} cannot be read ({error.strerror})"
+
+
+def _look(image: Image.Image) -> bytes:
+    return image.resize((LOOK_SIDE, LOOK_SIDE), Image.Resampling.BOX).tobytes()
 
 
 def _draw(split: Split, share: float, seed: int) -> tuple[Split, Split]:

@@ -8,7 +8,7 @@ import copy
 import json
 import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +23,7 @@ from classifier import artifact
 from classifier.artifact import Classifier, Probes
 from train.batches import Order, PictureBatches
 from train.data import Data, Split
+from train.progress import progress
 from train.quantize import quantize
 from train.stopping import Stopped, StopSignal
 
@@ -74,7 +75,7 @@ class Export:
         A form that takes one of those for another class is not less exact, but wrong.
         """
         pixels = self._pixels(self.data.validation.spread(PROBES * CANDIDATES))
-        answers = self._answers(self._network, pixels)
+        answers = self._answers(self._network, pixels, "choosing probe pictures")
         ranked = np.sort(answers)
         surest = np.argsort(ranked[:, -1] - ranked[:, -2])[len(pixels) // 2 :]
         chosen = np.sort(surest)[:: CANDIDATES // 2]
@@ -85,13 +86,14 @@ class Export:
     def _write_graphs(self, probes: Probes) -> None:
         graph = self._converted()
         float32 = _compiled(graph)
-        if not np.array_equal(self._answers(float32, probes.pictures).argmax(axis=1), probes.answers):
+        tried = self._answers(float32, probes.pictures, "trying the float32 graph")
+        if not np.array_equal(tried.argmax(axis=1), probes.answers):
             raise DisagreementError("the float32 graph answers otherwise than the network")
         graphs, told = {"float32": graph}, f"float32, as the network on {len(probes.answers)} probe pictures"
         figures: dict[str, object] = {"openvino": version("openvino")}
         try:
             calibration = self._pixels(self.data.train.spread(CALIBRATION))
-            integers = quantize(graph, (self._inputs(batch) for batch in _batches(calibration)))
+            integers = quantize(graph, self._batches(calibration, "calibrating the int8 graph"))
             kept, measured = self._compared(float32, _compiled(integers))
         except Stopped:
             raise
@@ -111,7 +113,8 @@ class Export:
         """Return whether the 8-bit graph is accurate enough, and the figures that say so."""
         split = self.data.validation.spread(VALIDATION)
         pixels, targets = self._pixels(split), np.array(split.targets)
-        exact, rough = (self._answers(run, pixels).argmax(axis=1) for run in (float32, integers))
+        exact = self._answers(float32, pixels, "measuring the float32 graph").argmax(axis=1)
+        rough = self._answers(integers, pixels, "measuring the int8 graph").argmax(axis=1)
         lost = np.sum(exact == targets) - np.sum(rough == targets)
         return bool(lost <= math.ceil(TOLERANCE * len(targets))), {
             "validation_pictures": len(targets),
@@ -148,12 +151,15 @@ class Export:
             logits: Logits = self.classifier.network.eval()(torch.from_numpy(inputs).to(device)).cpu().numpy()
             return logits
 
-    def _answers(self, run: Run, pixels: NDArray[np.uint8]) -> Logits:
-        return np.concatenate([run(self._inputs(batch)) for batch in _batches(pixels)])
+    def _answers(self, run: Run, pixels: NDArray[np.uint8], what: str) -> Logits:
+        return np.concatenate([run(inputs) for inputs in self._batches(pixels, what)])
 
-    def _inputs(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        self.stop.check()
-        return self.classifier.preprocessing.normalize(pixels)
+    def _batches(self, pixels: NDArray[np.uint8], what: str) -> Iterator[NDArray[np.float32]]:
+        """Yield the network's inputs for some pictures at a time, and show how far that has come."""
+        begins = range(0, len(pixels), _BATCH)
+        for begin in progress(begins, len(begins), what):
+            self.stop.check()
+            yield self.classifier.preprocessing.normalize(pixels[begin : begin + _BATCH])
 
     def _pixels(self, split: Split) -> NDArray[np.uint8]:
         order = Order(len(split), _BATCH)
@@ -164,7 +170,3 @@ class Export:
 def _compiled(graph: ov.Model) -> Run:
     compiled = ov.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return lambda inputs: compiled(inputs)[0]
-
-
-def _batches(pixels: NDArray[np.uint8]) -> Sequence[NDArray[np.uint8]]:
-    return [pixels[begin : begin + _BATCH] for begin in range(0, len(pixels), _BATCH)]

@@ -31,7 +31,7 @@ from classifier import pictures
 from classifier.network import head_name, normalize
 from classifier.preprocessing import Preprocessing
 from train.batches import fits_shared_memory
-from train.data import digest
+from train.data import DIGEST_BYTES, digest
 from train.distributed import Group
 from train.progress import progress
 from train.stopping import Stopped, StopSignal, leave_signals_to_parent
@@ -45,22 +45,11 @@ CPU_BATCH = 16
 #: Pictures whose features are written together: few, so that little is lost when a run is killed.
 STORED_AT_ONCE = 1024
 
-DIGEST_BYTES = 32
-
 T = TypeVar("T")
 
 
 class FeaturesError(UserError):
     """The features cannot be kept."""
-
-
-def known(*folders: Path | None) -> set[bytes]:
-    """Return the digests of all pictures that `folders` have any features of: those could be read."""
-    found: set[bytes] = set()
-    for folder in folders:
-        for file in folder.glob("*/digests") if folder else ():
-            found.update(_split(file.read_bytes()))
-    return found
 
 
 @dataclass(frozen=True)

@@ -295,7 +295,7 @@ def evaluate(
     kind = precision(settings)
     losses, predicted, probability, truth = [], [], [], []
     callback.wait()
-    for batch, (inputs, targets) in enumerate(batches.epoch(0)):
+    for batch, (inputs, targets) in enumerate(progress(batches.epoch(0), len(batches.order), "evaluating")):
         callback.batch(first._replace(number=first.number + batch, mode_number=first.mode_number + batch))
         if batches.order.group.size == 1:  # A replica that left would make the others wait.
             stop.check()

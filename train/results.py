@@ -23,13 +23,11 @@ def write_predictions(folder: Path, data: Data, tested: Evaluation) -> None:
                 label = data.labels[data.test.targets[i]]
                 rows.writerow([name, label, data.labels[predicted[i]], f"{probability[i]:.6f}"])
 
-    folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / job.PREDICTIONS, write)
 
 
 def write_metrics(folder: Path, data: Data, figures: Mapping[str, object]) -> None:
     """Write `metrics.json` into `folder`: the figures, and how many pictures each split has."""
     content = {**figures, "pictures": {name: len(split) for name, split in data.splits.items()}}
-    folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(content, indent=2, ensure_ascii=False)
     write_whole(folder / job.METRICS, lambda path: path.write_text(text, encoding="utf-8"))

@@ -4,10 +4,11 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -18,7 +19,7 @@ from byoc_vision.contract.hyperparameters import Settings, SettingsError
 from classifier import artifact, network
 from classifier.artifact import Classifier
 from classifier.preprocessing import Preprocessing
-from train import calibration, data, features, memory, results
+from train import calibration, copies, data, features, memory, results
 from train.batches import Batches, FeatureBatches, Order, PictureBatches
 from train.checkpoint import NAME, Checkpoint
 from train.data import Data, Split
@@ -86,13 +87,14 @@ class Run:
             )
         torch.manual_seed(settings.seed)
         found = data.find(self.channels, settings.validation_share, settings.test_share, settings.seed)
-        seen = features.known(self._kept_features, self.features)
+        seen = copies.known(self._kept_features, self.features)
         found, unreadable = data.checked(found, settings.max_unreadable, self._workers, self.stop, seen)
         for line in found.lines:
             self._say(line)
         for name, reason in unreadable.items():
             self._say(f"skipped {name}: {reason}")
         self._say(found.counts())
+        copied = self._copies(found, seen)
         identity = self._identity(found)
         if any(other != identity for other in self.group.everyone(identity)):
             raise DataError(
@@ -145,7 +147,7 @@ class Run:
             if settings.export:
                 phase("graphs for CPUs")
                 self._export(classifier, found)
-            more = {"unreadable": unreadable, "seconds": round(time.monotonic() - begun, 3)}
+            more = {"unreadable": unreadable, "copies": copied, "seconds": round(time.monotonic() - begun, 3)}
             results.write_metrics(self.output, found, figures | {"history": progress.history} | more)
             checkpoint.remove()
         phase("report")
@@ -160,6 +162,20 @@ class Run:
             f"negative log-likelihood {before:.4f}, now {after:.4f}"
         )
         return temperature
+
+    def _copies(self, found: Data, seen: Mapping[bytes, bytes]) -> dict[str, Any]:
+        """Return which pictures are copies, having said so; keep what is new about pictures."""
+        if self.group.rank:
+            return {}
+        looks = dict(seen)
+        for split in found.splits.values():
+            looks |= zip(split.digests, split.looks, strict=True)
+        if len(looks) > len(seen):
+            copies.keep(self._kept_features, looks)
+        copied = copies.find(found)
+        if said := copies.line(copied):
+            self._say(said)
+        return copied
 
     def _export(self, classifier: Classifier, found: Data) -> None:
         try:

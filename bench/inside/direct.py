@@ -39,7 +39,7 @@ def main(model: str, pictures: str, seconds: str) -> dict[str, float]:
 
 
 def _worker(model_dir: str, pictures: str, seconds: str) -> None:
-    from serve import inference
+    from serve import encoding, inference
 
     model = inference.model_fn(model_dir)
     inference.model_warmup_fn(model_dir, model)
@@ -47,7 +47,7 @@ def _worker(model_dir: str, pictures: str, seconds: str) -> None:
 
     def request(body: bytes) -> None:
         prediction = inference.predict_fn(inference.input_fn(body, "image/jpeg"), model)
-        inference.output_fn(prediction, inference.JSON)
+        inference.output_fn(prediction, encoding.JSON)
 
     def decoding(body: bytes) -> None:
         model.inputs(inference.input_fn(body, "image/jpeg"))

@@ -61,6 +61,11 @@ class Cloud:
         """The region's name."""
         return str(self._session.region_name)
 
+    @property
+    def where(self) -> str:
+        """The region, in the words of a sentence."""
+        return f"in {self.region}"
+
     @cached_property
     def _caller(self) -> dict[str, str]:
         return dict(self.client("sts").get_caller_identity())

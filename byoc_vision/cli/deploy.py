@@ -13,7 +13,7 @@ An endpoint that runs already is given the new model (UpdateEndpoint): the old o
 import argparse
 import sys
 
-from byoc_vision.cli.launcher import command, parser, positive, show, tell, waiting
+from byoc_vision.cli.launcher import command, opened, parser, positive, show, waiting
 from byoc_vision.engine import SERVING
 
 
@@ -56,10 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
     if given.port and not given.local:
         options_parser.error("give --port with --local only")
 
-    from byoc_vision.session import Session
-
-    tell()
-    session = Session(given.local, request_files=given.request)
+    session = opened(given)
     if given.delete:
         endpoint = session.endpoint(given.endpoint)
         endpoint.delete(given.dry_run)

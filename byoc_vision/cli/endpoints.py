@@ -6,7 +6,7 @@ byoc endpoints --local
 
 import argparse
 
-from byoc_vision.cli.launcher import command, parser, tell
+from byoc_vision.cli.launcher import command, opened, parser
 
 
 def options() -> argparse.ArgumentParser:
@@ -18,10 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Do what the options say; return the exit code."""
     given = options().parse_args(arguments)
 
-    from byoc_vision.session import Session
-
-    tell()
-    session = Session(given.local)
+    session = opened(given)
     for endpoint in session.endpoints():
         remove = command(f"deploy --delete --endpoint {endpoint.name} {session.engine.option}")
         print(f"{endpoint.name}  {endpoint.status}", endpoint.curl(), f"to remove it: {remove}", "", sep="\n")

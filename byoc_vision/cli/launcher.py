@@ -6,10 +6,12 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from byoc_vision.jobs import Job, TrainingJob
+    from byoc_vision.session import Session
 
 #: How the user calls a command: "byoc …", or as a launcher, "python -m launch.…".
 _spelling = "byoc "
@@ -20,9 +22,24 @@ def command(text: str) -> str:
     return f"{_spelling}{text}".rstrip()
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says of an option that is none and is called like a hyperparameter how one is set."""
+
+    def error(self, message: str) -> NoReturn:
+        from byoc_vision.contract.hyperparameters import similar_name
+
+        unknown = message.partition("unrecognized arguments: ")[2].split()
+        if unknown and unknown[0].startswith("--") and "--set" in self._option_string_actions:
+            name, _, value = unknown[0][2:].partition("=")
+            value = value or next((text for text in unknown[1:2] if not text.startswith("--")), "VALUE")
+            if meant := similar_name(name):
+                message = f"there is no option --{name}; the hyperparameter is set with --set {meant}={value}"
+        super().error(message)
+
+
 def parser(name: str, doc: str | None, sends: bool = True) -> argparse.ArgumentParser:
     """Return a parser with the options that all commands share; `doc` is the command's docstring."""
-    new = argparse.ArgumentParser(
+    new = _Parser(
         prog=command(name),
         description=(doc or "").replace("byoc ", _spelling),
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -43,6 +60,13 @@ def positive(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 up")
     return int(text)
+
+
+def path(text: str) -> Path:
+    """Return the path that an option was given; nothing is none, and not the current folder."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty; name a folder or a file")
+    return Path(text)
 
 
 def channels(data: list[str]) -> dict[str, str]:
@@ -79,7 +103,7 @@ def still_running(job: "Job", local: bool) -> str:
     return f"The {job.kind.name} goes on. To watch it: {watch}   To stop it: {watch} --stop"
 
 
-def path(uri: str) -> str:
+def shown(uri: str) -> str:
     """Return the path of what lies on this machine, any other URI as it is."""
     from urllib.parse import unquote
 
@@ -88,8 +112,6 @@ def path(uri: str) -> str:
 
 def left(job: "TrainingJob", option: str) -> None:
     """Print a training job's figures, what it has left and where, and what to do with it."""
-    from pathlib import Path
-
     from byoc_vision.contract.job import REPORT
 
     for name, value in job.metrics.items():
@@ -98,25 +120,42 @@ def left(job: "TrainingJob", option: str) -> None:
         print("the job left no model")
         return
     print(f"deploy it: {command(f'deploy --model {job.name} {option}')}")
-    report = Path(path(job.model)).parent / "data" / REPORT
+    report = Path(shown(job.model)).parent / "data" / REPORT
     print(f"the report: {report if report.is_file() else command(f'report {job.name} {option}')}")
-    print(f"the model is {path(job.model)}")
+    print(f"the model is {shown(job.model)}")
+
+
+def _one_screen() -> bool:
+    """Whether stdout and stderr end in the same place."""
+    out, err = os.fstat(1), os.fstat(2)
+    return (out.st_dev, out.st_ino) == (err.st_dev, err.st_ino)
 
 
 @contextlib.contextmanager
-def waiting(hint: str) -> Iterator[None]:
-    """Say what is known of a job that fails; say the hint where the wait is interrupted, which leaves the job alone."""
+def waiting(hint: str, shown: bool = False) -> Iterator[None]:
+    """Say what is known of a job that fails; say the hint where the wait is interrupted, which leaves the job alone.
+
+    `shown`: the log has been printed on stdout as it came, so where that is read together with stderr it is not again.
+    """
     from byoc_vision.endpoint import FailedError
 
     try:
         yield
     except FailedError as error:
-        if error.log:
+        if error.log and not (shown and _one_screen()):
             print("\nThe last lines of its log:", *error.log, sep="\n  ", file=sys.stderr)
         raise
     except BaseException:  # Ctrl-C, or a network that is gone
         print(f"\n{hint}", file=sys.stderr)
         raise
+
+
+def opened(given: argparse.Namespace) -> "Session":
+    """Return the session that the options ask for; what the library does is printed from now on."""
+    from byoc_vision.session import Session
+
+    tell()
+    return Session(given.local, request_files=getattr(given, "request", ()))
 
 
 def tell() -> None:

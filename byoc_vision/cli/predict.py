@@ -8,7 +8,7 @@ import argparse
 import json
 import sys
 
-from byoc_vision.cli.launcher import parser, show, tell
+from byoc_vision.cli.launcher import opened, parser, show
 from byoc_vision.contract.folders import text
 
 
@@ -28,10 +28,8 @@ def main(arguments: list[str] | None = None) -> int:
 
     from byoc_vision import pictures
     from byoc_vision.prediction import request
-    from byoc_vision.session import Session
 
-    tell()
-    endpoint = Session(given.local).endpoint(given.endpoint)
+    endpoint = opened(given).endpoint(given.endpoint)
     if given.dry_run:
         shown = [request(endpoint.name, pictures.read(name)) for name in pictures.names(given.pictures)]
         return show({"InvokeEndpoint": [each | {"Body": f"{len(each['Body'])} bytes"} for each in shown]})

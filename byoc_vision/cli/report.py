@@ -11,9 +11,8 @@ from a JSON file of rule configurations as CreateTrainingJob takes them.
 
 import argparse
 import sys
-from pathlib import Path
 
-from byoc_vision.cli.launcher import parser, tell
+from byoc_vision.cli.launcher import opened, parser, path
 
 
 def options() -> argparse.ArgumentParser:
@@ -25,8 +24,8 @@ def options() -> argparse.ArgumentParser:
         help="a training or tuning job, or what a training job has left: a folder or an S3 URI",
     )
     new.add_argument("--rules", metavar="NAMES|FILE", help="names with commas, or a JSON file (default: all)")
-    new.add_argument("--data", type=Path, metavar="DIR", help="the pictures, of which the report then shows some")
-    new.add_argument("--out", type=Path, metavar="DIR", help="for the report (default: DIR's output, else ./report)")
+    new.add_argument("--data", type=path, metavar="DIR", help="the pictures, of which the report then shows some")
+    new.add_argument("--out", type=path, metavar="DIR", help="for the report (default: DIR's output, else ./report)")
     return new
 
 
@@ -34,12 +33,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Do what the options say; return the exit code."""
     given = options().parse_args(arguments)
 
-    from byoc_vision.session import Session
-
-    tell()
     if given.data is None:
         print("the pictures are left out of the report; --data DIR shows some", file=sys.stderr)
-    report = Session(given.local).report(given.job, rules=given.rules, data=given.data, out=given.out)
+    report = opened(given).report(given.job, rules=given.rules, data=given.data, out=given.out)
     for rule in report.issues:
         print(f"{rule['RuleConfigurationName']}: {rule['StatusDetails']}")
     print(f"wrote {report.page}")

@@ -8,7 +8,7 @@ byoc train --data DIR --source examples/own_scripts --program train_model.py --s
 
 import argparse
 
-from byoc_vision.cli.launcher import channels, left, line, parser, positive, show, still_running, tell, waiting
+from byoc_vision.cli.launcher import channels, left, line, opened, parser, positive, show, still_running, waiting
 
 
 def options() -> argparse.ArgumentParser:
@@ -48,10 +48,8 @@ def main(arguments: list[str] | None = None) -> int:
     from byoc_vision.contract.hyperparameters import checked
     from byoc_vision.hyperparameter_sources import collect
     from byoc_vision.requests.script import texts
-    from byoc_vision.session import Session
 
-    tell()
-    session = Session(given.local, request_files=given.request)
+    session = opened(given)
     job = session.train(
         channels(given.data),
         hyperparameters=collect(session.engine, given.hyperparameters, given.set, texts if given.program else checked),
@@ -70,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
     if given.no_wait:
         print(job.name, still_running(job, given.local), sep="\n")
         return 0
-    with waiting(still_running(job, given.local)):
+    with waiting(still_running(job, given.local), shown=True):
         job.wait(line)
     left(job, session.engine.option)
     return 0

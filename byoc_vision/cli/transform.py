@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from byoc_vision.cli.launcher import line, parser, positive, show, still_running, tell, waiting
+from byoc_vision.cli.launcher import line, opened, parser, positive, show, still_running, waiting
 from byoc_vision.engine import SERVING
 
 
@@ -30,10 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
 
     from byoc_vision.contract.errors import UserError
     from byoc_vision.endpoint import FailedError
-    from byoc_vision.session import Session
 
-    tell()
-    job = Session(given.local, request_files=given.request).transform(
+    job = opened(given).transform(
         given.model,
         given.data,
         instance_type=given.instance_type,
@@ -49,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     failure = None
     try:
-        with waiting(still_running(job, given.local)):
+        with waiting(still_running(job, given.local), shown=True):
             job.wait(line)
     except FailedError as error:
         failure = error

@@ -9,7 +9,7 @@ byoc train --data DIR_OR_S3_URI --hyperparameters best.json
 
 import argparse
 
-from byoc_vision.cli.launcher import channels, line, parser, positive, show, still_running, tell
+from byoc_vision.cli.launcher import channels, line, opened, parser, positive, show, still_running
 
 
 def options() -> argparse.ArgumentParser:
@@ -34,10 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
 
     from byoc_vision.cli.trials import follow
     from byoc_vision.hyperparameter_sources import collect
-    from byoc_vision.session import Session
 
-    tell()
-    session = Session(given.local, request_files=given.request)
+    session = opened(given)
     job = session.tune(
         given.space,
         channels(given.data),

@@ -6,7 +6,7 @@ byoc watch JOB --stop
 
 import argparse
 
-from byoc_vision.cli.launcher import left, line, parser, still_running, tell, waiting
+from byoc_vision.cli.launcher import left, line, opened, parser, still_running, waiting
 
 
 def options() -> argparse.ArgumentParser:
@@ -23,10 +23,8 @@ def main(arguments: list[str] | None = None) -> int:
     given = options().parse_args(arguments)
 
     from byoc_vision.jobs import TrainingJob, TuningJob
-    from byoc_vision.session import Session
 
-    tell()
-    session = Session(given.local)
+    session = opened(given)
     job = session.job(given.job)
     if given.stop:
         job.stop()
@@ -36,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
 
         follow(job, given.local, given.best)
     else:
-        with waiting(still_running(job, given.local)):
+        with waiting(still_running(job, given.local), shown=True):
             job.wait(line)
         if isinstance(job, TrainingJob):
             left(job, session.engine.option)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple, TypeVar
 
 from byoc_vision.contract.architectures import ARCHITECTURES
-from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.errors import UserError, one_line
 
 Tensor = TypeVar("Tensor")
 Shape = tuple[int, ...]
@@ -137,7 +137,7 @@ def refuse_others(file: Path) -> None:
     elif text.startswith((b"<!doctype html", b"<html", b"<head")):
         said = "is an HTML page, so its address was that of a page; fetch the file itself"
     elif start.isascii() and start.decode().replace("\n", "").replace("\r", "").replace("\t", "").isprintable():
-        said = f"is a text ({' '.join(start.decode().split())[:60]!r} …) and no weights; fetch the file itself"
+        said = f"is a text ({one_line(start.decode(), 60)!r} …) and no weights; fetch the file itself"
     elif file.suffix != ".safetensors" and not zipfile.is_zipfile(file):
         if start.startswith(b"PK\x03\x04"):
             said = "is cut off: it begins as weights do and has no end; fetch it again"

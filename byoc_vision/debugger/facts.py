@@ -3,6 +3,7 @@
 import math
 import re
 from collections import Counter
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,7 @@ def facts(job: Job, trial: Trial, verdicts: list[Verdict], missing: list[str], n
         "quality": quality.overall(job.predictions),
         "confusion": confusion(job),
         "wrong": wrong(job),
+        "copies": asdict(job.copies),
         "time": time(job, now),
         "utilisation": utilisation(job),
         "pictures": _text(job.metrics.get("pictures")),

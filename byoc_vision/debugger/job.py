@@ -12,6 +12,9 @@ from byoc_vision.contract.job import CURVES, METRICS, MODEL, PREDICTIONS, PROFIL
 from byoc_vision.debugger import profile
 from byoc_vision.debugger.profile import Profile, Series
 
+#: Groups of copies that are shown, and pictures of each.
+MOST_GROUPS, MOST_COPIES = 24, 6
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -21,6 +24,18 @@ class Prediction:
     label: str
     predicted: str
     probability: float
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Groups of pictures that are copies of one another: how many, and the first of them.
+
+    A picture has `file`, `label` and `split`.
+    """
+
+    across_splits: int = 0
+    label_conflicts: int = 0
+    groups: list[list[dict[str, str]]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -44,6 +59,19 @@ class Job:
         """The epoch (from 1) whose weights the model has."""
         best = self.metrics.get("best_epoch")
         return best if isinstance(best, int) and 1 <= best <= len(self.history) else None
+
+    @property
+    def copies(self) -> Copies:
+        """The pictures that the data has twice, as far as the job has told."""
+        try:
+            told = self.metrics["copies"]
+            groups = [
+                [{key: str(each[key]) for key in ("file", "label", "split")} for each in group[:MOST_COPIES]]
+                for group in told["groups"][:MOST_GROUPS]
+            ]
+            return Copies(int(told["across_splits"]), int(told["label_conflicts"]), groups)
+        except (KeyError, TypeError, ValueError, OverflowError):
+            return Copies()
 
     @property
     def fine_tuned(self) -> bool:
@@ -93,7 +121,7 @@ def _curves(file: Path, missing: list[str]) -> dict[str, Series]:
                 except (KeyError, TypeError, ValueError):
                     continue
     except FileNotFoundError:
-        missing.append("The script printed no figure twice, such as loss=0.5, so that there are no curves of them.")
+        missing.append("No figures in what the script printed were recorded, so that there are no curves of them.")
     except (OSError, csv.Error):
         missing.append(f"{file.name}, with the figures that the script printed, is damaged.")
     return {name: np.array(readings) for name, readings in curves.items()}

@@ -27,6 +27,7 @@ def page(facts: Facts, thumbnail: Thumbnail) -> str:
             sections.classes(facts),
             sections.probabilities(facts),
             sections.pictures(facts, thumbnail),
+            sections.copies(facts, thumbnail),
             sections.time(facts),
             sections.utilisation(facts),
             _settings(facts),

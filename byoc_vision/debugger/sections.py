@@ -44,6 +44,11 @@ def _name(text: str) -> str:
     return escape(text).replace("_", "_<wbr>")
 
 
+def _image(thumbnail: Thumbnail, file: str) -> str:
+    found = thumbnail(file)
+    return f'<img src="{found}" alt="">' if found else '<span class="none">no picture</span>'
+
+
 def pair(*charts_with_titles: tuple[str, str]) -> str:
     """Return charts with their titles, two side by side; those that are empty are left out."""
     shown = [f"<div><h3>{escape(title)}</h3>{chart}</div>" for title, chart in charts_with_titles if chart]
@@ -170,16 +175,39 @@ def pictures(facts: Facts, thumbnail: Thumbnail) -> str:
     """The test pictures it was most wrong about."""
     items = []
     for row in facts["wrong"]:
-        found = thumbnail(row["file"])
         name = _name(row["file"])
-        image = f'<img src="{found}" alt="">' if found else '<span class="none">no picture</span>'
         items.append(
-            f"<li>{image}<b>{_name(row['label'])}</b><br>taken for {_name(row['predicted'])}, "
+            f"<li>{_image(thumbnail, row['file'])}<b>{_name(row['label'])}</b><br>taken for {_name(row['predicted'])}, "
             f'{100 * row["probability"]:.0f}&nbsp;% <span class="file">{name}</span></li>'
         )
     if not items:
         return ""
     return section("Most wrong about", f'<ul class="pictures">{"".join(items)}</ul>')
+
+
+def copies(facts: Facts, thumbnail: Thumbnail) -> str:
+    """The pictures that are copies of one another, across splits or with different labels."""
+    found = facts["copies"]
+    if not found["groups"]:
+        return ""
+    groups = []
+    for group in found["groups"]:
+        items = "".join(
+            f"<li>{_image(thumbnail, each['file'])}<b>{_name(each['label'])}</b>, {escape(each['split'])} "
+            f'<span class="file">{_name(each["file"])}</span></li>'
+            for each in group
+        )
+        groups.append(f'<ul class="pictures copies">{items}</ul>')
+    counts = (
+        f"Groups of the same picture: {found['across_splits']:,} across splits, "
+        f"{found['label_conflicts']:,} with different labels."
+    )
+    advice = (
+        "What was trained on is no test: figures of a split that shares pictures with the training split are too good. "
+        "Keep one picture of each group, with the right label."
+    )
+    shown = "" if len(groups) == 1 else f" The first {len(groups)} are shown."
+    return section("Copies across splits and label conflicts", f"<p>{counts}{shown} {advice}</p>", *groups)
 
 
 def time(facts: Facts) -> str:

@@ -2,10 +2,13 @@
 
 import base64
 import io
+import os
 import warnings
 from pathlib import Path
 
 from PIL import Image, ImageOps
+
+from byoc_vision.contract.folders import path
 
 #: Longest side in pixels: shown at half that, sharp on a phone.
 SIDE = 192
@@ -15,10 +18,14 @@ MOST_PIXELS = 100_000_000
 
 
 def thumbnail(folder: Path, name: str) -> str | None:
-    """Return the picture `name` under `folder` as a small JPEG in a data address; None if there is no such picture."""
+    """Return the picture `name` under `folder` as a small JPEG in a data address; None if there is no such picture.
+
+    The name is as a job writes it (`folders.text`).
+    """
     try:
-        file = (folder / name).resolve()
-        if not file.is_relative_to(folder.resolve()):
+        root = Path(os.path.abspath(folder))
+        file = Path(os.path.normpath(root / path(name)))
+        if not file.is_relative_to(root):
             return None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

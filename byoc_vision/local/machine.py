@@ -20,6 +20,7 @@ class Machine:
     option = "--local"
     known = True
     region = REGION
+    where = "on this machine"
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = (root or home.local()).absolute()
@@ -111,7 +112,7 @@ class Machine:
         except ServiceError:
             raise UserError(f"there is no endpoint {endpoint!r} on this machine; check the name") from None
         url = f"http://127.0.0.1:{port}/invocations"
-        return f'curl --header "Content-Type: image/jpeg" --data-binary @picture.jpg {url}'
+        return f'curl --noproxy 127.0.0.1 --header "Content-Type: image/jpeg" --data-binary @picture.jpg {url}'
 
 
 def _kept(file: Path, under: Path, send: bool) -> Path:

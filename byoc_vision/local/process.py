@@ -9,9 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from byoc_vision.contract.errors import UserError
 from byoc_vision.local import containers
 from byoc_vision.local.store import Lock, Record, ServiceError, Store
+from byoc_vision.refusals import sentence
 
 #: Kind -> the module whose `run` sees it through, and the status fields it reports with.
 _RUNNERS = {
@@ -49,9 +49,8 @@ def main() -> None:
     try:
         import_module(module).run(record)
     except BaseException as error:
-        reason = str(error)
-        if not isinstance(error, (UserError, ServiceError)):
-            reason = f"InternalServerError: {type(error).__name__}: {error}"
+        said = str(error) if isinstance(error, ServiceError) or not isinstance(error, Exception) else sentence(error)
+        reason = said or f"InternalServerError: {type(error).__name__}: {error}"
         with contextlib.suppress(Exception):  # when the record itself is gone
             record.update(**{f"{field}Status": "Failed", "SecondaryStatus": "Failed", "FailureReason": reason[:1024]})
         raise

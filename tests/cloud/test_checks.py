@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from byoc_vision import Session, UserError
-from tests.cloud.conftest import Run
+from tests.cloud.conftest import Run, archive
 from tests.cloud.fake_aws import FakeAws
 
 #: An AlexNet's tensors, less the head.
@@ -64,6 +64,9 @@ def test_the_architecture_is_the_weights(data: Path, alexnet: Path, tmp_path: Pa
     assert dry({"training": data, "weights": alexnet.rename(tmp_path / "resnet50-11ad3fa6.safetensors")}) == {
         "arch": "alexnet"
     }
+    named = tmp_path / "my weights.safetensors"
+    named.write_bytes((tmp_path / "resnet50-11ad3fa6.safetensors").read_bytes())
+    assert dry({"training": data.as_uri(), "weights": named.as_uri()}) == {"arch": "alexnet"}
     old = tmp_path / "mobilenet_v2-b0353104.pth"
     old.write_bytes(b"\x80of a kind that only torch reads")
     assert dry({"training": data, "weights": old}) == {"arch": "mobilenet_v2"}
@@ -123,10 +126,31 @@ def test_folders_without_a_data_set(data: Path, tmp_path: Path) -> None:
         Session(local=True).train(data)
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (
+            {"model.json": b"{}", "inference.py": b""},
+            r"holds inference\.py at its root, .*; pack it as code/inference\.py",
+        ),
+        (b"<html></html>", "cannot be unpacked"),
+    ],
+)
+def test_archives_that_would_not_serve(tmp_path: Path, content: bytes | dict[str, bytes], said: str) -> None:
+    model = tmp_path / "model.tar.gz"
+    model.write_bytes(content) if isinstance(content, bytes) else archive(model, content)
+    with pytest.raises(UserError, match=said):
+        Session(local=True).deploy(str(model))
+    with pytest.raises(UserError, match=said):
+        Session(local=True).transform(str(model), tmp_path)
+
+
 @pytest.mark.parametrize("channel", ["training", "weights"])
 def test_data_of_nothing(data: Path, channel: str) -> None:
     with pytest.raises(UserError, match=f"the channel {channel} is given nothing"):
         Session(local=True).train({"training": data, channel: ""})
+    with pytest.raises(UserError, match="nothing is given where a folder"):
+        Session(local=True).transform(str(archive(data / "model.tar.gz", {"model.json": b"{}"})), "")
 
 
 @pytest.mark.parametrize(

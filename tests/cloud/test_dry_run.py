@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cloud.conftest import ROLE, Run
+from tests.cloud.conftest import ROLE, Run, archive
 from tests.cloud.fake_aws import FakeAws
 
 NOBODY: dict[str, str | None] = {
@@ -32,7 +32,7 @@ COMMANDS = [
 def _files(tmp_path: Path, data: Path) -> None:
     """What the commands name."""
     (tmp_path / "space.yaml").write_text("hyperparameters: {lr: {min: 0.001, max: 0.1}}")
-    (tmp_path / "model.tar.gz").write_bytes(b"model")
+    archive(tmp_path / "model.tar.gz", {"model.json": b"{}"})
     (tmp_path / "handler").mkdir()
     (tmp_path / "handler" / "inference.py").write_text("")
 

@@ -139,6 +139,39 @@ def test_images_that_are_not_built(push: Push, engine: Engine, images: str) -> N
     assert "there is no image byoc-vision-serve:latest; run ./build.sh first." in push().sentence
 
 
+@pytest.fixture
+def immutable(engine: Engine, environment: dict[str, str], tmp_path: Path) -> Callable[[str], str]:
+    """Return a function that makes a docker client, to which the registry refuses a tag, and returns the PATH to it."""
+
+    def make(tag: str) -> str:
+        (tmp_path / "bin").mkdir()
+        client = tmp_path / "bin" / "docker"
+        said = f"tag invalid: The image tag '{tag}' already exists and cannot be overwritten: repository is immutable."
+        client.write_text(
+            f'#!/bin/sh\ncase "$*" in push*:{tag}) echo "{said}" >&2; exit 1 ;; esac\nexec {engine.client} "$@"\n'
+        )
+        client.chmod(0o755)
+        return f"{tmp_path / 'bin'}:{environment['PATH']}"
+
+    return make
+
+
+def test_a_repository_of_immutable_tags(
+    push: Push, images: str, registry: Registry, checkout: Path, immutable: Callable[[str], str]
+) -> None:
+    done = push("train", PATH=immutable("latest"))
+    assert done.code == 0, done.err
+    assert f"has immutable tags; latest stays what it was, and {images} was pushed" in done.err
+    (uri,) = json.loads((checkout / ".byoc" / "images.json").read_text())[f"{ACCOUNT}/{REGION}"].values()
+    tags = registry.data / "docker/registry/v2/repositories/byoc-vision-train/_manifests/tags"
+    assert (tags / images / "current/link").read_text() == uri.partition("@")[2]
+
+
+def test_an_immutable_tag_of_another_image(push: Push, images: str, immutable: Callable[[str], str]) -> None:
+    said = push("train", PATH=immutable(images)).sentence
+    assert f"has immutable tags, and {images} is another image there; commit and build for a new tag" in said
+
+
 def test_an_unknown_target(push: Push) -> None:
     done = push("everything")
     assert done.code == 2 and "unknown target 'everything'" in done.err

@@ -134,9 +134,9 @@ def test_a_tuning_job_shows_its_trials(run: Run, aws: FakeAws, tmp_path: Path) -
 def test_no_such_job(run: Run, aws: FakeAws) -> None:
     aws.script("DescribeTrainingJob", Refusal("ValidationException", "Requested resource not found."))
     aws.script("DescribeHyperParameterTuningJob", Refusal("ResourceNotFound", "Requested resource not found."))
-    said = "'job' is neither a training job or tuning job in us-east-1 nor a folder"
-    assert said in run("report", "job").sentence
-    assert said in run("report", "job", "--local").sentence
+    said = "'job' is neither a training job or tuning job"
+    assert f"{said} in us-east-1 nor a folder" in run("report", "job").sentence
+    assert f"{said} on this machine nor a folder" in run("report", "job", "--local").sentence
     assert "results/job is no folder" in run("report", "results/job").sentence
 
 
@@ -162,7 +162,7 @@ def test_an_archive_that_is_broken_off(run: Run, tmp_path: Path) -> None:
 
 
 def test_pictures_that_are_not_there(run: Run, job: str) -> None:
-    assert "nowhere is no folder; --data wants" in run("report", "job", "--data", "nowhere").sentence
+    assert "nowhere is no folder; name the folder of the pictures" in run("report", "job", "--data", "nowhere").sentence
 
 
 @pytest.fixture

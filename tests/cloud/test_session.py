@@ -1,12 +1,13 @@
 """The library as a program or a notebook uses it: the same requests as the commands', objects, and nothing printed."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from byoc_vision import Session, UserError, home
-from tests.cloud.conftest import Run
+from tests.cloud.conftest import Run, archive
 from tests.cloud.fake_aws import FakeAws
 
 
@@ -31,8 +32,7 @@ def test_a_dry_run_keeps_the_commands_request(
 
 
 def test_of_each_kind_there_is_a_request(session: Session, data: Path, tmp_path: Path) -> None:
-    model = tmp_path / "model.tar.gz"
-    model.write_bytes(b"model")
+    model = archive(tmp_path / "model.tar.gz", {"model.json": b"{}"})
     space = {"hyperparameters": {"lr": {"min": 0.001, "max": 0.1}}}
     assert set(session.tune(space, data, dry_run=True).request) == {
         "CreateTrainingJob",
@@ -65,6 +65,24 @@ def test_names_that_the_service_forbids(run: Run, pushed: None, data: Path, tmp_
     request.write_text(json.dumps({"CreateTrainingJob": {"TrainingJobName": f"a{character}b"}}), encoding="utf-8")
     said = run("train", "--local", "--data", data, "--request", request, "--dry-run").sentence
     assert "TrainingJobName" in said and "which does not have the form" in said
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["deploy", "--model", "my-job"],
+        ["deploy", "--delete"],
+        ["watch", "my-job"],
+        ["report", "my-job"],
+        ["predict", "data/test/cat/0.jpg"],
+        ["train", "--data", "data", "--hyperparameters", "my-search"],
+    ],
+    ids=" ".join,
+)
+def test_no_sentence_about_this_machine_speaks_of_aws(run: Run, data: Path, command: list[str]) -> None:
+    done = run(*command, "--local")
+    assert done.code == 1 and len(done.err.splitlines()) == 1
+    assert "Traceback" not in done.err and not re.search("region|AWS|us-east", done.err), done.err
 
 
 def test_without_docker(run: Run, data: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from byoc_vision.contract import hyperparameters, metrics
-from tests.cloud.conftest import ROLE, Run
+from tests.cloud.conftest import PACKAGES, PYTHON, ROLE, Run
 from tests.cloud.fake_aws import ACCOUNT, REGION, FakeAws, Refusal
 
 BUCKET = f"sagemaker-{REGION}-{ACCOUNT}"
@@ -388,6 +388,33 @@ def test_a_wrong_request_costs_no_upload(run: Run, data: Path, tmp_path: Path) -
     (tmp_path / "mine.yaml").write_text("CreateTrainingJob: {Tag: []}")
     done = run("train", "--data", data, "--request", "mine.yaml")
     assert done.code == 1 and "sent" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--epochs", "3"], "there is no option --epochs; the hyperparameter is set with --set epochs=3"),
+        (["--learning_rate=0.1", "--spot"], "is set with --set lr=0.1"),
+        (["--batch-size"], "is set with --set batch-size=VALUE"),
+        (["--zzz", "3"], "unrecognized arguments: --zzz 3"),
+    ],
+)
+def test_a_hyperparameter_given_as_an_option(run: Run, data: Path, arguments: list[str], said: str) -> None:
+    done = run("train", "--data", data, *arguments)
+    assert done.code == 2 and said in done.err.splitlines()[-1]
+
+
+def test_a_log_that_was_shown_is_not_shown_again(
+    checkout: Path, environment: dict[str, str], aws: FakeAws, client: Callable[[str], Any], tmp_path: Path
+) -> None:
+    log(client, "my-job", "what went wrong")
+    aws.script("DescribeTrainingJob", described("Failed", FailureReason="AlgorithmError: see the log"))
+    environment["PYTHONPATH"] += f":{PACKAGES}"
+    command = [PYTHON, "-m", "launch.watch", "my-job"]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    done = subprocess.run(command, env=environment, cwd=tmp_path, text=True, **streams)  # type: ignore[call-overload]
+    assert done.returncode == 1
+    assert done.stdout.count("what went wrong") == done.stdout.count("AlgorithmError") == 1
 
 
 def test_a_count_of_nothing(run: Run, data: Path) -> None:

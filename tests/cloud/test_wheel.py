@@ -2,49 +2,22 @@
 
 import json
 import os
-import shutil
 import subprocess
-import sys
-import venv
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.cloud.conftest import ROOT
-
 Call = Callable[..., str]
 
 
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment that holds the wheel and, lent by this one, the packages that it needs."""
-    folder = tmp_path_factory.mktemp("wheel")
-    names = subprocess.check_output(["git", "ls-files", "-z", "byoc_vision", "launch"], cwd=ROOT, text=True)
-    files = [name for name in names.split("\0") if name and (ROOT / name).exists()]
-    for name in [*files, "pyproject.toml", "requirements.txt", "README.md", "LICENSE"]:
-        (folder / "source" / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / name, folder / "source" / name)
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
-    subprocess.run([*pip, "wheel", "-q", "--no-deps", "-w", folder, folder / "source"], check=True)
-    (wheel,) = folder.glob("*.whl")
-    venv.create(folder / "venv", with_pip=False)
-    python = folder / "venv" / "bin" / "python"
-    subprocess.run([*pip, "--python", python, "install", "-q", "--no-deps", "--no-index", wheel], check=True)
-    (site,) = (folder / "venv" / "lib").glob("python3*/site-packages")
-    lent = [path for path in sys.path if path.endswith("site-packages")]
-    (site / "lent.pth").write_text("\n".join(lent) + "\n")
-    shutil.rmtree(folder / "source")
-    return folder / "venv" / "bin"
-
-
 @pytest.fixture
-def call(environment: Path, tmp_path: Path) -> Call:
+def call(wheel: Path, tmp_path: Path) -> Call:
     """Return a function that runs one of the environment's programs in an empty folder."""
 
     def run(program: str, *arguments: object) -> str:
         variables = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
-        command = [environment / program, *map(str, arguments)]
+        command = [wheel / program, *map(str, arguments)]
         return subprocess.check_output(command, cwd=tmp_path, env=variables, text=True, timeout=60)
 
     return run

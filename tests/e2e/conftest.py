@@ -102,14 +102,31 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
 
 
 @pytest.fixture(scope="session")
-def samples(tmp_path_factory: pytest.TempPathFactory) -> Samples:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that all processes share in which pytest-xdist runs the tests."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def samples(shared: Path) -> Samples:
     """A model, pictures and the right answers, made inside the training image."""
-    folder = tmp_path_factory.mktemp("serving")
+    folder = shared / "serving"
+    with (shared / "serving.lock").open("w") as lock:  # whoever is first makes them
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            make_samples(folder)
+    return Samples(folder, json.loads((folder / "expected.json").read_text()))
+
+
+def make_samples(folder: Path) -> None:
+    """Write what the tests of serving send, and the answers they expect; one thread is enough for so little."""
+    folder.mkdir()
     mounts = (f"{SAMPLES}:/samples.py:ro", f"{HEIC}:/picture.heic:ro", f"{folder}:/out")
     volumes = [option for mount in mounts for option in ("--volume", mount)]
     user = f"{os.getuid()}:{os.getgid()}"
-    serving.docker("run", "--rm", "--user", user, *volumes, TRAIN, "python", "/samples.py", "/out")
-    return Samples(folder, json.loads((folder / "expected.json").read_text()))
+    options = ("--rm", "--user", user, "--env", "OMP_NUM_THREADS=1", *volumes)
+    serving.docker("run", *options, TRAIN, "python", "/samples.py", "/out")
 
 
 @pytest.fixture(scope="module")
@@ -149,13 +166,8 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def local(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Iterator[Local]:
-    """Yield an engine of the tests' own; after its last test nothing of it may be left on the machine.
-
-    The processes that pytest-xdist runs the tests in share it.
-    """
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+def local(shared: Path, pictures: Path) -> Iterator[Local]:
+    """Yield an engine of the tests' own; after its last test nothing of it may be left on the machine."""
     root, scratch = shared / "local engine", shared / "scratch"
     for folder in (root, scratch):
         folder.mkdir(exist_ok=True)

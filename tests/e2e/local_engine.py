@@ -29,6 +29,9 @@ SETTINGS = {
 }
 FOREVER = SETTINGS | {"epochs": "5000", "patience": "5000"}
 
+#: Threads of networks so small wait for each other, busily, for longer than they compute.
+ENVIRONMENT = {"OMP_NUM_THREADS": "1"}
+
 
 class Checked:
     """A client whose every answer is held against the operation's output shape."""
@@ -65,8 +68,7 @@ class Local:
         request = operations.training_job(
             name, engine.image("train"), engine.role(), channels, settings, output, "local", **more
         )
-        # Networks so small cost more by threads that wait for each other than by their arithmetic.
-        return request | {"Environment": {"OMP_NUM_THREADS": "1"}}
+        return request | {"Environment": ENVIRONMENT}
 
     def train(self, name: str, settings: dict[str, str] = SETTINGS, **more: Any) -> dict[str, Any]:
         """Run a training job to its end and return its description."""

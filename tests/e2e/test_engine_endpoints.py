@@ -33,8 +33,8 @@ def test_an_endpoint_from_its_creation_to_its_end(local: Local, artifact: str, p
     assert before["predictions"][0]["label"] in CLASSES
     assert local.ask("cats", picture) == before
     (tmp_path / "picture.jpg").write_bytes(picture)
-    curled = subprocess.check_output(local.engine.curl("dogs"), shell=True, cwd=tmp_path)
-    assert json.loads(curled) == before
+    curl = local.engine.curl("dogs")
+    assert json.loads(subprocess.check_output(curl, shell=True, cwd=tmp_path)) == before
     with pytest.raises(ClientError) as refused:
         local.ask("dogs", b"no picture")
     assert refused.value.response["Error"]["Code"] == "ModelError"
@@ -50,6 +50,7 @@ def test_an_endpoint_from_its_creation_to_its_end(local: Local, artifact: str, p
     updated = local.deployed("dogs")
     assert (updated["EndpointStatus"], updated["EndpointConfigName"]) == ("InService", "second")
     assert local.ask("dogs", picture) == before
+    assert local.engine.curl("dogs") == curl  # on the same port
     assert any("ready" in line for line in local.engine.logs("endpoint", "dogs")())
 
     for name in ("dogs", "cats"):
@@ -77,7 +78,7 @@ def test_an_endpoint_without_a_usable_model(local: Local, artifact: str, picture
     local.sagemaker.create_endpoint(**operations.endpoint("birds", "traversing"))
     failed = local.deployed("birds")
     assert failed["EndpointStatus"] == "Failed"
-    assert "cannot be unpacked" in failed["FailureReason"]
+    assert "would land outside" in failed["FailureReason"]
     local.sagemaker.delete_endpoint(EndpointName="birds")
 
     local.sagemaker.create_endpoint(**operations.endpoint("birds", "good"))

@@ -2,21 +2,24 @@
 
 import http.client
 import json
+import os
 import socket
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from local_test.draw import draw_set
+from tests.e2e.serving import TRAIN
 
 SMALL = ("image-size=32", "epochs=6", "workers=1")
 
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder of drawn pictures, with a space and an accent in its name."""
-    folder = tmp_path_factory.mktemp("data") / "drawn pictures é"
+    """Return a folder of drawn pictures, with a colon, a comma, a space and an accent in its name."""
+    folder = tmp_path_factory.mktemp("data") / "drawn: pictures, é"
     draw_set(folder)
     return folder
 
@@ -88,6 +91,18 @@ def test_a_head_and_the_features_alone(machine: Any, pictures: Path, real_data: 
     assert machine.run(*head) == 0, machine.log
     assert machine.log.splitlines()[-1].startswith(f"the model is in {machine.folder}/out/model, ")
     assert (machine.folder / "out" / "checkpoints" / "features").is_dir()
+
+
+def test_docker_run_needs_the_hyperparameters_only(machine: Any, pictures: Path) -> None:
+    root = machine.folder / "opt_ml"
+    for folder in ("input/config", "output"):
+        (root / folder).mkdir(parents=True)
+    (root / "input" / "config" / "hyperparameters.json").write_text('{"epoch": "3"}')
+    (root / "output" / "failure").write_text("of an earlier job")
+    user = f"{os.getuid()}:{os.getgid()}"
+    command = ["docker", "run", "--rm", "--user", user, "--volume", f"{root}:/opt/ml", TRAIN, "train"]
+    assert subprocess.run(command, capture_output=True).returncode == 1
+    assert (root / "output" / "failure").read_text().startswith("there is no hyperparameter 'epoch'")
 
 
 def test_hyperparameters_reach_the_job_and_a_wrong_one_is_told(machine: Any, pictures: Path) -> None:

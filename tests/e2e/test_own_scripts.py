@@ -1,6 +1,8 @@
 """Scripts of users' own, as they bring them: tuned, trained, distributed, stopped, killed; real containers."""
 
 import json
+import random
+import shutil
 import subprocess
 import tarfile
 import time
@@ -16,7 +18,12 @@ from local_test import draw
 from tests.e2e.conftest import CHECKOUT
 
 EXAMPLE = CHECKOUT / "examples" / "own_scripts"
-SMALL = {"image-size": 32, "batch-size": 8, "epochs": 2}
+
+#: Several containers share few cores; a thread each waits for nobody.
+ONE_THREAD = """
+CreateTrainingJob: {Environment: {OMP_NUM_THREADS: "1"}}
+CreateHyperParameterTuningJob: {TrainingJobDefinition: {Environment: {OMP_NUM_THREADS: "1"}}}
+"""
 
 #: Of two hosts, each trains on other numbers; what DistributedDataParallel does not average would differ.
 TOGETHER = """
@@ -32,7 +39,7 @@ for _ in range(5):
     optimizer.zero_grad()
     model(torch.randn(8, 4)).square().mean().backward()
     optimizer.step()
-weights = [float(value) for value in model.module.weight.flatten()]
+weights = model.module.weight.flatten().tolist()
 print(f"rank {rank} of {dist.get_world_size()} has {weights}", flush=True)
 if rank == 0:
     torch.save(model.module.state_dict(), os.environ["SM_MODEL_DIR"] + "/model.pth")
@@ -54,13 +61,18 @@ time.sleep(600)
 @pytest.fixture
 def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
     monkeypatch.setenv("BYOC_HOME", str(tmp_path / "home"))
-    return Session(local=True)
+    (tmp_path / "request.yaml").write_text(ONE_THREAD)
+    return Session(local=True, request_files=[tmp_path / "request.yaml"])
 
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    draw.draw_set(tmp_path / "pictures")
-    return tmp_path / "pictures" / "train"
+    for name in ("red_circle", "blue_triangle"):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for number in range(10):
+            picture = draw.draw_picture(*draw.CLASSES[name], random.Random(number))
+            picture.save(tmp_path / "pictures" / name / f"{number}.jpg")
+    return tmp_path / "pictures"
 
 
 def source(folder: Path, text: str) -> Path:
@@ -90,6 +102,17 @@ def test_the_example_is_tuned_trained_and_reported_on(session: Session, pictures
     assert judged >= {"VanishingGradient", "ExplodingTensor", "Overfit", "PoorWeightInitialization"}
     assert content["curves"].keys() >= {"train_loss", "validation_loss", "validation_accuracy"}
     assert content["utilisation"]
+    endpoint = job.deploy("own-scripts", source=EXAMPLE).wait()
+    try:
+        picture = next(iter((pictures / "red_circle").iterdir()))
+        answer = session.engine.runtime.invoke_endpoint(
+            EndpointName="own-scripts", ContentType="image/jpeg", Body=picture.read_bytes()
+        )
+        probabilities = json.loads(answer["Body"].read())
+        assert probabilities.keys() == {"red_circle", "blue_triangle"}
+        assert sum(probabilities.values()) == pytest.approx(1, abs=1e-4)
+    finally:
+        endpoint.delete()
 
 
 def test_two_hosts_train_together_under_torchrun(session: Session, tmp_path: Path) -> None:
@@ -145,12 +168,13 @@ def started(image: str, *command: str, options: tuple[str, ...] = ()) -> "subpro
 def opt_ml(tmp_path: Path) -> Iterator[Path]:
     """Yield a folder laid out like /opt/ml, for a job on one host."""
     root = tmp_path / "ml"
-    (root / "input" / "config").mkdir(parents=True)
-    (root / "input" / "data" / "code").mkdir(parents=True)
+    for folder in ("input/config", "input/data/code", "model", "output"):
+        (root / folder).mkdir(parents=True)
+    host = {"current_host": "algo-1", "hosts": ["algo-1"], "network_interface_name": "eth0"}
     for name, content in (
         ("hyperparameters", {"sagemaker_program": "train.py"}),
         ("inputdataconfig", {"code": {"TrainingInputMode": "File"}}),
-        ("resourceconfig", {"current_host": "algo-1", "hosts": ["algo-1"], "network_interface_name": "eth0"}),
+        ("resourceconfig", host | {"current_instance_type": "ml.m5.large"}),
     ):
         (root / "input" / "config" / f"{name}.json").write_text(json.dumps(content))
     yield root
@@ -184,3 +208,37 @@ def test_the_training_image_does_not_serve_and_says_which_does() -> None:
     done = started("byoc-vision-train", "serve")
     assert done.returncode == 1
     assert "deploy its models with byoc-vision-serve" in done.stderr
+
+
+def test_sdk_3s_own_driver_runs_with_a_profile_and_a_report(opt_ml: Path) -> None:
+    """What `ModelTrainer` with `SourceCode` puts into the container, and starts there instead of `train`."""
+    from sagemaker.core.modules import constants, templates
+
+    (opt_ml / "input/data/code/train.py").write_text(
+        "import smdebug.pytorch as smd, torch, time\n"
+        "hook = smd.Hook.create_from_json_file()\n"
+        "net, loss = torch.nn.Linear(2, 2), torch.nn.CrossEntropyLoss()\n"
+        "hook.register_hook(net)\n"
+        "hook.register_loss(loss)\n"
+        "for _ in range(3): loss(net(torch.ones(1, 2)), torch.zeros(1, dtype=torch.long)).backward()\n"
+        "hook.record_tensor_value('half_loss_output', torch.ones(2, dtype=torch.bfloat16))\n"
+        "time.sleep(1.5)\n"
+    )
+    drivers = opt_ml / "input/data/sm_drivers"
+    shutil.copytree(constants.SM_DRIVERS_LOCAL_PATH, drivers)
+    source_code = {"source_dir": ".", "entry_script": "train.py"}
+    (drivers / "sourcecode.json").write_text(json.dumps(source_code))
+    (drivers / "distributed.json").write_text("{}")
+    script = templates.TRAIN_SCRIPT_TEMPLATE.format(
+        working_dir="cd /opt/ml/input/data/code",
+        install_requirements="",
+        execute_driver=templates.EXECUTE_BASIC_SCRIPT_DRIVER,
+    )
+    (drivers / constants.TRAIN_SCRIPT).write_text(script)
+    entry = ("--entrypoint", *constants.DEFAULT_CONTAINER_ENTRYPOINT)
+    options = (*entry, "-e", "TRAINING_JOB_NAME=job", "-e", "OMP_NUM_THREADS=1", "-v", f"{opt_ml}:/opt/ml")
+    done = started("byoc-vision-train", *constants.DEFAULT_CONTAINER_ARGUMENTS, options=options)
+    assert done.returncode == 0, done.stdout
+    content = json.loads((opt_ml / "output/data/report.json").read_text())
+    assert content["utilisation"] and content["machine"]["program"] == "train.py"
+    assert next(rule for rule in content["rules"] if rule["Rule"] == "VanishingGradient")["Judged"]

@@ -16,7 +16,7 @@ from byoc_vision.contract import metrics
 from byoc_vision.service import env
 from byoc_vision.service.daemon import Service
 from local_test import draw
-from tests.e2e.test_local_engine import SETTINGS
+from tests.e2e.local_engine import SETTINGS
 
 ROLE = "arn:aws:iam::000000000000:role/local"
 

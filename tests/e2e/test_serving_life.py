@@ -196,12 +196,12 @@ def test_sigterm_ends_the_container_when_its_last_request_is_answered(samples: S
 
 def test_the_models_own_code_overrides_what_it_defines(samples: Samples, tmp_path: Path) -> None:
     source = "def output_fn(prediction, accept):\n    return prediction['predictions'][0]['label'], 'text/plain'\n"
-    with container(with_code(samples, tmp_path, source, requirements_txt="no-such-package")) as endpoint:
+    with container(with_code(samples, tmp_path, source, requirements_txt="numpy")) as endpoint:
         endpoint.wait_ready()
         answer = endpoint.invoke(samples.picture(), {**JPEG, "Accept": "text/plain"})
         assert (answer.status, answer.headers["Content-Type"]) == (200, "text/plain")
         assert answer.body.decode() == "003.Hund_ß_2"
-        assert "requirements.txt is ignored" in endpoint.logs()
+        assert "installed for model model: nothing, for the image has it" in endpoint.logs()
 
 
 OWN_FUNCTIONS = """

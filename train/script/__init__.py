@@ -6,5 +6,7 @@ command.py   the command line: a Python file, a package, a shell script, or torc
 process.py   the program as a child of the container's first process: its output, its signals, its end
 reason.py    why a program failed, in one line of what it wrote
 curves.py    the figures in the lines that it printed
+report.py    smdebug's configuration, and the report
+beside.py    a profile and the report where the image's entry point was replaced
 job.py       all of it, with the system's profile and the report
 """

@@ -1,11 +1,10 @@
 """A job that names a program: fetch its code, install what it needs, run it, and leave a report whatever came of it."""
 
-import json
 import logging
 import os
 import shlex
+import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -19,14 +18,11 @@ from sagemaker_training.environment import Environment
 from byoc_vision.contract import job as contract
 from byoc_vision.contract.errors import UserError
 from train.record.utilisation import Profiler, gpu_names
-from train.script import command, process, request, source
+from train.script import command, process, report, request, source
 from train.script.curves import Curves
 from train.script.process import Ended
 from train.script.reason import pip_reason, reason
 from train.stopping import Stopped, StopSignal
-
-#: smdebug's configuration where the service gives none.
-HOOK = Path(__file__).with_name("debughookconfig.json")
 
 #: Seconds that the other hosts have until their names are known.
 _PATIENCE = 300
@@ -62,7 +58,7 @@ class Script:
                 self._run(host, curves)
         finally:
             curves.write(output / contract.CURVES)
-            _report(output, self._hook)
+            report.write(output, report.hook(self.root))
 
     def _run(self, host: Environment, curves: Curves) -> None:
         together = request.torchrun(self.asked) and host.current_host in host.distribution_hosts
@@ -70,7 +66,10 @@ class Script:
         source.fetch(place, code)
         program = source.check(self.program, code, place)
         self._install(code)
-        variables = host.to_env_vars() | {"SM_MODULE_DIR": place, "SMDEBUG_CONFIG_FILE_PATH": str(self._hook)}
+        variables = host.to_env_vars() | {
+            "SM_MODULE_DIR": place,
+            "SMDEBUG_CONFIG_FILE_PATH": str(report.hook(self.root)),
+        }
         if together:
             names = host.distribution_hosts
             hosts = command.Hosts(
@@ -93,8 +92,9 @@ class Script:
         if ended.code == 0:
             return
         said = reason(ended.errors, str(code))
-        if ended.out_of_memory or ended.code == -9:
+        if ended.out_of_memory or ended.code == -signal.SIGKILL:
             said = "the kernel killed it for memory; take smaller batches, fewer loader workers or a larger instance"
+            said = said if ended.out_of_memory else f"most likely {said}"
         raise ScriptError(f"{self.program} ended with {_code(ended.code)}{f': {said}' if said else ''}")
 
     def _install(self, code: Path) -> None:
@@ -116,12 +116,6 @@ class Script:
                 f"the code's requirements could not be installed: {pip_reason(ended.errors)}; check requirements.txt, "
                 "and that the job has a network or a package index in it"
             )
-
-    @property
-    def _hook(self) -> Path:
-        """smdebug's configuration: the service's, else the image's."""
-        service = self.root / "input" / "config" / "debughookconfig.json"
-        return service if service.exists() else HOOK
 
 
 def _await_names(names: list[str], stop: StopSignal, patience: float = _PATIENCE) -> None:
@@ -145,15 +139,3 @@ def _await_names(names: list[str], stop: StopSignal, patience: float = _PATIENCE
 
 def _code(code: int) -> str:
     return f"exit code {code}" if code >= 0 else f"signal {-code}"
-
-
-def _report(output: Path, hook: Path) -> None:
-    """Write the report, in a process of its own: what goes wrong there is said and costs the job nothing."""
-    try:
-        tensors = json.loads(hook.read_text(encoding="utf-8"))["LocalPath"]
-    except (OSError, ValueError, KeyError):
-        tensors = contract.TENSORS
-    if not Path(tensors).is_dir():  # a hook that the script made itself
-        tensors = contract.TENSORS
-    options = ["--tensors", str(tensors)] if Path(tensors).is_dir() else []
-    subprocess.run([sys.executable, "-m", "byoc_vision.debugger", str(output), *options], check=False)

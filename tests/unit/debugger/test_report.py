@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import subprocess
 import sys
 import time
@@ -75,7 +76,7 @@ def report(out: Path, *options: str) -> tuple[dict, Page, str]:
     page = Page(html)
     assert "script" not in page.seen
     assert all(address.startswith("data:") for address in page.addresses)
-    assert not list(out.glob(".*.partial"))
+    assert not list(out.glob(".*")), "something half written is left"
     return facts, page, html
 
 
@@ -128,6 +129,47 @@ def test_all_of_the_time_is_explained(out: Path) -> None:
     # Made again later, the report is no part of the job.
     facts, _, _ = report(out)
     assert sum(seconds for _, seconds in facts["time"]["phases"]) == pytest.approx(99)
+
+
+def test_copies_are_shown_with_their_pictures(out: Path) -> None:
+    whole_job(out)
+    pictures = out.parent / "pictures"
+    for name in ("train/cat/a.png", os.fsdecode(b"test/dog/caf\xe9.png")):
+        (pictures / name).parent.mkdir(parents=True)
+        Image.new("RGB", (40, 30), "red").save(pictures / name)
+    (pictures / "linked.png").symlink_to(out.parent / "secret.jpg")  # as data sets are made of links
+    group = [
+        {"file": "train/cat/a.png", "label": "cat", "split": "train"},
+        {"file": "test/dog/caf\\xe9.png", "label": "dog", "split": "test"},
+        {"file": "linked.png", "label": HOSTILE, "split": "train"},
+        {"file": "../secret.jpg", "label": "cat", "split": "train"},
+    ]
+    metrics = json.loads((out / "metrics.json").read_text())
+    copies = {"across_splits": 7, "label_conflicts": 1, "groups": [group]}
+    (out / "metrics.json").write_text(json.dumps(metrics | {"copies": copies}))
+    facts, page, html = report(out, "--pictures", str(pictures))
+    assert facts["copies"] == copies
+    assert "Copies across splits and label conflicts" in page.text and "7 across splits, 1 with different" in page.text
+    assert page.seen.count("img") == 1 + 3 and HOSTILE not in html
+    assert "test/dog/caf\\xe9.png" in page.text
+
+
+@pytest.mark.parametrize(
+    "copies",
+    [
+        None,
+        [],
+        {"groups": []},
+        {"across_splits": "x", "label_conflicts": 0, "groups": [[{}]]},
+        {"groups": [[1]]},
+        1e999,
+    ],
+)
+def test_copies_that_are_none_or_broken_are_not_shown(out: Path, copies: object) -> None:
+    out.mkdir(exist_ok=True)
+    (out / "metrics.json").write_text(json.dumps({"copies": copies}))
+    facts, page, _ = report(out)
+    assert facts["copies"]["groups"] == [] and "Copies across" not in page.text
 
 
 def test_a_report_needs_neither_torch_nor_smdebug_nor_pandas(out: Path) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from local_test.draw import draw_set
+from local_test.draw import CLASSES, SPLITS, draw_set
 
 
 def contents(root: Path) -> dict[str, bytes]:
@@ -31,6 +31,8 @@ def test_every_split_has_the_same_classes_and_no_picture_twice(tmp_path: Path) -
 
 def test_the_pictures_are_colour_photographs_in_form(tmp_path: Path) -> None:
     draw_set(tmp_path)
-    for file in tmp_path.glob("test/*/*.jpg"):
+    files = list(tmp_path.glob("test/*/*.jpg"))
+    assert len(files) == len(CLASSES) * SPLITS["test"]
+    for file in files:
         with Image.open(file) as picture:
             assert (picture.format, picture.mode, picture.size) == ("JPEG", "RGB", (160, 120))

@@ -1,13 +1,15 @@
 """What the main job decides without containers."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from byoc_vision.debugger.job import Prediction
 from local_test import draw
-from local_test.main_job import TrialError, check_room, curl, hyperparameters, make_room, read_output, spread
+from local_test.main_job import TrialError, check_room, curl, hyperparameters, main, make_room, read_output, spread
 
 
 def test_drawn_pictures_are_trained_from_scratch() -> None:
@@ -25,6 +27,29 @@ def test_drawn_pictures_are_trained_from_scratch() -> None:
 )
 def test_the_weights_file_names_its_architecture_as_torchvision_does(weights: str, expected: dict[str, str]) -> None:
     assert hyperparameters(Path("pictures"), Path("folder") / weights) == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--data", ""], 2, "--data: it is empty; name a folder or a file"),
+        (["--data", "train/cat"], 1, "holds pictures without class folders"),
+        (["--weights", "page.pth"], 1, "page.pth is an HTML page"),
+    ],
+)
+def test_a_mistake_costs_no_build(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str],
+    code: int, said: str,
+) -> None:  # fmt: skip
+    (tmp_path / "train" / "cat").mkdir(parents=True)
+    (tmp_path / "train" / "cat" / "0.jpg").write_bytes(b"picture")
+    (tmp_path / "page.pth").write_text("<html></html>")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("something was started"))
+    monkeypatch.setattr(sys, "argv", ["run.sh", "--out", str(tmp_path / "out"), *arguments])
+    with pytest.raises(SystemExit) as ended:
+        sys.exit(main())
+    assert ended.value.code == code and said in capsys.readouterr().err
 
 
 def test_own_pictures_without_weights_are_trained_by_the_defaults() -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,33 @@ def test_bad_requests_alone_are_answered_together(worker: Worker, monkeypatch: p
     bad = [request for request, _ in BAD if request[0] in (b"no picture", b"")]
     assert [answer[0] for answer in ask(worker, *bad)] == [400, 400]
     assert runs == []
+
+
+@pytest.mark.parametrize(
+    ("code", "threads"),
+    [
+        (
+            "def output_fn(prediction, accept, context):\n    return str(len(prediction['predictions'])), 'text/plain'",
+            True,
+        ),
+        ("from serve import inference\ndef input_fn(body, kind):\n    return inference.input_fn(body, kind)", False),
+    ],
+)
+def test_code_that_replaces_one_step_leaves_the_others_as_they_are(
+    worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, threads: bool
+) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "inference", raising=False)
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "inference.py").write_text(code)
+    own = Worker()
+    own.load(Context("model", str(tmp_path), {}, 16, None, "1"))
+    runs = count_runs(own, monkeypatch)
+    answers = ask(own, GOOD[0], BAD[0][0], *GOOD[1:])
+    assert runs == [5] and own._pipeline.threads is threads
+    assert [status for status, *_ in answers] == [200, 400, 200, 200]
+    if "output_fn" in code:
+        assert [body for status, body, *_ in answers if status == 200] == ["1", "3", "1"]
 
 
 def test_a_network_that_fails_on_many_is_asked_for_each(

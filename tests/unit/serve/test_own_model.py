@@ -14,6 +14,7 @@ from mms.context import Context
 from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
+from torchvision import models
 
 from byoc_vision.contract.errors import UserError
 from serve.config import INTERNAL_ERROR
@@ -245,10 +246,6 @@ def test_pictures_reach_a_model_that_says_how_to_preprocess(make_worker: MakeWor
     assert ask(worker, context, b"no picture", "image/png")[0] == 400
 
 
-def unpicklable(folder: Path) -> None:
-    torch.save(network(), folder / "model.pth")
-
-
 BAD_MODELS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "nothing": (lambda folder: None, "no model.json, .* no TorchScript file .* and no code/inference.py"),
     "state dict": (
@@ -257,7 +254,10 @@ BAD_MODELS: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "checkpoint": (lambda folder: torch.save({"epoch": 3}, folder / "last.pt"), "last.pt is a state dict"),
     "tensor": (lambda folder: torch.save(torch.zeros(3), folder / "model.pth"), "model.pth is a Tensor"),
-    "pickled module": (unpicklable, "model.pth is a pickled object, .*weights_only=False"),
+    "pickled module": (
+        lambda folder: torch.save(network(), folder / "model.pth"),
+        "model.pth is a pickled object, .*weights_only=False",
+    ),
     "damaged": (lambda folder: (folder / "model.pt").write_bytes(b"PK\3\4 and so on"), "model.pt cannot be read"),
     "empty": (lambda folder: (folder / "model.pt").touch(), "model.pt cannot be read"),
     "several": (
@@ -348,6 +348,12 @@ def test_modules_beside_the_code_and_in_lib_are_found(
     assert ask(worker, context, b"x", JSON)[1] == "besidelib"
 
 
+def test_code_that_is_elsewhere_is_not_passed_over(make_worker: MakeWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAGEMAKER_SUBMIT_DIRECTORY", "s3://bucket/sourcedir.tar.gz")
+    with pytest.raises(UserError, match=r"s3://bucket/sourcedir.tar.gz is not in the model, .*\(source_dir\)"):
+        make_worker()
+
+
 def test_what_the_sdk_names_and_is_not_there_changes_nothing(
     make_worker: MakeWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -356,3 +362,18 @@ def test_what_the_sdk_names_and_is_not_there_changes_nothing(
     monkeypatch.setenv("SAGEMAKER_SUBMIT_DIRECTORY", "/opt/ml/model/code")
     worker, context = make_worker()
     assert ask(worker, context, ENCODERS[JSON](ROWS), JSON)[0] == 200
+
+
+def test_the_examples_handler_answers_with_the_labels_of_the_examples_training(
+    make_worker: MakeWorker, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    state = models.resnet18(num_classes=2).state_dict()
+    torch.save({"labels": ["cat", "dog"], "image_size": 32, "state_dict": state}, tmp_path / "model.pth")
+    source = Path(__file__).parents[3] / "examples" / "own_scripts" / "inference.py"
+    worker, context = make_worker(source.read_text())
+    picture = saved(lambda file, image: image.save(file, "JPEG"), Image.new("L", (50, 40), 200))
+    status, body, content_type = ask(worker, context, picture, "image/jpeg")
+    assert (status, content_type) == (200, JSON)
+    assert list(json.loads(body)) == ["cat", "dog"] and sum(json.loads(body).values()) == pytest.approx(1)
+    assert ask(worker, context, b"hello", "image/jpeg")[0] == 400

@@ -1,12 +1,16 @@
 """Small runs: three colours, a small network, seconds."""
 
+import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sagemaker_training import environment
 
 from byoc_vision.contract.hyperparameters import Settings
+from train import sagemaker
 from train.run import Report, Run
 from train.stopping import StopSignal
 
@@ -52,3 +56,34 @@ def make_run(tmp_path: Path, draw_classes: Callable[..., Path]) -> MakeRun:
         )
 
     return make
+
+
+@pytest.fixture
+def opt_ml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder laid out like /opt/ml, which sagemaker-training and the entry take for that."""
+    for name in [name for name in os.environ if name.startswith(("SM_", "SAGEMAKER_"))]:
+        monkeypatch.delenv(name)
+    root = tmp_path / "ml"
+    for folder in ("input/config", "input/data/training", "model", "output/data", "code"):
+        (root / folder).mkdir(parents=True)
+    configuration: dict[str, dict[str, Any]] = {
+        "hyperparameters": {},
+        "inputdataconfig": {"training": {"TrainingInputMode": "File"}},
+        "resourceconfig": {"current_host": "algo-1", "hosts": ["algo-1"], "network_interface_name": "lo"},
+    }
+    for name, content in configuration.items():
+        (root / "input/config" / f"{name}.json").write_text(json.dumps(content))
+        key = {"hyperparameters": "hyperparameters", "inputdataconfig": "input_data_config"}.get(
+            name, "resource_config"
+        )
+        monkeypatch.setattr(environment, f"{key}_file_dir", str(root / "input/config" / f"{name}.json"))
+    monkeypatch.setattr(environment, "output_data_dir", str(root / "output/data"))
+    monkeypatch.setattr(environment, "model_dir", str(root / "model"))
+    monkeypatch.setattr(environment, "_input_data_dir", str(root / "input/data"))
+    monkeypatch.setattr(sagemaker, "ROOT", root)
+    for name in ("output_dir", "input_dir", "input_config_dir"):
+        monkeypatch.setattr(
+            environment, name, str(root / name.removesuffix("_dir").replace("input_config", "input/config"))
+        )
+    monkeypatch.setattr(StopSignal, "listen", lambda self: None)
+    return root

@@ -202,9 +202,9 @@ def test_many_thousand_empty_files_are_one_sentence(tmp_path):
         (tmp_path / "pool" / f"{i}.jpg").touch()
     for label in ("cat", "dog"):
         (tmp_path / "set" / label).mkdir(parents=True)
-        for i in range(10):
+        for i in range(2):
             (tmp_path / "set" / label / f"{label}{i}").symlink_to(tmp_path / "pool")
-    with pytest.raises(DataError, match=r"20000 of 20000 pictures cannot be read") as raised:
+    with pytest.raises(DataError, match=r"4000 of 4000 pictures cannot be read") as raised:
         readable(find(training=tmp_path / "set"), limit=0.1)
     assert len(str(raised.value)) < 600
 

@@ -16,7 +16,6 @@ from PIL import Image
 from byoc_vision.contract import hyperparameters
 from classifier import artifact, network
 from tests.unit.train import processes
-from train import features
 from train.features import Backbone, Extraction, FeaturesError, Store
 from train.stopping import Stopped, StopSignal
 
@@ -258,9 +257,3 @@ def test_a_picture_that_changes_meanwhile_is_told(make_run, weights, tmp_path):
     extraction = Extraction(backbone, tmp_path / "kept", None, 4, 0, run.group, run.stop)
     with pytest.raises(FeaturesError, match=r"red0\.png was changed while it was read"):
         extraction({name(0): tmp_path / "pictures" / "red" / "red0.png"})
-
-
-def test_what_is_known_of_several_folders(tmp_path):
-    Store(tmp_path / "a" / "recipe", WIDTH).add([name(1)], rows(1))
-    Store(tmp_path / "b" / "other", 1).add([name(2)], rows(2)[:, :1])
-    assert features.known(tmp_path / "a", None, tmp_path / "b", tmp_path / "none") == {name(1), name(2)}

@@ -3,7 +3,10 @@
 import csv
 import errno
 import json
+import os
 import re
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import safetensors.torch
@@ -187,6 +190,56 @@ def test_a_disk_full_at_the_artifact_loses_no_training(make_run, tmp_path, monke
     make_run(report=lines.append)()
     assert not any(line.startswith("epoch=") for line in lines), "the second run trained again"
     artifact.load(tmp_path / "out" / "model")
+
+
+@pytest.mark.parametrize("name", ["looks", "predictions.csv", "metrics.json"])
+def test_a_disk_full_at_the_results_is_one_sentence_and_loses_no_training(make_run, tmp_path, monkeypatch, name):
+    replace_file = Path.replace
+
+    def full(partial, path):
+        if path.name == name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return replace_file(partial, path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", full)
+        with pytest.raises(ArtifactError, match=f"{name} could not be written .*No space left on device.*more disk"):
+            make_run(epochs=1)()
+    lines = []
+    make_run(epochs=1, report=lines.append)()
+    assert name == "looks" or not any(line.startswith("epoch=") for line in lines), "the second run trained again"
+    artifact.load(tmp_path / "out" / "model")
+
+
+def test_names_of_any_bytes_come_through_to_model_and_figures(make_run, tmp_path):
+    run = make_run(epochs=1)
+    red = tmp_path / "pictures" / "red"
+    for picture in list(red.iterdir()):
+        picture.rename(red / os.fsdecode(b"\xe9\n" + os.fsencode(picture.name)))
+    red.rename(tmp_path / "pictures" / os.fsdecode(b"\xff" * 255))
+    (tmp_path / "pictures" / "blue" / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"broken")
+    lines = []
+    replace(run, report=lines.append, settings=replace(run.settings, max_unreadable=0.5))()
+    "\n".join(lines).encode()
+    label = "\\xff" * 255
+    assert artifact.load(tmp_path / "out" / "model").labels == ("blue", "green", label)
+    rows = list(csv.DictReader((tmp_path / "out" / "output" / "predictions.csv").open(encoding="utf-8")))
+    assert {row["label"] for row in rows} == {"blue", "green", label}
+    assert any(row["file"].startswith(f"{label}/\\xe9\\x0ared") for row in rows)
+    left = json.loads((tmp_path / "out" / "output" / "metrics.json").read_text(encoding="utf-8"))
+    assert list(left["unreadable"]) == ["blue/caf\\xe9.jpg"]
+
+
+def test_copies_are_said_in_the_log_and_left_for_the_report(make_run, tmp_path):
+    run = make_run(epochs=1)
+    copy = (tmp_path / "pictures" / "red" / "red0.png").read_bytes()
+    (tmp_path / "pictures" / "blue" / "red.png").write_bytes(copy)
+    lines = []
+    replace(run, report=lines.append)()
+    (said,) = [line for line in lines if line.startswith("copies")]
+    assert "1 with different labels" in said
+    left = json.loads((tmp_path / "out" / "output" / "metrics.json").read_text())["copies"]
+    assert left["label_conflicts"] == 1 and {each["label"] for each in left["groups"][0]} == {"red", "blue"}
 
 
 @pytest.mark.parametrize(

@@ -12,48 +12,20 @@ import threading
 from pathlib import Path
 
 import pytest
-from sagemaker_training import environment
 from sagemaker_training.errors import ClientError
 
 from byoc_vision.contract.errors import UserError
 from train import sagemaker
-from train.script import command, job, process, request, source
+from train.script import command, job, process, report, request, source
 from train.script.curves import Curves
 from train.script.reason import pip_reason, reason
 from train.stopping import Stopped, StopSignal
 
 
-@pytest.fixture
-def opt_ml(tmp_path, monkeypatch):
-    """Return a folder laid out like /opt/ml, which the toolkit and the entry take for that."""
-    for name in [name for name in os.environ if name.startswith(("SM_", "SAGEMAKER_"))]:
-        monkeypatch.delenv(name)
-    root = tmp_path / "ml"
-    for folder in ("input/config", "input/data/training", "model", "output/data", "code"):
-        (root / folder).mkdir(parents=True)
-    configuration = {
-        "hyperparameters": {},
-        "inputdataconfig": {"training": {"TrainingInputMode": "File"}},
-        "resourceconfig": {"current_host": "algo-1", "hosts": ["algo-1"], "network_interface_name": "lo"},
-    }
-    for name, content in configuration.items():
-        (root / "input/config" / f"{name}.json").write_text(json.dumps(content))
-        key = {"hyperparameters": "hyperparameters", "inputdataconfig": "input_data_config"}.get(
-            name, "resource_config"
-        )
-        monkeypatch.setattr(environment, f"{key}_file_dir", str(root / "input/config" / f"{name}.json"))
-    monkeypatch.setattr(environment, "output_data_dir", str(root / "output/data"))
-    monkeypatch.setattr(environment, "model_dir", str(root / "model"))
-    monkeypatch.setattr(environment, "_input_data_dir", str(root / "input/data"))
-    monkeypatch.setattr(sagemaker, "ROOT", root)
-    for name in ("output_dir", "input_dir", "input_config_dir"):
-        monkeypatch.setattr(
-            environment, name, str(root / name.removesuffix("_dir").replace("input_config", "input/config"))
-        )
-    # What the report would say is another file's matter, and it takes a second.
-    monkeypatch.setattr(job, "_report", lambda output, hook: (output / "report.html").write_text("reported"))
-    monkeypatch.setattr(StopSignal, "listen", lambda self: None)
-    return root
+@pytest.fixture(autouse=True)
+def _no_report(monkeypatch):
+    """What the report says is another file's matter, and it takes a second."""
+    monkeypatch.setattr(report, "write", lambda output, hook: (output / "report.html").write_text("reported"))
 
 
 def ask(root, **hyperparameters):
@@ -156,7 +128,7 @@ def test_without_a_program_the_classifier_is_trained(opt_ml, monkeypatch, caplog
         ),
         (
             "import os\nos.kill(os.getpid(), 9)",
-            "train_model.py ended with signal 9: the kernel killed it for memory; "
+            "train_model.py ended with signal 9: most likely the kernel killed it for memory; "
             "take smaller batches, fewer loader workers or a larger instance",
         ),
     ],

@@ -1,0 +1,46 @@
+"""What the shell scripts say before they start anything, and what git does with the checkout."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+
+
+def bash(code: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run the code in bash, from the checkout."""
+    command = ["bash", "-c", code]
+    return subprocess.run(command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("path", ["/plain", "/with: colons", "/a,b", "/é ü"])
+def test_a_mount_takes_every_path(path: str) -> None:
+    done = bash(f'source local_test/container.sh; mount "{path}" /opt/ml readonly')
+    assert done.stdout == f'type=bind,"source={path}",target=/opt/ml,readonly\n'
+
+
+def test_an_engine_that_cannot_be_reached_is_not_a_missing_image(tmp_path: Path) -> None:
+    done = bash("source local_test/container.sh; need_image any", DOCKER_HOST=f"unix://{tmp_path}/nothing")
+    assert done.returncode == 1
+    assert "no Docker engine answers (" in done.stderr and "there is no image" not in done.stderr
+
+
+@pytest.mark.parametrize("script", ["train_local.sh --data nothing", "serve_local.sh nothing", "predict.sh nothing"])
+def test_cdpath_leads_no_script_astray(tmp_path: Path, script: str) -> None:
+    (tmp_path / "local_test").mkdir()
+    done = bash(f"local_test/{script}", CDPATH=str(tmp_path))
+    assert done.returncode == 1 and "nothing" in done.stderr
+    assert str(tmp_path) not in done.stdout + done.stderr
+
+
+def test_no_text_has_the_line_ends_of_windows() -> None:
+    lines = bash("git ls-files --eol").stdout.splitlines()
+    assert lines and not [line for line in lines if "i/crlf" in line or "i/mixed" in line]
+    assert all("eol=lf" in line for line in lines if line.endswith((".sh", ".py", "docker/serve", "docker/train")))
+
+
+@pytest.mark.parametrize("file", ["best.json", "answers.jsonl", "report/report.html", "out/model/model.json"])
+def test_what_the_readmes_commands_leave_is_unknown_to_git(file: str) -> None:
+    assert bash(f"git check-ignore {file}").stdout == f"{file}\n"

@@ -1,0 +1,151 @@
+"""The same picture twice: across splits, with two labels, as another size or format; and no others."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from train import copies, data
+from train.data import Data
+from train.stopping import StopSignal
+
+
+def scene(seed: int, size: tuple[int, int] = (200, 150)) -> Image.Image:
+    """Return a picture of random ellipses."""
+    numbers = np.random.default_rng(seed)
+    image = Image.new("RGB", size, tuple(numbers.integers(0, 256, 3).tolist()))
+    for _ in range(8):
+        x, y, width, height = (numbers.random(4) * (*size, *size)).tolist()
+        ImageDraw.Draw(image).ellipse((x, y, x + width, y + height), tuple(numbers.integers(0, 256, 3).tolist()))
+    return image
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a set with splits, whose pictures are all different."""
+    seed = 0
+    for split in ("train", "valid", "test"):
+        for label in ("cat", "dog"):
+            (tmp_path / "set" / split / label).mkdir(parents=True)
+            for i in range(6):
+                seed += 1
+                scene(seed).save(tmp_path / "set" / split / label / f"{i}.jpg", quality=90)
+    return tmp_path / "set"
+
+
+def read(folder: Path, known: dict[bytes, bytes] | None = None) -> Data:
+    found = data.find({"training": folder}, 0.2, 0.2, 0)
+    return data.checked(found, 0, 1, StopSignal(), known)[0]
+
+
+def files(group: list[dict[str, str]]) -> set[str]:
+    return {each["file"] for each in group}
+
+
+def test_a_clean_set_has_none(folder: Path) -> None:
+    found = copies.find(read(folder))
+    assert found == {"across_splits": 0, "label_conflicts": 0, "groups": []}
+    assert copies.line(found) == ""
+
+
+def test_the_same_bytes_across_splits(folder: Path) -> None:
+    (folder / "test" / "cat" / "copy.jpg").write_bytes((folder / "train" / "cat" / "0.jpg").read_bytes())
+    found = copies.find(read(folder))
+    assert (found["across_splits"], found["label_conflicts"]) == (1, 0)
+    assert found["groups"] == [
+        [
+            {"file": "train/cat/0.jpg", "label": "cat", "split": "train"},
+            {"file": "test/cat/copy.jpg", "label": "cat", "split": "test"},
+        ]
+    ]
+    assert "1 across splits, 0 with different labels, such as train/cat/0.jpg (cat) and test/cat/copy" in copies.line(
+        found
+    )
+
+
+def test_copies_within_a_class_of_a_split_do_no_harm(folder: Path) -> None:
+    (folder / "train" / "cat" / "copy.jpg").write_bytes((folder / "train" / "cat" / "0.jpg").read_bytes())
+    assert copies.find(read(folder))["groups"] == []
+
+
+def test_a_label_conflict_comes_first(folder: Path) -> None:
+    (folder / "test" / "cat" / "copy.jpg").write_bytes((folder / "train" / "cat" / "0.jpg").read_bytes())
+    (folder / "train" / "dog" / "wrong.jpg").write_bytes((folder / "train" / "cat" / "3.jpg").read_bytes())
+    found = copies.find(read(folder))
+    assert (found["across_splits"], found["label_conflicts"]) == (1, 1)
+    assert files(found["groups"][0]) == {"train/cat/3.jpg", "train/dog/wrong.jpg"}
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("side", [100, 150, 777])
+def test_a_copy_of_another_size_and_format(folder: Path, form: str, side: int) -> None:
+    image = Image.open(folder / "train" / "cat" / "0.jpg")
+    image.resize((side, round(side * 3 / 4))).save(folder / "test" / "cat" / "copy", form, quality=75)
+    found = copies.find(read(folder))
+    assert [files(group) for group in found["groups"]] == [{"train/cat/0.jpg", "test/cat/copy"}]
+
+
+def test_many_plain_and_noisy_pictures_are_no_copies(draw_classes) -> None:
+    root = draw_classes("noise", count=30)
+    for i in range(30):
+        Image.new("RGB", (40, 40), (i, 200, 200)).save(root / "red" / f"plain{i}.png")
+    assert copies.find(read(root))["groups"] == []
+
+
+def test_real_photographs_have_none_but_those_planted(real_data: Path, tmp_path: Path) -> None:
+    photographs = sorted((real_data / "data" / "trashnet6").rglob("*.jpg"))[::24]
+    for i, photograph in enumerate(photographs):
+        (tmp_path / photograph.parent.name).mkdir(exist_ok=True)
+        (tmp_path / photograph.parent.name / f"{i}.jpg").symlink_to(photograph)
+    (tmp_path / "other").mkdir()
+    planted = {}
+    for i, width in enumerate((90, 224, 320, 1000)):
+        image = Image.open(photographs[5 * i])
+        image.resize((width, round(width * image.height / image.width))).save(tmp_path / "other" / f"{width}.png")
+        planted[f"other/{width}.png"] = f"{photographs[5 * i].parent.name}/{5 * i}.jpg"
+    found = copies.find(read(tmp_path))
+    assert sorted(map(sorted, map(files, found["groups"]))) == sorted(map(sorted, planted.items()))
+    assert found["label_conflicts"] == 4
+
+
+def test_looks_are_kept_and_pictures_that_have_one_not_decoded_again(folder: Path, tmp_path: Path, monkeypatch) -> None:
+    found = read(folder)
+    looks = dict(zip(found.train.digests, found.train.looks, strict=True))
+    copies.keep(tmp_path / "kept", looks)
+    with (tmp_path / "kept" / "looks").open("ab") as file:
+        file.write(b"what a killed run has left")
+    known = copies.known(tmp_path / "none", None, tmp_path / "kept")
+    assert known == looks
+    decoded = []
+    decode = data.pictures.decode
+    monkeypatch.setattr(data.pictures, "decode", lambda *args: decoded.append(args) or decode(*args))
+    assert read(folder, known) == found
+    assert len(decoded) == len(found.validation) + len(found.test)
+
+
+def test_pairs_are_all_those_that_comparing_each_with_each_finds() -> None:
+    generator = np.random.default_rng(0)
+    looks = generator.integers(0, 256, (300, copies.LOOK_BYTES)).astype(np.uint8)
+    noise = generator.integers(-3, 4, (300, copies.LOOK_BYTES))
+    looks = np.concatenate((looks, np.clip(looks.astype(int) + noise, 0, 255).astype(np.uint8)))
+    spread = copies._contrast(looks)
+    expected = set()
+    for i in range(len(looks)):
+        difference = np.sqrt(((looks[i].astype(float) - looks) ** 2).mean(axis=1))
+        limit = np.minimum(np.minimum(copies.SHARE * spread[i], copies.SHARE * spread), copies.LEVELS)
+        expected |= {(i, int(j)) for j in np.nonzero(difference <= limit)[0] if j > i}
+    assert len(expected) >= 300
+    assert set(copies._alike(looks)) == expected
+
+
+def test_as_many_groups_as_a_report_shows_are_listed(folder: Path) -> None:
+    buffer = io.BytesIO()
+    for i in range(40):
+        buffer.seek(0)
+        scene(1000 + i, (70, 70)).save(buffer, "PNG")
+        for label in ("cat", "dog"):
+            (folder / "train" / label / f"conflict{i}.png").write_bytes(buffer.getvalue())
+    found = copies.find(read(folder))
+    assert found["label_conflicts"] == 40 and len(found["groups"]) == copies.GROUPS
