@@ -79,7 +79,7 @@ def run(record: Record) -> None:
         home = free  # another has taken the port since
         record.update(Port=home, Home=home)
     try:
-        model = server.unpack(wanted["Container"], record.folder)
+        model = server.unpack(record, wanted["Container"])
         _serve(record, wanted, model, server.free_port() if "Serving" in status else home)
     except UserError as error:
         _give_up(record, f"{str(error).rstrip('.')}.")
