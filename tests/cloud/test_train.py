@@ -396,6 +396,8 @@ def test_a_wrong_request_costs_no_upload(run: Run, data: Path, tmp_path: Path) -
         (["--epochs", "3"], "there is no option --epochs; the hyperparameter is set with --set epochs=3"),
         (["--learning_rate=0.1", "--spot"], "is set with --set lr=0.1"),
         (["--batch-size"], "is set with --set batch-size=VALUE"),
+        (["--weights", "w.pth"], "it is a channel, which is given with --data weights=w.pth"),
+        (["--ema-decay", "0.9"], "is set with --set ema=0.9"),
         (["--zzz", "3"], "unrecognized arguments: --zzz 3"),
     ],
 )
