@@ -116,7 +116,7 @@ class Run:
             self._batches(preprocessing, found.validation, store),
             self._callback(trained, profiler),
         )
-        used = asdict(settings) | {"lr": fit.lr}
+        used = asdict(settings) | {"lr": fit.lr, "image_size": preprocessing.crop_size, "precision": self._precision}
         classifier = Classifier(settings.arch, found.labels, preprocessing, settings=used, network=net)
         checkpoint = Checkpoint(self.checkpoints, identity)
         phase("training")
@@ -193,7 +193,7 @@ class Run:
         if profiler is None:
             return Callback()
         loaders = None if hyperparameters.on_features(self.settings) else self._workers
-        profiler.note(workers=loaders, precision=str(precision(self.settings)).removeprefix("torch."))
+        profiler.note(workers=loaders, precision=self._precision)
         if self.hook_configuration:
             from train.record.managed_hook import ManagedHook  # imports smdebug, which is only in the training image
 
@@ -214,6 +214,10 @@ class Run:
     @property
     def _workers(self) -> int:
         return len(os.sched_getaffinity(0)) if self.settings.workers is None else self.settings.workers
+
+    @property
+    def _precision(self) -> str:
+        return str(precision(self.settings)).removeprefix("torch.")
 
     def _network(self, classes: int) -> nn.Module:
         net = network.build(self.settings.arch, classes)

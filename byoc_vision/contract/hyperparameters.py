@@ -204,7 +204,7 @@ def unquote(value: Any) -> Any:
 
 def as_text(settings: Settings) -> dict[str, str]:
     """Return `settings` as a request's hyperparameters: kebab-case names and plain strings."""
-    return {kebab(f.name): _shown(getattr(settings, f.name)) for f in fields(Settings)}
+    return {kebab(f.name): shown(getattr(settings, f.name)) for f in fields(Settings)}
 
 
 def checked(values: Mapping[str, Any]) -> dict[str, str]:
@@ -240,7 +240,8 @@ def _value(setting: Field[Any], value: Any) -> Any:
     return number
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """Return a setting's value as it is written in requests and on the command line."""
     return PRESET if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -251,7 +252,7 @@ def table() -> str:
         low, high, choices = f.metadata["low"], f.metadata["high"], f.metadata["choices"]
         values = ", ".join(choices) or (f"{low:g} … {high:g}" if low is not None else "")
         values = values or ("true, false" if TYPES[f.name] is bool else "a name")
-        rows.append(f"| `{kebab(f.name)}` | {_shown(f.default)} | {values} | {f.metadata['help']} |")
+        rows.append(f"| `{kebab(f.name)}` | {shown(f.default)} | {values} | {f.metadata['help']} |")
     return "\n".join(rows)
 
 

@@ -42,7 +42,7 @@ def test_a_run_leaves_model_metrics_and_predictions(make_run, tmp_path):
     out = tmp_path / "out"
     classifier = artifact.load(out / "model")
     assert classifier.labels == ("blue", "green", "red")
-    assert classifier.settings["image_size"] == 32
+    assert (classifier.settings["image_size"], classifier.settings["precision"]) == (32, "float32")
     left = json.loads((out / "output" / "metrics.json").read_text())
     assert left["test_accuracy"] == classifier.metrics["test_accuracy"]
     assert len(left["history"]) == left["epochs"]
