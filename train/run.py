@@ -104,9 +104,10 @@ class Run:
         phase("building the network")
         net = self._network(len(found.labels))
         preprocessing = self._preprocessing(found.train)
-        phase("features")
-        on_features = hyperparameters.on_features(settings)
-        store = self._computed_features(net, preprocessing, found, profiler) if on_features else None
+        store = None
+        if hyperparameters.on_features(settings):
+            phase("features")
+            store = self._computed_features(net, preprocessing, found, profiler)
         if settings.extract_only:
             return
         trained = net.get_submodule(network.head_name(net)) if store else net
