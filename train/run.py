@@ -24,8 +24,9 @@ from train.batches import Batches, FeatureBatches, Order, PictureBatches
 from train.checkpoint import NAME, Checkpoint
 from train.data import Data, Split
 from train.distributed import ALONE, Group
+from train.evaluation import evaluate, precision
 from train.features import Backbone, Extraction, Store
-from train.fit import Fit, Progress, evaluate, precision
+from train.fit import Fit, Progress
 from train.normalization import measured
 from train.record.callback import Callback
 from train.record.recorder import Recorder

@@ -16,7 +16,7 @@ from byoc_vision.contract import metrics
 from byoc_vision.contract.hyperparameters import Settings
 from classifier import artifact, network
 from classifier.artifact import ArtifactError
-from train import fit
+from train import evaluation
 from train.fit import DivergedError
 
 
@@ -242,6 +242,6 @@ def test_copies_are_said_in_the_log_and_left_for_the_report(make_run, tmp_path):
     [("all", True, torch.bfloat16), ("all", False, torch.float32), ("head", True, torch.float32)],
 )
 def test_the_number_format_is_the_machines_where_all_layers_are_trained(monkeypatch, layers, native, expected):
-    monkeypatch.setattr(fit, "_has_bfloat16", lambda: native)
-    assert fit.precision(Settings(train_layers=layers)) is expected
-    assert fit.precision(Settings(train_layers=layers, precision="float32")) is torch.float32
+    monkeypatch.setattr(evaluation, "_has_bfloat16", lambda: native)
+    assert evaluation.precision(Settings(train_layers=layers)) is expected
+    assert evaluation.precision(Settings(train_layers=layers, precision="float32")) is torch.float32
