@@ -23,7 +23,7 @@ def command(text: str) -> str:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says of an option that is none and is called like a hyperparameter or a channel how one is set."""
+    """Says of an option that is none and is called like a channel or a hyperparameter how one is given."""
 
     def error(self, message: str) -> NoReturn:
         from byoc_vision.contract.hyperparameters import similar_name
@@ -34,7 +34,7 @@ class _Parser(argparse.ArgumentParser):
             name, _, value = unknown[0][2:].partition("=")
             value = value or next((text for text in unknown[1:2] if not text.startswith("--")), "VALUE")
             if name in CHANNELS:
-                message = f"there is no option --{name}; it is a channel, which is given with --data {name}={value}"
+                message = f"there is no option --{name}; the channel is given with --data {name}={value}"
             elif meant := similar_name(name):
                 message = f"there is no option --{name}; the hyperparameter is set with --set {meant}={value}"
         super().error(message)

@@ -45,6 +45,7 @@ def test_names_that_sagemaker_adds_are_left_out():
         ({"warmup-epochs": "31"}, "warmup-epochs is 31 and epochs 30, .* set warmup-epochs to fewer"),
         ({"weights": "w.pth"}, "weights is a channel and no hyperparameter; .* weights=SOURCE"),
         ({"max_grad_norm": "1"}, "did you mean 'clip-gradient'"),
+        ({"ema-decay": "0.9"}, "did you mean 'ema'"),
         ({"dropout": "0.1"}, "no hyperparameter 'dropout'; the names are"),
     ],
 )
