@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import io
 import json
 import os
 import sys
@@ -108,9 +109,10 @@ def still_running(job: "Job", local: bool) -> str:
 
 def shown(uri: str) -> str:
     """Return the path of what lies on this machine, any other URI as it is."""
-    from urllib.parse import unquote
+    from byoc_vision.contract.files import path_in
+    from byoc_vision.contract.folders import text
 
-    return unquote(uri.removeprefix("file://")) if uri.startswith("file://") else uri
+    return text(path_in(uri)) if uri.startswith("file://") else uri
 
 
 def left(job: "TrainingJob", option: str) -> None:
@@ -182,6 +184,8 @@ def guarded(name: str, main: Callable[[], int | None]) -> NoReturn:
     """Run the `main` of a command and exit with its code; errors become one line on stderr, bugs keep their trace."""
     global _spelling
     _spelling = "python -m launch." if name.startswith("launch.") else "byoc "
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that has not all letters gets the others escaped
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         sys.exit(main())
     except KeyboardInterrupt:
