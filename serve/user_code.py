@@ -79,11 +79,14 @@ def load(model_dir: Path) -> dict[str, Function]:
 def with_context(name: str, function: Function) -> Function:
     """Return the handler's function `name` as one that takes the context last, whether it makes use of it or not.
 
-    Its signature decides, as in AWS's toolkit. Raises `UserError` where it takes another number of arguments.
+    Its signature decides, as in AWS's toolkit. Raises `UserError` where it takes another number of
+    arguments, or is async.
     """
     arguments = ARGUMENTS[name]
     if not callable(function):
         raise UserError(f"{name} of the model's own code is no function; define it with def")
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        raise UserError(f"{name} of the model's own code is async, and nothing awaits it; define it with def alone")
     signature = inspect.signature(function)
     if _takes(signature, len(arguments) + 1):
         return function

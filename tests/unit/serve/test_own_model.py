@@ -319,6 +319,7 @@ def output_fn(prediction, accept, context):
         ("import no_such_package", r"No module named 'no_such_package'\); name its package in code/requirements.txt"),
         ("def predict_fn(data): pass", r"predict_fn\(data\); let it take data, model, and context"),
         ("output_fn = 3", "output_fn of the model's own code is no function"),
+        ("async def predict_fn(data, model): pass", "predict_fn of the model's own code is async"),
         (
             "def transform_fn(m, b, c, a): pass\ndef output_fn(p, a): pass",
             "transform_fn, which does all that its output_fn",

@@ -87,6 +87,13 @@ def test_a_shell_script_runs_with_or_without_a_first_line(opt_ml):
     )
 
 
+def test_a_shell_script_from_windows_is_told_what_it_is(opt_ml):
+    (opt_ml / "code/train.sh").write_bytes(b"#!/bin/bash\r\necho so far\r\n")
+    ask(opt_ml, sagemaker_program="train.sh")
+    with pytest.raises(ClientError, match=r"^the lines of train\.sh end as on Windows \(CRLF\)"):
+        sagemaker.main()
+
+
 def test_a_package_is_installed_and_its_module_run(opt_ml, monkeypatch):
     (opt_ml / "code/setup.py").write_text("")
     calls = []
@@ -137,6 +144,38 @@ def test_a_failure_says_why_in_one_line(opt_ml, text, said):
     assert run(opt_ml, text) == said
     assert (opt_ml / "output/data/report.html").exists()
     assert not list((opt_ml / "model").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (  # as torch says what a state dict lacks
+            r"raise RuntimeError('Error(s) in loading state_dict for ResNet:\n\tMissing key(s): \"fc.weight\". ')",
+            'RuntimeError: Error(s) in loading state_dict for ResNet: Missing key(s): "fc.weight". (t.py, line 1)',
+        ),
+        (  # as tqdm leaves its bar: without an end of its line, and once more behind the trace
+            "import sys, atexit\nbar = ' 60%|###  | 3/5'\n"
+            "atexit.register(lambda: print('\\r' + bar, file=sys.stderr))\n"
+            "sys.stderr.write('\\r' + bar)\nraise ValueError('bad batch')",
+            "ValueError: bad batch (t.py, line 5)",
+        ),
+        (  # as a loader's worker tells its own
+            "def item(i):\n    raise OSError('image is truncated')\nimport traceback\ntry:\n    item(1)\n"
+            "except OSError:\n    trace = traceback.format_exc()\n"
+            "raise OSError('Caught OSError in DataLoader worker process 0.\\nOriginal ' + trace)",
+            "OSError: image is truncated (t.py, line 2)",
+        ),
+        (
+            "raise ExceptionGroup('all of them', [ValueError('a'), TypeError('b')])",
+            "ExceptionGroup: all of them (2 sub-exceptions) (t.py, line 1)",
+        ),
+    ],
+    ids=["more lines", "a bar before it", "of a worker", "a group"],
+)
+def test_an_exception_is_told_whole_whatever_is_around_it(tmp_path, text, said):
+    (tmp_path / "t.py").write_text(text)
+    ended = process.run([sys.executable, str(tmp_path / "t.py")], tmp_path, os.environ, StopSignal())
+    assert reason(ended.errors, str(tmp_path)) == said
 
 
 def test_a_program_that_is_not_there(opt_ml):
