@@ -10,11 +10,13 @@ import sys
 import tarfile
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from sagemaker_training.errors import ClientError
 
 from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.job import report_folder
 from train import sagemaker
 from train.script import command, job, process, report, request, source
 from train.script.curves import Curves
@@ -25,7 +27,12 @@ from train.stopping import Stopped, StopSignal
 @pytest.fixture(autouse=True)
 def _no_report(monkeypatch):
     """What the report says is another file's matter, and it takes a second."""
-    monkeypatch.setattr(report, "write", lambda output, hook: (output / "report.html").write_text("reported"))
+
+    def made(arguments, **_):
+        to = arguments[arguments.index("--to") + 1] if "--to" in arguments else arguments[3]
+        Path(to, "report.html").write_text("reported")
+
+    monkeypatch.setattr(report, "subprocess", SimpleNamespace(run=made))
 
 
 def ask(root, **hyperparameters):
@@ -176,6 +183,19 @@ def test_an_exception_is_told_whole_whatever_is_around_it(tmp_path, text, said):
     (tmp_path / "t.py").write_text(text)
     ended = process.run([sys.executable, str(tmp_path / "t.py")], tmp_path, os.environ, StopSignal())
     assert reason(ended.errors, str(tmp_path)) == said
+
+
+def test_a_report_of_the_scripts_own_is_not_overwritten(opt_ml, caplog):
+    output = opt_ml / "output/data"
+    assert run(opt_ml, "print('accuracy=0.5\\naccuracy=0.6')") is None
+    assert report_folder(output) == output
+    text = "import os\nopen(os.environ['SM_OUTPUT_DATA_DIR'] + '/report.html', 'w').write('mine')"
+    assert run(opt_ml, text) is None
+    assert (output / "report.html").read_text() == "mine"
+    assert (report_folder(output) / "report.html").read_text() == "reported"
+    assert report_folder(output) != output
+    assert "the script has left report.html itself" in caplog.text
+    assert not (output / "curves.csv").exists()  # a name that scripts take, too
 
 
 def test_a_program_that_is_not_there(opt_ml):
