@@ -92,6 +92,8 @@ class Script:
         if ended.code == 0:
             return
         said = reason(ended.errors, str(code))
+        if said.startswith("ModuleNotFoundError"):
+            said += "; name its package in requirements.txt, or put the module beside the program"
         if ended.out_of_memory or ended.code == -signal.SIGKILL:
             said = "the kernel killed it for memory; take smaller batches, fewer loader workers or a larger instance"
             said = said if ended.out_of_memory else f"most likely {said}"

@@ -141,6 +141,11 @@ def test_without_a_program_the_classifier_is_trained(opt_ml, monkeypatch, caplog
             "train_model.py ended with exit code 1: SyntaxError: '(' was never closed (train_model.py, line 2)",
         ),
         (
+            "import sklearn",
+            "train_model.py ended with exit code 1: ModuleNotFoundError: No module named 'sklearn' "
+            "(train_model.py, line 1); name its package in requirements.txt, or put the module beside the program",
+        ),
+        (
             "import os\nos.kill(os.getpid(), 9)",
             "train_model.py ended with signal 9: most likely the kernel killed it for memory; "
             "take smaller batches, fewer loader workers or a larger instance",
