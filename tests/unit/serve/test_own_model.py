@@ -349,6 +349,16 @@ def test_modules_beside_the_code_and_in_lib_are_found(
     assert ask(worker, context, b"x", JSON)[1] == "besidelib"
 
 
+@pytest.mark.parametrize(
+    ("line", "name"), [("from classifier import Net", "classifier.py"), ("import serve.net", "serve")]
+)
+def test_a_module_that_the_image_hides_is_named(make_worker: MakeWorker, tmp_path: Path, line: str, name: str) -> None:
+    (tmp_path / "code" / "serve").mkdir(parents=True)
+    (tmp_path / "code" / "classifier.py").write_text("class Net: ...")
+    with pytest.raises(UserError, match=f"code/{name} cannot be imported, for this image has a module of that name"):
+        make_worker(line)
+
+
 def test_code_that_is_elsewhere_is_not_passed_over(make_worker: MakeWorker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAGEMAKER_SUBMIT_DIRECTORY", "s3://bucket/sourcedir.tar.gz")
     with pytest.raises(UserError, match=r"s3://bucket/sourcedir.tar.gz is not in the model, .*\(source_dir\)"):
