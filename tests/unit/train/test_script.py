@@ -443,6 +443,7 @@ def test_one_host_needs_no_name_and_others_are_waited_for(monkeypatch):
         ("{'eval_accuracy': 0.5, 'epoch': 1.0}", "eval_accuracy", 0.5),
         ("valid acc 45.0%", "valid_acc", 0.45),
         ("[INFO] best loss = 12", "best_loss", 12.0),
+        ("\x1b[32m12:00:01 \x1b[1mloss=0.5\x1b[0m", "loss", 0.5),
     ],
 )
 def test_figures_are_found_in_what_scripts_print(tmp_path, line, name, value):
@@ -462,6 +463,21 @@ def test_lines_without_figures_leave_no_file(tmp_path):
         curves.read(line)
     curves.write(tmp_path / "curves.csv")
     assert not (tmp_path / "curves.csv").exists()
+
+
+def test_long_words_are_read_at_once(tmp_path):
+    curves = Curves()
+    for _ in range(1000):
+        for word in ("a", "a_", "1_", "a-"):
+            curves.read(word * (2000 // len(word)))
+    curves.write(tmp_path / "curves.csv")
+    assert not (tmp_path / "curves.csv").exists()
+
+
+def test_each_state_of_a_bar_is_a_line(tmp_path):
+    lines = []
+    python("import sys; sys.stderr.write('\\r 1/2 loss=0.5\\r 2/2 loss=0.4\\n')", tmp_path, line=lines.append)
+    assert [line for line in lines if line] == [" 1/2 loss=0.5", " 2/2 loss=0.4"]
 
 
 def test_a_million_readings_become_some_thousand(tmp_path):
