@@ -117,7 +117,7 @@ def shown(uri: str) -> str:
 
 def left(job: "TrainingJob", option: str) -> None:
     """Print a training job's figures, what it has left and where, and what to do with it."""
-    from byoc_vision.contract.job import REPORT
+    from byoc_vision.contract.job import REPORT, report_folder
 
     for name, value in job.metrics.items():
         print(f"{name}={value:.5g}")
@@ -125,7 +125,7 @@ def left(job: "TrainingJob", option: str) -> None:
         print("the job left no model")
         return
     print(f"deploy it: {command(f'deploy --model {job.name} {option}')}")
-    report = Path(shown(job.model)).parent / "data" / REPORT
+    report = report_folder(Path(shown(job.model)).parent / "data") / REPORT
     print(f"the report: {report if report.is_file() else command(f'report {job.name} {option}')}")
     print(f"the model is {shown(job.model)}")
 

@@ -91,7 +91,7 @@ def read(output: Path, model: Path | None = None) -> Job:
     found = profile.read(output / PROFILE)
     if found.script:
         missing = list(found.missing)
-        return Job(profile=found, curves=_curves(output / CURVES, missing), missing=tuple(missing))
+        return Job(profile=found, curves=_curves(output / PROFILE / CURVES, missing), missing=tuple(missing))
     missing = []
     metrics = profile.read_json(output / METRICS, f"{METRICS}, with the curves and the figures of the test,", missing)
     description = profile.read_json(model / MODEL, f"{MODEL}, with settings and versions,", missing) if model else {}
