@@ -23,16 +23,19 @@ def command(text: str) -> str:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says of an option that is none and is called like a hyperparameter how one is set."""
+    """Says of an option that is none and is called like a channel or a hyperparameter how one is given."""
 
     def error(self, message: str) -> NoReturn:
         from byoc_vision.contract.hyperparameters import similar_name
+        from byoc_vision.contract.job import CHANNELS
 
         unknown = message.partition("unrecognized arguments: ")[2].split()
         if unknown and unknown[0].startswith("--") and "--set" in self._option_string_actions:
             name, _, value = unknown[0][2:].partition("=")
             value = value or next((text for text in unknown[1:2] if not text.startswith("--")), "VALUE")
-            if meant := similar_name(name):
+            if name in CHANNELS:
+                message = f"there is no option --{name}; the channel is given with --data {name}={value}"
+            elif meant := similar_name(name):
                 message = f"there is no option --{name}; the hyperparameter is set with --set {meant}={value}"
         super().error(message)
 
