@@ -105,7 +105,8 @@ class Run:
         net = self._network(len(found.labels))
         preprocessing = self._preprocessing(found.train)
         phase("features")
-        store = self._computed_features(net, preprocessing, found) if hyperparameters.on_features(settings) else None
+        on_features = hyperparameters.on_features(settings)
+        store = self._computed_features(net, preprocessing, found, profiler) if on_features else None
         if settings.extract_only:
             return
         trained = net.get_submodule(network.head_name(net)) if store else net
@@ -245,13 +246,18 @@ class Run:
         # Where SageMaker copies to S3 what is to outlive an interruption.
         return self.checkpoints / "features"
 
-    def _computed_features(self, net: nn.Module, preprocessing: Preprocessing, found: Data) -> Store:
+    def _computed_features(
+        self, net: nn.Module, preprocessing: Preprocessing, found: Data, profiler: Profiler | None
+    ) -> Store:
         backbone = Backbone(net, self.settings.arch, preprocessing, precision(self.settings), self._device)
         size = features.CPU_BATCH if self._device.type == "cpu" else self.settings.test_batch_size
         extraction = Extraction(
             backbone, self._kept_features, self.features, size, self._workers, self.group, self.stop
         )
-        return extraction({name: file for split in found.splits.values() for name, file in split.pictures()})
+        store = extraction({name: file for split in found.splits.values() for name, file in split.pictures()})
+        if profiler:
+            profiler.note(extraction=asdict(extraction.work))
+        return store
 
     def _batches(
         self, preprocessing: Preprocessing, split: Split, store: Store | None, training: bool = False

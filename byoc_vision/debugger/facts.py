@@ -25,7 +25,7 @@ POINTS = 240
 WRONG = 24
 
 #: What of run.json is shown elsewhere than under the machine.
-_MOMENTS = ("job", "started", "first_step", "phases", "extracted")
+_MOMENTS = ("job", "started", "first_step", "phases", "extraction")
 
 Bands = dict[str, list[float | None]]
 
@@ -137,7 +137,7 @@ def time(job: Job, now: float | None = None) -> dict[str, Any]:
     run, steps = job.profile.run, job.profile.steps
     content: dict[str, Any] = {}
     if spent := phases(run, now):
-        content["phases"] = spent
+        content["phases"] = [part for phase in spent for part in _parts(phase, _extraction(run))]
         content["bottleneck"] = bottleneck(job, spent)
     started, first = run.get("started"), run.get("first_step")
     if finite(started) and finite(first):
@@ -174,6 +174,23 @@ def phases(run: dict[str, Any], now: float | None) -> list[tuple[str, float]]:
     return spent if usable else []
 
 
+def _extraction(run: dict[str, Any]) -> tuple[int, float] | None:
+    """Return how many pictures' features were computed, and the share of decoding in that; None where none were."""
+    work = run.get("extraction")
+    if not isinstance(work, dict) or not all(finite(work.get(name)) for name in ("pictures", "decoding", "network")):
+        return None
+    whole = work["decoding"] + work["network"]
+    return (int(work["pictures"]), work["decoding"] / whole) if work["pictures"] > 0 and whole > 0 else None
+
+
+def _parts(phase: tuple[str, float], extracted: tuple[int, float] | None) -> list[tuple[str, float]]:
+    """Return a phase, divided where more is known of it."""
+    name, seconds = phase
+    if name != "features" or extracted is None:
+        return [phase]
+    return [("features: decoding", seconds * extracted[1]), ("features: network", seconds * (1 - extracted[1]))]
+
+
 def bottleneck(job: Job, spent: list[tuple[str, float]]) -> str:
     """Return a sentence about the phase that took the longest."""
     name, seconds = max(spent, key=lambda phase: phase[1])
@@ -182,12 +199,14 @@ def bottleneck(job: Job, spent: list[tuple[str, float]]) -> str:
     )
     pictures = job.metrics.get("pictures")
     counts = [pictures.get(split, 0) for split in ("train", "validation")] if isinstance(pictures, dict) else []
-    extracted, cores = job.profile.run.get("extracted"), job.profile.run.get("cores")
+    extracted, cores = _extraction(job.profile.run), job.profile.run.get("cores")
     where = "a GPU" if job.profile.run.get("gpus") else f"{cores} cores"
-    if name == "features" and finite(extracted) and extracted:
+    if name == "features" and extracted:
+        count, decoding = extracted
+        most = f"decoding {100 * decoding:.0f} %" if decoding > 0.5 else f"the network {100 - 100 * decoding:.0f} %"
         return (
-            f"{share}: {extracted:,} pictures went through the frozen network, {extracted / seconds:,.0f} a second on "
-            f"{where}. Further jobs that are given these features take them from there."
+            f"{share}: {count:,} pictures, {count / seconds:,.0f} a second on {where}, and of that time {most}. "
+            "Further jobs that are given these features take them from there."
         )
     if name == "training" and job.history and all(map(finite, counts)) and any(counts):
         rate = len(job.history) * sum(counts) / seconds
