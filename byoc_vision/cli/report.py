@@ -34,6 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
     given = options().parse_args(arguments)
 
     report = opened(given).report(given.job, rules=given.rules, data=given.data, out=given.out)
+    if given.data is None and "trials" not in report.content:
+        print("the pictures are left out of the report; --data DIR shows some", file=sys.stderr)
     for rule in report.issues:
         print(f"{rule['RuleConfigurationName']}: {rule['StatusDetails']}")
     if given.data is None and report.content.get("wrong"):

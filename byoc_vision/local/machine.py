@@ -21,11 +21,15 @@ class Machine:
     option = "--local"
     known = True
     region = REGION
-    where = "on this machine"
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = (root or home.local()).absolute()
         self._store = Store(self.root)
+
+    @property
+    def where(self) -> str:
+        """The folder, since another current folder may have another."""
+        return f"in {self.root}"
 
     def sketch(self) -> "Machine":
         """Return this engine."""
