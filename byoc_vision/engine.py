@@ -39,7 +39,7 @@ class Engine(Protocol):
 
     @property
     def where(self) -> str:
-        """Where things are, in the words of a sentence: "in us-east-1", "on this machine"."""
+        """Where things are, in the words of a sentence: "in us-east-1", "in /home/me/.byoc/local"."""
 
     @property
     def sagemaker(self) -> Any:

@@ -24,16 +24,19 @@ def command(text: str) -> str:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says of an option that is none and is called like a hyperparameter how one is set."""
+    """Says of an option that is none and is called like a channel or a hyperparameter how one is given."""
 
     def error(self, message: str) -> NoReturn:
         from byoc_vision.contract.hyperparameters import similar_name
+        from byoc_vision.contract.job import CHANNELS
 
         unknown = message.partition("unrecognized arguments: ")[2].split()
         if unknown and unknown[0].startswith("--") and "--set" in self._option_string_actions:
             name, _, value = unknown[0][2:].partition("=")
             value = value or next((text for text in unknown[1:2] if not text.startswith("--")), "VALUE")
-            if meant := similar_name(name):
+            if name in CHANNELS:
+                message = f"there is no option --{name}; the channel is given with --data {name}={value}"
+            elif meant := similar_name(name):
                 message = f"there is no option --{name}; the hyperparameter is set with --set {meant}={value}"
         super().error(message)
 
@@ -114,7 +117,7 @@ def shown(uri: str) -> str:
 
 def left(job: "TrainingJob", option: str) -> None:
     """Print a training job's figures, what it has left and where, and what to do with it."""
-    from byoc_vision.contract.job import REPORT
+    from byoc_vision.contract.job import REPORT, report_folder
 
     for name, value in job.metrics.items():
         print(f"{name}={value:.5g}")
@@ -122,7 +125,7 @@ def left(job: "TrainingJob", option: str) -> None:
         print("the job left no model")
         return
     print(f"deploy it: {command(f'deploy --model {job.name} {option}')}")
-    report = Path(shown(job.model)).parent / "data" / REPORT
+    report = report_folder(Path(shown(job.model)).parent / "data") / REPORT
     print(f"the report: {report if report.is_file() else command(f'report {job.name} {option}')}")
     print(f"the model is {shown(job.model)}")
 

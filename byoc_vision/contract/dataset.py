@@ -50,11 +50,6 @@ class Layout:
             yield said
 
 
-def read_layout(root: Path) -> Layout:
-    """Return how the pictures of the one folder `root` are divided; raises as `read_channels` does."""
-    return read_channels({"training": root})
-
-
 def read_channels(channels: Mapping[str, Path]) -> Layout:
     """Return how the pictures in `channels` (name -> folder) are divided.
 

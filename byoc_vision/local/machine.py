@@ -21,11 +21,15 @@ class Machine:
     option = "--local"
     known = True
     region = REGION
-    where = "on this machine"
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = (root or home.local()).absolute()
         self._store = Store(self.root)
+
+    @property
+    def where(self) -> str:
+        """The folder, since another current folder may have another."""
+        return f"in {self.root}"
 
     def sketch(self) -> "Machine":
         """Return this engine."""
@@ -88,17 +92,17 @@ class Machine:
             shutil.copy(file, copy)
         return copies
 
-    def contents(self, uri: str) -> Iterator[tuple[str, bytes]]:
-        """Yield the name and the content of each file below the folder."""
-        source = self._path(uri)
-        for file in sorted(file for file in source.rglob("*") if file.is_file()):
-            yield text(file.relative_to(source)), file.read_bytes()
-
     def _path(self, uri: str) -> Path:
         try:
             return locate(self._store, uri)
         except ServiceError:
             raise UserError(f"{uri} is not on this machine; fetch it first and name the folder or file") from None
+
+    def contents(self, uri: str) -> Iterator[tuple[str, bytes]]:
+        """Yield the name and the content of each file below the folder."""
+        source = self._path(uri)
+        for file in sorted(file for file in source.rglob("*") if file.is_file()):
+            yield text(file.relative_to(source)), file.read_bytes()
 
     def logs(self, kind: LogKind, name: str) -> Callable[[], list[str]]:
         """Return a function that gives the lines which came since the last call."""

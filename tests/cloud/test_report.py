@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from byoc_vision.contract.job import ASIDE
 from tests.cloud.conftest import Run, archive
 from tests.cloud.fake_aws import FakeAws, Refusal
 
@@ -123,7 +124,7 @@ def test_a_tuning_job_shows_its_trials(run: Run, aws: FakeAws, tmp_path: Path) -
         {"TrainingJobSummaries": trials[2:]},
     )
     done = run("report", "search")
-    assert done.out == "wrote report/report.html\n", done.err
+    assert done.out == "wrote report/report.html\n" and not done.err
     facts = json.loads((tmp_path / "report" / "report.json").read_text())
     assert facts["best"]["name"] == "search-2" and facts["best"]["settings"] == {"lr": "0.02"}
     assert [trial["spent"] for trial in facts["trials"]] == [60, 60, 60]
@@ -131,12 +132,13 @@ def test_a_tuning_job_shows_its_trials(run: Run, aws: FakeAws, tmp_path: Path) -
     assert "search-3" in (tmp_path / "report" / "report.html").read_text()
 
 
-def test_no_such_job(run: Run, aws: FakeAws) -> None:
+def test_no_such_job(run: Run, aws: FakeAws, tmp_path: Path) -> None:
     aws.script("DescribeTrainingJob", Refusal("ValidationException", "Requested resource not found."))
     aws.script("DescribeHyperParameterTuningJob", Refusal("ResourceNotFound", "Requested resource not found."))
     said = "'job' is neither a training job or tuning job"
     assert f"{said} in us-east-1 nor a folder" in run("report", "job").sentence
-    assert f"{said} on this machine nor a folder" in run("report", "job", "--local").sentence
+    here = run("report", "job", "--local", BYOC_LOCAL="local").sentence
+    assert f"{said} in {tmp_path / 'local'} nor a folder" in here
     assert "results/job is no folder" in run("report", "results/job").sentence
 
 
@@ -152,6 +154,23 @@ def test_folders_of_several_jobs(run: Run, tmp_path: Path) -> None:
         (tmp_path / "jobs" / name).mkdir(parents=True)
         (tmp_path / "jobs" / name / "metrics.json").write_text("{}")
     assert "holds what several jobs have left (one, other); name one of these" in run("report", "jobs").sentence
+
+
+def test_files_of_a_scripts_own_are_neither_a_job_nor_overwritten(run: Run, tmp_path: Path) -> None:
+    output = tmp_path / "results" / "data"
+    for name, text in {
+        "profile/run.json": '{"program": "t.py"}',
+        "folds/metrics.json": "[]",
+        "report.html": "mine",
+    }.items():
+        (output / name).parent.mkdir(parents=True, exist_ok=True)
+        (output / name).write_text(text)
+    (output / ASIDE).mkdir()
+    (output / ASIDE / "report.html").write_text("of the job")
+    done = run("report", "results")
+    assert done.code == 0, done.err
+    assert (output / "report.html").read_text() == "mine"
+    assert "t.py" in (output / ASIDE / "report.html").read_text()
 
 
 def test_an_archive_that_is_broken_off(run: Run, tmp_path: Path) -> None:

@@ -416,10 +416,11 @@ def test_a_wrong_request_costs_no_upload(run: Run, data: Path, tmp_path: Path) -
         (["--epochs", "3"], "there is no option --epochs; the hyperparameter is set with --set epochs=3"),
         (["--learning_rate=0.1", "--spot"], "is set with --set lr=0.1"),
         (["--batch-size"], "is set with --set batch-size=VALUE"),
+        (["--weights", "a.pth"], "there is no option --weights; the channel is given with --data weights=a.pth"),
         (["--zzz", "3"], "unrecognized arguments: --zzz 3"),
     ],
 )
-def test_a_hyperparameter_given_as_an_option(run: Run, data: Path, arguments: list[str], said: str) -> None:
+def test_a_setting_or_channel_given_as_an_option(run: Run, data: Path, arguments: list[str], said: str) -> None:
     done = run("train", "--data", data, *arguments)
     assert done.code == 2 and said in done.err.splitlines()[-1]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from byoc_vision.contract.dataset import Layout, read_channels, read_layout
+from byoc_vision.contract.dataset import Layout, read_channels
 from byoc_vision.contract.errors import DataError
 from byoc_vision.contract.folders import path, text
 
@@ -482,7 +482,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("tree", "splits", "said"), [case[1:] for case in READ], ids=[case[0] for case in READ])
 def test_read(tmp_path: Path, tree: str, splits: str, said: str) -> None:
-    layout = read_layout(make(tmp_path / "set", tree))
+    layout = read_channels({"training": make(tmp_path / "set", tree)})
     assert shown(layout) == splits
     assert all(files for classes in layout.splits.values() for files in classes.values())
     lines = "\n".join(layout.lines())
@@ -494,7 +494,7 @@ def test_refused(tmp_path: Path, tree: str, said: str) -> None:
     root = tmp_path / "set"
     root.mkdir()
     with pytest.raises(DataError) as raised:
-        read_layout(make(root, tree))
+        read_channels({"training": make(root, tree)})
     sentence = str(raised.value)
     assert re.search(said, re.sub(f"{re.escape(str(root))}/?", "/", sentence)), sentence
     assert "\n" not in sentence
@@ -524,7 +524,7 @@ def test_links_are_followed_and_loops_are_not(tmp_path: Path) -> None:
     (tmp_path / "set" / "cat" / "up").symlink_to("..")
     (tmp_path / "set" / "cat" / "itself").symlink_to("itself")
     (tmp_path / "set" / "cat" / "gone.jpg").symlink_to("/nowhere/a.jpg")
-    classes = read_layout(tmp_path / "set").splits["train"]
+    classes = read_channels({"training": tmp_path / "set"}).splits["train"]
     assert [file.name for file in classes["cat"]] == ["0.jpg", "1.jpg", "gone.jpg", "itself", "up"]
     assert len(classes["dog"]) == 4
 
@@ -536,12 +536,12 @@ def test_links_back_and_forth_end(tmp_path: Path) -> None:
         for other in set(names) - {name}:
             (tmp_path / name / f"to_{other}").symlink_to(f"../{other}")
     with pytest.raises(DataError, match="in more than 100 ways; remove those"):
-        read_layout(tmp_path)
+        read_channels({"training": tmp_path})
 
 
 def test_pipes_are_listed_and_not_opened(tmp_path: Path) -> None:
     os.mkfifo(make(tmp_path / "set", "{cat,dog}/2") / "cat" / "pipe.jpg")
-    assert len(read_layout(tmp_path / "set").splits["train"]["cat"]) == 3
+    assert len(read_channels({"training": tmp_path / "set"}).splits["train"]["cat"]) == 3
 
 
 def test_a_class_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -555,12 +555,12 @@ def test_a_class_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(DataError, match=r"set/dog cannot be read \(Permission denied\); let"):
-        read_layout(root)
+        read_channels({"training": root})
 
 
 def test_a_set_whose_place_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a cannot be read \(File name too long\); let"):
-        read_layout(tmp_path / ("a" * 256))
+        read_channels({"training": tmp_path / ("a" * 256)})
 
 
 def test_a_folder_that_goes_while_it_is_listed_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -574,13 +574,13 @@ def test_a_folder_that_goes_while_it_is_listed_is_not_there(tmp_path: Path, monk
 
     monkeypatch.setattr(os, "scandir", late)
     with pytest.raises(DataError, match="set/cat holds no picture"):
-        read_layout(root)
+        read_channels({"training": root})
 
 
 def test_more_folders_within_one_another_than_a_set_has(tmp_path: Path) -> None:
     make(tmp_path, f"{'a/' * 100}1")
     with pytest.raises(DataError, match="more than 64 folders within one another"):
-        read_layout(tmp_path)
+        read_channels({"training": tmp_path})
 
 
 def test_names_of_any_bytes_are_one_line_of_text_and_come_back() -> None:
@@ -606,5 +606,5 @@ def test_class_folders_whose_names_are_not_utf8(tmp_path: Path) -> None:
     for name in (b"caf\xe9", b"bar"):
         os.makedirs(root + b"/" + name)
         open(root + b"/" + name + b"/\xe8.jpg", "w").close()
-    layout = read_layout(tmp_path)
+    layout = read_channels({"training": tmp_path})
     assert [os.fsencode(name) for name in layout.classes] == [b"bar", b"caf\xe9"]

@@ -159,4 +159,4 @@ def test_as_many_groups_as_a_report_shows_are_listed(folder: Path) -> None:
         for label in ("cat", "dog"):
             (folder / "train" / label / f"conflict{i}.png").write_bytes(buffer.getvalue())
     found = copies.find(read(folder))
-    assert found["label_conflicts"] == 40 and len(found["groups"]) == copies.GROUPS
+    assert found["label_conflicts"] == 40 and len(found["groups"]) == copies.COPY_GROUPS_SHOWN
