@@ -161,7 +161,9 @@ def test_the_images_train_command_writes_model_and_failure_file(opt_ml):
     try:
         (opt_ml / "output").mkdir()
         (opt_ml / "output" / "failure").write_text("of an earlier job")
-        environment = os.environ | {"SAGEMAKER_TRAINING_MODULE": "train.sagemaker:main"}
+        # Where there was no /opt/ml when this process imported the toolkit, that has named another folder.
+        own = {"SAGEMAKER_TRAINING_MODULE": "train.sagemaker:main", "SAGEMAKER_BASE_DIR": "/opt/ml"}
+        environment = os.environ | own
         ran = subprocess.run([sys.executable, "-m", "train.start"], env=environment, capture_output=True, text=True)
         assert ran.returncode == 0, ran.stdout + ran.stderr
         assert (opt_ml / "model" / "model.json").exists()
