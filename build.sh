@@ -98,7 +98,7 @@ for target in "${targets[@]}"; do
     fi
     bytes=$("$docker" image inspect --format '{{.Size}}' "$image:latest")
     report+=$(awk -v image="$image:latest" -v tag="${revision:-no commit}" -v bytes="$bytes" -v seconds="$SECONDS" \
-        'BEGIN { printf "%-26s %-16s %5.2f GB %5d s", image, tag, bytes / 1e9, seconds }')$'\n'
+        'BEGIN { printf "%-28s %-16s %5.2f GB %5d s", image, tag, bytes / 1e9, seconds }')$'\n'
 done
 echo
 printf '%s' "$report"

@@ -53,7 +53,7 @@ def main() -> int:
         "--data",
         type=launcher.path,
         metavar="DIR",
-        help="labelled pictures: train/, valid/ and test/ with one folder per class (default: a small set it draws)",
+        help="labelled pictures, one folder for each class, perhaps in splits (default: a small set it draws)",
     )
     parser.add_argument(
         "--weights",
@@ -85,7 +85,7 @@ def main() -> int:
 def trial(data: Path | None, weights: Path | None, out: Path) -> None:
     """Do the main job with the pictures in `data`, or drawn ones, and write OUT/summary.json."""
     if data is not None and not data.is_dir():
-        raise TrialError(f"{data} is not a folder; --data wants one with train/, valid/ and test/ in it")
+        raise TrialError(f"{data} is not a folder; --data wants one with labelled pictures")
     if weights is not None and not weights.is_file():
         raise TrialError(f"{weights} is not a file; --weights wants one of pretrained weights")
     check_room(out, data, weights)

@@ -23,4 +23,7 @@ image=byoc-vision-serve:latest
 if [[ -d $model/cpu ]] && ! nvidia-smi >/dev/null 2>&1; then image=byoc-vision-serve-cpu:latest; fi
 need_image "$image"
 echo "serving on http://127.0.0.1:${PORT:-8080} (Ctrl-C stops it); ask it with local_test/predict.sh PICTURE"
-run_container --publish "127.0.0.1:${PORT:-8080}:8080" --mount "$(mount "$(folder "$model")" /opt/ml/model readonly)" "$image" serve
+status=0
+run_container --publish "127.0.0.1:${PORT:-8080}:8080" --mount "$(mount "$(folder "$model")" /opt/ml/model readonly)" "$image" serve || status=$?
+[[ $status != 125 ]] || fail "Docker did not start the container, for the reason above; PORT chooses another port"
+exit "$status"

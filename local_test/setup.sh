@@ -45,8 +45,11 @@ for file in requirements.txt "$@"; do
     cmp -s "$file" ".venv/${file//\//-}" || missing+=("$file")
 done
 if [[ ${#missing[@]} -gt 0 ]]; then
-    echo "installing ${missing[*]} into .venv (half a minute)"
-    .venv/bin/python -m pip install -qq --disable-pip-version-check "${missing[@]/#/--requirement=}"
+    echo "installing ${missing[*]} into .venv (a minute)"
+    # uv takes a fifth of pip's time.
+    .venv/bin/python -m pip install -qq --disable-pip-version-check "$(grep -om1 '^uv==[0-9.]*' tests/requirements.txt)"
+    PATH=$PWD/.venv/bin:$PATH docker/install.sh uv pip install --quiet --python .venv/bin/python \
+        "${missing[@]/#/--requirement=}"
     for file in "${missing[@]}"; do
         cp "$file" ".venv/${file//\//-}"
     done

@@ -16,6 +16,7 @@ image=byoc-vision-train:latest
 data='' weights='' out=$here/out/train_local settings=()
 while [[ $# -gt 0 ]]; do
     case $1 in
+    --*=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
     --data | --weights | --out)
         [[ -n ${2:-} ]] || fail "$1 wants a value"
         declare "${1#--}=$2"

@@ -5,7 +5,8 @@
 # usage: tests/run.sh [unit | cloud | e2e]      (default: all three)
 #
 # environment: BYOC_TEST_DATA, the folder with data/ and weights/ of the tests on real photographs (default: ../shared
-# beside the checkout; where there is none, these tests are skipped)
+# beside the checkout; where there is none, these tests are skipped); BYOC_TEST_SDK_V2, a Python that has sagemaker<3
+# (without it the test of the SDK's own code is skipped)
 set -euo pipefail
 unset CDPATH # with it, cd goes elsewhere and prints
 cd "$(dirname "$0")/.."

@@ -12,9 +12,10 @@ import hashlib
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -183,6 +184,18 @@ class _Buffer:
         self._digests, self._features = [], []
 
 
+@dataclass
+class Work:
+    """What an extraction has done on this replica: pictures, and the seconds of its processes, or of the wait for them.
+
+    On a CPU the same processes decode and compute; a GPU computes while others decode, and only what it waits counts.
+    """
+
+    pictures: int = 0
+    decoding: float = 0.0
+    network: float = 0.0
+
+
 @dataclass(frozen=True)
 class Extraction:
     """Computes the features that are wanted and that are neither in `folder`, where it keeps them, nor in `given`.
@@ -198,6 +211,7 @@ class Extraction:
     workers: int
     group: Group
     stop: StopSignal
+    work: Work = field(default_factory=Work)
 
     def __call__(self, files: Mapping[bytes, Path]) -> Store:
         """Return a store that has the features of the pictures `files` (digest -> file).
@@ -247,18 +261,27 @@ class Extraction:
             generator=torch.Generator(),  # else it draws from the stream that dropout uses
         )
         with backbone.beheaded():
-            for digests, values in progress(loader, len(parts), "computing features"):
+            waiting = time.perf_counter()
+            for digests, values, spent in progress(loader, len(parts), "computing features"):
+                begun = time.perf_counter()
                 features = values if on_cpu else backbone.features(torch.as_tensor(values))
+                decoding, computing = spent if on_cpu else (begun - waiting, time.perf_counter() - begun)
+                self.work.pictures += len(digests)
+                self.work.decoding += decoding
+                self.work.network += computing
                 shared = group.everyone((digests, features[: len(digests)], self.stop.requested))
                 for each, rows, _ in shared:
                     yield each, rows
                 if any(asked for _, _, asked in shared):
                     raise Stopped
+                waiting = time.perf_counter()
 
 
 @dataclass(frozen=True)
-class _Parts(Dataset[tuple[list[bytes], NDArray[Any]]]):
+class _Parts(Dataset[tuple[list[bytes], NDArray[Any], tuple[float, float]]]):
     """Digests and pixels of the files of each part; with a `backbone` the features instead of the pixels.
+
+    With them come the seconds that decoding and the backbone took.
 
     On a CPU the worker processes run the backbone, too: one process a core, each with a picture's every step, is half
     again as fast as all cores together on one layer after the other.
@@ -272,14 +295,17 @@ class _Parts(Dataset[tuple[list[bytes], NDArray[Any]]]):
     def __len__(self) -> int:
         return len(self.parts)
 
-    def __getitem__(self, part: int) -> tuple[list[bytes], NDArray[Any]]:
+    def __getitem__(self, part: int) -> tuple[list[bytes], NDArray[Any], tuple[float, float]]:
+        begun = time.perf_counter()
         side = self.preprocessing.crop_size
         contents = [file.read_bytes() for file in self.parts[part]]
         pixels = np.zeros((self.batch_size, 3, side, side), np.uint8)
         for i, content in enumerate(contents):
             pixels[i] = self.preprocessing.pixels(pictures.decode(content, self.preprocessing.enough))
+        decoded = time.perf_counter()
         values = self.backbone.features(torch.from_numpy(pixels)) if self.backbone else pixels
-        return [digest(content) for content in contents], values
+        spent = (decoded - begun, time.perf_counter() - decoded)
+        return [digest(content) for content in contents], values, spent
 
 
 def _as_they_are(value: Any) -> Any:

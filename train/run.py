@@ -24,8 +24,9 @@ from train.batches import Batches, FeatureBatches, Order, PictureBatches
 from train.checkpoint import NAME, Checkpoint
 from train.data import Data, Split
 from train.distributed import ALONE, Group
+from train.evaluation import evaluate, precision
 from train.features import Backbone, Extraction, Store
-from train.fit import Fit, Progress, evaluate, precision
+from train.fit import Fit, Progress
 from train.normalization import measured
 from train.record.callback import Callback
 from train.record.recorder import Recorder
@@ -104,8 +105,10 @@ class Run:
         phase("building the network")
         net = self._network(len(found.labels))
         preprocessing = self._preprocessing(found.train)
-        phase("features")
-        store = self._computed_features(net, preprocessing, found) if hyperparameters.on_features(settings) else None
+        store = None
+        if hyperparameters.on_features(settings):
+            phase("features")
+            store = self._computed_features(net, preprocessing, found, profiler)
         if settings.extract_only:
             return
         trained = net.get_submodule(network.head_name(net)) if store else net
@@ -116,7 +119,7 @@ class Run:
             self._batches(preprocessing, found.validation, store),
             self._callback(trained, profiler),
         )
-        used = asdict(settings) | {"lr": fit.lr}
+        used = asdict(settings) | {"lr": fit.lr, "image_size": preprocessing.crop_size, "precision": self._precision}
         classifier = Classifier(settings.arch, found.labels, preprocessing, settings=used, network=net)
         checkpoint = Checkpoint(self.checkpoints, identity)
         phase("training")
@@ -193,7 +196,7 @@ class Run:
         if profiler is None:
             return Callback()
         loaders = None if hyperparameters.on_features(self.settings) else self._workers
-        profiler.note(workers=loaders, precision=str(precision(self.settings)).removeprefix("torch."))
+        profiler.note(workers=loaders, precision=self._precision)
         if self.hook_configuration:
             from train.record.managed_hook import ManagedHook  # imports smdebug, which is only in the training image
 
@@ -214,6 +217,10 @@ class Run:
     @property
     def _workers(self) -> int:
         return len(os.sched_getaffinity(0)) if self.settings.workers is None else self.settings.workers
+
+    @property
+    def _precision(self) -> str:
+        return str(precision(self.settings)).removeprefix("torch.")
 
     def _network(self, classes: int) -> nn.Module:
         net = network.build(self.settings.arch, classes)
@@ -245,13 +252,18 @@ class Run:
         # Where SageMaker copies to S3 what is to outlive an interruption.
         return self.checkpoints / "features"
 
-    def _computed_features(self, net: nn.Module, preprocessing: Preprocessing, found: Data) -> Store:
+    def _computed_features(
+        self, net: nn.Module, preprocessing: Preprocessing, found: Data, profiler: Profiler | None
+    ) -> Store:
         backbone = Backbone(net, self.settings.arch, preprocessing, precision(self.settings), self._device)
         size = features.CPU_BATCH if self._device.type == "cpu" else self.settings.test_batch_size
         extraction = Extraction(
             backbone, self._kept_features, self.features, size, self._workers, self.group, self.stop
         )
-        return extraction({name: file for split in found.splits.values() for name, file in split.pictures()})
+        store = extraction({name: file for split in found.splits.values() for name, file in split.pictures()})
+        if profiler:
+            profiler.note(extraction=asdict(extraction.work))
+        return store
 
     def _batches(
         self, preprocessing: Preprocessing, split: Split, store: Store | None, training: bool = False

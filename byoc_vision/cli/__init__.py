@@ -14,6 +14,7 @@ COMMANDS = {
     "transform": "predict many pictures without an endpoint",
     "watch": "follow a job to its end, or stop it",
     "report": "make a training job's report",
+    "service": "be SageMaker on this machine for any client",
     "images": "show which images were pushed to the registry",
 }
 

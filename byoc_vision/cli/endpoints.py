@@ -5,6 +5,7 @@ byoc endpoints --local
 """
 
 import argparse
+import sys
 
 from byoc_vision.cli.launcher import command, opened, parser
 
@@ -19,7 +20,10 @@ def main(arguments: list[str] | None = None) -> int:
     given = options().parse_args(arguments)
 
     session = opened(given)
-    for endpoint in session.endpoints():
+    endpoints = session.endpoints()
+    if not endpoints:
+        print(f"byoc deploy has made no endpoint {session.engine.where}", file=sys.stderr)
+    for endpoint in endpoints:
         remove = command(f"deploy --delete --endpoint {endpoint.name} {session.engine.option}")
         print(f"{endpoint.name}  {endpoint.status}", endpoint.curl(), f"to remove it: {remove}", "", sep="\n")
     return 0

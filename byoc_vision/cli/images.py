@@ -8,6 +8,7 @@ byoc images record NAME=URI...     remember pushed images
 """
 
 import argparse
+import sys
 
 from byoc_vision.cli.launcher import command, tell
 
@@ -34,7 +35,10 @@ def main(arguments: list[str] | None = None) -> int:
     tell()
     cloud = Cloud()
     if given.action == "list":
-        for place, uris in images.all_of().items():
+        pushed = images.all_of()
+        if not pushed:
+            print("no images were pushed from here; run ./push.sh", file=sys.stderr)
+        for place, uris in pushed.items():
             print(*(f"{place}  {uri}" for uri in uris.values()), sep="\n")
     elif given.action == "record":
         images.record(cloud.account, cloud.region, dict(name.split("=", 1) for name in given.names))

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import io
 import json
 import os
 import sys
@@ -23,16 +24,19 @@ def command(text: str) -> str:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says of an option that is none and is called like a hyperparameter how one is set."""
+    """Says of an option that is none and is called like a channel or a hyperparameter how one is given."""
 
     def error(self, message: str) -> NoReturn:
         from byoc_vision.contract.hyperparameters import similar_name
+        from byoc_vision.contract.job import CHANNELS
 
         unknown = message.partition("unrecognized arguments: ")[2].split()
         if unknown and unknown[0].startswith("--") and "--set" in self._option_string_actions:
             name, _, value = unknown[0][2:].partition("=")
             value = value or next((text for text in unknown[1:2] if not text.startswith("--")), "VALUE")
-            if meant := similar_name(name):
+            if name in CHANNELS:
+                message = f"there is no option --{name}; the channel is given with --data {name}={value}"
+            elif meant := similar_name(name):
                 message = f"there is no option --{name}; the hyperparameter is set with --set {meant}={value}"
         super().error(message)
 
@@ -105,9 +109,10 @@ def still_running(job: "Job", local: bool) -> str:
 
 def shown(uri: str) -> str:
     """Return the path of what lies on this machine, any other URI as it is."""
-    from urllib.parse import unquote
+    from byoc_vision.contract.files import path_in
+    from byoc_vision.contract.folders import text
 
-    return unquote(uri.removeprefix("file://")) if uri.startswith("file://") else uri
+    return text(path_in(uri)) if uri.startswith("file://") else uri
 
 
 def left(job: "TrainingJob", option: str) -> None:
@@ -179,6 +184,8 @@ def guarded(name: str, main: Callable[[], int | None]) -> NoReturn:
     """Run the `main` of a command and exit with its code; errors become one line on stderr, bugs keep their trace."""
     global _spelling
     _spelling = "python -m launch." if name.startswith("launch.") else "byoc "
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that has not all letters gets the others escaped
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         sys.exit(main())
     except KeyboardInterrupt:

@@ -33,10 +33,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Do what the options say; return the exit code."""
     given = options().parse_args(arguments)
 
-    if given.data is None:
-        print("the pictures are left out of the report; --data DIR shows some", file=sys.stderr)
     report = opened(given).report(given.job, rules=given.rules, data=given.data, out=given.out)
+    if given.data is None and "trials" not in report.content:
+        print("the pictures are left out of the report; --data DIR shows some", file=sys.stderr)
     for rule in report.issues:
         print(f"{rule['RuleConfigurationName']}: {rule['StatusDetails']}")
+    if given.data is None and report.content.get("wrong"):
+        print("the pictures are left out of the report; --data DIR shows some", file=sys.stderr)
     print(f"wrote {report.page}")
     return 0

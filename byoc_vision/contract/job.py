@@ -19,6 +19,9 @@ TENSORS = "/opt/ml/output/tensors"
 #: The columns of `PREDICTIONS`.
 PREDICTION_COLUMNS = ("file", "label", "predicted", "probability")
 
+#: Of pictures that the data has twice, the groups that `METRICS` and the report list, and the pictures of each.
+COPY_GROUPS_SHOWN, COPIES_SHOWN = 24, 6
+
 #: Folders in the output folder: what was recorded of the network, in smdebug's form, and the profile.
 DEBUGGER, PROFILE = "debugger", "profile"
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from byoc_vision import __version__
+from byoc_vision.contract.hyperparameters import kebab, shown
 from byoc_vision.contract.job import PHASES
 from byoc_vision.debugger import quality
 from byoc_vision.debugger.evaluate import Verdict
@@ -25,13 +26,17 @@ POINTS = 240
 WRONG = 24
 
 #: What of run.json is shown elsewhere than under the machine.
-_MOMENTS = ("job", "started", "first_step", "phases", "extracted")
+_MOMENTS = ("job", "started", "first_step", "phases", "extraction")
+
+#: What a job notes where it had none: of data loaders, of GPUs.
+_NOTHING: tuple[object, ...] = (None, [])
 
 Bands = dict[str, list[float | None]]
 
 
 def facts(job: Job, trial: Trial, verdicts: list[Verdict], missing: list[str], now: float | None) -> dict[str, Any]:
     """Return all the report says about a job, which is not over yet where the time `now` (unix seconds) is given."""
+    run = job.profile.run
     return {
         "format_version": 1,
         "version": __version__,
@@ -51,9 +56,11 @@ def facts(job: Job, trial: Trial, verdicts: list[Verdict], missing: list[str], n
         "utilisation": utilisation(job),
         "pictures": _text(job.metrics.get("pictures")),
         "unreadable": _text(job.metrics.get("unreadable")),
-        "settings": {name.replace("_", "-"): value for name, value in _text(job.model.get("settings")).items()},
+        "settings": {kebab(name): value for name, value in _text(job.model.get("settings")).items()},
         "versions": _text(job.model.get("versions")),
-        "machine": _text({name: value for name, value in job.profile.run.items() if name not in _MOMENTS}),
+        "machine": _text(
+            {name: value for name, value in run.items() if name not in _MOMENTS and value not in _NOTHING}
+        ),
         "missing": missing,
     }
 
@@ -80,9 +87,9 @@ def _machine(run: dict[str, Any]) -> str:
 
 
 def _text(content: object) -> dict[str, str]:
-    """Return what the job wrote as text: it may hold anything, and is only shown."""
+    """Return what the job wrote as text: it may hold anything, and is only shown, settings as they are typed."""
     items = content.items() if isinstance(content, dict) else ()
-    return {str(name): ", ".join(map(str, value)) if isinstance(value, list) else str(value) for name, value in items}
+    return {str(name): ", ".join(map(str, value)) if isinstance(value, list) else shown(value) for name, value in items}
 
 
 def bands(x: NDArray[Any], y: NDArray[Any], points: int = POINTS) -> Bands:
@@ -137,7 +144,7 @@ def time(job: Job, now: float | None = None) -> dict[str, Any]:
     run, steps = job.profile.run, job.profile.steps
     content: dict[str, Any] = {}
     if spent := phases(run, now):
-        content["phases"] = spent
+        content["phases"] = [part for phase in spent for part in _parts(phase, _extraction(run))]
         content["bottleneck"] = bottleneck(job, spent)
     started, first = run.get("started"), run.get("first_step")
     if finite(started) and finite(first):
@@ -174,6 +181,23 @@ def phases(run: dict[str, Any], now: float | None) -> list[tuple[str, float]]:
     return spent if usable else []
 
 
+def _extraction(run: dict[str, Any]) -> tuple[int, float] | None:
+    """Return how many pictures' features were computed, and the share of decoding in that; None where none were."""
+    work = run.get("extraction")
+    if not isinstance(work, dict) or not all(finite(work.get(name)) for name in ("pictures", "decoding", "network")):
+        return None
+    whole = work["decoding"] + work["network"]
+    return (int(work["pictures"]), work["decoding"] / whole) if work["pictures"] > 0 and whole > 0 else None
+
+
+def _parts(phase: tuple[str, float], extracted: tuple[int, float] | None) -> list[tuple[str, float]]:
+    """Return a phase, divided where more is known of it."""
+    name, seconds = phase
+    if name != "features" or extracted is None:
+        return [phase]
+    return [("features: decoding", seconds * extracted[1]), ("features: network", seconds * (1 - extracted[1]))]
+
+
 def bottleneck(job: Job, spent: list[tuple[str, float]]) -> str:
     """Return a sentence about the phase that took the longest."""
     name, seconds = max(spent, key=lambda phase: phase[1])
@@ -182,12 +206,14 @@ def bottleneck(job: Job, spent: list[tuple[str, float]]) -> str:
     )
     pictures = job.metrics.get("pictures")
     counts = [pictures.get(split, 0) for split in ("train", "validation")] if isinstance(pictures, dict) else []
-    extracted, cores = job.profile.run.get("extracted"), job.profile.run.get("cores")
+    extracted, cores = _extraction(job.profile.run), job.profile.run.get("cores")
     where = "a GPU" if job.profile.run.get("gpus") else f"{cores} cores"
-    if name == "features" and finite(extracted) and extracted:
+    if name == "features" and extracted:
+        count, decoding = extracted
+        most = f"decoding {100 * decoding:.0f} %" if decoding > 0.5 else f"the network {100 - 100 * decoding:.0f} %"
         return (
-            f"{share}: {extracted:,} pictures went through the frozen network, {extracted / seconds:,.0f} a second on "
-            f"{where}. Further jobs that are given these features take them from there."
+            f"{share}: {count:,} pictures, {count / seconds:,.0f} a second on {where}, and of that time {most}. "
+            "Further jobs that are given these features take them from there."
         )
     if name == "training" and job.history and all(map(finite, counts)) and any(counts):
         rate = len(job.history) * sum(counts) / seconds

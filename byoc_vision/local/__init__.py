@@ -12,15 +12,18 @@ checkpoints, stopping, several endpoints, and jobs that outlive the program that
     client.py       boto3's own clients, answered here in place of AWS
     operations.py   which function answers which operation
     store.py        a folder per job, model and endpoint: what is known of it, and who may change it
-    files.py        file:// URIs
+    files.py        file:// and s3:// URIs; objects.py the buckets of this machine
     process.py      background processes that see a job through
     containers.py   the docker client
     training.py     training jobs; run_training.py sees one through, with results.py
     local_mode.py   the SDK's local mode, in which they run; for local_test/ as it is
     tuning.py       tuning jobs; run_tuning.py sees one through, with ranges.py
+    tags.py         tags of all of these
+    instances.py    what instance types are here
+    packages.py     the model registry
     models.py       models and endpoint configurations
     endpoints.py    endpoints; invocations.py asks them
-    transform.py    transform jobs
+    transform.py    transform jobs; processing.py processing jobs
     server.py       the serving container of an endpoint or a transform job
     logs.py         what containers printed
 """

@@ -16,12 +16,16 @@ OWNER = "byoc-vision.owner"
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
+class NoDockerError(UserError):
+    """Docker does not answer, whatever it is asked."""
+
+
 def docker(*arguments: str) -> str:
     """Run the docker client; return what it printed, which is nothing where it failed."""
     try:
         done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
     except FileNotFoundError:
-        raise UserError(
+        raise NoDockerError(
             "there is no docker client on this machine; ./build.sh sees to one, or says what to install"
         ) from None
     return done.stdout.strip()
@@ -41,14 +45,17 @@ def ready() -> None:
         ["bash", Path(__file__).with_name("engine.sh")], stdout=subprocess.PIPE, text=True, check=False
     )
     if found.returncode != 0:
-        raise UserError("there is no Docker engine to work with; the line above says what is missing")
+        raise NoDockerError("there is no Docker engine to work with; the line above says what is missing")
     os.environ["PATH"] = f"{Path(found.stdout.strip()).parent}:{os.environ['PATH']}"
 
 
 def require(image: str) -> None:
     """Raise `UserError` where the machine does not have the image."""
     ready()
-    if not docker("image", "inspect", "--format", "{{.Id}}", image):
+    done = subprocess.run(["docker", "image", "inspect", image], capture_output=True, text=True, check=False)
+    if done.returncode != 0 and "no such image" not in done.stderr.lower():
+        raise NoDockerError(f"Docker does not answer ({' '.join(done.stderr.split())}); start it and try again")
+    if done.returncode != 0:
         raise UserError(f"this machine has no image {image}; run ./build.sh and try again")
 
 

@@ -79,7 +79,7 @@ def run(record: Record) -> None:
         home = free  # another has taken the port since
         record.update(Port=home, Home=home)
     try:
-        model = server.unpack(wanted["Container"], record.folder)
+        model = server.unpack(record, wanted["Container"])
         _serve(record, wanted, model, server.free_port() if "Serving" in status else home)
     except UserError as error:
         _give_up(record, f"{str(error).rstrip('.')}.")
@@ -131,6 +131,8 @@ def _wanted(store: Store, request: Request) -> Request:
 def _port(wanted: Request) -> int | None:
     """Return the port that the model's container asks for, if it does."""
     asked = wanted["Container"].get("Environment", {}).get(operations.PORT_VARIABLE)
+    if asked and not (asked.isascii() and asked.isdigit() and 1 <= int(asked) <= 65535):
+        raise ServiceError("ValidationException", f"Port {asked!r} is none; give a number from 1 to 65535.")
     return int(asked) if asked else None
 
 

@@ -1,4 +1,4 @@
-"""What containers printed, read on from where the last look ended."""
+"""What containers printed, read on from where the last look ended. Log files have a line's time before its text."""
 
 from pathlib import Path
 
@@ -14,6 +14,10 @@ class File:
 
     def new_lines(self) -> list[str]:
         """Return the complete lines that came since the last call."""
+        return [line for _, line in self.new_entries()]
+
+    def new_entries(self) -> list[tuple[str, str]]:
+        """Return them with their times."""
         try:
             with self._file.open("rb") as log:
                 log.seek(self._position)
@@ -22,7 +26,8 @@ class File:
             return []
         text = text[: text.rfind(b"\n") + 1]
         self._position += len(text)
-        return text.decode(errors="replace").splitlines()
+        entries = (line.partition(" ") for line in text.decode(errors="replace").split("\n")[:-1])
+        return [(time, line) for time, _, line in entries]
 
 
 class Containers:
@@ -35,9 +40,13 @@ class Containers:
 
     def new_lines(self) -> list[str]:
         """Return the lines that came since the last call."""
-        printed = [(line.partition(" ")[0], line.partition(" ")[2]) for line in self._kept.new_lines()]
+        return [line for _, line in self.new_entries()]
+
+    def new_entries(self) -> list[tuple[str, str]]:
+        """Return them with their times."""
+        printed = self._kept.new_entries()
         for container in containers.labelled(containers.OWNER, str(self._folder)):
             printed += containers.printed(container, self._since)
         fresh = sorted((time, line) for time, line in printed if time > self._since)
         self._since = max([self._since, *(time for time, _ in fresh)])
-        return [line for _, line in fresh]
+        return fresh

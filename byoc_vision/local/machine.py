@@ -2,16 +2,16 @@
 
 import hashlib
 import shutil
-import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from byoc_vision import home
 from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.folders import text
 from byoc_vision.engine import LogKind, Target
-from byoc_vision.local.files import link_or_copy, path
+from byoc_vision.local.files import link_or_copy, locate
 from byoc_vision.local.store import ACCOUNT, REGION, ServiceError, Store
 
 
@@ -21,11 +21,15 @@ class Machine:
     option = "--local"
     known = True
     region = REGION
-    where = "on this machine"
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = (root or home.local()).absolute()
         self._store = Store(self.root)
+
+    @property
+    def where(self) -> str:
+        """The folder, since another current folder may have another."""
+        return f"in {self.root}"
 
     def sketch(self) -> "Machine":
         """Return this engine."""
@@ -55,10 +59,9 @@ class Machine:
 
     def instance_type(self, wanted: str) -> str:
         """Return "local_gpu" where this machine has NVIDIA GPUs, else "local"."""
-        try:
-            return "local_gpu" if subprocess.run(["nvidia-smi"], capture_output=True).returncode == 0 else "local"
-        except OSError:
-            return "local"
+        from byoc_vision.local.instances import has_gpus
+
+        return "local_gpu" if has_gpus() else "local"
 
     def output(self) -> str:
         """Return the URI of the folder that has one folder per job's results."""
@@ -66,18 +69,18 @@ class Machine:
 
     def place(self, source: str, under: str, *, send: bool) -> str:
         """Return the file:// URI of `source`. A file, which may be gone before it is needed, is kept below `under`."""
-        found = _path(source) if "://" in source else Path(source).expanduser().absolute()
+        found = self._path(source) if "://" in source else Path(source).expanduser().absolute()
         if not found.exists():
             raise UserError(f"{source} does not exist; give a folder or a file of this machine")
         if found.is_dir():
             return f"{found.as_uri()}/"
         if "://" not in source:
-            found = _kept(found, _path(under), send)
+            found = _kept(found, self._path(under), send)
         return found.as_uri()
 
     def fetch(self, uri: str, folder: Path) -> list[Path]:
         """Copy the file, or all files below the folder, into `folder`."""
-        source = _path(uri)
+        source = self._path(uri)
         if not source.exists():
             if uri.endswith("/"):  # an empty folder, in S3
                 return []
@@ -88,6 +91,18 @@ class Machine:
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(file, copy)
         return copies
+
+    def _path(self, uri: str) -> Path:
+        try:
+            return locate(self._store, uri)
+        except ServiceError:
+            raise UserError(f"{uri} is not on this machine; fetch it first and name the folder or file") from None
+
+    def contents(self, uri: str) -> Iterator[tuple[str, bytes]]:
+        """Yield the name and the content of each file below the folder."""
+        source = self._path(uri)
+        for file in sorted(file for file in source.rglob("*") if file.is_file()):
+            yield text(file.relative_to(source)), file.read_bytes()
 
     def logs(self, kind: LogKind, name: str) -> Callable[[], list[str]]:
         """Return a function that gives the lines which came since the last call."""
@@ -109,13 +124,6 @@ class Machine:
             raise UserError(f"there is no endpoint {endpoint!r} on this machine; check the name") from None
         url = f"http://127.0.0.1:{port}/invocations"
         return f'curl --noproxy 127.0.0.1 --header "Content-Type: image/jpeg" --data-binary @picture.jpg {url}'
-
-
-def _path(uri: str) -> Path:
-    try:
-        return path(uri)
-    except ServiceError:
-        raise UserError(f"{uri} is not on this machine; fetch it first and name the folder or file") from None
 
 
 def _kept(file: Path, under: Path, send: bool) -> Path:

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from byoc_vision.local import containers
-from byoc_vision.local.files import path
+from byoc_vision.local import containers, packages
+from byoc_vision.local.files import locate
 from byoc_vision.local.store import Request, ServiceError, Store, page, refuse
 
 MODEL, CONFIG = "model", "endpoint-config"
@@ -11,13 +11,16 @@ MODEL, CONFIG = "model", "endpoint-config"
 
 def create_model(store: Store, request: Request) -> Request:
     """CreateModel."""
-    refuse(request, "Containers", "InferenceExecutionConfig")
-    definition = request.get("PrimaryContainer", {})
-    refuse(definition, "ModelDataSource", "ModelPackageName", "MultiModelConfig")
+    refuse(request, "InferenceExecutionConfig")
+    definition = _only_container(store, request)
+    refuse(definition, "MultiModelConfig", "AdditionalModelDataSources")
+    if definition.get("Mode", "SingleModel") != "SingleModel":
+        raise ServiceError("ValidationException", "The local engine has no multi-model endpoints.")
     if "Image" not in definition:
         raise ServiceError("ValidationException", "PrimaryContainer needs an Image.")
-    if "ModelDataUrl" in definition and not path(definition["ModelDataUrl"]).is_file():
-        raise ServiceError("ValidationException", f"Could not find model data at {definition['ModelDataUrl']}.")
+    uri, compressed = data(definition)
+    if uri and not (locate(store, uri).is_file() if compressed else locate(store, uri).is_dir()):
+        raise ServiceError("ValidationException", f"Could not find model data at {uri}.")
     containers.require(definition["Image"])
     return {"ModelArn": _create(store, MODEL, request["ModelName"], request)}
 
@@ -33,9 +36,28 @@ def create_config(store: Store, request: Request) -> Request:
 
 def container(store: Store, model: str) -> Request:
     """Return the definition of the model's container; its image is there."""
-    definition: Request = store.find(MODEL, model).request["PrimaryContainer"]
+    definition = _only_container(store, store.find(MODEL, model).request)
     containers.require(definition["Image"])
     return definition
+
+
+def data(definition: Request) -> tuple[str, bool]:
+    """Return the URI of a container's model, or nothing, and whether that is an archive rather than a folder."""
+    source = definition.get("ModelDataSource", {}).get("S3DataSource", {})
+    uri = definition.get("ModelDataUrl") or source.get("S3Uri", "")
+    return uri, source.get("CompressionType", "Gzip") == "Gzip"
+
+
+def _only_container(store: Store, request: Request) -> Request:
+    """Return the definition of a model's container, with what it has of a model package."""
+    definitions = request.get("Containers") or [request.get("PrimaryContainer", {})]
+    if package := definitions[0].get("ModelPackageName"):
+        own = definitions[0].get("Environment", {})
+        definitions = packages.containers(store, package) + definitions[1:]
+        definitions[0] = definitions[0] | {"Environment": definitions[0].get("Environment", {}) | own}
+    if len(definitions) != 1:
+        raise ServiceError("ValidationException", "The local engine runs one container of a model.")
+    return dict(definitions[0])
 
 
 def _create(store: Store, kind: str, name: str, request: Request) -> str:
@@ -47,7 +69,12 @@ def _create(store: Store, kind: str, name: str, request: Request) -> str:
 def _describe(kind: str, field: str) -> Any:
     def describe(store: Store, request: Request) -> Request:
         record = store.find(kind, request[field])
-        return record.request | record.status | {field.replace("Name", "Arn"): record.arn}
+        return {
+            "EnableNetworkIsolation": False,
+            **record.request,
+            **record.status,
+            field.replace("Name", "Arn"): record.arn,
+        }
 
     return describe
 

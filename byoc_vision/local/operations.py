@@ -2,16 +2,26 @@
 
 from collections.abc import Callable
 
-from byoc_vision.local import endpoints, models, training, transform, tuning
+from byoc_vision.local import endpoints, models, packages, processing, tags, training, transform, tuning
 from byoc_vision.local.store import Request, ServiceError, Store
 
 _ALL: dict[str, Callable[[Store, Request], Request]] = (
-    training.OPERATIONS | tuning.OPERATIONS | models.OPERATIONS | endpoints.OPERATIONS | transform.OPERATIONS
+    training.OPERATIONS
+    | tuning.OPERATIONS
+    | models.OPERATIONS
+    | packages.OPERATIONS
+    | endpoints.OPERATIONS
+    | transform.OPERATIONS
+    | processing.OPERATIONS
+    | tags.OPERATIONS
 )
+
+#: The operations that are answered.
+NAMES = frozenset(_ALL)
 
 
 def answer(store: Store, operation: str, request: Request) -> Request:
     """Return the answer of the operation; raise `ServiceError` where the service would."""
     if operation not in _ALL:
-        raise ServiceError("ValidationException", f"The local engine has no {operation}.")
+        raise ServiceError("UnknownOperationException", f"The local engine has no {operation}.")
     return _ALL[operation](store, request)

@@ -18,6 +18,7 @@ _RUNNERS = {
     "training-job": ("byoc_vision.local.run_training", "TrainingJob"),
     "hyper-parameter-tuning-job": ("byoc_vision.local.run_tuning", "HyperParameterTuningJob"),
     "transform-job": ("byoc_vision.local.transform", "TransformJob"),
+    "processing-job": ("byoc_vision.local.processing", "ProcessingJob"),
     "endpoint": ("byoc_vision.local.endpoints", "Endpoint"),
 }
 

@@ -16,10 +16,11 @@ _WIDE = 100
 
 @dataclass(frozen=True)
 class Range:
-    """One hyperparameter's values as Optuna searches them; `text` makes a hyperparameter of one."""
+    """One hyperparameter's values as Optuna searches them. `text` makes a hyperparameter of one, `value` reads it."""
 
     distribution: BaseDistribution
     text: Callable[[Any], str] = str
+    value: Callable[[str], Any] = str
 
 
 def ranges(request: Request) -> dict[str, Range]:
@@ -29,7 +30,7 @@ def ranges(request: Request) -> dict[str, Range]:
         found[each["Name"]] = Range(CategoricalDistribution(each["Values"]))
     for each in request.get("IntegerParameterRanges", []):
         low, high = int(each["MinValue"]), int(each["MaxValue"])
-        found[each["Name"]] = Range(IntDistribution(low, high, log=_logarithmic(each, low, high)))
+        found[each["Name"]] = Range(IntDistribution(low, high, log=_logarithmic(each, low, high)), value=int)
     for each in request.get("ContinuousParameterRanges", []):
         found[each["Name"]] = _continuous(each, float(each["MinValue"]), float(each["MaxValue"]))
     return found
@@ -50,8 +51,9 @@ def grid_size(request: Request) -> int:
 def _continuous(each: Request, low: float, high: float) -> Range:
     if each.get("ScalingType") == "ReverseLogarithmic":
         # Finest near 1: what is searched by orders of magnitude is the distance to it.
-        return Range(FloatDistribution(1 - high, 1 - low, log=True), lambda value: repr(min(high, max(low, 1 - value))))
-    return Range(FloatDistribution(low, high, log=_logarithmic(each, low, high)), repr)
+        distance = FloatDistribution(1 - high, 1 - low, log=True)
+        return Range(distance, lambda value: repr(min(high, max(low, 1 - value))), lambda text: 1 - float(text))
+    return Range(FloatDistribution(low, high, log=_logarithmic(each, low, high)), repr, float)
 
 
 def _logarithmic(each: Request, low: float, high: float) -> bool:

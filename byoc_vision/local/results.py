@@ -6,7 +6,7 @@ from pathlib import Path
 
 from byoc_vision.contract.files import replacing
 from byoc_vision.local import containers, training
-from byoc_vision.local.files import path
+from byoc_vision.local.files import link_or_copy, locate
 from byoc_vision.local.store import Record
 
 
@@ -24,7 +24,7 @@ class Results:
         image = self._request["AlgorithmSpecification"]["TrainingImage"]
         containers.give_to_caller(root, image)
         if "CheckpointConfig" in self._request:
-            containers.give_to_caller(path(self._request["CheckpointConfig"]["S3Uri"]), image)
+            containers.give_to_caller(locate(self._record.store, self._request["CheckpointConfig"]["S3Uri"]), image)
         for source in (root / "model", *(root / host / "output" for host in hosts)):
             if source.is_dir():
                 target = self._model if source.name == "model" else self._output
@@ -36,11 +36,12 @@ class Results:
         lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else []
         return lines[0][:980] if lines else ""
 
-    def keep_model(self) -> Path | None:
-        """Write model.tar.gz and return it, if there is a model."""
+    def keep_model(self) -> bool:
+        """Write model.tar.gz; return whether there is a model."""
         if not any(self._model.iterdir()):
-            return None
-        return _pack(self._model, training.results(self._record) / "model.tar.gz")
+            return False
+        _pack(self._model, training.results(self._record) / "model.tar.gz")
+        return True
 
     def keep_output(self) -> None:
         """Write output.tar.gz, and beside it what is in it; and what hook and profiler have recorded."""
@@ -56,15 +57,24 @@ class Results:
             config = self._request.get(field, {})
             recorded = self._output / Path(config.get("LocalPath", folder)).name
             if "S3OutputPath" in config and recorded.is_dir():
-                target = path(config["S3OutputPath"]) / self._record.name / name
+                target = locate(self._record.store, config["S3OutputPath"]) / self._record.name / name
                 shutil.copytree(recorded, target, dirs_exist_ok=True)
 
+    def keep_report(self) -> None:
+        """Put the job's report where the service's rule ProfilerReport would: notebooks look for it there."""
+        report = training.results(self._record) / "data" / "report.html"
+        for rule in self._request.get("ProfilerRuleConfigurations", []):
+            if rule.get("RuleParameters", {}).get("rule_to_invoke") == "ProfilerReport" and report.is_file():
+                root = rule.get("S3OutputPath") or f"{training.folder_uri(self._record)}/rule-output"
+                folder = locate(self._record.store, root) / rule["RuleConfigurationName"] / "profiler-output"
+                folder.mkdir(parents=True, exist_ok=True)
+                link_or_copy(report, folder / "profiler-report.html")
 
-def _pack(folder: Path, archive: Path) -> Path:
+
+def _pack(folder: Path, archive: Path) -> None:
     """Write the folder's content to the archive, whole or not at all."""
     archive.parent.mkdir(parents=True, exist_ok=True)
     # Weights hardly compress; level 1 is several times as fast as the default.
     with replacing(archive) as temporary, tarfile.open(temporary, "w:gz", compresslevel=1) as packed:
         for each in sorted(folder.iterdir()):
             packed.add(each, each.name)
-    return archive

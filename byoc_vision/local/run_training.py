@@ -11,15 +11,20 @@ import tempfile
 import threading
 import time
 from contextlib import ExitStack, suppress
+from copy import deepcopy
 from pathlib import Path
 from typing import TextIO
 
 from byoc_vision.contract.metrics import EPOCH
 from byoc_vision.local import containers, local_mode, training
-from byoc_vision.local.files import path
+from byoc_vision.local.files import link_or_copy, locate
+from byoc_vision.local.instances import local_type
 from byoc_vision.local.local_mode import NETWORK
 from byoc_vision.local.results import Results
 from byoc_vision.local.store import Record, Request, now
+
+#: The hyperparameter that names the archive with a user's script, and where containers find that here.
+_SCRIPT, _SCRIPT_PLACE = "sagemaker_submit_directory", "/opt/ml/input/sourcedir.tar.gz"
 
 #: Seconds from SIGTERM to SIGKILL, as in the service.
 _STOP_SECONDS = 120
@@ -39,9 +44,10 @@ def run(record: Record) -> None:
         results = Results(record, work)
         ended = Attempt(record, work, results).run()
         training.enter(record, "Uploading", "Uploading the results")
-        if ended["TrainingJobStatus"] != "Failed" and (model := results.keep_model()):
-            ended["ModelArtifacts"] = {"S3ModelArtifacts": model.as_uri()}
+        if ended["TrainingJobStatus"] != "Failed" and results.keep_model():
+            ended["ModelArtifacts"] = {"S3ModelArtifacts": f"{training.results_uri(record)}/model.tar.gz"}
         results.keep_output()
+        results.keep_report()
     state = ended.pop("SecondaryStatus", ended["TrainingJobStatus"])
     training.enter(record, state, f"The training job has ended: {state}", Work=None, **ended)
 
@@ -51,6 +57,7 @@ class Attempt:
 
     def __init__(self, record: Record, work: Path, results: Results) -> None:
         self._record, self._request, self._work, self._results = record, record.request, work, results
+        self._instances: int = self._request["ResourceConfig"].get("InstanceCount", 1)
         self._readers: dict[str, threading.Thread] = {}  # container -> what reads its output
         self._writing = threading.Lock()
         self._over = threading.Event()
@@ -64,14 +71,16 @@ class Attempt:
         watcher.start()
         try:
             with suppress(RuntimeError):  # compose's exit code; the containers' own say more
-                client.create_training_job(**local_mode.acceptable(self._request, self._work))
+                client.create_training_job(**self._local_request())
         finally:
             self._over.set()
             watcher.join()
         for reader in self._readers.values():
             reader.join()
         seconds = max(1, round(time.monotonic() - self._begun))
-        return self._ending() | {"TrainingEndTime": now(), "TrainingTimeInSeconds": seconds}
+        billed = seconds * self._instances
+        times = {"TrainingEndTime": now(), "TrainingTimeInSeconds": seconds, "BillableTimeInSeconds": billed}
+        return self._ending() | times
 
     def _ending(self) -> Request:
         if self._stopped:
@@ -89,15 +98,37 @@ class Attempt:
             reason = f"AlgorithmError: {f'{said}, ' if said else ''}exit code: {min(filter(None, codes))}"
         return {"TrainingJobStatus": "Failed", "FailureReason": reason[:1024]}
 
+    def _local_request(self) -> Request:
+        """Return the request as local mode takes it."""
+        request = deepcopy(self._request)
+        for channel in request.get("InputDataConfig", []):
+            source = channel["DataSource"]["S3DataSource"]
+            source["S3Uri"] = locate(self._record.store, source["S3Uri"]).as_uri()
+        instance_type = local_type(self._request["ResourceConfig"].get("InstanceType", "local"))
+        request["ResourceConfig"] = {"InstanceType": instance_type, "InstanceCount": self._instances}
+        if self._script:
+            request["HyperParameters"][_SCRIPT] = json.dumps(_SCRIPT_PLACE)
+        return local_mode.acceptable(request, self._work)
+
     def _volumes(self) -> dict[Path, str]:
         """Return folders and their names in the containers, besides local mode's own."""
-        if "CheckpointConfig" not in self._request:
-            return {}
-        folder = path(self._request["CheckpointConfig"]["S3Uri"])
-        folder.mkdir(parents=True, exist_ok=True)
-        link = self._work / "checkpoints"
-        link.symlink_to(folder.resolve())
-        return {link: self._request["CheckpointConfig"].get("LocalPath", "/opt/ml/checkpoints")}
+        volumes = {}
+        if self._script:
+            link_or_copy(self._script, self._work / "sourcedir.tar.gz")
+            volumes[self._work / "sourcedir.tar.gz"] = _SCRIPT_PLACE
+        if "CheckpointConfig" in self._request:
+            folder = locate(self._record.store, self._request["CheckpointConfig"]["S3Uri"])
+            folder.mkdir(parents=True, exist_ok=True)
+            link = self._work / "checkpoints"
+            link.symlink_to(folder.resolve())
+            volumes[link] = self._request["CheckpointConfig"].get("LocalPath", "/opt/ml/checkpoints")
+        return volumes
+
+    @property
+    def _script(self) -> Path | None:
+        """The archive with the user's script, which SageMaker's toolkit would fetch from S3; containers cannot here."""
+        value = self._request.get("HyperParameters", {}).get(_SCRIPT, "").strip('"')
+        return locate(self._record.store, value) if value.startswith("s3://") else None
 
     def _configuration(self) -> dict[str, Request]:
         """Return what goes to /opt/ml/input/config besides local mode's own files."""
@@ -145,7 +176,7 @@ class Attempt:
             thread.join()
 
     def _read(self, container: str) -> None:
-        several = self._request["ResourceConfig"]["InstanceCount"] > 1
+        several = self._instances > 1
         label = f"{containers.host(container).rpartition('-')[0]}: " if several else ""
         definitions = self._request["AlgorithmSpecification"].get("MetricDefinitions", [])
         for line in containers.follow(container):
@@ -153,7 +184,7 @@ class Attempt:
             epoch = {"Epoch": int(number[1])} if (number := EPOCH.search(line)) else {}
             with self._writing:
                 with (self._record.folder / "log").open("a", encoding="utf-8") as log:
-                    print(f"{label}{line}", file=log)
+                    print(f"{now()} {label}{line}", file=log)
                 with (self._record.folder / "metrics.jsonl").open("a", encoding="utf-8") as metrics:
                     for name, value in found:
                         entry = {"MetricName": name, "Value": value, "Timestamp": now()} | epoch

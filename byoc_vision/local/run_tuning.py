@@ -8,6 +8,7 @@ import math
 import os
 import secrets
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +18,7 @@ from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from byoc_vision.local import ranges, training, tuning
 from byoc_vision.local.store import Record, Request, ServiceError, now
@@ -97,11 +98,25 @@ class Search:
             direction="maximize" if tuning.maximises(self._record) else "minimize",
             pruner=self._pruner(),
         )
+        if not study.get_trials(deepcopy=False):
+            study.add_trials(self._inherited())
         study.sampler = self._sampler(len(study.get_trials(deepcopy=False)))
         if self._config["Strategy"] == "Grid":
             for values in ranges.grid(self._config["ParameterRanges"]):
                 study.enqueue_trial(values, skip_if_exists=True)
         return study
+
+    def _inherited(self) -> Iterator[FrozenTrial]:
+        """Yield the trials of the job's parents that lie in its ranges."""
+        distributions = {name: each.distribution for name, each in self._ranges.items()}
+        for parent in tuning.parents(self._record.store, self._record.request):
+            for summary in tuning.summaries(parent):
+                metric = summary.get("FinalHyperParameterTuningJobObjectiveMetric", {})
+                with suppress(KeyError, ValueError):  # another hyperparameter, or a value out of range
+                    if summary["ObjectiveStatus"] == "Succeeded" and metric["MetricName"] == self._metric:
+                        texts = summary["TunedHyperParameters"]
+                        values = {name: each.value(texts[name]) for name, each in self._ranges.items()}
+                        yield create_trial(params=values, distributions=distributions, value=metric["Value"])
 
     def _sampler(self, done: int) -> BaseSampler:
         # What continues a search must not draw again what its beginning has drawn.
@@ -153,10 +168,8 @@ class Search:
         return self._study.trials[trial.number]
 
     def _create(self, job: str, values: dict[str, str]) -> None:
-        definition = dict(self._record.request["TrainingJobDefinition"])
-        for field in ("DefinitionName", "TuningObjective", "RetryStrategy"):
-            definition.pop(field, None)
-        definition["HyperParameters"] = definition.pop("StaticHyperParameters", {}) | values
+        definition = tuning.trial(self._record.request["TrainingJobDefinition"])
+        definition["HyperParameters"] = definition["HyperParameters"] | values
         definition["TrainingJobName"] = job
         if "CheckpointConfig" in definition:
             checkpoints = definition["CheckpointConfig"]

@@ -14,9 +14,10 @@ from pathlib import Path
 
 from byoc_vision import archives
 from byoc_vision.contract.errors import UserError
-from byoc_vision.local import containers
-from byoc_vision.local.files import path
-from byoc_vision.local.store import Request
+from byoc_vision.local import containers, models
+from byoc_vision.local.files import locate
+from byoc_vision.local.instances import local_type
+from byoc_vision.local.store import Record, Request, ServiceError
 
 #: Seconds from SIGTERM to SIGKILL, as in hosting.
 _STOP_SECONDS = 30
@@ -56,12 +57,19 @@ def free_port(preferred: int = 0) -> int:
     raise UserError("no port is free for the endpoint; end something that listens on one")
 
 
-def unpack(definition: Request, folder: Path) -> Path:
-    """Unpack the model.tar.gz of a model's container into a new folder below `folder`, and return that."""
-    model = folder / f"model-{secrets.token_hex(4)}"
+def unpack(record: Record, definition: Request) -> Path:
+    """Unpack the model.tar.gz of a model's container into a new folder of the record; return the model's folder."""
+    uri, compressed = models.data(definition)
+    if uri and not compressed:
+        return locate(record.store, uri)
+    model = record.folder / f"model-{secrets.token_hex(4)}"
     model.mkdir()
-    if uri := definition.get("ModelDataUrl"):
-        archives.unpack(path(uri), model)
+    if uri:
+        try:
+            archive = locate(record.store, uri)
+        except ServiceError as error:
+            raise UserError(str(error)) from None
+        archives.unpack(archive, model)
     return model
 
 
@@ -94,7 +102,7 @@ def options(instance: Request) -> tuple[str, ...]:
     """Return docker's options for what a variant or a transform job asks of its machine."""
     if "ServerlessConfig" in instance:
         return ("--memory", f"{instance['ServerlessConfig']['MemorySizeInMB']}m")
-    return ("--gpus", "all") if instance.get("InstanceType") == "local_gpu" else ()
+    return ("--gpus", "all") if local_type(instance.get("InstanceType", "")) == "local_gpu" else ()
 
 
 def answers_ping(port: int) -> bool:

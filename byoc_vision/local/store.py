@@ -3,6 +3,7 @@
     request.json   what Create… was sent
     status.json    what has become of it since, in the fields of Describe…
     log            what its containers printed
+    tags.json      its tags, once they differ from those it was created with
     stop           exists once its end was asked for
     lock           held by the process that sees it through
 
@@ -12,6 +13,7 @@ free was deserted; and only who holds the lock writes the status.
 
 import fcntl
 import json
+import math
 import os
 import re
 import shutil
@@ -85,6 +87,18 @@ class Record:
         """What has become of it."""
         return _read(self.folder / "status.json")
 
+    @property
+    def tags(self) -> dict[str, str]:
+        """Its tags, by key."""
+        file = self.folder / "tags.json"
+        if file.exists():
+            return _read(file)
+        return {tag["Key"]: tag["Value"] for tag in self.request.get("Tags", [])}
+
+    @tags.setter
+    def tags(self, tags: dict[str, str]) -> None:
+        _write(self.folder / "tags.json", tags)
+
     def update(self, **fields: Any) -> None:
         """Change fields of the status; None removes one. For the lock's holder only."""
         status = {field: value for field, value in (self.status | fields).items() if value is not None}
@@ -125,7 +139,7 @@ class Store:
         """Return a new record with its lock; `used` is the error's code when there is one of that name."""
         record = Record(self, kind, _checked(name))
         home.make(self.root)
-        record.folder.parent.mkdir(exist_ok=True)
+        record.folder.parent.mkdir(parents=True, exist_ok=True)
         # Made aside and then renamed, so that it is found complete or not at all.
         fresh = Path(tempfile.mkdtemp(prefix=".new-", dir=record.folder.parent))
         fresh.chmod(0o755)
@@ -162,7 +176,7 @@ def now() -> str:
 def refuse(what: Request, *fields: str) -> None:
     """Raise `ValidationException` where `what` has one of `fields`, which would change results and is not done here."""
     for field in fields:
-        if what.get(field):
+        if what.get(field) not in (None, "None", [], {}, False):
             raise ServiceError("ValidationException", f"The local engine has no {field}; leave it out.")
 
 
@@ -173,6 +187,7 @@ def page(summaries: list[Request], request: Request, key: str, status: str, name
         for each in summaries
         if request.get("NameContains", "") in each[name]
         and request.get("StatusEquals", each.get(status)) == each.get(status)
+        and all(_is_between(each, request, field) for field in ("CreationTime", "LastModifiedTime"))
     ]
     field = {"Name": name, "Status": status}.get(request.get("SortBy", ""), "CreationTime")
     chosen.sort(key=lambda each: str(each[field]), reverse=request.get("SortOrder", "Descending") == "Descending")
@@ -184,6 +199,14 @@ def cut(chosen: list[Request], request: Request, key: str) -> Request:
     begin = int(request.get("NextToken") or 0)
     end = begin + request.get("MaxResults", 100)
     return {key: chosen[begin:end]} | ({"NextToken": str(end)} if end < len(chosen) else {})
+
+
+def _is_between(summary: Request, request: Request, field: str) -> bool:
+    """Whether the time in `field` lies where the request, in seconds, wants it."""
+    after, before = request.get(f"{field}After", -math.inf), request.get(f"{field}Before", math.inf)
+    if (after, before) == (-math.inf, math.inf):
+        return True
+    return bool(after <= datetime.fromisoformat(summary[field]).timestamp() <= before)
 
 
 def _checked(name: str) -> str:

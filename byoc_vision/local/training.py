@@ -9,7 +9,7 @@ from typing import Any
 
 from byoc_vision.contract.job import FACTS, report_folder
 from byoc_vision.local import containers, process
-from byoc_vision.local.files import path
+from byoc_vision.local.files import locate
 from byoc_vision.local.store import Record, Request, ServiceError, Store, now, page, refuse
 
 KIND = "training-job"
@@ -20,19 +20,24 @@ _RESTARTS = 3
 
 def create(store: Store, request: Request, **status: Any) -> Request:
     """CreateTrainingJob: begin the job and return at once."""
-    image = request["AlgorithmSpecification"].get("TrainingImage")
-    if not image:
+    refuse(request["ResourceConfig"], "InstanceGroups")
+    refuse(request, "RetryStrategy", "RemoteDebugConfig")
+    algorithm = request["AlgorithmSpecification"]
+    if not algorithm.get("TrainingImage"):
         raise ServiceError("ValidationException", "AlgorithmSpecification needs a TrainingImage.")
     for channel in request.get("InputDataConfig", []):
+        if channel.get("InputMode", algorithm.get("TrainingInputMode")) == "Pipe":
+            raise ServiceError("ValidationException", "The local engine has no Pipe mode; take File or FastFile.")
         refuse(channel, "CompressionType", "RecordWrapperType", "ShuffleConfig")
         source = channel["DataSource"].get("S3DataSource", {"S3Uri": ""})
-        if source.get("S3DataDistributionType", "FullyReplicated") != "FullyReplicated":
+        sharded = source.get("S3DataDistributionType", "FullyReplicated") != "FullyReplicated"
+        if sharded and request["ResourceConfig"].get("InstanceCount", 1) > 1:
             raise ServiceError("ValidationException", "The local engine replicates data fully; it does not shard it.")
-        if not path(source["S3Uri"]).exists():
+        if not locate(store, source["S3Uri"]).exists():
             raise ServiceError("ValidationException", f"There is nothing at {source['S3Uri']}.")
-    path(request["OutputDataConfig"]["S3OutputPath"])
-    path(request.get("CheckpointConfig", {"S3Uri": "file:///"})["S3Uri"])
-    containers.require(image)
+    locate(store, request["OutputDataConfig"]["S3OutputPath"])
+    locate(store, request.get("CheckpointConfig", {"S3Uri": "file:///"})["S3Uri"])
+    containers.require(algorithm["TrainingImage"])
     record, lock = store.create(KIND, request["TrainingJobName"], request, TrainingJobStatus="InProgress", **status)
     enter(record, "Starting", "Starting the training job")
     process.start(record, lock)
@@ -56,12 +61,24 @@ def describe(record: Record) -> Request:
     status = record.status
     if record.stopping and status["TrainingJobStatus"] == "InProgress":
         status |= {"TrainingJobStatus": "Stopping", "SecondaryStatus": "Stopping"}
-    answer = record.request | {"TrainingJobArn": record.arn} | status
+    answer = completed(record.request) | {"TrainingJobArn": record.arn} | status
     answer["FinalMetricDataList"] = list(final_metrics(record).values())
     report = _report(record)
     for field in ("DebugRule", "ProfilerRule"):
         rules = answer.get(f"{field}Configurations", [])
         answer[f"{field}EvaluationStatuses"] = [_evaluated(rule, report, status) for rule in rules]
+    return answer
+
+
+def completed(request: Request) -> Request:
+    """Return what a job was asked with, with the defaults that the service tells of it."""
+    answer = {
+        "EnableNetworkIsolation": False,
+        "EnableInterContainerTrafficEncryption": False,
+        "EnableManagedSpotTraining": False,
+        **request,
+    }
+    answer["OutputDataConfig"] = {"KmsKeyId": "", "CompressionType": "GZIP"} | request["OutputDataConfig"]
     return answer
 
 
@@ -118,7 +135,17 @@ def parse(definitions: Iterable[Request], line: str) -> Iterator[tuple[str, floa
 
 def results(record: Record) -> Path:
     """Return the folder of model.tar.gz and output.tar.gz."""
-    return path(record.request["OutputDataConfig"]["S3OutputPath"]) / record.name / "output"
+    return locate(record.store, results_uri(record))
+
+
+def results_uri(record: Record) -> str:
+    """Return the same as the request's URIs have it."""
+    return f"{folder_uri(record)}/output"
+
+
+def folder_uri(record: Record) -> str:
+    """Return the URI of the folder of all that the job leaves."""
+    return f"{record.request['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{record.name}"
 
 
 def clear(record: Record) -> None:

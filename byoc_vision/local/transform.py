@@ -10,7 +10,7 @@ from byoc_vision.contract.errors import UserError
 from byoc_vision.contract.folders import text
 from byoc_vision.engine import visible
 from byoc_vision.local import containers, models, process, server
-from byoc_vision.local.files import path
+from byoc_vision.local.files import locate
 from byoc_vision.local.store import Record, Request, ServiceError, Store, now, page, refuse
 
 KIND = "transform-job"
@@ -26,9 +26,9 @@ def create(store: Store, request: Request) -> Request:
         if fields.get(field, "None") != "None":
             refuse(fields, field)
     data = source["DataSource"]["S3DataSource"]
-    if data["S3DataType"] != "S3Prefix" or not path(data["S3Uri"]).exists():
+    if data["S3DataType"] != "S3Prefix" or not locate(store, data["S3Uri"]).exists():
         raise ServiceError("ValidationException", f"There are no files at {data['S3Uri']}.")
-    path(target["S3OutputPath"])
+    locate(store, target["S3OutputPath"])
     container = models.container(store, request["ModelName"])  # the model may be deleted while the job runs
     status: Request = {"TransformJobStatus": "InProgress", "Container": container}
     record, lock = store.create(KIND, request["TransformJobName"], request, **status)
@@ -84,17 +84,17 @@ def _ask_about_all(record: Record, request: Request, definition: Request) -> dic
     """Write an answer for each file; return name -> reason of those that there is none for."""
     concurrent = request.get("MaxConcurrentTransforms") or 1
     environment = request.get("Environment", {}) | {"SAGEMAKER_BATCH": "true"}
-    model, port = server.unpack(definition, record.folder), server.free_port()
+    model, port = server.unpack(record, definition), server.free_port()
     options = server.options(request["TransformResources"])
     container = server.start(record.folder, definition, model, port, environment, options)
     server.wait(container, port, _START_SECONDS, lambda: record.stopping)
     record.update(TransformStartTime=now())
 
-    source = path(request["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"])
+    source = locate(record.store, request["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"])
     files = [source]
     if source.is_dir():
         files = list(visible(source))
-    target = path(request["TransformOutput"]["S3OutputPath"])
+    target = locate(record.store, request["TransformOutput"]["S3OutputPath"])
     headers = {"Content-Type": request["TransformInput"].get("ContentType", "application/octet-stream")}
     if "Accept" in request["TransformOutput"]:
         headers["Accept"] = request["TransformOutput"]["Accept"]
@@ -107,7 +107,10 @@ def _ask_about_all(record: Record, request: Request, definition: Request) -> dic
             return ""
         if not file.is_file():
             return "it is no file, or a link that leads nowhere"
-        content = file.read_bytes()
+        try:
+            content = file.read_bytes()
+        except OSError as error:
+            return f"it cannot be read ({error.strerror})"
         limit = request.get("MaxPayloadInMB", 6)
         if limit and len(content) > limit << 20:
             return f"the file is larger than MaxPayloadInMB, {limit}"
@@ -120,8 +123,11 @@ def _ask_about_all(record: Record, request: Request, definition: Request) -> dic
         except OSError as error:
             return f"the container does not answer ({error})"
         out = target / f"{named(file)}.out"
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_bytes(answer)
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            out.write_bytes(answer)
+        except OSError as error:  # of a name with no room for the ending, or a full disk
+            return f"its answer cannot be written ({error.strerror})"
         return ""
 
     with ThreadPoolExecutor(concurrent) as pool:

@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 from byoc_vision.local import containers, process, training
-from byoc_vision.local.files import path
+from byoc_vision.local.files import locate
 from byoc_vision.local.store import Record, Request, ServiceError, Store, cut, page, refuse
 
 KIND = "hyper-parameter-tuning-job"
@@ -18,19 +18,27 @@ _RANGES = ("IntegerParameterRanges", "ContinuousParameterRanges", "CategoricalPa
 
 def create(store: Store, request: Request) -> Request:
     """CreateHyperParameterTuningJob: begin the job and return at once."""
-    refuse(request, "WarmStartConfig", "TrainingJobDefinitions", "Autotune")
+    refuse(request, "TrainingJobDefinitions", "Autotune")
     config, definition = request["HyperParameterTuningJobConfig"], request.get("TrainingJobDefinition")
     refuse(config.get("ParameterRanges", {}), "AutoParameters")
     if not definition or "HyperParameterTuningJobObjective" not in config:
         raise ServiceError("ValidationException", "A tuning job needs a TrainingJobDefinition and an objective.")
-    refuse(definition, "HyperParameterRanges", "HyperParameterTuningResourceConfig")
+    refuse(definition, "HyperParameterRanges")
+    if "ResourceConfig" not in trial(definition):
+        raise ServiceError("ValidationException", "The TrainingJobDefinition needs a ResourceConfig.")
     metric = config["HyperParameterTuningJobObjective"]["MetricName"]
     if metric not in [each["Name"] for each in definition["AlgorithmSpecification"].get("MetricDefinitions", [])]:
         raise ServiceError("ValidationException", f"The objective {metric} has no MetricDefinition.")
     _check_ranges(config)
-    path(definition["OutputDataConfig"]["S3OutputPath"])
+    locate(store, definition["OutputDataConfig"]["S3OutputPath"])
     containers.require(definition["AlgorithmSpecification"]["TrainingImage"])
     status = {"HyperParameterTuningJobStatus": "InProgress"}
+    for parent in parents(store, request):
+        if describe(parent)["HyperParameterTuningJobStatus"] in ("InProgress", "Stopping"):
+            raise ServiceError("ValidationException", f"The parent tuning job {parent.name} has not ended.")
+    # The service hands it to the trials, and the SDK counts on finding it.
+    static = definition.get("StaticHyperParameters", {}) | {"_tuning_objective_metric": metric}
+    request = request | {"TrainingJobDefinition": definition | {"StaticHyperParameters": static}}
     record, lock = store.create(KIND, request["HyperParameterTuningJobName"], request, **status)
     process.start(record, lock)
     return {"HyperParameterTuningJobArn": record.arn}
@@ -50,6 +58,10 @@ def describe(record: Record) -> Request:
     counted = [each["TrainingJobStatus"] for each in found]
     objectives = [each["ObjectiveStatus"] for each in found]
     answer = record.request | {"HyperParameterTuningJobArn": record.arn} | status
+    definition = answer["TrainingJobDefinition"]
+    # The SDK reads the trials' resources in this field, whichever it has sent them in.
+    resources = {"ResourceConfig": trial(definition)["ResourceConfig"]}
+    answer["TrainingJobDefinition"] = training.completed(definition | resources)
     answer["TrainingJobStatusCounters"] = {
         "Completed": counted.count("Completed"),
         "InProgress": counted.count("InProgress") + counted.count("Stopping"),
@@ -61,6 +73,27 @@ def describe(record: Record) -> Request:
     if (chosen := best(record, found)) is not None:
         answer["BestTrainingJob"] = chosen
     return answer
+
+
+def parents(store: Store, request: Request) -> list[Record]:
+    """Return the tuning jobs whose trials the request's job begins with."""
+    named = request.get("WarmStartConfig", {}).get("ParentHyperParameterTuningJobs", [])
+    return [store.find(KIND, each["HyperParameterTuningJobName"]) for each in named]
+
+
+def trial(definition: Request) -> Request:
+    """Return the request of a training job that a tuning job's definition describes, yet without name and values."""
+    request = dict(definition)
+    for field in ("DefinitionName", "TuningObjective", "RetryStrategy"):
+        request.pop(field, None)
+    resources = request.pop("HyperParameterTuningResourceConfig", None)
+    if resources:
+        first = resources.get("InstanceConfigs", [{}])[0]
+        fields = ("InstanceType", "InstanceCount", "VolumeSizeInGB", "VolumeKmsKeyId")
+        merged = first | resources
+        request["ResourceConfig"] = {field: merged[field] for field in fields if field in merged}
+    request["HyperParameters"] = request.pop("StaticHyperParameters", {})
+    return request
 
 
 def summaries(record: Record) -> list[Request]:

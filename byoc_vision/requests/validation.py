@@ -11,11 +11,11 @@ from byoc_vision.engine import PLACEHOLDERS
 from byoc_vision.requests.operations import Request
 
 
-def check(operation: str, request: Request) -> None:
-    """Raise `UserError` with the first thing in `request` that the operation would not take."""
+def check(operation: str, request: Request, name: str = "sagemaker") -> None:
+    """Raise `UserError` with the first thing in `request` that the operation of the service would not take."""
     from botocore.validate import ParamValidator
 
-    shape = _service().operation_model(operation).input_shape
+    shape = service(name).operation_model(operation).input_shape
     for line in ParamValidator().validate(request, shape).generate_report().splitlines():
         raise UserError(f"{operation}: {line[0].lower()}{line[1:].rstrip('.')}")
     for problem in _problems(request, shape, ""):
@@ -23,12 +23,13 @@ def check(operation: str, request: Request) -> None:
 
 
 @cache
-def _service() -> Any:
+def service(name: str = "sagemaker") -> Any:
+    """Return botocore's model of a service."""
     # Not from a session, which the user's AWS profile may spoil: the local engine's requests are checked, too.
     from botocore.loaders import create_loader
     from botocore.model import ServiceModel
 
-    return ServiceModel(create_loader().load_service_model("sagemaker", "service-2"), "sagemaker")
+    return ServiceModel(create_loader().load_service_model(name, "service-2"), name)
 
 
 def _problems(value: Any, shape: Any, where: str) -> Iterator[str]:

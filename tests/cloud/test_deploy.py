@@ -295,6 +295,8 @@ def test_wrong_options(run: Run, model: str, arguments: list[str], said: str) ->
 
 
 def test_what_was_made_is_listed(run: Run, model: str, client: Callable[[str], Any]) -> None:
+    nothing = run("endpoints")
+    assert not nothing.out and nothing.err == "byoc deploy has made no endpoint in us-east-1\n"
     assert run("deploy", "--model", model, "--endpoint", "dogs").code == 0
     client("sagemaker").create_endpoint(EndpointName="someone-elses", EndpointConfigName=names(client)[1][0])
     said = run("endpoints").out

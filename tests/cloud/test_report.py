@@ -124,7 +124,7 @@ def test_a_tuning_job_shows_its_trials(run: Run, aws: FakeAws, tmp_path: Path) -
         {"TrainingJobSummaries": trials[2:]},
     )
     done = run("report", "search")
-    assert done.out == "wrote report/report.html\n", done.err
+    assert done.out == "wrote report/report.html\n" and not done.err
     facts = json.loads((tmp_path / "report" / "report.json").read_text())
     assert facts["best"]["name"] == "search-2" and facts["best"]["settings"] == {"lr": "0.02"}
     assert [trial["spent"] for trial in facts["trials"]] == [60, 60, 60]
@@ -132,12 +132,13 @@ def test_a_tuning_job_shows_its_trials(run: Run, aws: FakeAws, tmp_path: Path) -
     assert "search-3" in (tmp_path / "report" / "report.html").read_text()
 
 
-def test_no_such_job(run: Run, aws: FakeAws) -> None:
+def test_no_such_job(run: Run, aws: FakeAws, tmp_path: Path) -> None:
     aws.script("DescribeTrainingJob", Refusal("ValidationException", "Requested resource not found."))
     aws.script("DescribeHyperParameterTuningJob", Refusal("ResourceNotFound", "Requested resource not found."))
     said = "'job' is neither a training job or tuning job"
     assert f"{said} in us-east-1 nor a folder" in run("report", "job").sentence
-    assert f"{said} on this machine nor a folder" in run("report", "job", "--local").sentence
+    here = run("report", "job", "--local", BYOC_LOCAL="local").sentence
+    assert f"{said} in {tmp_path / 'local'} nor a folder" in here
     assert "results/job is no folder" in run("report", "results/job").sentence
 
 

@@ -20,6 +20,7 @@ FLOORS = (
     ("archives", "home", "engine", "refusals"),
     ("requests", "debugger"),
     ("aws", "local"),
+    ("service",),
     (
         *("checks", "hyperparameter_sources", "pictures", "plan", "repack", "prediction", "trained_model", "endpoint"),
         "searches",
@@ -27,7 +28,7 @@ FLOORS = (
     ),
     ("cli",),
 )
-SHARING = FLOORS[4]
+SHARING = FLOORS[-2]
 
 #: What the other packages may know besides themselves.
 KNOWN = {
@@ -106,7 +107,7 @@ def test_the_library_is_built_from_the_ground_up() -> None:
     assert not wrong
 
 
-def test_only_the_session_knows_the_engines() -> None:
+def test_only_the_session_and_the_service_know_the_engines() -> None:
     engines = defaultdict(set)
     for module, imported in IMPORTS.items():
         for other in imported:
@@ -115,7 +116,8 @@ def test_only_the_session_knows_the_engines() -> None:
                     engines[engine].add(module)
     library = {name: {each for each in users if _is_in(each, "byoc_vision")} for name, users in engines.items()}
     assert library["byoc_vision.aws"] == {"byoc_vision.session", "byoc_vision.cli.images"}
-    assert library["byoc_vision.local"] == {"byoc_vision.session"}
+    rooms = {name if name.count(".") == 1 else name.rpartition(".")[0] for name in library["byoc_vision.local"]}
+    assert rooms == {"byoc_vision.session", "byoc_vision.service"}
 
 
 @pytest.mark.parametrize("package", KNOWN)

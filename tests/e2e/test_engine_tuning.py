@@ -53,7 +53,9 @@ def test_a_tuning_job_survives_its_processes(local: Local) -> None:
     best = job["BestTrainingJob"]
     assert best["FinalHyperParameterTuningJobObjectiveMetric"]["Value"] == max(values)
     described = local.describe("TrainingJob", best["TrainingJobName"])
-    assert described["HyperParameters"] == trial["HyperParameters"] | best["TunedHyperParameters"]
+    assert described["HyperParameters"] == trial["HyperParameters"] | best["TunedHyperParameters"] | {
+        "_tuning_objective_metric": "validation_accuracy"
+    }
     ranked = local.sagemaker.list_training_jobs_for_hyper_parameter_tuning_job(
         HyperParameterTuningJobName=name, SortBy="FinalObjectiveMetricValue", SortOrder="Descending", MaxResults=1
     )

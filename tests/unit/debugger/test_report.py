@@ -98,6 +98,14 @@ def test_a_whole_job(out: Path) -> None:
     for text in ("75.0 %", "3 of 3", "epoch 3, kept", "Loss", "Accuracy", "Confusion", "Utilisation", "2.5 s", "2.10"):
         assert text in page.text, text
     assert facts["version"] == __version__ and f"byoc-vision {__version__}" in page.text
+    assert facts["settings"] == {
+        "lr": "0.1",
+        "arch": HOSTILE,
+        "clip-gradient": "0",
+        "export": "true",
+        "workers": "preset",
+    }
+    assert facts["machine"] == {"cores": "2", "workers": "2", "device": "cpu", "precision": "float32"}
     assert facts["time"]["start_up"] == 2.5
     assert "phases" not in facts["time"]
     assert facts["time"]["train"]["seconds"] == pytest.approx(
@@ -117,15 +125,16 @@ def test_all_of_the_time_is_explained(out: Path) -> None:
     marks = [("reading the pictures", 5), ("features", 10), ("training", 60), ("evaluation", 61), ("report", 99)]
     phases = [(name, began + at) for name, at in marks]
     run = {"job": HOSTILE, "started": began, "first_step": began + 60, "phases": phases}
-    write_run(out, **run, extracted=5000, cores=2, gpus=[], device="cpu")
+    work = {"pictures": 5000, "decoding": 20.0, "network": 80.0}
+    write_run(out, **run, extraction=work, cores=2, gpus=[], device="cpu")
     facts, page, _ = report(out, "--within-job")
-    assert [name for name, _ in facts["time"]["phases"]] == ["start and imports", *(name for name, _ in marks)]
+    names = ["start and imports", "reading the pictures", "features: decoding", "features: network"]
+    assert [name for name, _ in facts["time"]["phases"]] == [*names, "training", "evaluation", "report"]
+    assert dict(facts["time"]["phases"])["features: decoding"] == pytest.approx(10)
     assert sum(seconds for _, seconds in facts["time"]["phases"]) == pytest.approx(time.time() - began, abs=5)
     assert facts["identity"] == {"job": HOSTILE, "classes": 3, "pictures": 12, "started": began, "machine": "2 cores"}
-    sentence = (
-        "Features took the longest, 50 % of the time: 5,000 pictures went through the frozen network, 100 a second"
-    )
-    assert f"{sentence} on 2 cores." in page.text
+    said = "Features took the longest, 50 % of the time: 5,000 pictures, 100 a second on 2 cores, and of that time "
+    assert said + "the network 80 %." in page.text
     # Made again later, the report is no part of the job.
     facts, _, _ = report(out)
     assert sum(seconds for _, seconds in facts["time"]["phases"]) == pytest.approx(99)
@@ -236,6 +245,7 @@ def test_every_file_broken_off(out: Path, share: float) -> None:
         "null",
         '{"history": 3, "best_epoch": "x", "pictures": [], "labels": 7, "started": "now"}',
         '{"phases": [["a", "b"], 3], "started": 1, "job": 7, "gpus": 3}',
+        '{"phases": [["features", 3], ["end", 9]], "started": 1, "extraction": {"pictures": "x"}}',
         '{"cores": NaN, "workers": "two", "gpu": [{}], "pictures": {"train": NaN}, "history": [[], {"train": ""}]}',
         "[" * 5000,
     ],

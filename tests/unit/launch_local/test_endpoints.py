@@ -101,6 +101,11 @@ def test_the_port_is_the_one_asked_for_or_8080_or_free(store: Store, monkeypatch
     assert create(store, "own", own) == own
 
 
+def test_a_port_that_is_none(store: Store) -> None:
+    with pytest.raises(ServiceError, match="Port '99999' is none; give a number from 1 to 65535"):
+        create(store, "far", port=99999)
+
+
 def test_a_running_endpoint_keeps_its_port(store: Store) -> None:
     port = create(store, "dogs")
     endpoints.find(store, "dogs").update(Home=None)  # as an earlier version has left it

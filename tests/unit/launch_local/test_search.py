@@ -10,7 +10,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution
 
 from byoc_vision.local import containers, process, ranges, run_tuning, training, tuning
-from byoc_vision.local.store import Lock, Record, Store, now
+from byoc_vision.local.store import Lock, Record, ServiceError, Store, now
 
 METRIC = "validation_accuracy"
 CHOICES = CategoricalDistribution(["8", "16", "32"])
@@ -25,15 +25,15 @@ NewSearch = Callable[..., "Played"]
 class Played:
     """A tuning job and its trials; `say` and `end` are what their containers would do."""
 
-    def __init__(self, store: Store, **config: Any) -> None:
+    def __init__(self, store: Store, parent: str | None = None, **config: Any) -> None:
         self.config = {
             "Strategy": "Bayesian",
             "HyperParameterTuningJobObjective": {"Type": "Maximize", "MetricName": METRIC},
             "ResourceLimits": {"MaxNumberOfTrainingJobs": 4, "MaxParallelTrainingJobs": 2},
             "ParameterRanges": RATES,
         } | config
-        request = {
-            "HyperParameterTuningJobName": "tuning",
+        request: dict[str, Any] = {
+            "HyperParameterTuningJobName": "warm" if parent else "tuning",
             "HyperParameterTuningJobConfig": self.config,
             "TrainingJobDefinition": {
                 "StaticHyperParameters": {"epochs": "3"},
@@ -42,16 +42,23 @@ class Played:
                     "MetricDefinitions": [{"Name": METRIC, "Regex": ""}],
                 },
                 "OutputDataConfig": {"S3OutputPath": store.root.as_uri()},
+                "ResourceConfig": {"InstanceType": "local", "InstanceCount": 1},
                 "CheckpointConfig": {"S3Uri": f"{store.root.as_uri()}/checkpoints"},
             },
         }
+        if parent:
+            request["WarmStartConfig"] = {
+                "ParentHyperParameterTuningJobs": [{"HyperParameterTuningJobName": parent}],
+                "WarmStartType": "TransferLearning",
+            }
         tuning.create(store, request)
-        self.record = store.find(tuning.KIND, "tuning")
+        self.record = store.find(tuning.KIND, request["HyperParameterTuningJobName"])
         self.search = run_tuning.Search(self.record)
 
     @property
     def trials(self) -> list[Record]:
-        return sorted(self.record.store.all(training.KIND), key=lambda each: each.name)
+        mine = (each for each in self.record.store.all(training.KIND) if each.status["TuningJobArn"] == self.record.arn)
+        return sorted(mine, key=lambda each: each.name)
 
     @property
     def running(self) -> list[Record]:
@@ -87,7 +94,7 @@ def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NewSearch:
     locks: list[Lock] = []
     monkeypatch.setattr(process, "start", lambda record, lock: locks.append(lock))
     monkeypatch.setattr(containers, "require", lambda image: None)
-    return lambda **config: Played(Store(tmp_path / "store"), **config)
+    return lambda parent=None, **config: Played(Store(tmp_path / "store"), parent, **config)
 
 
 def test_no_more_trials_than_asked_for_and_no_more_at_a_time(play: NewSearch) -> None:
@@ -101,7 +108,7 @@ def test_no_more_trials_than_asked_for_and_no_more_at_a_time(play: NewSearch) ->
     names = [trial.name.split("-")[1] for trial in played.trials]
     assert names == ["001", "002", "003", "004"]
     request = played.trials[0].request
-    assert set(request["HyperParameters"]) == {"epochs", "lr"}
+    assert set(request["HyperParameters"]) == {"epochs", "lr", "_tuning_objective_metric"}
     assert request["CheckpointConfig"]["S3Uri"].endswith(f"/checkpoints/{played.trials[0].name}")
 
 
@@ -115,6 +122,27 @@ def test_bayesian_search_finds_the_better_region(play: NewSearch) -> None:
     best = tuning.describe(played.record)["BestTrainingJob"]
     assert min(distances) < 0.2
     assert float(best["TunedHyperParameters"]["lr"]) == rates[distances.index(min(distances))]
+
+
+def test_a_warm_start_begins_with_the_trials_of_its_parent(play: NewSearch) -> None:
+    limits = {"MaxNumberOfTrainingJobs": 20, "MaxParallelTrainingJobs": 1}
+    ranges = RATES | {
+        "IntegerParameterRanges": [{"Name": "epochs", "MinValue": "1", "MaxValue": "9"}],
+        "CategoricalParameterRanges": LISTS["CategoricalParameterRanges"],
+    }
+    parent = play(ParameterRanges=ranges, ResourceLimits=limits, RandomSeed=7)
+    with pytest.raises(ServiceError, match="has not ended"):
+        play("tuning", ParameterRanges=ranges)
+    parent.run(lambda settings: -abs(math.log10(float(settings["lr"])) + 3))  # best at 0.001
+    parent.record.update(HyperParameterTuningJobStatus="Completed")
+    warm = play("tuning", ParameterRanges=ranges, RandomSeed=7)
+    known = warm.search._study.get_trials()
+    assert [trial.value for trial in known] == [
+        each["FinalHyperParameterTuningJobObjectiveMetric"]["Value"] for each in tuning.summaries(parent.record)
+    ]
+    warm.run(lambda settings: -abs(math.log10(float(settings["lr"])) + 3))
+    assert len(warm.trials) == 4  # of its own
+    assert len(warm.search._study.get_trials()) == 24
 
 
 def test_grid_tries_each_combination_once_whatever_happens(play: NewSearch) -> None:

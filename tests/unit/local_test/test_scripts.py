@@ -27,6 +27,13 @@ def test_an_engine_that_cannot_be_reached_is_not_a_missing_image(tmp_path: Path)
     assert "no Docker engine answers (" in done.stderr and "there is no image" not in done.stderr
 
 
+@pytest.mark.parametrize("spelling", ["--data nothing", "--data=nothing"])
+def test_an_option_takes_its_value_in_either_spelling(spelling: str) -> None:
+    done = bash(f"local_test/train_local.sh {spelling}")
+    assert done.returncode == 1
+    assert done.stderr == "train_local.sh: nothing is not a folder; --data wants one with labelled pictures\n"
+
+
 @pytest.mark.parametrize("script", ["train_local.sh --data nothing", "serve_local.sh nothing", "predict.sh nothing"])
 def test_cdpath_leads_no_script_astray(tmp_path: Path, script: str) -> None:
     (tmp_path / "local_test").mkdir()

@@ -1,0 +1,162 @@
+"""Objects as S3 has them, kept as plain files: bucket and key are folders and file below one root.
+
+So a job's container reads a prefix where it lies, what a job leaves is an object at once, and a person may look at all
+of it. What cannot be a file's name is refused: a key with an empty part, "." or "..", or with a part above 255 bytes.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from byoc_vision.local.store import ServiceError, Store
+
+_BUCKET = re.compile(r"(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+
+#: Bytes in a key, and in a file's name.
+_KEY_BYTES, _NAME_BYTES = 1024, 255
+
+#: What a file is answered with where a folder is, and the other way round.
+_CONFLICTS = (FileExistsError, NotADirectoryError, IsADirectoryError)
+
+
+class Entry(NamedTuple):
+    """One line of a listing: an object, or, without `stat`, the common beginning of several."""
+
+    key: str
+    stat: os.stat_result | None
+
+
+class Objects:
+    """All buckets of the store. Errors are `ServiceError` with S3's codes."""
+
+    def __init__(self, store: Store) -> None:
+        self.root = store.root / "s3"
+
+    def buckets(self) -> list[Path]:
+        """Return the buckets' folders, by name."""
+        return sorted(self.root.glob("[a-z0-9]*"))
+
+    def make_bucket(self, name: str) -> None:
+        """Make the bucket; one that is there already is left as it is."""
+        if not _BUCKET.fullmatch(name):
+            raise ServiceError("InvalidBucketName", f"{name!r} cannot be a bucket's name; take a-z, 0-9 and -.")
+        (self.root / name).mkdir(parents=True, exist_ok=True)
+
+    def bucket(self, name: str) -> Path:
+        """Return the bucket's folder."""
+        folder = self.root / name
+        if not _BUCKET.fullmatch(name) or not folder.is_dir():
+            raise ServiceError("NoSuchBucket", f"There is no bucket {name!r} on this machine.")
+        return folder
+
+    def path(self, bucket: str, key: str) -> Path:
+        """Return where the object is, or would be; a key's slash at its end makes it a folder."""
+        folder = self.bucket(bucket)
+        if len(key.encode(errors="surrogatepass")) > _KEY_BYTES:
+            raise ServiceError("KeyTooLongError", f"A key may have {_KEY_BYTES} bytes at most.")
+        for part in key.removesuffix("/").split("/"):
+            if part in ("", ".", "..") or "\0" in part or len(part.encode(errors="surrogatepass")) > _NAME_BYTES:
+                reason = f"Objects are files on this machine, and {part!r} in the key cannot be a file's name."
+                raise ServiceError("InvalidArgument", reason)
+        return folder / key
+
+    def existing(self, bucket: str, key: str) -> Path:
+        """Return where the object is."""
+        path = self.path(bucket, key)
+        # A container may have left a link that leads out of the bucket.
+        inside = Path(os.path.realpath(path)).is_relative_to(os.path.realpath(self.root / bucket))
+        there = path.is_dir() and not any(path.iterdir()) if key.endswith("/") else path.is_file()
+        if not inside or not there:
+            raise ServiceError("NoSuchKey", "The specified key does not exist.")
+        return path
+
+    def put(self, file: Path, bucket: str, key: str) -> Path:
+        """Move the complete file to where the object is; who reads it finds the old or the new one, whole."""
+        path = self.path(bucket, key)
+        while True:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(file, path)
+                return path
+            except FileNotFoundError:  # its folder was empty, and was removed in between
+                if not file.exists() or not (self.root / bucket).is_dir():
+                    raise
+            except _CONFLICTS:
+                raise _conflict(key) from None
+
+    def put_folder(self, bucket: str, key: str) -> Path:
+        """Make the empty object that some clients show as a folder."""
+        path = self.path(bucket, key)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except _CONFLICTS:
+            raise _conflict(key) from None
+        return path
+
+    def delete(self, bucket: str, key: str) -> None:
+        """Remove the object, and the folders that are empty then; an object that is not there is none the less gone."""
+        try:
+            path = self.existing(bucket, key)
+        except ServiceError as error:
+            if error.code == "NoSuchBucket":
+                raise
+            return
+        if path.is_dir():
+            path.rmdir()
+        else:
+            path.unlink(missing_ok=True)
+        for folder in path.parents:
+            if folder == self.root / bucket:
+                break
+            try:
+                folder.rmdir()
+            except OSError:  # not empty
+                break
+
+    def list(self, bucket: str, prefix: str = "", after: str = "", delimiter: str = "") -> Iterator[Entry]:
+        """Yield what is under the prefix and comes after `after`, in S3's order; a delimiter folds what it ends."""
+        folder = self.bucket(bucket)
+        base = prefix[: prefix.rfind("/") + 1]
+        if base and any(part in ("", ".", "..") or "\0" in part for part in base[:-1].split("/")):
+            return
+        last = ""
+        for entry in _walk(folder / base, base, prefix, after, delimiter == "/"):
+            end = entry.key.find(delimiter, len(prefix)) if delimiter else -1
+            if end < 0:
+                yield entry
+            elif (common := entry.key[: end + len(delimiter)]) not in (last, after):
+                last = common
+                yield Entry(common, None)
+
+
+def _conflict(key: str) -> ServiceError:
+    reason = f"Objects are files on this machine, so {key!r} and a key above or below it cannot both exist."
+    return ServiceError("InvalidArgument", reason)
+
+
+def _walk(folder: Path, base: str, prefix: str, after: str, fold: bool) -> Iterator[Entry]:
+    """Yield the files below the folder, whose key begins with `base`; with `fold`, folders are not entered."""
+    try:
+        with os.scandir(folder) as entries:
+            names = {f"{entry.name}{'/' if entry.is_dir(follow_symlinks=False) else ''}": entry for entry in entries}
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if not names and base.startswith(prefix) and base > after and base:  # a folder that someone made as such
+        yield Entry(base, folder.stat())
+    for name in sorted(names):
+        key = base + name
+        if name.endswith("/"):
+            over = key < after and not after.startswith(key)
+            if over or not (key.startswith(prefix) or prefix.startswith(key)):
+                continue
+            if fold and key.startswith(prefix) and len(key) > len(prefix):
+                yield Entry(key, None)
+            else:
+                yield from _walk(folder / name, key, prefix, after, fold)
+        elif key.startswith(prefix) and key > after and names[name].is_file(follow_symlinks=False):
+            try:
+                yield Entry(key, names[name].stat())
+            except FileNotFoundError:  # removed in between
+                continue

@@ -1,0 +1,136 @@
+"""The model registry: groups of model packages, whose versions are numbered, approved, and deployed by ARN."""
+
+from itertools import count
+
+from byoc_vision.local.store import Record, Request, ServiceError, Store, page, refuse
+
+GROUP = "model-package-group"
+
+#: Fields that UpdateModelPackage changes.
+_UPDATED = ("ModelApprovalStatus", "ApprovalDescription", "CustomerMetadataProperties")
+
+
+def find(store: Store, name: str) -> Record:
+    """Return the model package of that ARN."""
+    kind, _, version = name.rpartition(":")[2].rpartition("/")
+    group = kind.removeprefix("model-package/")
+    record = store.find(kind, version) if kind != group and version.isdigit() and _exists(store, group) else None
+    if record is None or record.arn != name:
+        raise ServiceError("ValidationException", f"ModelPackage {name} does not exist.")
+    return record
+
+
+def containers(store: Store, name: str) -> list[Request]:
+    """Return the definitions of the containers of the model package of that ARN; it must be approved."""
+    told = _describe(find(store, name))
+    if told["ModelApprovalStatus"] != "Approved":
+        raise ServiceError("ValidationException", f"The model package {name} is {told['ModelApprovalStatus']}.")
+    return list(told["InferenceSpecification"]["Containers"])
+
+
+def _create_group(store: Store, request: Request) -> Request:
+    name = request["ModelPackageGroupName"]
+    status = {"ModelPackageGroupStatus": "Completed", "CreatedBy": {}}
+    record, lock = store.create(GROUP, name, request, used="ValidationException", **status)
+    lock.release()
+    return {"ModelPackageGroupArn": record.arn}
+
+
+def _describe_group(record: Record) -> Request:
+    return record.request | record.status | {"ModelPackageGroupArn": record.arn}
+
+
+def _list_groups(store: Store, request: Request) -> Request:
+    groups = [_describe_group(record) for record in store.all(GROUP)]
+    return page(groups, request, "ModelPackageGroupSummaryList", "", "ModelPackageGroupName")
+
+
+def _delete_group(store: Store, request: Request) -> Request:
+    record = store.find(GROUP, request["ModelPackageGroupName"])
+    if any(store.all(_kind(record.name))):
+        raise ServiceError("ConflictException", f"The model package group {record.name} still has model packages.")
+    record.remove()
+    return {}
+
+
+def _create(store: Store, request: Request) -> Request:
+    refuse(request, "ModelPackageName", "SourceAlgorithmSpecification", "ValidationSpecification")
+    if "ModelPackageGroupName" not in request or "InferenceSpecification" not in request:
+        reason = "A model package needs a ModelPackageGroupName and an InferenceSpecification."
+        raise ServiceError("ValidationException", reason)
+    group = store.find(GROUP, _group_name(request)).name
+    versions = [int(record.name) for record in store.all(_kind(group))]
+    status = {
+        "ModelPackageStatus": "Completed",
+        "ModelPackageStatusDetails": {"ValidationStatuses": []},
+        "ModelApprovalStatus": request.get("ModelApprovalStatus", "PendingManualApproval"),
+    }
+    for version in count(max(versions, default=0) + 1):
+        try:
+            record, lock = store.create(_kind(group), str(version), request, used="ResourceInUse", **status)
+        except ServiceError as error:
+            if error.code != "ResourceInUse":  # another client took the number
+                raise
+            continue
+        lock.release()
+        break
+    return {"ModelPackageArn": record.arn}
+
+
+def _describe(record: Record) -> Request:
+    group = record.kind.rpartition("/")[2]
+    told = {"ModelPackageGroupName": group, "ModelPackageVersion": int(record.name), "ModelPackageArn": record.arn}
+    return record.request | record.status | told | {"ModelPackageName": f"{group}/{record.name}"}
+
+
+def _list(store: Store, request: Request) -> Request:
+    if "ModelPackageGroupName" not in request:
+        raise ServiceError("ValidationException", "The local engine lists model packages by ModelPackageGroupName.")
+    group = store.find(GROUP, _group_name(request)).name
+    found = [_describe(record) for record in store.all(_kind(group))]
+    wanted = request.get("ModelApprovalStatus")
+    found = [package for package in found if wanted in (None, package["ModelApprovalStatus"])]
+    return page(found, request, "ModelPackageSummaryList", "", "ModelPackageArn")
+
+
+def _update(store: Store, request: Request) -> Request:
+    record = find(store, request["ModelPackageArn"])
+    if (lock := record.take()) is None:
+        raise ServiceError("ConflictException", f"The model package {record.arn} is being updated.")
+    with lock:
+        record.update(**{field: request[field] for field in _UPDATED if field in request})
+    return {"ModelPackageArn": record.arn}
+
+
+def _delete(store: Store, request: Request) -> Request:
+    find(store, request["ModelPackageName"]).remove()
+    return {}
+
+
+def _kind(group: str) -> str:
+    """Return the kind of the packages in a group: their ARNs end in model-package/GROUP/VERSION."""
+    return f"model-package/{group}"
+
+
+def _group_name(request: Request) -> str:
+    return str(request["ModelPackageGroupName"]).rpartition("/")[2]  # an ARN will do
+
+
+def _exists(store: Store, group: str) -> bool:
+    try:
+        return bool(store.find(GROUP, group))
+    except ServiceError:
+        return False
+
+
+OPERATIONS = {
+    "CreateModelPackageGroup": _create_group,
+    "DescribeModelPackageGroup": lambda store, request: _describe_group(store.find(GROUP, _group_name(request))),
+    "ListModelPackageGroups": _list_groups,
+    "DeleteModelPackageGroup": _delete_group,
+    "CreateModelPackage": _create,
+    "DescribeModelPackage": lambda store, request: _describe(find(store, request["ModelPackageName"])),
+    "ListModelPackages": _list,
+    "UpdateModelPackage": _update,
+    "DeleteModelPackage": _delete,
+}

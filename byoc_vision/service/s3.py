@@ -1,0 +1,61 @@
+"""S3: which operation a request asks for, and errors as S3 gives them."""
+
+from byoc_vision.local.store import ACCOUNT, ServiceError, Store
+from byoc_vision.service import s3_buckets, s3_multipart, s3_objects, xml
+from byoc_vision.service.message import Call, Reply
+from byoc_vision.service.s3_content import Content
+
+#: (method, what it is asked of, aspect) -> operation.
+_OPERATIONS = s3_buckets.OPERATIONS | s3_objects.OPERATIONS | s3_multipart.OPERATIONS
+
+_STATUS = {
+    **dict.fromkeys(("NoSuchBucket", "NoSuchKey", "NoSuchUpload"), 404),
+    **dict.fromkeys(("AccessDenied", "MissingAuthenticationToken", "InvalidClientTokenId"), 403),
+    **{"BucketNotEmpty": 409, "PreconditionFailed": 412, "InvalidRange": 416, "InternalFailure": 500},
+    **{"NotImplemented": 501, "ServiceUnavailable": 503, "NotModified": 304},
+}
+
+#: S3's own names of errors that all services have.
+_CODES = {
+    "IncompleteSignature": "AuthorizationHeaderMalformed",
+    "InvalidSignatureException": "AuthorizationHeaderMalformed",
+    "MissingAuthenticationToken": "AccessDenied",
+    "InvalidClientTokenId": "InvalidAccessKeyId",
+    "InternalFailure": "InternalError",
+}
+
+#: Names in a query that ask for something else than an object or a listing; of these there are some.
+_ASPECTS = {"uploads", "uploadId", "delete", "location"}
+_LISTING = {"prefix", "delimiter", "marker", "start-after", "continuation-token", "encoding-type", "max-keys"}
+
+
+class S3:
+    """The buckets of a store."""
+
+    def __init__(self, store: Store) -> None:
+        self._content = Content(store)
+
+    def __call__(self, call: Call) -> Reply:
+        """Answer a request."""
+        bucket, key = call.parts
+        level = "object" if key else "bucket" if bucket else "all"
+        aspects = {name for name, value in call.query.items() if not value or name in _ASPECTS} - _LISTING
+        if call.method == "PUT" and "x-amz-copy-source" in call.headers:
+            aspects.add("copy")
+        aspect = " ".join(sorted(aspects))
+        operation = _OPERATIONS.get((call.method, level, aspect))
+        if operation is None or "versionId" in call.query:
+            raise ServiceError("NotImplemented", f"S3 on this machine has no {call.method} ?{aspect} of {level}.")
+        if call.headers.get("x-amz-expected-bucket-owner", ACCOUNT) != ACCOUNT:
+            raise ServiceError("AccessDenied", f"All buckets on this machine belong to the account {ACCOUNT}.")
+        if level != "all" and operation is not s3_buckets.create_bucket:
+            self._content.objects.bucket(bucket)
+        return operation(self._content, call, bucket, key)
+
+
+def failure(error: ServiceError, call: Call) -> Reply:
+    """Return the error as S3 gives it."""
+    status = _STATUS.get(error.code, 400)
+    content = {"Code": _CODES.get(error.code, error.code), "Message": str(error), "Resource": call.path}
+    body = b"" if status == 304 else xml.document("Error", content | {"RequestId": call.id})
+    return Reply(status, body, {"Content-Type": "application/xml"})

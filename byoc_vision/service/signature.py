@@ -1,0 +1,45 @@
+"""What a request's signature says: which service it is for. Any key is accepted; no secret is checked.
+
+All requests must be signed none the less: no page in a browser can sign one, so none can start containers here.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from byoc_vision.local.store import REGION, ServiceError
+
+_HEADER = re.compile(
+    r"AWS4-HMAC-SHA256 +Credential=(?P<scope>[^, ]+), *SignedHeaders=[a-z0-9;_.-]+, *Signature=[0-9a-f]{64} *"
+)
+_SCOPE = re.compile(r"(?P<key>[^/]+)/\d{8}/(?P<region>[a-z0-9-]+)/(?P<service>[a-z0-9-]+)/aws4_request")
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Who signed a request (the access key's id), and for which service."""
+
+    key: str
+    service: str
+
+
+def read(headers: Mapping[str, str], query: Mapping[str, str]) -> Signature:
+    """Return what the request's signature, in its headers or its URL, says; raise `ServiceError` where it is broken."""
+    if header := headers.get("authorization"):
+        found = _HEADER.fullmatch(header)
+        scope = found["scope"] if found else ""
+    elif query.get("X-Amz-Signature") and query.get("X-Amz-Algorithm") == "AWS4-HMAC-SHA256":
+        scope = query.get("X-Amz-Credential", "")
+    elif query.get("AWSAccessKeyId") and query.get("Signature"):  # Version 2, which boto3 still takes for S3's URLs
+        return Signature(query["AWSAccessKeyId"], "s3")
+    else:
+        raise ServiceError("MissingAuthenticationToken", "The request is not signed; sign it with any key.")
+    parts = _SCOPE.fullmatch(scope)
+    if not parts:
+        raise ServiceError("IncompleteSignature", "The request's signature is not one of AWS Signature Version 4.")
+    if parts["region"] != REGION and parts["service"] != "iam":
+        reason = (
+            f"The request is signed for the region {parts['region']}, and this machine is {REGION}; set AWS_REGION."
+        )
+        raise ServiceError("InvalidSignatureException", reason)
+    return Signature(parts["key"], parts["service"])
