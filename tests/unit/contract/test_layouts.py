@@ -536,7 +536,7 @@ def test_links_back_and_forth_end(tmp_path: Path) -> None:
         for other in set(names) - {name}:
             (tmp_path / name / f"to_{other}").symlink_to(f"../{other}")
     with pytest.raises(DataError, match="in more than 100 ways; remove those"):
-        read_layout(tmp_path)
+        read_channels({"training": tmp_path})
 
 
 def test_pipes_are_listed_and_not_opened(tmp_path: Path) -> None:
@@ -560,7 +560,7 @@ def test_a_class_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pyte
 
 def test_a_set_whose_place_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a cannot be read \(File name too long\); let"):
-        read_layout(tmp_path / ("a" * 256))
+        read_channels({"training": tmp_path / ("a" * 256)})
 
 
 def test_a_folder_that_goes_while_it_is_listed_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
