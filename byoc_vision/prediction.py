@@ -109,8 +109,8 @@ def parsed(body: bytes) -> dict[str, Any]:
         return dict(answer["predictions"][0])
     except (ValueError, TypeError, KeyError, IndexError):
         raise UserError(
-            "the endpoint's answer is none of this project's; check the endpoint's name, or ask a handler of your own with "
-            "the curl line that byoc endpoints prints"
+            "the endpoint's answer is none of this project's; check the endpoint's name, or ask a handler of your own "
+            "with the curl line that byoc endpoints prints"
         ) from None
 
 
