@@ -3,12 +3,12 @@
 import logging
 from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath
-from urllib.parse import unquote
 
 from byoc_vision import archives
 from byoc_vision.contract import weights
 from byoc_vision.contract.dataset import read_channels
 from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.files import path_in
 from byoc_vision.contract.hyperparameters import Settings, checked, parse
 from byoc_vision.contract.job import CODE, SCRIPT, SPLITS
 
@@ -84,5 +84,5 @@ def model(file: Path) -> None:
 def local(source: str) -> Path | None:
     """Return the path of what lies on this machine; None of an S3 URI."""
     if source.startswith("file://"):
-        return Path(unquote(source.removeprefix("file://")))
+        return path_in(source)
     return None if "://" in source or source.startswith("s3:") else Path(source).expanduser()

@@ -77,6 +77,9 @@ class Engine(Protocol):
     def fetch(self, uri: str, folder: Path) -> list[Path]:
         """Copy the object at `uri`, or all below it where it ends in a slash, into `folder`; return the files."""
 
+    def contents(self, uri: str) -> Iterator[tuple[str, bytes]]:
+        """Yield the name and the content of each object below the URI `uri` of a folder; the names are text."""
+
     def logs(self, kind: LogKind, name: str) -> Callable[[], list[str]]:
         """Return a function that gives the lines logged since it was last called."""
 

@@ -1,7 +1,6 @@
 """What an endpoint, or a transform job, says of pictures."""
 
 import json
-import tempfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -96,10 +95,9 @@ def ask_all(runtime: Any, endpoint: str, sources: Iterable[str]) -> Iterator[Pre
 
 def stored(engine: Engine, uri: str) -> Iterator[Prediction]:
     """Yield the answers that a transform job has left below `uri`, by the pictures' names."""
-    with tempfile.TemporaryDirectory() as scratch:
-        answers = sorted(path for path in engine.fetch(uri, Path(scratch)) if path.suffix == ".out")
-        for path in answers:
-            yield Prediction(str(path.relative_to(scratch)).removesuffix(".out"), parsed(path.read_bytes()))
+    for name, content in engine.contents(uri):
+        if name.endswith(".out"):
+            yield Prediction(name.removesuffix(".out"), parsed(content))
 
 
 def parsed(body: bytes) -> dict[str, Any]:

@@ -4,12 +4,13 @@ import html
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from byoc_vision import archives, searches
 from byoc_vision.contract.errors import UserError
-from byoc_vision.contract.job import DEBUGGER, METRICS, MODEL, PREDICTIONS, PROFILE, REPORT, RUN
+from byoc_vision.contract.job import DEBUGGER, METRICS, MODEL, PREDICTIONS, PROFILE, REPORT, RUN, report_folder
 from byoc_vision.engine import Engine
 from byoc_vision.refusals import unless_missing
 
@@ -78,7 +79,7 @@ def make(
         if found is None:
             raise UserError(f"there is nothing of a training job in {job}; name the folder that has its output")
         stays = not fetched and found.is_relative_to(folder)
-        out = out or (found if stays else Path("report"))
+        out = out or (report_folder(found) if stays else Path("report"))
         out.mkdir(parents=True, exist_ok=True)
         output = parts.output or Path(scratch) / "nothing"
         content = report.make(output, model=parts.model, tensors=parts.tensors, pictures=data, rules=rules, to=out)
@@ -128,8 +129,9 @@ def find(folder: Path, scratch: Path) -> Parts:
 
 
 def _first(places: list[Path], *marks: str) -> Path | None:
-    for place in places:
-        files = [(file, mark) for level in _LEVELS for mark in marks for file in place.glob(level + mark)]
+    # What is further down is a part of what is above it, as files of a script's own in its job's output are.
+    for place, level in product(places, _LEVELS):
+        files = [(file, mark) for mark in marks for file in place.glob(level + mark)]
         found = {file.parents[mark.count("/")] for file, mark in files}
         if len(found) > 1:
             names = ", ".join(sorted(str(folder.relative_to(place)) for folder in found))

@@ -23,7 +23,7 @@ _KINDS = tuple(
         (rb"....(ftyp|moov|mdat|wide|skip)", "a video (MP4 or MOV)"),
         (rb"\xff\n|\0\0\0\x0cJXL ", "a JPEG XL picture"),
         (rb"\xff\x4f\xff\x51|\0\0\0\x0cjP  ", "a JPEG 2000 picture"),
-        (rb"\0\0[\1\2]\0", "an icon (ICO)"),
+        (rb"\0\0[\1\2]\0[^\0]", "an icon (ICO)"),
         (rb"8BPS", "a Photoshop document (PSD)"),
         (rb"FUJIFILMCCD-RAW|IIRO|IIRS|MMOR|IIU\0|FOVb", "a camera's raw picture"),
         (rb"v/1\x01", "an OpenEXR picture"),
@@ -44,6 +44,7 @@ _KINDS = tuple(
         (rb"(\xef\xbb\xbf)?\s*(<\?xml.*?)?(<!--.*?-->\s*)?(<!DOCTYPE svg.*?)?<svg", "an SVG drawing"),
         (rb"(?i:(\xef\xbb\xbf)?\s*(<!doctype html|<html|<head|<body))", "an HTML page"),
         (rb"(\xef\xbb\xbf)?\s*<\?xml", "an XML document"),
+        (rb"version https://git-lfs\.", "a pointer of Git LFS to the file, which git lfs pull fetches"),
         (rb"data:image/|/9j/|iVBORw0KGgo|R0lGOD|UklGR", "base64 text"),
         (rb"(\xef\xbb\xbf)?\s*[{\[]", "JSON"),
         # Two letters are not much of a mark, so these come last.

@@ -66,7 +66,14 @@ def load(model_dir: Path) -> dict[str, Function]:
     origin = Path(known.origin).parent if known and known.origin else None
     if origin != (code / file).parent:
         raise UserError(f"{CODE}/{file} cannot be used: {origin} holds a module of that name; call it {SCRIPT}")
-    module = importlib.import_module(name)
+    try:
+        module = importlib.import_module(name)
+    except ImportError as error:
+        if hidden := _hidden(error, code):
+            raise UserError(
+                f"{CODE}/{hidden} cannot be imported, for this image has a module of that name; call it by another"
+            ) from error
+        raise
     functions = {name: with_context(name, getattr(module, name)) for name in ARGUMENTS if hasattr(module, name)}
     both = [name for name in ("input_fn", "predict_fn", "output_fn") if name in functions]
     if "transform_fn" in functions and both:
@@ -79,11 +86,14 @@ def load(model_dir: Path) -> dict[str, Function]:
 def with_context(name: str, function: Function) -> Function:
     """Return the handler's function `name` as one that takes the context last, whether it makes use of it or not.
 
-    Its signature decides, as in AWS's toolkit. Raises `UserError` where it takes another number of arguments.
+    Its signature decides, as in AWS's toolkit. Raises `UserError` where it takes another number of
+    arguments, or is async.
     """
     arguments = ARGUMENTS[name]
     if not callable(function):
         raise UserError(f"{name} of the model's own code is no function; define it with def")
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        raise UserError(f"{name} of the model's own code is async, and nothing awaits it; define it with def alone")
     signature = inspect.signature(function)
     if _takes(signature, len(arguments) + 1):
         return function
@@ -98,6 +108,15 @@ def with_context(name: str, function: Function) -> Function:
         return function(*arguments[:-1])
 
     return without_context
+
+
+def _hidden(error: ImportError, code: Path) -> str | None:
+    """Return what in the folder `code` an import was meant for that has failed because the image's module was taken."""
+    name = (error.name or "").partition(".")[0]
+    taken = getattr(sys.modules.get(name), "__file__", None)
+    if taken is None or Path(taken).is_relative_to(code):
+        return None
+    return next((own for own in (f"{name}.py", name) if (code / own).exists()), None)
 
 
 def _takes(signature: inspect.Signature, count: int) -> bool:

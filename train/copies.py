@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from byoc_vision.contract.job import COPIES_SHOWN, COPY_GROUPS_SHOWN
 from classifier.artifact import write_whole
 from train.data import DIGEST_BYTES, LOOK_SIDE, Data
 
@@ -26,9 +27,6 @@ SHARE, LEVELS = 0.08, 4.0
 
 #: Pictures with less contrast (of 255) look alike without being copies.
 PLAIN = 4.0
-
-#: Groups that are listed, and pictures of each.
-GROUPS, PICTURES = 24, 6
 
 #: Pairs that are compared at a time.
 _AT_ONCE = 1 << 16
@@ -68,7 +66,7 @@ def find(data: Data) -> dict[str, Any]:
     return {
         "across_splits": len(across),
         "label_conflicts": len(conflicts),
-        "groups": [group[:PICTURES] for group in shown[:GROUPS]],
+        "groups": [group[:COPIES_SHOWN] for group in shown[:COPY_GROUPS_SHOWN]],
     }
 
 

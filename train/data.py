@@ -32,15 +32,17 @@ _PART = 16
 #: Bytes of a digest, and pixels of a look's side.
 DIGEST_BYTES, LOOK_SIDE = 32, 8
 
-#: Pixels of the shorter side that a picture is decoded with for its look: with less, looks of copies differ.
-_ENOUGH = 8 * LOOK_SIDE
+#: Pixels of the shorter side that a picture is decoded with for its look: with less, looks of copies differ. Pictures
+#: that have fewer than `_LEAST` (drawn digits) look alike without being copies.
+_ENOUGH, _LEAST = 8 * LOOK_SIDE, 4 * LOOK_SIDE
 
 
 @dataclass(frozen=True)
 class Split:
     """Pictures of one split: `files[i]` shows class `targets[i]`; `names[i]` is how reports call it.
 
-    Once `checked` has read it, `digests[i]` is that of its bytes, and `looks[i]` the picture in 8 x 8 pixels (RGB).
+    Once `checked` has read it, `digests[i]` is that of its bytes, and `looks[i]` the picture in 8 x 8 pixels (RGB;
+    black where it is too small for that to tell pictures apart).
     """
 
     files: tuple[Path, ...] = ()
@@ -200,6 +202,8 @@ def _read(file: Path, stop: StopSignal, known: Mapping[bytes, bytes]) -> _Read:
 
 
 def _look(image: Image.Image) -> bytes:
+    if min(image.size) < _LEAST:
+        return bytes(3 * LOOK_SIDE**2)
     return image.resize((LOOK_SIDE, LOOK_SIDE), Image.Resampling.BOX).tobytes()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from byoc_vision.contract import job
 from classifier.artifact import write_whole
 from train.data import Data
-from train.fit import Evaluation
+from train.evaluation import Evaluation
 
 
 def write_predictions(folder: Path, data: Data, tested: Evaluation) -> None:

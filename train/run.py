@@ -24,8 +24,9 @@ from train.batches import Batches, FeatureBatches, Order, PictureBatches
 from train.checkpoint import NAME, Checkpoint
 from train.data import Data, Split
 from train.distributed import ALONE, Group
+from train.evaluation import evaluate, precision
 from train.features import Backbone, Extraction, Store
-from train.fit import Fit, Progress, evaluate, precision
+from train.fit import Fit, Progress
 from train.normalization import measured
 from train.record.callback import Callback
 from train.record.recorder import Recorder
@@ -104,9 +105,10 @@ class Run:
         phase("building the network")
         net = self._network(len(found.labels))
         preprocessing = self._preprocessing(found.train)
-        phase("features")
-        on_features = hyperparameters.on_features(settings)
-        store = self._computed_features(net, preprocessing, found, profiler) if on_features else None
+        store = None
+        if hyperparameters.on_features(settings):
+            phase("features")
+            store = self._computed_features(net, preprocessing, found, profiler)
         if settings.extract_only:
             return
         trained = net.get_submodule(network.head_name(net)) if store else net
@@ -117,7 +119,7 @@ class Run:
             self._batches(preprocessing, found.validation, store),
             self._callback(trained, profiler),
         )
-        used = asdict(settings) | {"lr": fit.lr}
+        used = asdict(settings) | {"lr": fit.lr, "image_size": preprocessing.crop_size, "precision": self._precision}
         classifier = Classifier(settings.arch, found.labels, preprocessing, settings=used, network=net)
         checkpoint = Checkpoint(self.checkpoints, identity)
         phase("training")
@@ -194,7 +196,7 @@ class Run:
         if profiler is None:
             return Callback()
         loaders = None if hyperparameters.on_features(self.settings) else self._workers
-        profiler.note(workers=loaders, precision=str(precision(self.settings)).removeprefix("torch."))
+        profiler.note(workers=loaders, precision=self._precision)
         if self.hook_configuration:
             from train.record.managed_hook import ManagedHook  # imports smdebug, which is only in the training image
 
@@ -215,6 +217,10 @@ class Run:
     @property
     def _workers(self) -> int:
         return len(os.sched_getaffinity(0)) if self.settings.workers is None else self.settings.workers
+
+    @property
+    def _precision(self) -> str:
+        return str(precision(self.settings)).removeprefix("torch.")
 
     def _network(self, classes: int) -> nn.Module:
         net = network.build(self.settings.arch, classes)

@@ -4,7 +4,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -142,6 +142,10 @@ class Cloud:
     def fetch(self, uri: str, folder: Path) -> list[Path]:
         """Copy what is at the S3 URI into `folder`."""
         return s3.fetch(self._s3, uri, folder)
+
+    def contents(self, uri: str) -> Iterator[tuple[str, bytes]]:
+        """Yield the keys below the S3 URI and the objects' content."""
+        return s3.contents(self._s3, uri)
 
     def logs(self, kind: LogKind, name: str) -> Callable[[], list[str]]:
         """Return a function that reads on in CloudWatch's log."""

@@ -17,6 +17,9 @@ _log = logging.getLogger(__name__)
 
 _THREADS = 16
 
+#: The longest key that S3 takes.
+_KEY_BYTES = 1024
+
 
 def split(uri: str) -> tuple[str, str]:
     """Return an S3 URI's bucket and key; raise `UserError` where it is none."""
@@ -74,6 +77,12 @@ def _files(folder: Path, key: str) -> dict[str, Path]:
         _log.warning("%s: not sent, because it cannot be read: %s (%s)", folder, count(len(missing), "file"), first)
     for name in missing:
         del files[name]
+    for name, file in files.items():
+        if len(name.encode()) > _KEY_BYTES:
+            raise UserError(
+                f"{text(file.relative_to(folder))[:200]}… has a longer name than S3 takes, {_KEY_BYTES:,} bytes with"
+                " its folders; shorten it"
+            )
     return files
 
 
@@ -103,6 +112,14 @@ def fetch(s3: Any, uri: str, folder: Path) -> list[Path]:
             raise
         files.append(file)
     return files
+
+
+def contents(s3: Any, uri: str) -> Iterator[tuple[str, bytes]]:
+    """Yield the keys below the folder's `uri`, relative to it, and the objects' content: keys may be no file's name."""
+    bucket, key = split(f"{uri.rstrip('/')}/")
+    for item in listing(s3, bucket, key):
+        if not item["Key"].endswith("/"):
+            yield item["Key"].removeprefix(key), s3.get_object(Bucket=bucket, Key=item["Key"])["Body"].read()
 
 
 def _same(s3: Any, bucket: str, key: str, there: dict[str, Any] | None, file: Path) -> bool:

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import io
 import json
 import os
 import sys
@@ -108,14 +109,15 @@ def still_running(job: "Job", local: bool) -> str:
 
 def shown(uri: str) -> str:
     """Return the path of what lies on this machine, any other URI as it is."""
-    from urllib.parse import unquote
+    from byoc_vision.contract.files import path_in
+    from byoc_vision.contract.folders import text
 
-    return unquote(uri.removeprefix("file://")) if uri.startswith("file://") else uri
+    return text(path_in(uri)) if uri.startswith("file://") else uri
 
 
 def left(job: "TrainingJob", option: str) -> None:
     """Print a training job's figures, what it has left and where, and what to do with it."""
-    from byoc_vision.contract.job import REPORT
+    from byoc_vision.contract.job import REPORT, report_folder
 
     for name, value in job.metrics.items():
         print(f"{name}={value:.5g}")
@@ -123,7 +125,7 @@ def left(job: "TrainingJob", option: str) -> None:
         print("the job left no model")
         return
     print(f"deploy it: {command(f'deploy --model {job.name} {option}')}")
-    report = Path(shown(job.model)).parent / "data" / REPORT
+    report = report_folder(Path(shown(job.model)).parent / "data") / REPORT
     print(f"the report: {report if report.is_file() else command(f'report {job.name} {option}')}")
     print(f"the model is {shown(job.model)}")
 
@@ -182,6 +184,8 @@ def guarded(name: str, main: Callable[[], int | None]) -> NoReturn:
     """Run the `main` of a command and exit with its code; errors become one line on stderr, bugs keep their trace."""
     global _spelling
     _spelling = "python -m launch." if name.startswith("launch.") else "byoc "
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that has not all letters gets the others escaped
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         sys.exit(main())
     except KeyboardInterrupt:

@@ -38,7 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
         failed |= bool(said.error)
         if given.json:
             answer = {"error": said.error} if said.error else said.answer
-            print(json.dumps({"picture": text(said.picture)} | answer, ensure_ascii=False), flush=True)
+            escaped = sys.stdout.encoding.lower() != "utf-8"
+            print(json.dumps({"picture": text(said.picture)} | answer, ensure_ascii=escaped), flush=True)
         elif said.error:
             print(f"{text(said.picture)}: {said.error}", file=sys.stderr)
         else:

@@ -38,5 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("the pictures are left out of the report; --data DIR shows some", file=sys.stderr)
     for rule in report.issues:
         print(f"{rule['RuleConfigurationName']}: {rule['StatusDetails']}")
+    if given.data is None and report.content.get("wrong"):
+        print("the pictures are left out of the report; --data DIR shows some", file=sys.stderr)
     print(f"wrote {report.page}")
     return 0

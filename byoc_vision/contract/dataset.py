@@ -15,6 +15,8 @@ from byoc_vision.contract.folders import Folder, count, text
 from byoc_vision.contract.split_names import SPLITS
 from byoc_vision.contract.structure import LISTED, listed
 
+_DIFFERENCES = "case, blanks or how accents are stored"
+
 #: Class name -> its pictures, in the order of the names.
 Classes = dict[str, list[Path]]
 
@@ -48,11 +50,6 @@ class Layout:
             yield said
 
 
-def read_layout(root: Path) -> Layout:
-    """Return how the pictures of the one folder `root` are divided; raises as `read_channels` does."""
-    return read_channels({"training": root})
-
-
 def read_channels(channels: Mapping[str, Path]) -> Layout:
     """Return how the pictures in `channels` (name -> folder) are divided.
 
@@ -79,7 +76,7 @@ def read_channels(channels: Mapping[str, Path]) -> Layout:
     found = {split: structure.class_folders(top) for split, top in tops.items()}
     _check(found, tops["train"])
     all_folders = [folder for top in read.values() for folder in top.walk()]
-    used = {id(folder) for split in found.values() for top in split.values() for folder in top.walk()}
+    used = {folder.path for split in found.values() for top in split.values() for folder in top.walk()}
     return Layout(
         {split: {name: list(folder.pictures()) for name, folder in found[split].items()} for split in found},
         tuple(entry for top in read.values() for entry in _unused(top, top, used)),
@@ -104,9 +101,15 @@ def _check(found: Mapping[str, Mapping[str, Folder]], top: Folder) -> None:
             raise DataError(f"the class folder {text(folder.path)} holds no picture; put pictures into it or remove it")
     if len(trained) < 2:
         raise _too_few(top, list(trained.values()))
+    alike = {split_names.alike(name): name for name in trained}
     for split, classes in found.items():
         for name, folder in classes.items():
             if name not in trained and structure.holds(folder):
+                if other := alike.get(split_names.alike(name)):
+                    raise DataError(
+                        f"the {split} split has the class {text(name)!r} and the training split {text(other)!r}, names "
+                        f"that differ only in {_DIFFERENCES}; give both the same name"
+                    )
                 raise DataError(
                     f"the {split} split has the class {text(name)!r}, which the training split has not; "
                     "add training pictures of it or remove it"
@@ -126,6 +129,12 @@ def _too_few(top: Folder, found: list[Folder]) -> DataError:
             said = f"; give {text(found[0].path)} if its folders are the classes"
     elif others := [name for folder in top.walk() for name in folder.others]:
         said = f", and no picture, but {count(len(others), 'other file')} ({text(others[0])}; unpack archives)"
+    litter = [name for name in top.litter if (top.path / name).is_dir()]
+    others = [name for name, folder in top.folders.items() if structure.holds(folder)] + litter
+    if others := [text(name) for name in others if name not in {folder.path.name for folder in found}]:
+        said += (
+            f" ({listed(others, LISTED)} {'is' if len(others) == 1 else 'are'} none by name; rename what is a class)"
+        )
     return DataError(
         f"{text(top.path)} has {len(found)} class folder(s){said}; put the pictures into one folder per class, "
         "of two classes or more"
@@ -145,18 +154,22 @@ def _notes(classes: Mapping[str, Folder]) -> Iterator[str]:
         split, rest = split_names.split_of(name)
         if split and not rest:
             yield f"{text(name)} is taken for a class, because it holds pictures and no class folders"
+    for names in split_names.groups_alike(classes):
+        yield f"the classes {' and '.join(map(repr, map(text, names)))} have names that differ only in {_DIFFERENCES}"
     nested = [text(f"{name}/{each}") for name, folder in classes.items() for each in folder.folders]
     if nested:
         yield f"pictures in folders within a class's count as the class's: {listed(nested, LISTED)}"
+    made = [name for top in classes.values() for folder in top.walk() for name in split_names.derived(folder.files)]
+    if made:
+        masks = folders.count(len(made), "file")
+        yield f"used as pictures: {masks} named as masks of those beside them ({text(made[0])}); remove what is one"
 
 
-def _unused(folder: Folder, top: Folder, used: set[int]) -> Iterator[str]:
+def _unused(folder: Folder, top: Folder, used: set[Path]) -> Iterator[str]:
     """Yield what is in `folder` and belongs to no class."""
-    if id(folder) in used:
-        return
     where = text(os.path.relpath(folder.path, top.path.parent))
-    if any(id(each) in used for each in folder.walk()):
-        if folder.files:
+    if any(each.path in used for each in folder.walk()):
+        if folder.files and folder.path not in used:
             yield f"{count(len(folder.files), 'file')} beside the folders in {where}"
         for each in folder.folders.values():
             yield from _unused(each, top, used)

@@ -1,9 +1,10 @@
-"""Files that are whole at any moment, whatever interrupts who writes them."""
+"""Files that are whole at any moment, whatever interrupts who writes them, and the paths in file:// URIs."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import unquote
 
 
 @contextmanager
@@ -26,3 +27,8 @@ def write_text(path: Path, text: str) -> None:
     """Write `text` to `path` as UTF-8, whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="replace")
+
+
+def path_in(uri: str) -> Path:
+    """Return the path that a file:// URI names, whatever bytes it has (as `Path.as_uri` writes them)."""
+    return Path(unquote(uri.removeprefix("file://"), errors="surrogateescape"))

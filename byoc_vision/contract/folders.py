@@ -6,6 +6,7 @@ are followed. What cannot be opened (a link that leads nowhere, a pipe) stays in
 
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,8 @@ def words(listed: str) -> frozenset[str]:
 
 #: Folders below one another; no data set has so many.
 MAX_DEPTH = 64
+#: Ways that lead to one folder; with links back and forth, the ways are more than can be gone.
+MAX_WAYS = 100
 
 #: What desktops, volumes and archives leave in folders, besides hidden files.
 _LITTER = words(
@@ -79,9 +82,12 @@ class Folder:
 
 def read(root: Path) -> Folder:
     """Return what lies in the folder `root`; raise `UserError` where a folder in it cannot be read."""
-    if not root.is_dir():
-        raise UserError(f"{text(root)} is not a folder; give the folder that holds the pictures")
-    return _read(root, [])
+    try:
+        if not root.is_dir():
+            raise UserError(f"{text(root)} is not a folder; give the folder that holds the pictures")
+    except OSError as error:  # of a folder above
+        raise _unreadable(root, error) from None
+    return _read(root, [], Counter())
 
 
 def is_litter(name: str) -> bool:
@@ -93,14 +99,19 @@ def is_litter(name: str) -> bool:
 def text(name: str | os.PathLike[str]) -> str:
     r"""Return a file's name or path as text that UTF-8 can write on one line; `path` makes it the name again.
 
-    Bytes that are not UTF-8, and control characters, are written `\xe9`; so is a backslash that would look the same.
+    Bytes that are not UTF-8, and those of control characters and line ends of any script, are written `\xe9`; so is a
+    backslash that would look the same.
     """
     name = os.fspath(name)
     if name.isprintable() and "\\x" not in name:
         return name
     named = re.sub(r"\\(?=x[0-9a-f]{2})", r"\\x5c", name)
-    escaped = re.sub(r"[\x00-\x1f\x7f]", lambda found: f"\\x{ord(found[0]):02x}", named)
+    escaped = re.sub("[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda found: _escaped(found[0]), named)
     return escaped.encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
+def _escaped(letter: str) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in letter.encode())
 
 
 def path(written: str) -> str:
@@ -125,8 +136,8 @@ def count(number: int, one: str, many: str = "") -> str:
     return f"{number:,} {one if number == 1 else many or f'{one}s'}"
 
 
-def _read(root: Path, above: list[tuple[int, int]]) -> Folder:
-    """Return the folder; those that it is in are `above`, as device and inode."""
+def _read(root: Path, above: list[tuple[int, int]], ways: Counter[tuple[int, int]]) -> Folder:
+    """Return the folder; those that it is in are `above`, as device and inode, and `ways` counts all that were read."""
     if len(above) > MAX_DEPTH:
         raise UserError(
             f"{text(root)[:200]}… has more than {MAX_DEPTH} folders within one another; give another folder"
@@ -134,21 +145,31 @@ def _read(root: Path, above: list[tuple[int, int]]) -> Folder:
     folder = Folder(root)
     try:
         status = root.stat()
-        here = [*above, (status.st_dev, status.st_ino)]
+        itself = (status.st_dev, status.st_ino)
+        here = [*above, itself]
         with os.scandir(root) as entries:
             found = sorted(entries, key=lambda entry: entry.name)
     except FileNotFoundError:  # removed since its name was read
         return folder
     except OSError as error:
-        raise UserError(f"the folder {text(root)} cannot be read ({error.strerror}); let the job read it") from None
+        raise _unreadable(root, error) from None
+    ways[itself] += 1
+    if ways[itself] > MAX_WAYS:
+        raise UserError(
+            f"links lead to {text(root)[:200]} in more than {MAX_WAYS} ways; remove those that go in circles"
+        )
     for entry in found:
         if is_litter(entry.name):
             folder.litter.append(entry.name)
         elif _is_folder(entry, here):
-            folder.folders[entry.name] = _read(root / entry.name, here)
+            folder.folders[entry.name] = _read(root / entry.name, here, ways)
         else:
             (folder.others if _is_other(entry.name) else folder.files).append(entry.name)
     return folder
+
+
+def _unreadable(root: Path, error: OSError) -> UserError:
+    return UserError(f"the folder {text(root)[:1000]} cannot be read ({error.strerror}); let the job read it")
 
 
 def _is_folder(entry: os.DirEntry[str], here: list[tuple[int, int]]) -> bool:

@@ -1,6 +1,6 @@
 """The hyperparameters, defined once: name, type, range, default and meaning.
 
-The command line, the SageMaker job, the launchers' checks and the README's table are all made from `Settings`;
+The command line, the SageMaker job, the launchers' checks and the documentation's table are all made from `Settings`;
 `python -m byoc_vision.contract.hyperparameters` prints the table.
 """
 
@@ -12,6 +12,7 @@ from typing import Any, get_args, get_type_hints
 
 from byoc_vision.contract.architectures import ARCHITECTURES, similar
 from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.job import CHANNELS
 
 
 class SettingsError(UserError):
@@ -105,6 +106,8 @@ def parse(values: Mapping[str, Any]) -> Settings:
     """
     known = {kebab(f.name): f for f in fields(Settings)}
     for name in values:
+        if name in CHANNELS:
+            raise SettingsError(f"{name} is a channel and no hyperparameter; give it with the data, as {name}=SOURCE")
         if name not in known:
             near = similar_name(name)
             hint = f"did you mean {near!r}?" if near else f"the names are {', '.join(known)}"
@@ -116,6 +119,11 @@ def parse(values: Mapping[str, Any]) -> Settings:
         raise SettingsError(
             "extract-only is for features that are computed once: set train-layers to head, augment to none, and take "
             "no squeezenet, whose head is not its last layer"
+        )
+    if settings.warmup_epochs > settings.epochs:
+        raise SettingsError(
+            f"warmup-epochs is {settings.warmup_epochs:g} and epochs {settings.epochs}, so the learning rate would "
+            "never rise to its full value; set warmup-epochs to fewer"
         )
     if not settings.pretrained and settings.train_layers == "head":
         raise SettingsError("pretrained is false, so a frozen backbone would stay random; set train-layers to all")
@@ -137,10 +145,16 @@ _ALIASES = {
     "schedule": ("lr-scheduler", "scheduler", "lr-schedule"),
     "augment": ("data-augmentation", "augmentation-type", "transforms"),
     "train-layers": ("freeze", "fine-tune", "finetune", "unfreeze", "freeze-backbone"),
-    "pretrained": ("use-pretrained", "use-pretrained-model", "weights"),
+    "pretrained": ("use-pretrained", "use-pretrained-model"),
     "validation-share": ("val-split", "validation-split", "valid-split", "val-size"),
     "test-share": ("test-split", "test-size"),
     "precision": ("dtype", "amp", "mixed-precision", "bf16", "fp16"),
+    "warmup-epochs": ("warmup", "warmup-steps", "warmup-ratio", "lr-warmup-epochs"),
+    "class-weights": ("class-weight", "class-balanced", "weighted-loss", "balanced"),
+    "mixup": ("mixup-alpha", "mixup-prob", "cutmix", "cutmix-alpha"),
+    "clip-gradient": ("clip", "clip-norm", "clip-value", "grad-clip", "gradient-clip-val", "max-grad-norm", "max-norm"),
+    "ema": ("ema-decay", "model-ema", "model-ema-decay", "moving-average-decay"),
+    "label-smoothing": ("smoothing",),
 }
 
 
@@ -149,7 +163,7 @@ def similar_name(name: str) -> str | None:
     wanted = name.lower().replace("_", "-")
     if meant := [known for known, aliases in _ALIASES.items() if wanted in aliases]:
         return meant[0]
-    return next(iter(difflib.get_close_matches(wanted, map(kebab, TYPES), n=1, cutoff=0.5)), None)
+    return next(iter(difflib.get_close_matches(wanted, map(kebab, TYPES), n=1, cutoff=0.65)), None)
 
 
 #: The settings that features depend on, or whether they are computed once at all.
@@ -190,7 +204,7 @@ def unquote(value: Any) -> Any:
 
 def as_text(settings: Settings) -> dict[str, str]:
     """Return `settings` as a request's hyperparameters: kebab-case names and plain strings."""
-    return {kebab(f.name): _shown(getattr(settings, f.name)) for f in fields(Settings)}
+    return {kebab(f.name): shown(getattr(settings, f.name)) for f in fields(Settings)}
 
 
 def checked(values: Mapping[str, Any]) -> dict[str, str]:
@@ -226,18 +240,19 @@ def _value(setting: Field[Any], value: Any) -> Any:
     return number
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """Return a setting's value as it is written in requests and on the command line."""
     return PRESET if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def table() -> str:
-    """Return the README's table of hyperparameters (Markdown)."""
+    """Return the table of hyperparameters in docs/training.md."""
     rows = ["| name | default | values | meaning |", "|---|---|---|---|"]
     for f in fields(Settings):
         low, high, choices = f.metadata["low"], f.metadata["high"], f.metadata["choices"]
         values = ", ".join(choices) or (f"{low:g} … {high:g}" if low is not None else "")
         values = values or ("true, false" if TYPES[f.name] is bool else "a name")
-        rows.append(f"| `{kebab(f.name)}` | {_shown(f.default)} | {values} | {f.metadata['help']} |")
+        rows.append(f"| `{kebab(f.name)}` | {shown(f.default)} | {values} | {f.metadata['help']} |")
     return "\n".join(rows)
 
 

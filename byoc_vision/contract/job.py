@@ -1,5 +1,7 @@
 """A job's channels, and the names of the files that it leaves."""
 
+from pathlib import Path
+
 #: The channels with pictures: `training` holds all splits, or is the one that is trained on, as `train` always is.
 SPLITS = ("training", "train", "validation", "test")
 
@@ -11,14 +13,14 @@ CHANNELS = (*SPLITS, *OTHERS)
 #: In the output folder: the figures, the answer to each test picture; the report as a page, and as plain data.
 METRICS, PREDICTIONS, REPORT, FACTS = "metrics.json", "predictions.csv", "report.html", "report.json"
 
-#: There, too, of a job that ran a script: what the lines that it printed say of its course.
-CURVES, CURVE_COLUMNS = "curves.csv", ("name", "reading", "value")
-
 #: Where smdebug records tensors when it is not told otherwise.
 TENSORS = "/opt/ml/output/tensors"
 
 #: The columns of `PREDICTIONS`.
 PREDICTION_COLUMNS = ("file", "label", "predicted", "probability")
+
+#: Of pictures that the data has twice, the groups that `METRICS` and the report list, and the pictures of each.
+COPY_GROUPS_SHOWN, COPIES_SHOWN = 24, 6
 
 #: Folders in the output folder: what was recorded of the network, in smdebug's form, and the profile.
 DEBUGGER, PROFILE = "debugger", "profile"
@@ -30,8 +32,20 @@ RUN, STEPS, SYSTEM = "run.json", "steps.csv", "system.csv"
 PHASES = ("data", "forward", "backward", "optimizer")
 STEP_COLUMNS = ("step", "epoch", "mode", "begin", *PHASES)
 
+#: In `PROFILE` of a job that ran a script: what the lines that it printed say of its course.
+CURVES, CURVE_COLUMNS = "curves.csv", ("name", "reading", "value")
+
+#: In the output folder: where the report is if a script has left files of the report's names itself.
+ASIDE = "byoc_vision"
+
 #: What precedes a ReLU's name in the tensor that has, for each of its units, the share of positive outputs in a step.
 ACTIVITY = "relu_activity/"
 
 #: In the model's folder: the description, and the folder and file of a handler script of the user's own.
 MODEL, CODE, SCRIPT = "model.json", "code", "inference.py"
+
+
+def report_folder(output: Path) -> Path:
+    """Return which folder the job's report is in, of a job with this output folder."""
+    aside = output / ASIDE
+    return aside if (aside / REPORT).exists() else output

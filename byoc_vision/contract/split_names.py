@@ -1,7 +1,8 @@
 """What the names of folders say in a data set: which split it is, or that what it holds are no classes."""
 
 import re
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterable, Sequence
 
 from byoc_vision.contract.folders import words
 
@@ -26,6 +27,8 @@ _NOTES = words(
 )
 #: Words for what is made from the pictures of a folder `images` that is beside it.
 _DERIVED = words("mask masks segmentation segmentations trimap trimaps gt truth ground depth heatmaps edges thumbnails")
+#: The stem of a file that is made from another: that one's, a word, and perhaps a number.
+_MADE = re.compile(r"(.+)[_-]([^\W\d_]+)(?:[_-]?\d+)?")
 #: Words for a part of a set, whatever number comes after them.
 _PART = _CONTAINER | words("part parts batch chunk shard fold")
 
@@ -65,10 +68,30 @@ def is_derived(name: str) -> bool:
     return not _DERIVED.isdisjoint(_words(name))
 
 
+def derived(files: Iterable[str]) -> list[str]:
+    """Return the names that are another's of `files` and a word for what is made of it (`a_mask.png`)."""
+    stems = {file.rpartition(".")[0] for file in files}
+    parts = {file: _MADE.fullmatch(file.rpartition(".")[0]) for file in files}
+    return [file for file, part in parts.items() if part and part[1] in stems and part[2].lower() in _DERIVED]
+
+
 def are_parts(names: Sequence[str]) -> bool:
     """Whether the names only number the parts of one set (`images_001` and `images_002`)."""
     said = {tuple(_words(name)) for name in names}
     return len(names) > 1 and len(said) == 1 and not _PART.isdisjoint(*said)
+
+
+def alike(name: str) -> str:
+    """Return what a name is told apart by: not case, blanks, or whether accents are letters of their own."""
+    return re.sub(r"[\s_]+", " ", unicodedata.normalize("NFC", name).casefold()).strip(" .")
+
+
+def groups_alike(names: Iterable[str]) -> list[list[str]]:
+    """Return the names that are `alike`, in groups of two or more."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(alike(name), []).append(name)
+    return [group for group in groups.values() if len(group) > 1]
 
 
 def _words(name: str) -> list[str]:

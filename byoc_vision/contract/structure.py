@@ -5,7 +5,7 @@ split a folder is, but only what it holds says whether it is one: a class may be
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from byoc_vision.contract import split_names
 from byoc_vision.contract.errors import DataError
@@ -65,9 +65,9 @@ def _splits(top: Folder) -> dict[str, Folder]:
         raise no_classes(top, named.loose["train"])
     chosen = {split: _one(split, named.labelled[split]) for split in SPLITS if split in named.labelled}
     if "train" not in chosen:
-        if others and not _alike([*chosen.values(), *others]):
-            return {}
         folder = next(iter(chosen.values()))
+        if others and not any(_alike([folder, other]) for other in others):
+            raise _unclear(folder, others[0], "put the class folders beside it into a folder train")
         raise DataError(
             f"{text(top.path)} has {_names(chosen.values())} but no folder for training; name one train, or give "
             f"{text(folder.path)} to train on that"
@@ -75,13 +75,18 @@ def _splits(top: Folder) -> dict[str, Folder]:
     if len(chosen) == 1 and not named.loose:
         for other in others:
             if not _alike([chosen["train"], other]) and not _has_splits(other):
-                train = text(chosen["train"].path)
-                raise DataError(
-                    f"{train} holds folders and {text(other.path.name)} beside it is no split, so that it is not clear "
-                    f"whether {text(chosen['train'].path.name)} is a split or a class; give {train} to train on the "
-                    "folders in it, or put the pictures of a class into its folder directly"
-                )
+                train = chosen["train"]
+                raise _unclear(train, other, f"give {text(train.path)} to train on the folders in it")
     return chosen
+
+
+def _unclear(folder: Folder, other: Folder, remedy: str) -> DataError:
+    """Return the error for a `folder` with a split's name and folders in it, beside an `other` that is no split."""
+    return DataError(
+        f"{text(folder.path)} holds folders and {text(other.path.name)} beside it is no split, so that it is not clear "
+        f"whether {text(folder.path.name)} is a split or a class; {remedy}, or put the pictures of a class into its "
+        "folder directly"
+    )
 
 
 def _one(split: str, found: list[Folder]) -> Folder:
@@ -109,9 +114,10 @@ def class_folders(top: Folder) -> dict[str, Folder]:
             f"the classes (train/{name}, …)"
         )
     if split_names.are_parts([folder.path.name for folder in found]):
+        alone = f", or give {text(found[0].path)} to train on that alone" if _class_names(found[0]) else ""
         raise DataError(
             f"{_names(found)} in {text(top.path)} are parts of one set by their names, and no classes; "
-            "put the pictures of each class into a folder of its own"
+            f"put the pictures of each class into a folder of its own{alone}"
         )
     for folder in found:
         if split_names.is_container(folder.path.name) and len(found) > 1:
@@ -120,16 +126,32 @@ def class_folders(top: Folder) -> dict[str, Folder]:
                 f"{text(folder.path)} is no class by its name, and {beside} beside it may be some; "
                 f"give {text(folder.path)} to train on the folders in it"
             )
-    if len(found) > 1 and _alike(found):
-        shared = sorted(set.intersection(*(set(_inner(folder).folders) for folder in found)))
-        raise DataError(
-            f"{_names(found)} in {text(top.path)} hold folders of the same names "
-            f"({listed([text(name) for name in shared], LISTED)}); give {_either(found)} if those are the classes, "
-            "or put the pictures of each class into its folder directly"
-        )
+    nested = {folder.path.name: inside for folder in found if (inside := _class_names(folder))}
+    divided = [top.folders[name] for name in nested]
+    if 2 * len(nested) > max(len(found), 2) and _alike(divided):
+        shared = sorted(set.intersection(*nested.values()))
+        # Beside folders with loose pictures all names must be the same: with fewer, they may be parts of classes.
+        if len(nested) == len(found) or len(shared) == min(map(len, nested.values())):
+            raise DataError(
+                f"{_names(divided)} in {text(top.path)} hold folders of the same names "
+                f"({listed([text(name) for name in shared], LISTED)}); give {_either(divided)} if those are the "
+                "classes, or put the pictures of each class into its folder directly"
+            )
+    names = {folder.path.name for folder in found}
+    again = {name for name, inside in nested.items() if len(inside & (names - {name})) > 1}  # flowers/flowers
+    found = [folder for folder in found if folder.path.name not in again]
     empty = [folder for folder in top.folders.values() if not any(each.files or each.others for each in folder.walk())]
     kept = {folder.path.name: folder for folder in (*found, *empty) if not split_names.is_notes(folder.path.name)}
-    return {name: kept[name] for name in sorted(kept)}
+    return {name: _own(kept[name]) for name in sorted(kept)}
+
+
+def _own(folder: Folder) -> Folder:
+    """Return a class's folder without what was made from the pictures in it, or written about them (its `masks`)."""
+    inside = {name: _own(each) for name, each in folder.folders.items()}
+    if folder.files or any(split_names.is_container(name) and holds(each) for name, each in inside.items()):
+        made = {name for name in inside if split_names.is_derived(name) or split_names.is_notes(name)}
+        inside = {name: each for name, each in inside.items() if name not in made}
+    return replace(folder, folders=inside)
 
 
 def _candidates(top: Folder) -> list[Folder]:
@@ -180,11 +202,14 @@ def _has_splits(folder: Folder) -> bool:
 
 def _alike(found: list[Folder]) -> bool:
     """Whether all hold nothing but folders, and these have the same names, for the most part."""
-    inside = [_inner(folder) for folder in found]
-    if any(folder.files for folder in (*found, *inside)) or not all(inner.folders for inner in inside):
-        return False
-    names = [{folder.path.name for folder in _candidates(inner)} for inner in inside]
+    names = [_class_names(folder) for folder in found]
     return 2 * len(set.intersection(*names)) >= min(map(len, names)) > 0
+
+
+def _class_names(folder: Folder) -> set[str]:
+    """Return the names of the folders with pictures that the folder holds, if it holds nothing but such."""
+    inner = _inner(folder)
+    return set() if folder.files or inner.files else {each.path.name for each in _candidates(inner)}
 
 
 def subfolders(folder: Folder) -> list[Folder]:

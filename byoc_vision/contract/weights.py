@@ -138,7 +138,10 @@ def refuse_others(file: Path) -> None:
         said = "is an HTML page, so its address was that of a page; fetch the file itself"
     elif start.isascii() and start.decode().replace("\n", "").replace("\r", "").replace("\t", "").isprintable():
         said = f"is a text ({one_line(start.decode(), 60)!r} …) and no weights; fetch the file itself"
-    elif file.suffix != ".safetensors" and not zipfile.is_zipfile(file):
+    elif file.suffix == ".safetensors":
+        if start[8:9] != b"{":  # eight bytes say how long the table is that follows, which is JSON
+            said = "does not begin as .safetensors files do; fetch it again, or name it .pth if torch.save wrote it"
+    elif not zipfile.is_zipfile(file):
         if start.startswith(b"PK\x03\x04"):
             said = "is cut off: it begins as weights do and has no end; fetch it again"
         elif not start.startswith(b"\x80") and not tarfile.is_tarfile(file):
@@ -150,6 +153,7 @@ def refuse_others(file: Path) -> None:
 def _safetensors(file: Path) -> Any:
     with file.open("rb") as stream:
         (length,) = struct.unpack("<Q", stream.read(8))
+        _refuse_if_short(file, 8 + length)
         table = json.loads(stream.read(min(length, _MAX_TABLE)))
     table.pop("__metadata__", None)
     _refuse_if_short(file, 8 + length + max((entry["data_offsets"][1] for entry in table.values()), default=0))

@@ -37,7 +37,7 @@ class Line:
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
     """Return about `count` round numbers from `low` to `high`."""
-    if not math.isfinite(high - low) or high <= low:
+    if not 1e-300 < high - low < math.inf:
         return [low]
     step = 10 ** math.floor(math.log10((high - low) / count))
     step = next(step * factor for factor in (1, 2, 5, 10, 20) if (high - low) / (step * factor) <= count)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from byoc_vision import __version__
+from byoc_vision.contract.hyperparameters import kebab, shown
 from byoc_vision.contract.job import PHASES
 from byoc_vision.debugger import quality
 from byoc_vision.debugger.evaluate import Verdict
@@ -27,11 +28,15 @@ WRONG = 24
 #: What of run.json is shown elsewhere than under the machine.
 _MOMENTS = ("job", "started", "first_step", "phases", "extraction")
 
+#: What a job notes where it had none: of data loaders, of GPUs.
+_NOTHING: tuple[object, ...] = (None, [])
+
 Bands = dict[str, list[float | None]]
 
 
 def facts(job: Job, trial: Trial, verdicts: list[Verdict], missing: list[str], now: float | None) -> dict[str, Any]:
     """Return all the report says about a job, which is not over yet where the time `now` (unix seconds) is given."""
+    run = job.profile.run
     return {
         "format_version": 1,
         "version": __version__,
@@ -51,9 +56,11 @@ def facts(job: Job, trial: Trial, verdicts: list[Verdict], missing: list[str], n
         "utilisation": utilisation(job),
         "pictures": _text(job.metrics.get("pictures")),
         "unreadable": _text(job.metrics.get("unreadable")),
-        "settings": {name.replace("_", "-"): value for name, value in _text(job.model.get("settings")).items()},
+        "settings": {kebab(name): value for name, value in _text(job.model.get("settings")).items()},
         "versions": _text(job.model.get("versions")),
-        "machine": _text({name: value for name, value in job.profile.run.items() if name not in _MOMENTS}),
+        "machine": _text(
+            {name: value for name, value in run.items() if name not in _MOMENTS and value not in _NOTHING}
+        ),
         "missing": missing,
     }
 
@@ -80,9 +87,9 @@ def _machine(run: dict[str, Any]) -> str:
 
 
 def _text(content: object) -> dict[str, str]:
-    """Return what the job wrote as text: it may hold anything, and is only shown."""
+    """Return what the job wrote as text: it may hold anything, and is only shown, settings as they are typed."""
     items = content.items() if isinstance(content, dict) else ()
-    return {str(name): ", ".join(map(str, value)) if isinstance(value, list) else str(value) for name, value in items}
+    return {str(name): ", ".join(map(str, value)) if isinstance(value, list) else shown(value) for name, value in items}
 
 
 def bands(x: NDArray[Any], y: NDArray[Any], points: int = POINTS) -> Bands:

@@ -8,12 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from byoc_vision.contract.job import CURVES, METRICS, MODEL, PREDICTIONS, PROFILE
+from byoc_vision.contract.job import COPIES_SHOWN, COPY_GROUPS_SHOWN, CURVES, METRICS, MODEL, PREDICTIONS, PROFILE
 from byoc_vision.debugger import profile
 from byoc_vision.debugger.profile import Profile, Series
-
-#: Groups of copies that are shown, and pictures of each.
-MOST_GROUPS, MOST_COPIES = 24, 6
 
 
 @dataclass(frozen=True)
@@ -66,8 +63,8 @@ class Job:
         try:
             told = self.metrics["copies"]
             groups = [
-                [{key: str(each[key]) for key in ("file", "label", "split")} for each in group[:MOST_COPIES]]
-                for group in told["groups"][:MOST_GROUPS]
+                [{key: str(each[key]) for key in ("file", "label", "split")} for each in group[:COPIES_SHOWN]]
+                for group in told["groups"][:COPY_GROUPS_SHOWN]
             ]
             return Copies(int(told["across_splits"]), int(told["label_conflicts"]), groups)
         except (KeyError, TypeError, ValueError, OverflowError):
@@ -94,7 +91,7 @@ def read(output: Path, model: Path | None = None) -> Job:
     found = profile.read(output / PROFILE)
     if found.script:
         missing = list(found.missing)
-        return Job(profile=found, curves=_curves(output / CURVES, missing), missing=tuple(missing))
+        return Job(profile=found, curves=_curves(output / PROFILE / CURVES, missing), missing=tuple(missing))
     missing = []
     metrics = profile.read_json(output / METRICS, f"{METRICS}, with the curves and the figures of the test,", missing)
     description = profile.read_json(model / MODEL, f"{MODEL}, with settings and versions,", missing) if model else {}

@@ -3,9 +3,8 @@
 import os
 import shutil
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
-from byoc_vision.contract.files import replacing
+from byoc_vision.contract.files import path_in, replacing
 from byoc_vision.engine import visible
 from byoc_vision.local.objects import Objects
 from byoc_vision.local.store import ServiceError, Store
@@ -16,7 +15,7 @@ def path(uri: str) -> Path:
     if not uri.startswith("file:///"):
         reason = f"{uri} is not on this machine; the local engine reads file:/// and s3:// URIs only."
         raise ServiceError("ValidationException", reason)
-    return Path(unquote(urlsplit(uri).path))
+    return path_in(uri)
 
 
 def locate(store: Store, uri: str) -> Path:

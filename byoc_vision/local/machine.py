@@ -2,13 +2,14 @@
 
 import hashlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from byoc_vision import home
 from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.folders import text
 from byoc_vision.engine import LogKind, Target
 from byoc_vision.local.files import link_or_copy, locate
 from byoc_vision.local.store import ACCOUNT, REGION, ServiceError, Store
@@ -96,6 +97,12 @@ class Machine:
             return locate(self._store, uri)
         except ServiceError:
             raise UserError(f"{uri} is not on this machine; fetch it first and name the folder or file") from None
+
+    def contents(self, uri: str) -> Iterator[tuple[str, bytes]]:
+        """Yield the name and the content of each file below the folder."""
+        source = self._path(uri)
+        for file in sorted(file for file in source.rglob("*") if file.is_file()):
+            yield text(file.relative_to(source)), file.read_bytes()
 
     def logs(self, kind: LogKind, name: str) -> Callable[[], list[str]]:
         """Return a function that gives the lines which came since the last call."""

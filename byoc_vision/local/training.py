@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from byoc_vision.contract.job import FACTS
+from byoc_vision.contract.job import FACTS, report_folder
 from byoc_vision.local import containers, process
 from byoc_vision.local.files import locate
 from byoc_vision.local.store import Record, Request, ServiceError, Store, now, page, refuse
@@ -178,7 +178,7 @@ def _settle(record: Record) -> None:
 
 def _report(record: Record) -> dict[str, Request] | None:
     """Return rule -> status and details from the report that the job has left, if any."""
-    file = results(record) / "data" / FACTS
+    file = report_folder(results(record) / "data") / FACTS
     try:
         rules = json.loads(file.read_text(encoding="utf-8"))["rules"]
         return {rule["RuleConfigurationName"]: rule for rule in rules}

@@ -107,7 +107,10 @@ def _ask_about_all(record: Record, request: Request, definition: Request) -> dic
             return ""
         if not file.is_file():
             return "it is no file, or a link that leads nowhere"
-        content = file.read_bytes()
+        try:
+            content = file.read_bytes()
+        except OSError as error:
+            return f"it cannot be read ({error.strerror})"
         limit = request.get("MaxPayloadInMB", 6)
         if limit and len(content) > limit << 20:
             return f"the file is larger than MaxPayloadInMB, {limit}"
@@ -120,8 +123,11 @@ def _ask_about_all(record: Record, request: Request, definition: Request) -> dic
         except OSError as error:
             return f"the container does not answer ({error})"
         out = target / f"{named(file)}.out"
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_bytes(answer)
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            out.write_bytes(answer)
+        except OSError as error:  # of a name with no room for the ending, or a full disk
+            return f"its answer cannot be written ({error.strerror})"
         return ""
 
     with ThreadPoolExecutor(concurrent) as pool:

@@ -64,6 +64,19 @@ def test_an_answer_of_another_form_is_shown_as_it_is(run: Run, endpoint: None, a
     assert "answer is none of this project's" in run("predict", data / "test" / "cat").err
 
 
+def test_names_of_any_bytes_on_terminals_of_few_letters(run: Run, endpoint: None, tmp_path: Path) -> None:
+    for name in (b"caf\xe9.jpg", "犬.jpg".encode(), b"a\nb.jpg", b"x" * 255, b"--help"):
+        (tmp_path / os.fsdecode(name)).write_text("dog")
+    names = [os.fsencode(name.name) for name in tmp_path.iterdir() if name.is_file()]
+    pictures = [tmp_path / os.fsdecode(name) for name in names]
+    done = run("predict", *pictures, PYTHONIOENCODING="ascii")
+    assert done.code == 0, done.err
+    assert "/caf\\xe9.jpg\n" in done.out and "/\\u72ac.jpg\n" in done.out and "/a\\x0ab.jpg\n" in done.out
+    done = run("predict", "--json", *pictures, PYTHONIOENCODING="ascii")
+    said = {json.loads(line)["picture"].rpartition("/")[2] for line in done.out.splitlines()}
+    assert {"caf\\xe9.jpg", "犬.jpg", "a\\x0ab.jpg", "x" * 255, "--help"} == said
+
+
 def test_json_for_programs(run: Run, endpoint: None, data: Path, tmp_path: Path) -> None:
     (tmp_path / "odd").write_bytes(b"odd")
     done = run("predict", "--json", data / "test" / "cat", tmp_path / "odd")
@@ -218,6 +231,22 @@ def test_transform_sends_the_request_and_collects_the_answers(
         ("dog/0.jpg", "dog", 0.8),
     ]
     assert client("sagemaker").list_models()["Models"] == []
+
+
+def test_answers_have_the_pictures_names_also_where_files_cannot(
+    run: Run, aws: FakeAws, data: Path, tmp_path: Path, client: Callable[[str], Any]
+) -> None:
+    archive(tmp_path / "model.tar.gz", {"model.json": b"{}"})
+    (tmp_path / "mine.yaml").write_text("CreateTransformJob: {TransformOutput: {S3OutputPath: 's3://answers/mine'}}")
+    client("s3").create_bucket(Bucket="answers")
+    names = ["../a.jpg", "caf\\xe9.jpg", "cat/" + "x" * 255, "犬\u200d.jpg"]
+    for name in names:
+        body = json.dumps(prediction("cat", 0.8)).encode()
+        client("s3").put_object(Bucket="answers", Key=f"mine/{name}.out", Body=body)
+    done = run("transform", "--model", "./model.tar.gz", "--data", data / "test", "--request", "mine.yaml")
+    assert done.code == 0, done.err
+    answers = [json.loads(line)["picture"] for line in (tmp_path / "answers.jsonl").read_text("utf-8").splitlines()]
+    assert answers == names
 
 
 def test_a_refused_transform_leaves_no_model(

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from byoc_vision.contract.job import ASIDE
 from tests.cloud.conftest import Run, archive
 from tests.cloud.fake_aws import FakeAws, Refusal
 
@@ -153,6 +154,23 @@ def test_folders_of_several_jobs(run: Run, tmp_path: Path) -> None:
         (tmp_path / "jobs" / name).mkdir(parents=True)
         (tmp_path / "jobs" / name / "metrics.json").write_text("{}")
     assert "holds what several jobs have left (one, other); name one of these" in run("report", "jobs").sentence
+
+
+def test_files_of_a_scripts_own_are_neither_a_job_nor_overwritten(run: Run, tmp_path: Path) -> None:
+    output = tmp_path / "results" / "data"
+    for name, text in {
+        "profile/run.json": '{"program": "t.py"}',
+        "folds/metrics.json": "[]",
+        "report.html": "mine",
+    }.items():
+        (output / name).parent.mkdir(parents=True, exist_ok=True)
+        (output / name).write_text(text)
+    (output / ASIDE).mkdir()
+    (output / ASIDE / "report.html").write_text("of the job")
+    done = run("report", "results")
+    assert done.code == 0, done.err
+    assert (output / "report.html").read_text() == "mine"
+    assert "t.py" in (output / ASIDE / "report.html").read_text()
 
 
 def test_an_archive_that_is_broken_off(run: Run, tmp_path: Path) -> None:

@@ -109,7 +109,9 @@ def test_a_home_that_is_read_only(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith(f"byoc train: {home}/.byoc/local cannot be written (")
     assert done.stderr.endswith("); set BYOC_HOME to a folder of your own\n") and done.stderr.count("\n") == 1
-    (tmp_path / "pictures").mkdir()
+    for label in ("cat", "dog"):
+        (tmp_path / "pictures" / label).mkdir(parents=True)
+        (tmp_path / "pictures" / label / "a.jpg").write_bytes(b"a picture")
     assert said("-m", "byoc_vision", "train", "--local", "--data", "pictures", "--dry-run").returncode == 0
     environment["BYOC_HOME"] = str(tmp_path / "mine")
     assert said("-c", write).returncode == 0 and (tmp_path / "mine" / "local").is_dir()

@@ -123,6 +123,26 @@ def test_what_is_uploaded_of_a_folder_as_people_have_it(
     assert not [name for name in sent if "._0" in name or "Thumbs" in name or "@eaDir" in name or "owl2" in name]
 
 
+def test_a_name_longer_than_s3_takes_is_refused_before_anything_is_sent(
+    run: Run, data: Path, client: Callable[[str], Any]
+) -> None:
+    (data / "train" / "cat" / os.fsdecode(b"\xff" * 255)).write_text("a cat")
+    assert (
+        "longer name than S3 takes, 1,024 bytes with its folders; shorten it" in run("train", "--data", data).sentence
+    )
+    (bucket,) = client("s3").list_buckets()["Buckets"]
+    assert "Contents" not in client("s3").list_objects_v2(Bucket=bucket["Name"])
+
+
+def test_a_folder_whose_name_is_not_utf8_is_found_by_its_uri(
+    run: Run, pushed: None, data: Path, tmp_path: Path
+) -> None:
+    folder = data.rename(tmp_path / os.fsdecode(b"caf\xe9 #1"))
+    done = run("train", "--data", folder.as_uri(), "--local", "--dry-run")
+    assert done.code == 0, done.err
+    assert "caf%E9%20%231" in done.out
+
+
 def test_data_and_weights_come_as_channels(
     run: Run, aws: FakeAws, tmp_path: Path, client: Callable[[str], Any]
 ) -> None:

@@ -6,6 +6,7 @@ starts this module with that, in a process of its own, which ends when its stand
 
 import os
 import sys
+import time
 from pathlib import Path
 
 from byoc_vision.contract import job as contract
@@ -17,11 +18,11 @@ ROOT = Path("/opt/ml")
 
 def main() -> None:
     """Record until standard input ends."""
-    output = ROOT / "output" / "data"
+    output, begun = ROOT / "output" / "data", time.time()
     with Profiler(output / contract.PROFILE, gpu_names(), resumes=False) as profile:
         profile.note(program=os.environ.get("SM_ENTRY_SCRIPT", "a script"), job=os.environ.get("TRAINING_JOB_NAME", ""))
         sys.stdin.read()
-    report.write(output, report.hook(ROOT))
+    report.write(output, report.hook(ROOT), begun)
 
 
 if __name__ == "__main__":

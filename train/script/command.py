@@ -12,6 +12,9 @@ from byoc_vision.contract.errors import UserError
 #: Where the processes of several hosts meet.
 _PORT = 7777
 
+#: Bytes of a program's first line that are looked at: it need not be text.
+_LINE = 4096
+
 
 @dataclass(frozen=True)
 class Hosts:
@@ -31,6 +34,7 @@ def is_package(code: Path) -> bool:
 def command(program: Path, code: Path, arguments: Sequence[str]) -> list[str]:
     """Return the command of a program on one host."""
     if program.suffix == ".sh" or not (is_package(code) or program.suffix == ".py" or program.is_dir()):
+        _refuse_windows_lines(program)
         program.chmod(program.stat().st_mode | 0o100)
         # The shell starts a script without a first line for it, too, and gives way to it.
         return ["/bin/sh", "-c", 'exec "$0" "$@"', str(program), *arguments]
@@ -60,6 +64,16 @@ def environment(variables: Mapping[str, str], code: Path, **more: Any) -> dict[s
     This project's are not among them: they have names that users' modules have, too.
     """
     return os.environ | dict(variables) | {"PYTHONPATH": str(code)} | more
+
+
+def _refuse_windows_lines(program: Path) -> None:
+    """Raise `UserError` for a shell script whose lines end as on Windows: what starts it would call it not found."""
+    with program.open("rb") as file:
+        if file.readline(_LINE).endswith(b"\r\n"):
+            raise UserError(
+                f"the lines of {program.name} end as on Windows (CRLF), which a shell does not read; save it with the "
+                "line ends of Unix (LF)"
+            )
 
 
 def _target(program: Path, code: Path) -> list[str]:

@@ -48,7 +48,7 @@ class Script:
 
     def __call__(self) -> None:
         host = Environment()
-        output, curves = Path(host.output_data_dir), Curves()
+        output, curves, begun = Path(host.output_data_dir), Curves(), time.time()
         if host.current_host != host.hosts[0]:
             self._run(host, curves)
             return
@@ -57,8 +57,8 @@ class Script:
                 profiler.note(program=self.program, job=os.environ.get("TRAINING_JOB_NAME", ""))
                 self._run(host, curves)
         finally:
-            curves.write(output / contract.CURVES)
-            report.write(output, report.hook(self.root))
+            curves.write(output / contract.PROFILE / contract.CURVES)
+            report.write(output, report.hook(self.root), begun)
 
     def _run(self, host: Environment, curves: Curves) -> None:
         together = request.torchrun(self.asked) and host.current_host in host.distribution_hosts
@@ -92,6 +92,8 @@ class Script:
         if ended.code == 0:
             return
         said = reason(ended.errors, str(code))
+        if said.startswith("ModuleNotFoundError"):
+            said += "; name its package in requirements.txt, or put the module beside the program"
         if ended.out_of_memory or ended.code == -signal.SIGKILL:
             said = "the kernel killed it for memory; take smaller batches, fewer loader workers or a larger instance"
             said = said if ended.out_of_memory else f"most likely {said}"

@@ -149,7 +149,7 @@ class _Child:
             left = left[os.write(stream, left) :]
         if stream == 2:
             self.errors = (self.errors + chunk)[-_KEPT:]
-        *lines, rest = (self._begun[stream] + chunk).split(b"\n")
+        *lines, rest = (self._begun[stream] + chunk.replace(b"\r", b"\n")).split(b"\n")  # a bar is drawn over itself
         for text in lines:
             self._line(text.decode(errors="replace"))
         self._begun[stream] = rest[-_CHUNK:]

@@ -1,9 +1,10 @@
 """Why a program failed: the line of what it wrote to stderr that says it."""
 
 import re
+from itertools import takewhile
 
-#: What torch writes before every line of a process that torchrun started.
-_RANK = re.compile(r"^\[rank\d+\]:\s?")
+#: What stands before a line: of a process that torchrun started, and of an exception group.
+_BEFORE = re.compile(r"^(?:\[rank\d+\]:\s?)?(?: +[|+] ?)?")
 
 _TRACEBACK = "Traceback (most recent call last)"
 
@@ -22,13 +23,14 @@ _LENGTH = 400
 def reason(errors: str, folder: str) -> str:
     """Return what the last exception in `errors` says and where in `folder` it was raised, else the last line.
 
-    Nothing where there is no line.
+    A message goes on in the indented lines below it. Nothing where there is no line.
     """
-    lines = [_RANK.sub("", line.rsplit("\r", 1)[-1]).rstrip() for line in errors.splitlines()]
-    for start in reversed([i for i, line in enumerate(lines) if line.lstrip().startswith(_TRACEBACK)]):
+    lines = [_BEFORE.sub("", line.rsplit("\r", 1)[-1]).rstrip() for line in errors.splitlines()]
+    for start in reversed([i for i, line in enumerate(lines) if _TRACEBACK in line]):
         end = next((i for i in range(start + 1, len(lines)) if lines[i] and not lines[i].startswith(" ")), None)
         if end is not None and not lines[end].startswith(_ELASTIC):
-            return _told(lines[end], lines[start:end], folder)
+            message = [lines[end], *takewhile(lambda line: line[:1].isspace(), lines[end + 1 :])]
+            return _told(" ".join(map(str.strip, message)), lines[start:end], folder)
     written = [line for line in lines if line.strip()]
     return _told(written[-1], written[-5:-1], folder) if written else ""
 

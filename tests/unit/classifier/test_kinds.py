@@ -41,6 +41,7 @@ def test_each_format_is_known(files: dict[str, bytes]) -> None:
         (b"\x93NUMPY\1\0", ".npy"),
         (b"/9j/4AAQSkZJRg", "base64"),
         (b"data:image/png;base64,iVBOR", "base64"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "Git LFS"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n", "PostScript"),
     ],
 )
@@ -49,6 +50,6 @@ def test_what_is_no_picture_is_named(data: bytes, name: str) -> None:
         decode(data)
 
 
-@pytest.mark.parametrize("data", [b"", b"hello", bytes(100), b"\xff" * 100])
+@pytest.mark.parametrize("data", [b"", b"hello", bytes(100), b"\xff" * 100, b"\0\0\2" + bytes(97)])
 def test_what_is_not_known_gets_no_name(data: bytes) -> None:
     assert kind(data) is None

@@ -43,6 +43,19 @@ def test_a_file_that_is_cut_off(tmp_path, state, name, options):
         weights.shapes(file)
 
 
+def test_safetensors_that_are_cut_off_in_their_table_or_are_none(tmp_path, state):
+    file = saved(tmp_path / "w.safetensors", state)
+    file.write_bytes(file.read_bytes()[:3000])
+    with pytest.raises(WeightsError, match="cut off: it has 3,000 of"):
+        weights.shapes(file)
+    torch.save(state, file)
+    with pytest.raises(WeightsError, match=r"does not begin as \.safetensors files do.* name it \.pth"):
+        weights.shapes(file)
+    file.write_bytes(b"\xff\xfe")
+    with pytest.raises(WeightsError, match="does not begin as"):
+        weights.shapes(file)
+
+
 def test_what_scripts_save(tmp_path, state):
     wrapped = {"state_dict": {f"module.{name}": value.half() for name, value in state.items()}, "epoch": 3}
     assert weights.architectures(weights.shapes(saved(tmp_path / "w.pth", wrapped))) == ["mobilenet_v2"]

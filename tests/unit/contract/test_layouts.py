@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from byoc_vision.contract.dataset import Layout, read_channels, read_layout
+from byoc_vision.contract.dataset import Layout, read_channels
 from byoc_vision.contract.errors import DataError
 from byoc_vision.contract.folders import path, text
 
@@ -105,10 +105,57 @@ READ = [
     ("numbered classes", "{1,2,10}/2", "train: 1 10 2", ""),
     ("class numbers in names", "{class_1,class_2}/2", "train: class_1 class_2", ""),
     ("nested classes", "cat/{old,2}/2\ncat/2\ndog/2", PETS, "count as the class's: cat/2, cat/old"),
+    ("parts of some classes", "{cat/{kitten,old},dog/{puppy,old},owl}/2", "train: cat dog owl", "count as the class's"),
     ("a folder images in each class", "{train,val}/{cat,dog}/images/2", BOTH, "count as the class's"),
     ("other scripts", "{犬,Çã,Hund mit Hut}/2", "train: Hund mit Hut Çã 犬", ""),
     ("tables with names", "{cat,dog}/2\nlabels.csv", PETS, r"1 file that is no picture \(labels.csv\)"),
     ("endings of any case, and none", "cat/{a.JPG,b.JPEG,c}\ndog/{a.tiff,b.webp}", PETS, ""),
+    (
+        "splits in another language beside train",
+        "{train,test,prueba,验证}/{cat,dog}/2",
+        TESTED,
+        r"not used: .*prueba \(4 files\).*验证",
+    ),
+    ("dates", "{train-2021-03-01,test-2021-04-01}/{cat,dog}/2", TESTED, ""),
+    ("copies of a desktop", "{train (1),test (1)}/{cat,dog}/2", TESTED, ""),
+    (
+        "a copy beside the split",
+        "{train,train (1),train - Copy,test}/{cat,dog}/2",
+        TESTED,
+        r"not used: .*train \(1\) \(4 files\), .*Copy",
+    ),
+    ("shares", "{train_80,val10,test10}/{cat,dog}/2", ALL, ""),
+    (
+        "an archive twice unpacked",
+        "a (1)/set/set/{train,test}/{cat,dog}/2\n{a (1).zip,a (1)/__MACOSX/._b}",
+        TESTED,
+        "a.*zip",
+    ),
+    ("pictures without labels", "{train,test}/{cat,dog}/2\nunlabeled/5", TESTED, r"unlabeled \(5 files\)"),
+    ("a background", "{_background_,cat}/2", "train: _background_ cat", ""),
+    ("hidden classes", "{.owl,cat,dog}/2", PETS, "left out: 1 entry"),
+    ("folders with a picture's ending", "{cat.jpg,dog.png}/{a.jpg/2,1}", "train: cat.jpg dog.png", "cat.jpg/a.jpg"),
+    ("one stem, many endings", "{cat,dog}/{a,a.jpg,a.JPG,a.png}", PETS, ""),
+    ("dashes and quotes", """{--help,-rf,"x",'y',$(z)}/2""", """train: "x" $(z) 'y' --help -rf""", ""),
+    ("emoji", "{🐈,🐕\u200d🦺}/2", "train: 🐈 🐕\u200d🦺", ""),
+    (
+        "names that look alike",
+        "{Cat,cat,dog}/2",
+        "train: Cat cat dog",
+        "'Cat' and 'cat' have names that differ only in case",
+    ),
+    ("accents of two kinds", "{caf\u00e9,cafe\u0301}/2", "train: cafe\u0301 caf\u00e9", "differ only in .*accents"),
+    ("masks in each class", "{cat,dog}/{images,masks}/2", PETS, r"not used: set/cat/masks \(2 files\), set/dog/masks"),
+    ("masks in a folder beside a class's pictures", "{cat,dog}/{2,masks/2}", PETS, "not used: set/cat/masks"),
+    (
+        "masks beside pictures",
+        "{cat,dog}/{a.png,a_mask.png,a_mask_1.png}",
+        PETS,
+        r"4 files named as masks .*a_mask",
+    ),
+    ("masks that are classes", "{mask,no_mask}/{0_mask.jpg,1.jpg}", "train: mask no_mask", ""),
+    ("a split in the training split", "train/{cat,dog,val/{cat,dog}}/2", PETS, r"not used: set/train/val \(4 files\)"),
+    ("more of the classes beside them", "{cat,dog,old/{cat,dog,owl}}/2", PETS, r"not used: set/old \(6 files\)"),
     # Folders around and beside.
     ("one folder around", "pets/{cat,dog}/2", PETS, ""),
     ("many folders around", "a/b/c/{train,val}/{cat,dog}/2", BOTH, ""),
@@ -230,6 +277,24 @@ READ = [
         "fish/ray, trees/oak",
     ),
     ("MNIST as pictures", "mnist_png/{training,testing}/{0,1}/2", "train: 0 1 | test: 0 1", ""),
+    (
+        "flowers, twice unpacked",
+        "flowers/{,flowers/}{daisy,rose}/2",
+        "train: daisy rose",
+        "not used: .*flowers/flowers",
+    ),
+    (
+        "COVID-19 radiographs",
+        "COVID-19_Radiography_Dataset/{{COVID,Normal}/{images,masks}/2,COVID.metadata.xlsx}",
+        "train: COVID Normal",
+        "not used: .*COVID/masks .*Normal/masks",
+    ),
+    (
+        "ultrasound with masks",
+        "Dataset_BUSI_with_GT/{benign,normal}/{a (1).png,a (1)_mask.png,a (1)_mask_1.png}",
+        "train: benign normal",
+        r"used as pictures: 4 files named as masks .*\(a \(1\)_mask.png\)",
+    ),
     ("EuroSAT", "2750/{Forest,River}/2", "train: Forest River", ""),
     ("EuroSAT with tables", "EuroSAT/{{Forest,River}/2,train.csv,label_map.json}", "train: Forest River", "train.csv"),
     (
@@ -308,6 +373,13 @@ REFUSED = [
     ("one class around folders", "cat/{a,b}/2\n3", r"1 class folder.*give /cat if its folders"),
     ("the class folder instead of the set", "3", r"^/ holds pictures without class folders.*give the folder above"),
     ("a class without pictures", "{cat,dog}/2\nred/", r"/red holds no picture"),
+    (
+        "a class whose name says notes",
+        "{doc,receipt}/2",
+        r"1 class folder\(s\) \(doc is none by name; rename what is a",
+    ),
+    ("hidden classes alone", ".data/{cat,dog}/2", r"0 class folder\(s\) \(.data is none by name"),
+    ("folds of the training split", "train/fold_{0,1}/{cat,dog}/2", r"or give /train/fold_0 to train on that alone"),
     ("a class that is not trained on", "train/{cat,dog}/2\nval/{cat,cow}/2", r"validation split has the class 'cow'"),
     ("pictures and a table", "2\nlabels.csv", r"without class folders \(what labels.csv says of them is not read\)"),
     (
@@ -325,11 +397,33 @@ REFUSED = [
     ("only test", "test/{cat,dog}/2\nlearn/{cat,dog}/2", r"no folder for training"),
     ("two training splits", "{train,Training}/{cat,dog}/2", r"Training, train in / are all the train split"),
     ("numbered training splits", "{train1,train2,val}/{cat,dog}/2", r"train1, train2 in / are all the train split"),
+    ("plant diseases in three colours", "plants/{color,grayscale,segmented}/{a,b,c}/2", r"give /plants/color or"),
     (
         "splits of no name",
         "{first,second}/{cat,dog}/2",
         r"folders of the same names \(cat, dog\); give /first or /second",
     ),
+    (
+        "splits in another language, with a class more and unlabelled pictures",
+        "{entrenamiento,prueba}/{cat,dog}/2\nprueba/owl/2\nsin_etiquetas/5",
+        r"entrenamiento, prueba in / hold .* \(cat, dog\); give /entrenamiento or /prueba",
+    ),
+    (
+        "splits of no usual name beside pictures without labels",
+        "train_labeled/{cat,dog}/2\ntest/{cat,dog}/2\ntrain_unlabeled/2",
+        r"/ has test but no folder for training; name one train",
+    ),
+    ("a test beside the classes", "{cat,dog,test/{cat,dog}}/2", r"put the class folders beside it into a folder train"),
+    ("a class test of folders", "{cat,dog}/2\ntest/{a,b}/2", r"not clear whether test is a split or a class"),
+    (
+        "another case in the test",
+        "train/{Cat,Dog}/2\ntest/{cat,dog}/2",
+        r"'cat' and the training split 'Cat', names that",
+    ),
+    ("a blank more in the test", "train/{big_cat,dog}/2\ntest/{big cat ,dog}/2", r"'big cat ' and the .* 'big_cat'"),
+    ("other accents in the test", "train/{caf\u00e9,dog}/2\ntest/{cafe\u0301,dog}/2", r"how accents are stored; give"),
+    ("splits by class", "{cat,dog}_{train,test}/2", r"/cat_train holds pictures without class folders"),
+    ("the same in two sizes", "{224,448}/{train,val}/{cat,dog}/2", r"give /224 or /448"),
     ("folds", "{fold1,fold2,fold3}/{cat,dog}/2", r"fold1, fold2, fold3 .*parts of one set"),
     ("splits in another language", "{Lernen,Prüfen}/{cat,dog}/2", r"give /Lernen or /Prüfen"),
     ("places as folders", "{indoor,outdoor}/{a,b,c}/2", r"give /indoor or /outdoor"),
@@ -388,7 +482,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("tree", "splits", "said"), [case[1:] for case in READ], ids=[case[0] for case in READ])
 def test_read(tmp_path: Path, tree: str, splits: str, said: str) -> None:
-    layout = read_layout(make(tmp_path / "set", tree))
+    layout = read_channels({"training": make(tmp_path / "set", tree)})
     assert shown(layout) == splits
     assert all(files for classes in layout.splits.values() for files in classes.values())
     lines = "\n".join(layout.lines())
@@ -400,7 +494,7 @@ def test_refused(tmp_path: Path, tree: str, said: str) -> None:
     root = tmp_path / "set"
     root.mkdir()
     with pytest.raises(DataError) as raised:
-        read_layout(make(root, tree))
+        read_channels({"training": make(root, tree)})
     sentence = str(raised.value)
     assert re.search(said, re.sub(f"{re.escape(str(root))}/?", "/", sentence)), sentence
     assert "\n" not in sentence
@@ -430,14 +524,24 @@ def test_links_are_followed_and_loops_are_not(tmp_path: Path) -> None:
     (tmp_path / "set" / "cat" / "up").symlink_to("..")
     (tmp_path / "set" / "cat" / "itself").symlink_to("itself")
     (tmp_path / "set" / "cat" / "gone.jpg").symlink_to("/nowhere/a.jpg")
-    classes = read_layout(tmp_path / "set").splits["train"]
+    classes = read_channels({"training": tmp_path / "set"}).splits["train"]
     assert [file.name for file in classes["cat"]] == ["0.jpg", "1.jpg", "gone.jpg", "itself", "up"]
     assert len(classes["dog"]) == 4
 
 
+def test_links_back_and_forth_end(tmp_path: Path) -> None:
+    names = [f"c{i}" for i in range(10)]
+    make(tmp_path, f"{{{','.join(names)}}}/2")
+    for name in names:
+        for other in set(names) - {name}:
+            (tmp_path / name / f"to_{other}").symlink_to(f"../{other}")
+    with pytest.raises(DataError, match="in more than 100 ways; remove those"):
+        read_channels({"training": tmp_path})
+
+
 def test_pipes_are_listed_and_not_opened(tmp_path: Path) -> None:
     os.mkfifo(make(tmp_path / "set", "{cat,dog}/2") / "cat" / "pipe.jpg")
-    assert len(read_layout(tmp_path / "set").splits["train"]["cat"]) == 3
+    assert len(read_channels({"training": tmp_path / "set"}).splits["train"]["cat"]) == 3
 
 
 def test_a_class_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -451,7 +555,12 @@ def test_a_class_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(DataError, match=r"set/dog cannot be read \(Permission denied\); let"):
-        read_layout(root)
+        read_channels({"training": root})
+
+
+def test_a_set_whose_place_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"a cannot be read \(File name too long\); let"):
+        read_channels({"training": tmp_path / ("a" * 256)})
 
 
 def test_a_folder_that_goes_while_it_is_listed_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -465,13 +574,13 @@ def test_a_folder_that_goes_while_it_is_listed_is_not_there(tmp_path: Path, monk
 
     monkeypatch.setattr(os, "scandir", late)
     with pytest.raises(DataError, match="set/cat holds no picture"):
-        read_layout(root)
+        read_channels({"training": root})
 
 
 def test_more_folders_within_one_another_than_a_set_has(tmp_path: Path) -> None:
     make(tmp_path, f"{'a/' * 100}1")
     with pytest.raises(DataError, match="more than 64 folders within one another"):
-        read_layout(tmp_path)
+        read_channels({"training": tmp_path})
 
 
 def test_names_of_any_bytes_are_one_line_of_text_and_come_back() -> None:
@@ -483,12 +592,13 @@ def test_names_of_any_bytes_are_one_line_of_text_and_come_back() -> None:
         b"a\\b.jpg",
         b"\xff" * 255,
         b"a\\x5cxe9",
+        "a\x85\u2028b".encode(),
     ]
     written = [text(os.fsdecode(name)) for name in names]
     assert written[:5] == ["caf\\xe9.jpg", "café 犬.jpg", "a\\x0ab.jpg", "caf\\x5cxe9.jpg", "a\\b.jpg"]
     assert [os.fsencode(path(name)) for name in written] == names
     for name in written:
-        assert name.isprintable() and name.encode().decode() == name
+        assert name.isprintable() and name.encode().decode() == name and len(name.splitlines()) == 1
 
 
 def test_class_folders_whose_names_are_not_utf8(tmp_path: Path) -> None:
@@ -496,5 +606,5 @@ def test_class_folders_whose_names_are_not_utf8(tmp_path: Path) -> None:
     for name in (b"caf\xe9", b"bar"):
         os.makedirs(root + b"/" + name)
         open(root + b"/" + name + b"/\xe8.jpg", "w").close()
-    layout = read_layout(tmp_path)
+    layout = read_channels({"training": tmp_path})
     assert [os.fsencode(name) for name in layout.classes] == [b"bar", b"caf\xe9"]

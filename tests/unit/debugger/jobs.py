@@ -127,10 +127,14 @@ def whole_job(out: Path, labels: tuple[str, ...] = ("cat", "dog", HOSTILE)) -> P
     time = np.arange(20) / 2
     write_system(out, {"time": time, "cpu_0": 40 + time, "cpu_1": 50 + time, "iowait": time, "memory": time + 20})
     write_steps(out, [[i, 1, "eval" if i % 4 == 3 else "train", i, 0.1, 0.2, 0.3, 0.1] for i in range(12)])
-    write_run(out, started=0.0, first_step=2.5, cores=2, workers=2, device="cpu", precision="float32", gpu=[])
+    write_run(out, started=0.0, first_step=2.5, cores=2, workers=2, device="cpu", precision="float32", gpus=[])
     model, pictures = out.parent / "model", out.parent / "pictures"
     model.mkdir()
-    description = {"labels": labels, "settings": {"lr": 0.1, "arch": HOSTILE}, "versions": {"torch": "2.10"}}
+    description = {
+        "labels": labels,
+        "settings": {"lr": 0.1, "arch": HOSTILE, "clip_gradient": 0, "export": True, "workers": None},
+        "versions": {"torch": "2.10"},
+    }
     (model / "model.json").write_text(json.dumps(description))
     pictures.mkdir()
     folder = pictures / HOSTILE.partition("/")[0]

@@ -98,6 +98,14 @@ def test_a_whole_job(out: Path) -> None:
     for text in ("75.0 %", "3 of 3", "epoch 3, kept", "Loss", "Accuracy", "Confusion", "Utilisation", "2.5 s", "2.10"):
         assert text in page.text, text
     assert facts["version"] == __version__ and f"byoc-vision {__version__}" in page.text
+    assert facts["settings"] == {
+        "lr": "0.1",
+        "arch": HOSTILE,
+        "clip-gradient": "0",
+        "export": "true",
+        "workers": "preset",
+    }
+    assert facts["machine"] == {"cores": "2", "workers": "2", "device": "cpu", "precision": "float32"}
     assert facts["time"]["start_up"] == 2.5
     assert "phases" not in facts["time"]
     assert facts["time"]["train"]["seconds"] == pytest.approx(

@@ -62,6 +62,7 @@ def test_what_cannot_be_ordered_has_no_correlation() -> None:
             Trial("b", "Stopped", float("nan"), {"lr": "nan"}),
             Trial("c", "Completed", 1.0, {}),
         ),
+        tuple(Trial(f"{n}", "Completed", n * 5e-324, {"lr": f"{n}e-322", "wd": f"{n}e38"}) for n in range(4)),
         tuple(Trial(f"{HOSTILE}{n}", HOSTILE, n / 9, {HOSTILE: HOSTILE, "x": str(n)}) for n in range(9)),
     ],
 )

@@ -319,6 +319,7 @@ def output_fn(prediction, accept, context):
         ("import no_such_package", r"No module named 'no_such_package'\); name its package in code/requirements.txt"),
         ("def predict_fn(data): pass", r"predict_fn\(data\); let it take data, model, and context"),
         ("output_fn = 3", "output_fn of the model's own code is no function"),
+        ("async def predict_fn(data, model): pass", "predict_fn of the model's own code is async"),
         (
             "def transform_fn(m, b, c, a): pass\ndef output_fn(p, a): pass",
             "transform_fn, which does all that its output_fn",
@@ -346,6 +347,16 @@ def test_modules_beside_the_code_and_in_lib_are_found(
     monkeypatch.setenv("SAGEMAKER_SUBMIT_DIRECTORY", str(submitted))
     worker, context = make_worker()
     assert ask(worker, context, b"x", JSON)[1] == "besidelib"
+
+
+@pytest.mark.parametrize(
+    ("line", "name"), [("from classifier import Net", "classifier.py"), ("import serve.net", "serve")]
+)
+def test_a_module_that_the_image_hides_is_named(make_worker: MakeWorker, tmp_path: Path, line: str, name: str) -> None:
+    (tmp_path / "code" / "serve").mkdir(parents=True)
+    (tmp_path / "code" / "classifier.py").write_text("class Net: ...")
+    with pytest.raises(UserError, match=f"code/{name} cannot be imported, for this image has a module of that name"):
+        make_worker(line)
 
 
 def test_code_that_is_elsewhere_is_not_passed_over(make_worker: MakeWorker, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,6 +41,12 @@ def test_names_that_sagemaker_adds_are_left_out():
         ({"pretrained": "maybe"}, "give true or false"),
         ({"image-size": "big"}, "give a whole number"),
         ({"pretrained": "false"}, "set train-layers to all"),
+        ({"arch": "resnet-50"}, "no architecture 'resnet-50'; did you mean resnet50"),
+        ({"warmup-epochs": "31"}, "warmup-epochs is 31 and epochs 30, .* set warmup-epochs to fewer"),
+        ({"weights": "w.pth"}, "weights is a channel and no hyperparameter; .* weights=SOURCE"),
+        ({"max_grad_norm": "1"}, "did you mean 'clip-gradient'"),
+        ({"ema-decay": "0.9"}, "did you mean 'ema'"),
+        ({"dropout": "0.1"}, "no hyperparameter 'dropout'; the names are"),
     ],
 )
 def test_wrong_values_are_named(values, message):

@@ -94,6 +94,17 @@ def test_many_plain_and_noisy_pictures_are_no_copies(draw_classes) -> None:
     assert copies.find(read(root))["groups"] == []
 
 
+def test_pictures_too_small_to_tell_apart_are_copies_by_their_bytes_alone(tmp_path: Path) -> None:
+    for i, text in enumerate("0O0O33BB"):
+        image = Image.new("L", (28, 28))
+        ImageDraw.Draw(image).text((10, 8), text, fill=200 + i)
+        (tmp_path / text).mkdir(exist_ok=True)
+        image.save(tmp_path / text / f"{i}.png")
+    assert copies.find(read(tmp_path))["groups"] == []
+    (tmp_path / "O" / "copy.png").write_bytes((tmp_path / "B" / "6.png").read_bytes())
+    assert copies.find(read(tmp_path))["label_conflicts"] == 1
+
+
 def test_real_photographs_have_none_but_those_planted(real_data: Path, tmp_path: Path) -> None:
     photographs = sorted((real_data / "data" / "trashnet6").rglob("*.jpg"))[::24]
     for i, photograph in enumerate(photographs):
@@ -148,4 +159,4 @@ def test_as_many_groups_as_a_report_shows_are_listed(folder: Path) -> None:
         for label in ("cat", "dog"):
             (folder / "train" / label / f"conflict{i}.png").write_bytes(buffer.getvalue())
     found = copies.find(read(folder))
-    assert found["label_conflicts"] == 40 and len(found["groups"]) == copies.GROUPS
+    assert found["label_conflicts"] == 40 and len(found["groups"]) == copies.COPY_GROUPS_SHOWN

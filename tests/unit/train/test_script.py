@@ -10,11 +10,13 @@ import sys
 import tarfile
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from sagemaker_training.errors import ClientError
 
 from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.job import report_folder
 from train import sagemaker
 from train.script import command, job, process, report, request, source
 from train.script.curves import Curves
@@ -25,7 +27,12 @@ from train.stopping import Stopped, StopSignal
 @pytest.fixture(autouse=True)
 def _no_report(monkeypatch):
     """What the report says is another file's matter, and it takes a second."""
-    monkeypatch.setattr(report, "write", lambda output, hook: (output / "report.html").write_text("reported"))
+
+    def made(arguments, **_):
+        to = arguments[arguments.index("--to") + 1] if "--to" in arguments else arguments[3]
+        Path(to, "report.html").write_text("reported")
+
+    monkeypatch.setattr(report, "subprocess", SimpleNamespace(run=made))
 
 
 def ask(root, **hyperparameters):
@@ -87,6 +94,13 @@ def test_a_shell_script_runs_with_or_without_a_first_line(opt_ml):
     )
 
 
+def test_a_shell_script_from_windows_is_told_what_it_is(opt_ml):
+    (opt_ml / "code/train.sh").write_bytes(b"#!/bin/bash\r\necho so far\r\n")
+    ask(opt_ml, sagemaker_program="train.sh")
+    with pytest.raises(ClientError, match=r"^the lines of train\.sh end as on Windows \(CRLF\)"):
+        sagemaker.main()
+
+
 def test_a_package_is_installed_and_its_module_run(opt_ml, monkeypatch):
     (opt_ml / "code/setup.py").write_text("")
     calls = []
@@ -127,6 +141,11 @@ def test_without_a_program_the_classifier_is_trained(opt_ml, monkeypatch, caplog
             "train_model.py ended with exit code 1: SyntaxError: '(' was never closed (train_model.py, line 2)",
         ),
         (
+            "import sklearn",
+            "train_model.py ended with exit code 1: ModuleNotFoundError: No module named 'sklearn' "
+            "(train_model.py, line 1); name its package in requirements.txt, or put the module beside the program",
+        ),
+        (
             "import os\nos.kill(os.getpid(), 9)",
             "train_model.py ended with signal 9: most likely the kernel killed it for memory; "
             "take smaller batches, fewer loader workers or a larger instance",
@@ -137,6 +156,51 @@ def test_a_failure_says_why_in_one_line(opt_ml, text, said):
     assert run(opt_ml, text) == said
     assert (opt_ml / "output/data/report.html").exists()
     assert not list((opt_ml / "model").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (  # as torch says what a state dict lacks
+            r"raise RuntimeError('Error(s) in loading state_dict for ResNet:\n\tMissing key(s): \"fc.weight\". ')",
+            'RuntimeError: Error(s) in loading state_dict for ResNet: Missing key(s): "fc.weight". (t.py, line 1)',
+        ),
+        (  # as tqdm leaves its bar: without an end of its line, and once more behind the trace
+            "import sys, atexit\nbar = ' 60%|###  | 3/5'\n"
+            "atexit.register(lambda: print('\\r' + bar, file=sys.stderr))\n"
+            "sys.stderr.write('\\r' + bar)\nraise ValueError('bad batch')",
+            "ValueError: bad batch (t.py, line 5)",
+        ),
+        (  # as a loader's worker tells its own
+            "def item(i):\n    raise OSError('image is truncated')\nimport traceback\ntry:\n    item(1)\n"
+            "except OSError:\n    trace = traceback.format_exc()\n"
+            "raise OSError('Caught OSError in DataLoader worker process 0.\\nOriginal ' + trace)",
+            "OSError: image is truncated (t.py, line 2)",
+        ),
+        (
+            "raise ExceptionGroup('all of them', [ValueError('a'), TypeError('b')])",
+            "ExceptionGroup: all of them (2 sub-exceptions) (t.py, line 1)",
+        ),
+    ],
+    ids=["more lines", "a bar before it", "of a worker", "a group"],
+)
+def test_an_exception_is_told_whole_whatever_is_around_it(tmp_path, text, said):
+    (tmp_path / "t.py").write_text(text)
+    ended = process.run([sys.executable, str(tmp_path / "t.py")], tmp_path, os.environ, StopSignal())
+    assert reason(ended.errors, str(tmp_path)) == said
+
+
+def test_a_report_of_the_scripts_own_is_not_overwritten(opt_ml, caplog):
+    output = opt_ml / "output/data"
+    assert run(opt_ml, "print('accuracy=0.5\\naccuracy=0.6')") is None
+    assert report_folder(output) == output
+    text = "import os\nopen(os.environ['SM_OUTPUT_DATA_DIR'] + '/report.html', 'w').write('mine')"
+    assert run(opt_ml, text) is None
+    assert (output / "report.html").read_text() == "mine"
+    assert (report_folder(output) / "report.html").read_text() == "reported"
+    assert report_folder(output) != output
+    assert "the script has left report.html itself" in caplog.text
+    assert not (output / "curves.csv").exists()  # a name that scripts take, too
 
 
 def test_a_program_that_is_not_there(opt_ml):
@@ -379,6 +443,7 @@ def test_one_host_needs_no_name_and_others_are_waited_for(monkeypatch):
         ("{'eval_accuracy': 0.5, 'epoch': 1.0}", "eval_accuracy", 0.5),
         ("valid acc 45.0%", "valid_acc", 0.45),
         ("[INFO] best loss = 12", "best_loss", 12.0),
+        ("\x1b[32m12:00:01 \x1b[1mloss=0.5\x1b[0m", "loss", 0.5),
     ],
 )
 def test_figures_are_found_in_what_scripts_print(tmp_path, line, name, value):
@@ -398,6 +463,21 @@ def test_lines_without_figures_leave_no_file(tmp_path):
         curves.read(line)
     curves.write(tmp_path / "curves.csv")
     assert not (tmp_path / "curves.csv").exists()
+
+
+def test_long_words_are_read_at_once(tmp_path):
+    curves = Curves()
+    for _ in range(1000):
+        for word in ("a", "a_", "1_", "a-"):
+            curves.read(word * (2000 // len(word)))
+    curves.write(tmp_path / "curves.csv")
+    assert not (tmp_path / "curves.csv").exists()
+
+
+def test_each_state_of_a_bar_is_a_line(tmp_path):
+    lines = []
+    python("import sys; sys.stderr.write('\\r 1/2 loss=0.5\\r 2/2 loss=0.4\\n')", tmp_path, line=lines.append)
+    assert [line for line in lines if line] == [" 1/2 loss=0.5", " 2/2 loss=0.4"]
 
 
 def test_a_million_readings_become_some_thousand(tmp_path):
