@@ -106,7 +106,10 @@ def parsed(body: bytes) -> dict[str, Any]:
         answer = dict(json.loads(body))
         return dict(answer["predictions"][0])
     except (ValueError, TypeError, KeyError, IndexError):
-        raise UserError("the endpoint's answer is none of this project's; check the endpoint's name") from None
+        raise UserError(
+            "the endpoint's answer is none of this project's; check the endpoint's name, or ask a handler of your own "
+            "with the curl line that byoc endpoints prints"
+        ) from None
 
 
 def _model_error(error: Exception) -> str | None:

@@ -4,7 +4,9 @@ Started by local_test/run.sh. OUT gets summary.json, model.tar.gz, what else the
 """
 
 import argparse
+import fcntl
 import json
+import os
 import shlex
 import shutil
 import signal
@@ -95,6 +97,7 @@ def trial(data: Path | None, weights: Path | None, out: Path) -> None:
     say("build")
     if subprocess.run([ROOT / "build.sh"]).returncode != 0:
         raise TrialError("the images were not built; the lines above say why")
+    hold(out)
     make_room(out)
     if data is None:
         data = out / "pictures"
@@ -155,6 +158,15 @@ def check_room(out: Path, *needed: Path | None) -> None:
     strangers = {each.name for each in out.iterdir()} - LEFT if out.exists() else set()
     if strangers:
         raise TrialError(f"{out} holds {min(strangers)}, which no trial has left; name another folder with --out")
+
+
+def hold(out: Path) -> None:
+    """Make the folder `out` this process's until it ends; raises `TrialError` where another trial has it."""
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        fcntl.flock(os.open(out, os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise TrialError(f"another trial uses {out}; wait for its end, or name another folder with --out") from None
 
 
 def make_room(out: Path) -> None:

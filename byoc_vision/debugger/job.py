@@ -118,7 +118,7 @@ def _curves(file: Path, missing: list[str]) -> dict[str, Series]:
                 except (KeyError, TypeError, ValueError):
                     continue
     except FileNotFoundError:
-        missing.append("No figures in what the script printed were recorded, so that there are no curves of them.")
+        missing.append("The script printed no figure more than once, so that there are no curves of figures.")
     except (OSError, csv.Error):
         missing.append(f"{file.name}, with the figures that the script printed, is damaged.")
     return {name: np.array(readings) for name, readings in curves.items()}

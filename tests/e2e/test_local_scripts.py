@@ -47,7 +47,11 @@ def is_ready(port: int) -> bool:
 
 
 def test_train_stop_resume_serve_predict(machine: Any, pictures: Path) -> None:
-    assert train(machine, pictures, "whole").wait() == 0, machine.log
+    script = train(machine, pictures, "whole")
+    machine.wait_for(lambda: "epoch=1 " in machine.log, script)
+    assert machine.run("local_test/train_local.sh", "--data", pictures, "--out", "whole") == 1
+    assert "another job trains in" in machine.log
+    assert script.wait() == 0, machine.log
 
     # Stopped in an epoch and continued, training ends with the same weights.
     script = train(machine, pictures, "resumed")

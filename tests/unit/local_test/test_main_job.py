@@ -9,7 +9,17 @@ import pytest
 
 from byoc_vision.debugger.job import Prediction
 from local_test import draw
-from local_test.main_job import TrialError, check_room, curl, hyperparameters, main, make_room, read_output, spread
+from local_test.main_job import (
+    TrialError,
+    check_room,
+    curl,
+    hold,
+    hyperparameters,
+    main,
+    make_room,
+    read_output,
+    spread,
+)
 
 
 def test_drawn_pictures_are_trained_from_scratch() -> None:
@@ -87,3 +97,10 @@ def test_what_an_earlier_run_left_is_removed_and_nothing_else(tmp_path: Path) ->
     (out / "thesis").mkdir()
     with pytest.raises(TrialError, match="holds thesis, which no trial has left"):
         check_room(out)
+
+
+def test_two_trials_do_not_share_a_folder(tmp_path: Path) -> None:
+    hold(tmp_path / "out")
+    with pytest.raises(TrialError, match=r"another trial uses .*; wait for its end"):
+        hold(tmp_path / "out")
+    hold(tmp_path / "other")

@@ -78,3 +78,4 @@ def test_a_failed_script_is_reported_on(run, opt_ml):
         run("best = loss\n", "best = loss / 0\n")
     content = json.loads((opt_ml / "output/data/report.json").read_text())
     assert any(rule["Judged"] for rule in content["rules"] if rule["Rule"] == "ExplodingTensor")
+    assert "The script printed no figure more than once, so that there are no curves of figures." in content["missing"]
