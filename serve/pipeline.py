@@ -68,16 +68,16 @@ def build(
     if isinstance(model, backend.Model):
         functions = _defaults(inference, "input_fn", "predict_fn", "output_fn") | dict(own)
     else:
-        functions = _defaults(encoding, "output_fn") | dict(own)
-        for name in {"input_fn", "predict_fn"} - own.keys():
-            functions |= _defaults(_own_model(), name)
-        if "input_fn" not in own:
-            _own_model().description(str(model_dir))  # which must be right, if there is one
         if "predict_fn" not in own and not callable(model):
             raise UserError(
                 f"model_fn returned {type(model).__name__}, which cannot be called with data; return the network, or "
                 "add a predict_fn that knows the model"
             )
+        functions = _defaults(encoding, "output_fn") | dict(own)
+        for name in {"input_fn", "predict_fn"} - own.keys():
+            functions |= _defaults(_own_model(), name)
+        if "input_fn" not in own:
+            _own_model().description(str(model_dir))  # which must be right, if there is one
 
     def read(request: Request) -> Any:
         return functions["input_fn"](request.content(), request.content_type, request.context)

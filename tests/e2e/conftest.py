@@ -36,11 +36,18 @@ class Machine:
     folder: Path
     scratch: Path = field(init=False)
     volumes: set[str] = field(init=False)
+    networks: set[str] = field(init=False)
 
     def __post_init__(self) -> None:
         self.scratch = self.folder / "scratch"
         self.scratch.mkdir()
         self.volumes = docker("volume", "ls", "--quiet")
+        self.networks = self._idle_networks()
+
+    @staticmethod
+    def _idle_networks() -> set[str]:
+        """Return local mode's networks that have no container, by their ids."""
+        return docker("network", "ls", "--filter", "dangling=true", "--filter", "name=sagemaker-local", "--quiet")
 
     def start(self, script: str, *arguments: str | Path, **environment: str) -> "subprocess.Popen[str]":
         """Start a script in a process group of its own, as a terminal does; its output goes to the folder's log."""
@@ -84,8 +91,8 @@ class Machine:
             docker("inspect", "--format", "{{range .Mounts}}{{.Source}} {{end}}", *containers) if containers else set()
         )
         assert not [sources for sources in mounts if str(self.folder) in sources]
-        deadline = time.monotonic() + 20  # a network without containers may be that of a job which begins or ends now
-        while "sagemaker-local" in docker("network", "ls", "--filter", "dangling=true", "--format", "{{.Name}}"):
+        deadline = time.monotonic() + 60  # a network without containers may be that of a job which begins or ends now
+        while self._idle_networks() - self.networks:
             assert time.monotonic() < deadline
             time.sleep(0.2)
         assert docker("volume", "ls", "--quiet") <= self.volumes

@@ -23,7 +23,8 @@ def test_the_installed_command_trains_deploys_predicts_and_reports(wheel: Path, 
     settings = [part for name, value in SETTINGS.items() for part in ("--set", f"{name}={value}")]
     trained = byoc("train", "--local", "--data", pictures, *settings, "--request", "one_thread.yaml")
     assert "epoch=2 " in trained and "\ntest_accuracy=" in trained
-    job = trained.splitlines()[-1].removeprefix("deploy it: byoc deploy --model ").removesuffix(" --local")
+    (deploy,) = (line for line in trained.splitlines() if line.startswith("deploy it: "))
+    job = deploy.removeprefix("deploy it: byoc deploy --model ").removesuffix(" --local")
 
     byoc("deploy", "--local", "--model", job, "--endpoint", "installed", "--image", "serve")
     try:

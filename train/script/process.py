@@ -158,15 +158,20 @@ class _Child:
         with suppress(ChildProcessError):  # Orphans are the first process's to reap.
             while os.waitpid(-self._process.pid, os.WNOHANG)[0]:
                 pass
-        try:
-            os.killpg(self._process.pid, 0)
-        except ProcessLookupError:
-            return False
-        return True
+        return any(_is_running(file, self._process.pid) for file in Path("/proc").glob("[0-9]*/stat"))
 
     def _signal_group(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, number)
+
+
+def _is_running(stat: Path, group: int) -> bool:
+    """Return whether the process whose /proc/PID/stat this is belongs to the group, and is more than a dead entry."""
+    try:
+        state, _, member_of = stat.read_text(errors="replace").rpartition(")")[2].split()[:3]
+    except (OSError, ValueError):  # it has ended meanwhile
+        return False
+    return int(member_of) == group and state not in "ZX"
 
 
 def _killed_for_memory() -> int:
