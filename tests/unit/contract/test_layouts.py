@@ -2,6 +2,7 @@
 
 import os
 import re
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -542,6 +543,24 @@ def test_links_back_and_forth_end(tmp_path: Path) -> None:
 def test_pipes_are_listed_and_not_opened(tmp_path: Path) -> None:
     os.mkfifo(make(tmp_path / "set", "{cat,dog}/2") / "cat" / "pipe.jpg")
     assert len(read_channels({"training": tmp_path / "set"}).splits["train"]["cat"]) == 3
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root makes devices")
+def test_devices_are_listed_and_not_opened(tmp_path: Path) -> None:
+    place = make(tmp_path / "set", "{cat,dog}/2") / "cat" / "endless.jpg"
+    try:
+        os.mknod(place, stat.S_IFCHR | 0o600, os.makedev(1, 5))  # /dev/zero
+    except PermissionError:
+        pytest.skip("root may not make devices here")
+    assert place in read_channels({"training": tmp_path / "set"}).splits["train"]["cat"]
+
+
+def test_a_hundred_thousand_empty_files_are_listed(tmp_path: Path) -> None:
+    for label in ("cat", "dog"):
+        (tmp_path / label).mkdir()
+        for number in range(50_000):
+            os.close(os.open(tmp_path / label / f"{number}.jpg", os.O_CREAT))
+    assert {len(files) for files in read_channels({"training": tmp_path}).splits["train"].values()} == {50_000}
 
 
 def test_a_class_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
