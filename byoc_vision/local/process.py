@@ -22,6 +22,9 @@ _RUNNERS = {
     "endpoint": ("byoc_vision.local.endpoints", "Endpoint"),
 }
 
+#: Why a job has failed whose process is gone.
+KILLED = "InternalServerError: the process that ran the job was killed, or the machine was restarted"
+
 
 def start(record: Record, lock: Lock) -> None:
     """Start the process that sees the record through, and hand it the lock."""

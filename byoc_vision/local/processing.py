@@ -10,9 +10,8 @@ from byoc_vision.contract.errors import UserError
 from byoc_vision.local import containers, process
 from byoc_vision.local.files import locate
 from byoc_vision.local.instances import local_type
-from byoc_vision.local.store import Record, Request, ServiceError, Store, now, page, refuse
-
-KIND = "processing-job"
+from byoc_vision.local.one_process import Jobs
+from byoc_vision.local.store import Record, Request, ServiceError, Store, now, refuse
 
 #: Seconds from SIGTERM to SIGKILL, as in the service.
 _STOP_SECONDS = 120
@@ -34,33 +33,9 @@ def create(store: Store, request: Request) -> Request:
         refuse(output, "FeatureStoreOutput")
         locate(store, output["S3Output"]["S3Uri"])
     containers.require(request["AppSpecification"]["ImageUri"])
-    record, lock = store.create(KIND, request["ProcessingJobName"], request, ProcessingJobStatus="InProgress")
+    record, lock = store.create(_JOBS.kind, request["ProcessingJobName"], request, ProcessingJobStatus="InProgress")
     process.start(record, lock)
     return {"ProcessingJobArn": record.arn}
-
-
-def describe(record: Record) -> Request:
-    """Return DescribeProcessingJob's answer."""
-    if record.status["ProcessingJobStatus"] == "InProgress" and (lock := record.take()):
-        with lock:
-            if record.status["ProcessingJobStatus"] == "InProgress":
-                _clear(record)
-                reason = "InternalServerError: the process that ran the job was killed, or the machine was restarted"
-                record.update(ProcessingJobStatus="Failed", ProcessingEndTime=now(), FailureReason=reason)
-    status = record.status
-    if record.stopping and status["ProcessingJobStatus"] == "InProgress":
-        status["ProcessingJobStatus"] = "Stopping"
-    return record.request | {"ProcessingJobArn": record.arn} | status
-
-
-def stop(store: Store, request: Request) -> Request:
-    """StopProcessingJob: SIGTERM to its container and, 120 s later, SIGKILL."""
-    record = store.find(KIND, request["ProcessingJobName"])
-    status = describe(record)["ProcessingJobStatus"]
-    if status not in ("InProgress", "Stopping"):
-        raise ServiceError("ValidationException", f"The processing job {record.name} is {status} already.")
-    record.ask_to_stop()
-    return {}
 
 
 def run(record: Record) -> None:
@@ -153,14 +128,6 @@ def _clear(record: Record) -> None:
         containers.remove(container)
 
 
-def _list(store: Store, request: Request) -> Request:
-    jobs = [describe(record) for record in store.all(KIND)]
-    return page(jobs, request, "ProcessingJobSummaries", "ProcessingJobStatus", "ProcessingJobName")
+_JOBS = Jobs("processing", "Processing", _clear)
 
-
-OPERATIONS = {
-    "CreateProcessingJob": create,
-    "DescribeProcessingJob": lambda store, request: describe(store.find(KIND, request["ProcessingJobName"])),
-    "ListProcessingJobs": _list,
-    "StopProcessingJob": stop,
-}
+OPERATIONS = _JOBS.operations(create)

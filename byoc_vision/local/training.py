@@ -168,8 +168,7 @@ def _settle(record: Record) -> None:
         if record.status["TrainingJobStatus"] != "InProgress":  # it ended in between
             return
         clear(record)
-        reason = "InternalServerError: the process that ran the job was killed, or the machine was restarted"
-        ended: Request = {"FailureReason": None if record.stopping else reason, "Interrupted": True}
+        ended: Request = {"FailureReason": None if record.stopping else process.KILLED, "Interrupted": True}
         state = "Stopped" if record.stopping else "Failed"
         enter(record, state, "The job was interrupted", TrainingJobStatus=state, TrainingEndTime=now(), **ended)
     if record.request.get("EnableManagedSpotTraining"):

@@ -11,9 +11,8 @@ from byoc_vision.contract.folders import text
 from byoc_vision.engine import visible
 from byoc_vision.local import containers, models, process, server
 from byoc_vision.local.files import locate
-from byoc_vision.local.store import Record, Request, ServiceError, Store, now, page, refuse
-
-KIND = "transform-job"
+from byoc_vision.local.one_process import Jobs
+from byoc_vision.local.store import Record, Request, ServiceError, Store, now, refuse
 
 _START_SECONDS = 480
 
@@ -31,33 +30,9 @@ def create(store: Store, request: Request) -> Request:
     locate(store, target["S3OutputPath"])
     container = models.container(store, request["ModelName"])  # the model may be deleted while the job runs
     status: Request = {"TransformJobStatus": "InProgress", "Container": container}
-    record, lock = store.create(KIND, request["TransformJobName"], request, **status)
+    record, lock = store.create(_JOBS.kind, request["TransformJobName"], request, **status)
     process.start(record, lock)
     return {"TransformJobArn": record.arn}
-
-
-def describe(record: Record) -> Request:
-    """Return DescribeTransformJob's answer."""
-    if record.status["TransformJobStatus"] == "InProgress" and (lock := record.take()):
-        with lock:
-            if record.status["TransformJobStatus"] == "InProgress":
-                _clear(record)
-                reason = "InternalServerError: the process that ran the job was killed, or the machine was restarted"
-                record.update(TransformJobStatus="Failed", TransformEndTime=now(), FailureReason=reason)
-    status = record.status
-    if record.stopping and status["TransformJobStatus"] == "InProgress":
-        status["TransformJobStatus"] = "Stopping"
-    return record.request | {"TransformJobArn": record.arn} | status
-
-
-def stop(store: Store, request: Request) -> Request:
-    """StopTransformJob: end it after the files that are under way."""
-    record = store.find(KIND, request["TransformJobName"])
-    status = describe(record)["TransformJobStatus"]
-    if status not in ("InProgress", "Stopping"):
-        raise ServiceError("ValidationException", f"The transform job {record.name} is {status} already.")
-    record.ask_to_stop()
-    return {}
 
 
 def run(record: Record) -> None:
@@ -141,14 +116,6 @@ def _clear(record: Record) -> None:
         shutil.rmtree(folder)
 
 
-def _list(store: Store, request: Request) -> Request:
-    jobs = [describe(record) for record in store.all(KIND)]
-    return page(jobs, request, "TransformJobSummaries", "TransformJobStatus", "TransformJobName")
+_JOBS = Jobs("transform", "Transform", _clear)
 
-
-OPERATIONS = {
-    "CreateTransformJob": create,
-    "DescribeTransformJob": lambda store, request: describe(store.find(KIND, request["TransformJobName"])),
-    "ListTransformJobs": _list,
-    "StopTransformJob": stop,
-}
+OPERATIONS = _JOBS.operations(create)
