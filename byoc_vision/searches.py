@@ -1,12 +1,9 @@
 """A tuning job as a whole: its trials, and the page that shows them."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from byoc_vision.contract.files import write_text
 from byoc_vision.contract.hyperparameters import unquote
-from byoc_vision.contract.job import FACTS, REPORT
 from byoc_vision.engine import Engine
 from byoc_vision.refusals import unless_missing
 
@@ -60,10 +57,10 @@ def _trial(summary: dict[str, Any]) -> dict[str, Any]:
 
 def make(search: "Search", folder: Path) -> dict[str, Any]:
     """Write the page of a tuning job and its facts into `folder`; return the facts."""
+    from byoc_vision.debugger import report
     from byoc_vision.debugger import trials as page
 
     content = page.facts(search)
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / FACTS, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False))
-    write_text(folder / REPORT, page.page(search))
+    report.write(folder, content, page.page(search))
     return content

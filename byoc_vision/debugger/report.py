@@ -52,8 +52,11 @@ def make(
         labels, predicted = [row.label for row in job.predictions], [row.predicted for row in job.predictions]
         material = Material(trial, reason, job.profile, labels, predicted, job.fine_tuned)
         content = facts(job, trial, evaluate(chosen, material), missing, time.time() if within_job else None)
-    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-    html = page(content, lambda name: thumbnail(pictures, name) if pictures else None)
-    for name, body in ((FACTS, text), (REPORT, html)):
-        write_text((to or output) / name, body)
+    write(to or output, content, page(content, lambda name: thumbnail(pictures, name) if pictures else None))
     return content
+
+
+def write(folder: Path, content: dict[str, Any], html: str) -> None:
+    """Write what a report says and its page into `folder`; raises `OSError` when that fails."""
+    write_text(folder / FACTS, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False))
+    write_text(folder / REPORT, html)
