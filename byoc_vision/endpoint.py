@@ -10,6 +10,7 @@ from typing import Any, Self
 from byoc_vision import prediction
 from byoc_vision.contract.errors import UserError, one_line
 from byoc_vision.engine import Engine, Target
+from byoc_vision.pictures import Picture
 from byoc_vision.plan import Plan
 from byoc_vision.prediction import Prediction
 from byoc_vision.refusals import unless_missing
@@ -96,6 +97,10 @@ class Endpoint:
     def predict(self, picture: str | Path) -> Prediction:
         """Return what the endpoint says of the picture, a file or a URL. Raises `UserError` where it says nothing."""
         return prediction.ask(self._engine.runtime, self.name, str(picture))
+
+    def answer(self, picture: Picture) -> dict[str, Any]:
+        """Return the endpoint's answer about a picture that was read; raises `UserError` where it gives none."""
+        return prediction.answer(self._engine.runtime, self.name, picture)
 
     def predictions(self, pictures: Iterable[str | Path]) -> Iterator[Prediction]:
         """Yield what the endpoint says of each file, URL, and picture in a folder; several are under way at a time.

@@ -11,6 +11,7 @@ COMMANDS = {
     "deploy": "serve a model, or remove what serves it",
     "endpoints": "list the endpoints that were made",
     "predict": "ask an endpoint what is in pictures",
+    "try": "try a model in the browser",
     "transform": "predict many pictures without an endpoint",
     "watch": "follow a job to its end, or stop it",
     "report": "make a training job's report",

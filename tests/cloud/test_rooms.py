@@ -26,9 +26,10 @@ FLOORS = (
         "searches",
         *("reports", "jobs", "session"),
     ),
+    ("demo",),
     ("cli",),
 )
-SHARING = FLOORS[-2]
+SHARING = FLOORS[-3]
 
 #: What the other packages may know besides themselves.
 KNOWN = {
