@@ -10,6 +10,7 @@ COMMANDS = {
     "tune": "search for the best hyperparameters",
     "deploy": "serve a model, or remove what serves it",
     "endpoints": "list the endpoints that were made",
+    "models": "register models, approve them, go back to an earlier one",
     "predict": "ask an endpoint what is in pictures",
     "try": "try a model in the browser",
     "transform": "predict many pictures without an endpoint",

@@ -110,6 +110,12 @@ def test_launchers_may_do_what_they_do_and_nothing_else(
     launch("watch", second, "--stop")
     launch("watch", transform, "--stop")
     launch("report", first)
+    for number in (1, 2):
+        launch("models", "register", first)
+        launch("models", "approve", f"byoc-vision/{number}")
+    launch("deploy", "--model", "byoc-vision")
+    launch("models", "rollback")
+    launch("models")
     launch("deploy", "--delete")
 
     used = aws.actions[environment["AWS_ACCESS_KEY_ID"]] - {"sts:GetCallerIdentity"}  # which everybody may call

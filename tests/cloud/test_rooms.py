@@ -22,8 +22,8 @@ FLOORS = (
     ("aws", "local"),
     ("service",),
     (
-        *("checks", "hyperparameter_sources", "pictures", "plan", "repack", "prediction", "trained_model", "endpoint"),
-        "searches",
+        *("checks", "hyperparameter_sources", "pictures", "plan", "repack", "prediction", "trained_model", "registry"),
+        *("endpoint", "searches"),
         *("reports", "jobs", "session"),
     ),
     ("demo",),
@@ -157,6 +157,7 @@ def test_a_launcher_is_one_call() -> None:
 def test_the_public_names() -> None:
     names = [
         "Endpoint",
+        "ModelVersion",
         "Prediction",
         "Report",
         "Session",
