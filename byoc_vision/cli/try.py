@@ -9,6 +9,7 @@ The page is for this machine only. An endpoint in AWS is asked with your own cre
 
 import argparse
 import contextlib
+import signal
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -41,12 +42,10 @@ def main(arguments: list[str] | None = None) -> int:
     from byoc_vision.demo.kept import Kept
     from byoc_vision.demo.server import Demo
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # it, too, removes what was made for the page
     session = opened(given)
-    with (
-        _serving(session, given.model)
-        if given.model
-        else contextlib.nullcontext(session.endpoint(given.endpoint)) as endpoint
-    ):
+    asked: contextlib.AbstractContextManager[Endpoint] = contextlib.nullcontext(session.endpoint(given.endpoint))
+    with _serving(session, given.model) if given.model else asked as endpoint:
         status = endpoint.status  # an endpoint that is not there is said now
         if status not in ("InService", "Updating"):
             print(f"the endpoint {endpoint.name} is {status}, so it may not answer", file=sys.stderr)
