@@ -1,7 +1,4 @@
 """One container of a serving image on a loopback port, for an endpoint or a transform job.
-
-Plain docker run: local mode serves on a single fixed port, gives up after two minutes, and never asks whether the
-container still runs.
 """
 
 import http.client
