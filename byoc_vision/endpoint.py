@@ -30,12 +30,12 @@ class FailedError(UserError):
         self.log = list(log)
 
 
-def pauses() -> Iterator[float]:
-    """Yield seconds to pause between looks: a tenth of the time so far, and 10 at most, so as not to be throttled."""
+def pauses(longest: float) -> Iterator[float]:
+    """Yield seconds to pause between looks: a tenth of the time so far, and `longest` at most."""
     seconds = 0.5
     while True:
         yield seconds
-        seconds = min(10.0, seconds * 1.1)
+        seconds = min(longest, seconds * 1.1)
 
 
 class Endpoint:
@@ -81,7 +81,7 @@ class Endpoint:
         if not self._sent:
             raise UserError(f"the endpoint {self.name} is a dry run's, so nothing was sent; deploy without dry_run")
         logs = self._engine.logs("endpoint", self.name)
-        for pause in pauses():
+        for pause in pauses(self._engine.longest_pause):
             found = self._engine.sagemaker.describe_endpoint(EndpointName=self.name)
             if found["EndpointStatus"] in ("InService", "Failed", "OutOfService", "UpdateRollbackFailed"):
                 break

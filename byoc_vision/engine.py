@@ -30,6 +30,9 @@ class Engine(Protocol):
     #: Whether it can be asked what it has; else (see `sketch`) only requests can be built, with `PLACEHOLDERS`.
     known: bool
 
+    #: Seconds, at most, between two looks at what has become of a job or an endpoint.
+    longest_pause: float
+
     def sketch(self) -> "Engine":
         """Return the engine for a dry run: this one, or where no account answers one with `known` false."""
 

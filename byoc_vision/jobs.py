@@ -95,7 +95,7 @@ class Job:
         logs = self._engine.logs(self.kind.log, self.name) if self.kind.log else list
         shown: list[str] = []
         state = ""
-        for pause in pauses():
+        for pause in pauses(self._engine.longest_pause):
             description = self.describe()
             status = description[f"{self.kind.field}Status"]
             if (now := description.get("SecondaryStatus", status)) != state:

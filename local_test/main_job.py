@@ -24,10 +24,10 @@ from byoc_vision.contract.errors import UserError
 from byoc_vision.debugger import job
 from byoc_vision.debugger.job import Prediction
 from byoc_vision.local import containers
-from byoc_vision.local.local_mode import LocalMode
 from byoc_vision.local.machine import Machine
 from byoc_vision.requests import operations
 from local_test import draw
+from local_test.local_mode import LocalMode
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "local_test" / "out" / "run"

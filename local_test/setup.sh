@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes this machine ready: a Docker engine that answers, curl, and a Python environment (.venv in the checkout) that
+# Makes this machine ready: a Docker engine that answers, docker compose, curl, and a Python environment (.venv in the checkout) that
 # holds the packages of requirements.txt. What is ready already is left alone.
 #
 # usage: local_test/setup.sh [REQUIREMENTS...]      further requirements files to install
@@ -34,6 +34,11 @@ for candidate in python3 python3.14 python3.13 python3.12 python3.11; do
     fi
 done
 [[ -n $python ]] || fail "Python 3.11 or newer is not installed; install it and try again."
+
+if ! docker compose version >/dev/null 2>&1; then # SageMaker's local mode works with either; not every release has both
+    package=$(apt-cache search --names-only '^docker-compose-v2$' 2>/dev/null)
+    need docker-compose "${package:+docker-compose-v2}${package:-docker-compose}"
+fi
 
 if ! .venv/bin/python -c '' 2>/dev/null; then
     "$python" -c 'import ensurepip' 2>/dev/null || need "$python-venv" "$python-venv"

@@ -3,6 +3,7 @@
 A job is its hyperparameters.json and the folders of its channels; the rest follows from these.
 """
 
+import gc
 import json
 import sys
 from pathlib import Path
@@ -38,7 +39,10 @@ def main() -> None:
         )
     from sagemaker_training.cli.train import main as toolkit
 
-    toolkit()
+    try:
+        toolkit()
+    finally:
+        gc.freeze()  # else Python's end walks through all that torch has made: a second
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ class Cloud:
 
     option = ""
     known = True
+    longest_pause = 10.0  # more often, and the service throttles
 
     def sketch(self) -> "Cloud":
         """Return this engine where the account answers, else a `Sketch`; say why."""

@@ -5,8 +5,8 @@
     engine.sagemaker.create_training_job(**request)      # returns at once
     engine.sagemaker.describe_training_job(TrainingJobName=request["TrainingJobName"])
 
-Training runs in the SageMaker SDK's local mode; what that lacks is added here: tuning jobs, metrics, rule statuses,
-checkpoints, stopping, several endpoints, and jobs that outlive the program that asked for them.
+Jobs are containers with SageMaker's layout below /opt/ml, started with `docker run`, and outlive the program that asked
+for them. Nothing has a name that another checkout on this machine may want, too.
 
     machine.py      the engine: the two clients, images, places, logs
     client.py       boto3's own clients, answered here in place of AWS
@@ -14,9 +14,8 @@ checkpoints, stopping, several endpoints, and jobs that outlive the program that
     store.py        a folder per job, model and endpoint: what is known of it, and who may change it
     files.py        file:// and s3:// URIs; objects.py the buckets of this machine
     process.py      background processes that see a job through
-    containers.py   the docker client
+    containers.py   the docker client; hosts.py the containers of one job, to their end
     training.py     training jobs; run_training.py sees one through, with results.py
-    local_mode.py   the SDK's local mode, in which they run; for local_test/ as it is
     tuning.py       tuning jobs; run_tuning.py sees one through, with ranges.py
     tags.py         tags of all of these
     instances.py    what instance types are here

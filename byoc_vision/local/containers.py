@@ -3,8 +3,6 @@
 import os
 import re
 import subprocess
-import time
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -31,11 +29,11 @@ def docker(*arguments: str) -> str:
     return done.stdout.strip()
 
 
-def run(*arguments: str) -> None:
-    """Run `docker run`; raise `UserError` with what docker or the container said where it failed."""
-    done = subprocess.run(["docker", "run", *arguments], capture_output=True, text=True, check=False)
+def checked(*arguments: str) -> None:
+    """Run the docker client; raise `UserError` with what it said where it failed."""
+    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise UserError(f"the container failed: {one_line(done.stderr, None)}")
+        raise UserError(f"docker {arguments[0]} failed: {one_line(done.stderr, None)}")
 
 
 @cache
@@ -88,16 +86,6 @@ def _is_orphan(owner: Path, folder: Path) -> bool:
     return owner.parts[-2:] == folder.parts[-2:] and not owner.exists()
 
 
-def of_compose(file: Path) -> list[str]:
-    """Return the ids of the compose file's containers; compose calls a project after the file's folder."""
-    return labelled("com.docker.compose.project", file.parent.name)
-
-
-def host(container: str) -> str:
-    """Return the name that a container has in its compose file."""
-    return docker("inspect", "--format", '{{index .Config.Labels "com.docker.compose.service"}}', container)
-
-
 def running(container: str) -> bool:
     """Return whether the container runs."""
     return docker("inspect", "--format", "{{.State.Running}}", container) == "true"
@@ -109,15 +97,9 @@ def published_port(container: str) -> int:
     return int(docker("inspect", "--format", wanted, container))
 
 
-def exit_code(container: str) -> int | None:
-    """Return the code the container ended with; None while it runs."""
-    state, _, code = _state(container).partition(" ")
-    return int(code) if state in ("exited", "dead") else None
-
-
-def stop(container: str, seconds: int) -> None:
-    """Send SIGTERM and, `seconds` later, SIGKILL."""
-    docker("stop", "--time", str(seconds), container)
+def stop(*running: str, seconds: int) -> None:
+    """Send SIGTERM to all at once and, `seconds` later, SIGKILL; return when they have ended."""
+    docker("stop", "--time", str(seconds), *running)
 
 
 def remove(container: str) -> None:
@@ -125,40 +107,25 @@ def remove(container: str) -> None:
     docker("rm", "--force", "--volumes", container)
 
 
-def follow(container: str) -> Iterator[str]:
-    """Yield the lines the container prints, from its start to its end."""
-    count, ended = 0, False
-    while not ended:
-        # Following ends at once where the container has not begun, and may end before the last lines. Only what is read
-        # of a container that had ended is all.
-        ended = not _state(container).startswith(("created", "running", "restarting", "paused"))
-        command = ["docker", "logs", *([] if ended else ["--follow"]), container]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
-            assert process.stdout is not None
-            for number, line in enumerate(process.stdout):
-                if number >= count:
-                    yield readable(line.decode(errors="replace"))
-                    count = number + 1
-        time.sleep(0.1)
-
-
-def _state(container: str) -> str:
-    """Return the container's state and exit code; nothing where there is no such container."""
-    return docker("inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", container)
-
-
 def readable(line: str) -> str:
     """Return a printed line as a log has it: a progress bar is one line written over and over, the last counts."""
     return _ESCAPES.sub("", line).rstrip().rsplit("\r", 1)[-1]
 
 
-def give_to_caller(folder: Path, image: str) -> None:
-    """Make what containers, running as root, left under `folder` the caller's own."""
+def mount(source: Path, target: str, *, readonly: bool = False) -> list[str]:
+    """Return the option of `docker run` by which a container has `source`, whatever its name, as `target`."""
+    fields = ["type=bind", f"source={source}", f"target={target}", *(["readonly"] if readonly else [])]
+    return ["--mount", ",".join('"{}"'.format(field.replace('"', '""')) for field in fields)]
+
+
+def give_to_caller(image: str, *folders: Path) -> None:
+    """Make what containers, running as root, left under the `folders` the caller's own."""
     user = os.getuid()
-    if user != 0 and any(path.lstat().st_uid != user for path in folder.rglob("*")):
-        mount = f'type=bind,"source={folder}",target=/folder'
-        owner = f"{user}:{os.getgid()}"
-        docker("run", "--rm", "--entrypoint", "chown", "--mount", mount, image, "-R", "-h", owner, "/folder")
+    strange = [each for each in folders if user and any(path.lstat().st_uid != user for path in each.rglob("*"))]
+    if strange:
+        places = {f"/{i}": folder for i, folder in enumerate(strange)}
+        mounts = [part for place, folder in places.items() for part in mount(folder, place)]
+        docker("run", "--rm", "--entrypoint", "chown", *mounts, image, "-R", "-h", f"{user}:{os.getgid()}", *places)
 
 
 def printed(container: str, since: str = "") -> list[tuple[str, str]]:

@@ -5,7 +5,7 @@
 #     DOCKER_BUILDKIT=1 "$docker" build ...
 #
 # Where no engine answers and this runs as root on Debian or Ubuntu, it installs and starts one, and says so; elsewhere it
-# says what to install. It also sees to docker compose, which SageMaker's local mode needs. Messages go to stderr.
+# says what to install. Messages go to stderr.
 set -euo pipefail
 
 log=/var/log/dockerd.log
@@ -36,8 +36,6 @@ client() { # the first on PATH is not always the one: a new client without the p
 }
 
 answers() { "$docker" version --format '{{.Server.Version}}' >/dev/null 2>&1; }
-
-has_compose() { docker compose version >/dev/null 2>&1 || command -v docker-compose >/dev/null; }
 
 can_install() { [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null; }
 
@@ -85,15 +83,6 @@ if ! answers; then
     fi
     command -v dockerd >/dev/null || install docker.io docker-buildx
     answers || start
-fi
-
-if ! has_compose; then
-    if can_install; then
-        install docker-compose-v2
-        has_compose || install docker-compose
-    else
-        say "neither 'docker compose' nor docker-compose is installed; SageMaker's local mode will ask for it."
-    fi
 fi
 
 echo "$docker"

@@ -20,6 +20,7 @@ class Machine:
 
     option = "--local"
     known = True
+    longest_pause = 0.5
     region = REGION
 
     def __init__(self, root: Path | None = None) -> None:

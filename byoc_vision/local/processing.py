@@ -1,20 +1,17 @@
 """Processing jobs: one container between folders that are its inputs and its outputs."""
 
 import json
-import secrets
-import threading
-import time
 from pathlib import Path
 
 from byoc_vision.contract.errors import UserError
-from byoc_vision.local import containers, process
+from byoc_vision.local import containers, hosts, process
+from byoc_vision.local.containers import mount
 from byoc_vision.local.files import locate
-from byoc_vision.local.instances import local_type
+from byoc_vision.local.hosts import Hosts
 from byoc_vision.local.one_process import Jobs
 from byoc_vision.local.store import Record, Request, ServiceError, Store, now, refuse
 
-#: Seconds from SIGTERM to SIGKILL, as in the service.
-_STOP_SECONDS = 120
+_HOST = "algo-1"
 
 
 def create(store: Store, request: Request) -> Request:
@@ -42,74 +39,41 @@ def run(record: Record) -> None:
     """Run the container to its end; the status says how that came."""
     record.update(ProcessingStartTime=now())
     try:
-        container = _start(record)
-        code = _follow(record, container)
+        ending = Hosts(record, {_HOST: _command(record)}).run()
     except UserError as error:
         ended: Request = {"ProcessingJobStatus": "Failed", "FailureReason": str(error)}
     else:
         ended = {"ProcessingJobStatus": "Completed"}
-        if record.stopping:
+        if ending.stopped == "Stopped":
             ended = {"ProcessingJobStatus": "Stopped"}
-        elif code != 0:
-            reason = "its time was up" if code is None else f"exit code: {code}"
-            ended = {"ProcessingJobStatus": "Failed", "FailureReason": f"AlgorithmError: {reason}"}
-    for _, folder in _outputs(record):
-        containers.give_to_caller(folder, record.request["AppSpecification"]["ImageUri"])
-    _clear(record)
+        elif reason := "AlgorithmError: its time was up" if ending.stopped else ending.reason():
+            ended = {"ProcessingJobStatus": "Failed", "FailureReason": reason}
+    image = record.request["AppSpecification"]["ImageUri"]
+    containers.give_to_caller(image, *(folder for _, folder in _outputs(record)))
+    hosts.clear(record)
     record.update(ProcessingEndTime=now(), **ended)
 
 
-def _start(record: Record) -> str:
-    """Start the job's container; return its name."""
+def _command(record: Record) -> list[str]:
+    """Return what `docker run` is told."""
     request, specification = record.request, record.request["AppSpecification"]
-    cluster = request["ProcessingResources"]["ClusterConfig"]
     config = record.folder / "config"
     config.mkdir()
-    hosts = {"current_host": "algo-1", "hosts": ["algo-1"]}
-    (config / "resourceconfig.json").write_text(json.dumps(hosts), encoding="utf-8")
+    resources = {"current_host": _HOST, "hosts": [_HOST]}
+    (config / "resourceconfig.json").write_text(json.dumps(resources), encoding="utf-8")
     (config / "processingjobconfig.json").write_text(json.dumps(request), encoding="utf-8")
-    name = f"byoc-vision-{record.name}-{secrets.token_hex(3)}"
-    options = ["--detach", "--name", name, "--hostname", "algo-1", "--label", f"{containers.OWNER}={record.folder}"]
-    options += _mount(config, "/opt/ml/config", ",readonly")
+    instance_type = request["ProcessingResources"]["ClusterConfig"]["InstanceType"]
+    options = hosts.options(request.get("Environment", {}), instance_type)
+    options += mount(config, "/opt/ml/config", readonly=True)
     for given in request.get("ProcessingInputs", []):
         source = locate(record.store, given["S3Input"]["S3Uri"])
         target = given["S3Input"]["LocalPath"].rstrip("/")
-        options += _mount(source, target if source.is_dir() else f"{target}/{source.name}", ",readonly")
+        options += mount(source, target if source.is_dir() else f"{target}/{source.name}", readonly=True)
     for target, folder in _outputs(record):
         folder.mkdir(parents=True, exist_ok=True)
-        options += _mount(folder, target)
-    for variable, value in request.get("Environment", {}).items():
-        options += ["--env", f"{variable}={value}"]
-    if request.get("NetworkConfig", {}).get("EnableNetworkIsolation"):
-        options += ["--network", "none"]
-    if local_type(cluster["InstanceType"]) == "local_gpu":
-        options += ["--gpus", "all"]
-    entrypoint, *arguments = specification.get("ContainerEntrypoint") or [""]
-    if entrypoint:
-        options += ["--entrypoint", entrypoint]
-    containers.run(*options, specification["ImageUri"], *arguments, *specification.get("ContainerArguments", []))
-    return name
-
-
-def _follow(record: Record, container: str) -> int | None:
-    """Log what the container prints until its end; return its exit code, or None where its time was up."""
-
-    def read() -> None:
-        with (record.folder / "log").open("a", encoding="utf-8") as log:
-            for line in containers.follow(container):
-                print(f"{now()} {line}", file=log, flush=True)
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    longest = record.request.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", float("inf"))
-    deadline, late = time.monotonic() + longest, False
-    while (code := containers.exit_code(container)) is None:
-        late = time.monotonic() > deadline
-        if late or record.stopping:
-            containers.stop(container, _STOP_SECONDS)
-        time.sleep(0.5)
-    reader.join()
-    return None if late else code
+        options += mount(folder, target)
+    entrypoint = specification.get("ContainerEntrypoint", [])
+    return options + hosts.program(entrypoint, specification["ImageUri"], specification.get("ContainerArguments", []))
 
 
 def _outputs(record: Record) -> list[tuple[str, Path]]:
@@ -119,15 +83,6 @@ def _outputs(record: Record) -> list[tuple[str, Path]]:
     return [(place["LocalPath"], locate(record.store, place["S3Uri"])) for place in places]
 
 
-def _mount(source: Path, target: str, mode: str = "") -> list[str]:
-    return ["--mount", f'type=bind,"source={source}","target={target}"{mode}']
-
-
-def _clear(record: Record) -> None:
-    for container in containers.labelled(containers.OWNER, str(record.folder)):
-        containers.remove(container)
-
-
-_JOBS = Jobs("processing", "Processing", _clear)
+_JOBS = Jobs("processing", "Processing", hosts.clear)
 
 OPERATIONS = _JOBS.operations(create)

@@ -2,6 +2,7 @@
 
 import shutil
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from byoc_vision.contract.files import replacing
@@ -11,24 +12,25 @@ from byoc_vision.local.store import Record
 
 
 class Results:
-    """The results of one attempt at a job, in the scratch folder `work`."""
+    """The results of one attempt at a job, from its `hosts`' folders."""
 
-    def __init__(self, record: Record, work: Path) -> None:
-        self._record, self._request = record, record.request
-        self._model, self._output = work / "gathered" / "model", work / "gathered" / "output"
-        self._model.mkdir(parents=True)
-        self._output.mkdir()
+    def __init__(self, record: Record, hosts: Sequence[Path]) -> None:
+        self._record, self._request, self._hosts = record, record.request, hosts
+        self._model, self._output = hosts[0] / "model", hosts[0] / "output"
 
-    def gather(self, root: Path, hosts: list[str]) -> None:
-        """Take what the hosts have left under `root`; of two files with one name the last host's counts."""
-        image = self._request["AlgorithmSpecification"]["TrainingImage"]
-        containers.give_to_caller(root, image)
+    def gather(self) -> None:
+        """Move what all hosts have left to the first one; of two files with one name the last host's counts."""
+        left = list(self._hosts)
         if "CheckpointConfig" in self._request:
-            containers.give_to_caller(locate(self._record.store, self._request["CheckpointConfig"]["S3Uri"]), image)
-        for source in (root / "model", *(root / host / "output" for host in hosts)):
-            if source.is_dir():
-                target = self._model if source.name == "model" else self._output
-                shutil.copytree(source, target, dirs_exist_ok=True)
+            left.append(locate(self._record.store, self._request["CheckpointConfig"]["S3Uri"]))
+        containers.give_to_caller(self._request["AlgorithmSpecification"]["TrainingImage"], *left)
+        for host in self._hosts[1:]:
+            for source in (each for name in ("model", "output") for each in sorted((host / name).rglob("*"))):
+                target = self._hosts[0] / source.relative_to(host)
+                if source.is_dir() and not source.is_symlink():
+                    target.mkdir(exist_ok=True)
+                else:
+                    source.replace(target)
 
     def failure(self) -> str:
         """Return the first line of the failure file, or nothing."""

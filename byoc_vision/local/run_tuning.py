@@ -23,6 +23,9 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from byoc_vision.local import ranges, training, tuning
 from byoc_vision.local.store import Record, Request, ServiceError, now
 
+#: Seconds between two looks at the trials, in which a core may be idle; a look costs a few milliseconds.
+_PAUSE = 0.2
+
 #: After so many failed trials and not one that succeeded, the next ones would fail, too.
 _HOPELESS = 3
 
@@ -36,7 +39,7 @@ def run(record: Record) -> None:
     search = Search(record)
     try:
         while search.step():
-            time.sleep(0.5)
+            time.sleep(_PAUSE)
     except BaseException:
         search.stop()
         raise

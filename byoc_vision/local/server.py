@@ -1,7 +1,4 @@
 """One container of a serving image on a loopback port, for an endpoint or a transform job.
-
-Plain docker run: local mode serves on a single fixed port, gives up after two minutes, and never asks whether the
-container still runs.
 """
 
 import http.client
@@ -40,7 +37,7 @@ def wait(container: str, port: int, seconds: float, given_up: Callable[[], bool]
 
 def stop(container: str, log: Path | None = None) -> None:
     """End the container, after the requests it is answering, and remove it; add what it printed to the file `log`."""
-    containers.stop(container, _STOP_SECONDS)
+    containers.stop(container, seconds=_STOP_SECONDS)
     if log is not None:
         with log.open("a", encoding="utf-8") as file:
             file.writelines(f"{time} {line}\n" for time, line in containers.printed(container))
@@ -90,11 +87,11 @@ def start(
     arguments = [
         *("--detach", "--name", name, "--label", f"{containers.OWNER}={owner}"),
         *("--publish", f"127.0.0.1:{port}:8080"),
-        *("--mount", f'type=bind,"source={model}",target=/opt/ml/model,readonly'),
+        *containers.mount(model, "/opt/ml/model", readonly=True),
         *(part for variable, value in variables.items() for part in ("--env", f"{variable}={value}")),
         *options,
     ]
-    containers.run(*arguments, definition["Image"], "serve")
+    containers.checked("run", *arguments, definition["Image"], "serve")
     return name
 
 

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from byoc_vision.contract.job import FACTS, report_folder
-from byoc_vision.local import containers, process
+from byoc_vision.local import containers, hosts, process
 from byoc_vision.local.files import locate
 from byoc_vision.local.store import Record, Request, ServiceError, Store, now, page, refuse
 
 KIND = "training-job"
+
+#: How the scratch folder of an attempt is called, in the record's.
+SCRATCH = "attempt-"
 
 #: How often a job is taken up again whose process or machine broke down.
 _RESTARTS = 3
@@ -150,14 +153,10 @@ def folder_uri(record: Record) -> str:
 
 def clear(record: Record) -> None:
     """Remove the containers and the scratch folder that the job's last attempt has left."""
-    work = record.status.get("Work")
-    if not work or not Path(work).exists():
-        return
-    for file in Path(work).glob("*/docker-compose.yaml"):
-        for container in containers.of_compose(file):
-            containers.remove(container)
-    containers.give_to_caller(Path(work), record.request["AlgorithmSpecification"]["TrainingImage"])
-    shutil.rmtree(work)
+    hosts.clear(record)
+    for scratch in record.folder.glob(f"{SCRATCH}*"):
+        containers.give_to_caller(record.request["AlgorithmSpecification"]["TrainingImage"], scratch)
+        shutil.rmtree(scratch)
 
 
 def _settle(record: Record) -> None:

@@ -194,8 +194,15 @@ def local(shared: Path, pictures: Path) -> Iterator[Local]:
             mounts = containers.docker("inspect", "--format", "{{range .Mounts}}{{.Source}} {{end}}", container)
             assert str(root) not in mounts
             assert str(scratch) not in mounts
-        attached = "{{len .Containers}}"
-        assert containers.docker("network", "inspect", "--format", attached, "sagemaker-local") != "0"
+            owner = containers.docker(
+                "inspect", "--format", f'{{{{index .Config.Labels "{containers.OWNER}"}}}}', container
+            )
+            assert not owner.startswith(str(root))
+        networks = containers.docker(
+            "network", "ls", "--filter", f"label={containers.OWNER}", "--format", "{{.Labels}}"
+        )
+        assert str(root) not in networks
+        assert not list(root.glob("training-job/*/attempt-*"))
         assert {path.lstat().st_uid for path in root.rglob("*")} == {os.getuid()}
 
 

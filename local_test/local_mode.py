@@ -1,9 +1,5 @@
-"""The SDK's local mode: for jobs of the engine, with more of what the service gives them; and as it is.
+"""The SageMaker SDK's own local mode, as it is. The engine of `--local` and `byoc service` does without it."""
 
-Its container class is not public; requirements.txt names the one version of the SDK that this was made for.
-"""
-
-import json
 import os
 import shutil
 import signal
@@ -11,7 +7,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from copy import deepcopy
 from datetime import datetime
@@ -30,46 +26,8 @@ NETWORK = "sagemaker-local"
 _START_SECONDS = 120
 
 
-def client(
-    work: Path,
-    volumes: Mapping[Path, str],
-    configuration: Mapping[str, Request],
-    gather: Callable[[Path, list[str]], None],
-) -> Any:
-    """Return local mode's client, working in `work`; for a process that does nothing else.
-
-    `volumes` (folder -> its name in the containers) and `configuration` (file in /opt/ml/input/config -> content) come
-    on top of local mode's own. `gather` gets the folder with what the containers have left, and their hosts' names.
-    """
-    made = plain_client(work)
-    from sagemaker.core.local import local_session
-    from sagemaker.core.local.image import _SageMakerContainer, _Volume
-
-    class Containers(_SageMakerContainer):  # type: ignore[misc]
-        def _prepare_training_volumes(self, *arguments: Any) -> list[Any]:
-            own = super()._prepare_training_volumes(*arguments)
-            return [*own, *(_Volume(str(folder), name) for folder, name in volumes.items())]
-
-        def write_config_files(self, host: str, *arguments: Any) -> None:
-            super().write_config_files(host, *arguments)
-            for name, content in configuration.items():
-                file = Path(self.container_root) / host / "input" / "config" / name
-                file.write_text(json.dumps(content), encoding="utf-8")
-
-        def _compose(self, detached: bool = False) -> list[str]:
-            # Left to itself, the first host that has done its part would take the others down with it.
-            return [part for part in super()._compose(detached) if part != "--abort-on-container-exit"]
-
-        def retrieve_artifacts(self, *_: Any) -> str:
-            gather(Path(self.container_root), self.hosts)
-            return ""
-
-    local_session._SageMakerContainer = Containers
-    return made
-
-
-def plain_client(work: Path, **options: Any) -> Any:
-    """Return local mode's client as it is, working in `work`, with more `options` (serving_port).
+def client(work: Path, **options: Any) -> Any:
+    """Return local mode's client, working in `work`, with more `options` (serving_port).
 
     All that local mode wants of AWS is a region: no credentials are read or handed on, no usage data is sent.
     """
@@ -115,7 +73,7 @@ def acceptable(request: Request, work: Path) -> Request:
 
 
 class LocalMode:
-    """Local mode as it is, and what the SDK leaves to its users: a readable log, early failure, a clean machine after.
+    """Local mode, and what the SDK leaves to its users: a readable log, early failure, a clean machine afterwards.
 
         with LocalMode(logs) as local:
             local.train(training_job, show=print)
@@ -131,7 +89,7 @@ class LocalMode:
         self.results = self.work / "results"
         self.port = server.free_port(8080)
         self._logs = logs
-        self._client = plain_client(self.work, serving_port=self.port)
+        self._client = client(self.work, serving_port=self.port)
         self._call: _Call | None = None
         self._image = self._container = self._endpoint = ""
 
@@ -157,12 +115,12 @@ class LocalMode:
         for pause in (0, 1, 2) if kind else (0,):
             time.sleep(pause)
             projects |= self._projects()
-            for container in (each for file in projects for each in containers.of_compose(file)):
+            for container in (each for file in projects for each in _of_compose(file)):
                 containers.remove(container)
         containers.docker("network", "rm", NETWORK)  # refused, rightly, where others are using it
         if self._call:
             self._call.join(30)
-        containers.give_to_caller(self.work, self._image)
+        containers.give_to_caller(self._image, self.work)
         shutil.rmtree(self.work, ignore_errors=True)
         threading.excepthook = threading.__excepthook__
         for number, handler in handlers.items():
@@ -178,11 +136,11 @@ class LocalMode:
         self._container = self._started(self._call)
         line = ""
         with (self._logs / "training.log").open("w", encoding="utf-8") as log:
-            for line in filter(None, containers.follow(self._container)):
+            for line in filter(None, _follow(self._container)):
                 print(line, file=log, flush=True)
                 show(line)
         self._call.join()
-        broken = containers.exit_code(self._container) != 0
+        broken = _state(self._container) != "exited 0"
         containers.remove(self._container)
         output, archive = self.results / "output", self.results / "output.tar.gz"
         if archive.exists():
@@ -217,8 +175,8 @@ class LocalMode:
         while True:
             over = not call.is_alive()
             for file in self._projects():
-                for container in containers.of_compose(file):
-                    if containers.running(container) or containers.exit_code(container) is not None:
+                for container in _of_compose(file):
+                    if _state(container).startswith(("running", "exited", "dead")):
                         return container
             if over:
                 raise UserError(f"local mode started no container ({one_line(call.error)})")
@@ -250,3 +208,30 @@ def _wait(process: "subprocess.Popen[bytes]") -> None:
     printed, _ = process.communicate()
     if process.returncode not in (0, 130):
         raise RuntimeError(printed.decode(errors="replace").strip().rpartition("\n")[2])
+
+
+def _of_compose(file: Path) -> list[str]:
+    """Return the ids of the compose file's containers; compose calls a project after the file's folder."""
+    return containers.labelled("com.docker.compose.project", file.parent.name)
+
+
+def _follow(container: str) -> Iterator[str]:
+    """Yield the lines the container prints, from its start to its end."""
+    count, ended = 0, False
+    while not ended:
+        # Following ends at once where the container has not begun, and may end before the last lines. Only what is read
+        # of a container that had ended is all.
+        ended = not _state(container).startswith(("created", "running", "restarting", "paused"))
+        command = ["docker", "logs", *([] if ended else ["--follow"]), container]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+            assert process.stdout is not None
+            for number, line in enumerate(process.stdout):
+                if number >= count:
+                    yield containers.readable(line.decode(errors="replace"))
+                    count = number + 1
+        time.sleep(0.1)
+
+
+def _state(container: str) -> str:
+    """Return the container's state and exit code; nothing where there is no such container."""
+    return containers.docker("inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", container)
