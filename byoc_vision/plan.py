@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from byoc_vision.contract.errors import UserError
 from byoc_vision.engine import Engine
@@ -16,20 +17,27 @@ class Plan:
         self.engine = engine
         self.send = send
         self._overrides = request_file.load(request_files)
-        self._unsent: list[tuple[str, str]] = []
+        self._unsent: list[tuple[str, str, bool]] = []
 
     def role(self) -> str:
         """Return the execution role: the request files', else the engine's."""
         return request_file.role(self._overrides) or self.engine.role()
 
-    def place(self, source: str, under: str) -> str:
+    def field(self, *path: str) -> Any:
+        """Return what the request files say of a field (operation, field, field in that, …); None without a word."""
+        value: Any = self._overrides
+        for name in path:
+            value = value.get(name) if isinstance(value, dict) else None
+        return value
+
+    def place(self, source: str, under: str, pictures: bool = False) -> str:
         """Return the URI at which containers will find `source`; see `Engine.place`.
 
         It is sent by `finish`, so that a request that is wrong costs no upload.
         """
         if not source.strip():
             raise UserError("nothing is given where a folder, a file or an S3 URI is wanted; name one")
-        self._unsent.append((source, under))
+        self._unsent.append((source, under, pictures))
         return self.engine.place(source, under, send=False)
 
     def finish(self, requests: dict[str, Request]) -> dict[str, Request]:
@@ -50,7 +58,8 @@ class Plan:
         for operation, request in reversed(finished.items()):
             validation.check(operation, request)
         while self.send and self._unsent:
-            self.engine.place(*self._unsent.pop(0), send=True)
+            source, under, pictures = self._unsent.pop(0)
+            self.engine.place(source, under, send=True, pictures=pictures)
         return finished
 
     def call(self, operation: str, request: Request) -> None:
