@@ -6,7 +6,7 @@ from typing import Any
 
 from byoc_vision.contract.errors import UserError
 from byoc_vision.engine import Engine
-from byoc_vision.requests import request_file, validation
+from byoc_vision.requests import request_file, search_space, validation
 from byoc_vision.requests.operations import Request
 
 
@@ -57,6 +57,7 @@ class Plan:
         # From the last one back: it has the name that the user chose, from which the others' are made.
         for operation, request in reversed(finished.items()):
             validation.check(operation, request)
+            _check_hyperparameters(request, requests[operation])
         while self.send and self._unsent:
             source, under, pictures = self._unsent.pop(0)
             self.engine.place(source, under, send=True, pictures=pictures)
@@ -68,3 +69,21 @@ class Plan:
             from botocore import xform_name
 
             getattr(self.engine.sagemaker, xform_name(operation))(**request)
+
+
+def _check_hyperparameters(request: Request, built: Request) -> None:
+    """Raise `UserError` for hyperparameters that a job of this project's training would refuse.
+
+    The request files may have put another image or a program in the place of what the request was `built` with.
+    """
+    job, ours = (each.get("TrainingJobDefinition", each) for each in (request, built))
+    algorithm = job.get("AlgorithmSpecification", {})
+    values = job.get("HyperParameters", {}) | job.get("StaticHyperParameters", {})
+    if (
+        algorithm.get("TrainingImage") == ours.get("AlgorithmSpecification", {}).get("TrainingImage")
+        and "ContainerEntrypoint" not in algorithm
+        and "sagemaker_program" not in values
+        and "SAGEMAKER_PROGRAM" not in job.get("Environment", {})
+    ):
+        ranges = request.get("HyperParameterTuningJobConfig", {}).get("ParameterRanges", {})
+        search_space.check(ranges, {name: value for name, value in values.items() if not name.startswith("sagemaker_")})

@@ -148,7 +148,6 @@ class Session:
         sources = _sources(data, script)
         if not script:
             static = checks.hyperparameters(sources, static, searched)
-            search_space.refuse_unfit(chosen.ranges, static)
             # Of many trials one is kept at most, and is trained again for that.
             static = {name: "false" for name in hyperparameter_sources.FOR_KEEPS if name not in searched} | static
         output = (output or engine.output()).rstrip("/")

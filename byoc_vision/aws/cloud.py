@@ -33,7 +33,11 @@ class Cloud:
     known = True
 
     def sketch(self) -> "Cloud":
-        """Return this engine where the account answers, else a `Sketch`; say why."""
+        """Return this engine where the account answers, else a `Sketch`; say why, once."""
+        return self._sketch
+
+    @cached_property
+    def _sketch(self) -> "Cloud":
         region = REGION
         try:
             region = self.region
