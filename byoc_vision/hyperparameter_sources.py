@@ -47,7 +47,9 @@ def best_of(engine: Engine, tuning_job: str, check: Check | None = None) -> dict
     Not what trials do without and a model that is kept does not. None where no account answers, which is told.
     """
     if not engine.known:
-        _log.info("the best trial of %s is known to the account only; its hyperparameters are left out here", tuning_job)
+        _log.info(
+            "the best trial of %s is known to the account only; its hyperparameters are left out here", tuning_job
+        )
         return {}
     describe = engine.sagemaker.describe_hyper_parameter_tuning_job
     job = unless_missing(describe, HyperParameterTuningJobName=tuning_job)

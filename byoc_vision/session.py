@@ -223,7 +223,9 @@ class Session:
         instance_type = engine.instance_type(instance_type)
         container = serving_image(engine, model, instance_type, image)
         create_model = operations.model(name, container, plan.role(), artifact(plan, model))
-        only_pictures = is_picture_type(str(plan.field("CreateTransformJob", "TransformInput", "ContentType") or "image/*"))
+        only_pictures = is_picture_type(
+            str(plan.field("CreateTransformJob", "TransformInput", "ContentType") or "image/*")
+        )
         if only_pictures and (folder := checks.local(str(data))) and folder.is_dir():
             pictures.below(folder)
         # Beside what training jobs read, which has all files.

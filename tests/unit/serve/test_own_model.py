@@ -408,7 +408,9 @@ def test_the_users_modules_may_be_called_as_this_projects(make_worker: MakeWorke
 
 def test_the_program_may_be_called_as_this_projects(make_worker: MakeWorker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAGEMAKER_PROGRAM", "serve.py")
-    source = "def model_fn(model_dir): return None\ndef transform_fn(model, body, content_type, accept): return __name__"
+    source = (
+        "def model_fn(model_dir): return None\ndef transform_fn(model, body, content_type, accept): return __name__"
+    )
     assert answer_apart(make_worker, source, "serve.py")[:2] == (200, "serve")
 
 
