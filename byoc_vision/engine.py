@@ -69,12 +69,12 @@ class Engine(Protocol):
     def output(self) -> str:
         """Return the URI under which results go where the user names none; no slash at its end."""
 
-    def place(self, source: str, under: str, *, send: bool) -> str:
+    def place(self, source: str, under: str, *, send: bool, pictures: bool = False) -> str:
         """Return the URI at which containers find `source`, which is a URI, a folder or a file of this machine.
 
         What lies on this machine goes below the URI `under` where containers cannot read it in place, unless `send` is
-        false. Results will go there, too, so it sees to it that they can. A folder's URI ends in a slash, a file's does
-        not. Raises `UserError` where `source` does not exist.
+        false; with `pictures` only what may be one. Results will go there, too, so it sees to it that they can. A
+        folder's URI ends in a slash, a file's does not. Raises `UserError` where `source` does not exist.
         """
 
     def fetch(self, uri: str, folder: Path) -> list[Path]:
@@ -93,6 +93,10 @@ class Engine(Protocol):
         """Return a command line that sends picture.jpg to the endpoint."""
 
 
-def visible(folder: Path) -> Iterator[Path]:
-    """Yield what is below `folder` but for what desktops leave; links are followed, also where they lead nowhere."""
-    return folders.read(folder).everything()
+def visible(folder: Path, pictures: bool = False) -> Iterator[Path]:
+    """Yield what is below `folder` but for what desktops leave; links are followed, also where they lead nowhere.
+
+    With `pictures` only what may be one, as in training.
+    """
+    content = folders.read(folder)
+    return content.pictures() if pictures else content.everything()

@@ -1,6 +1,7 @@
 """Where a job's hyperparameters come from: single values, a file, or the best trial of a tuning job."""
 
 import json
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from byoc_vision.engine import Engine
 from byoc_vision.refusals import unless_missing
 from byoc_vision.requests.request_file import read_yaml
 from byoc_vision.requests.script import texts
+
+_log = logging.getLogger(__name__)
 
 #: Makes what a request has of values by name: `checked`, or for a script's own `requests.script.texts`.
 Check = Callable[[Mapping[str, Any]], dict[str, str]]
@@ -41,8 +44,13 @@ def collect(
 def best_of(engine: Engine, tuning_job: str, check: Check | None = None) -> dict[str, str]:
     """Return all hyperparameters, tuned and static, of the tuning job's best trial so far.
 
-    Not what trials do without and a model that is kept does not.
+    Not what trials do without and a model that is kept does not. None where no account answers, which is told.
     """
+    if not engine.known:
+        _log.info(
+            "the best trial of %s is known to the account only; its hyperparameters are left out here", tuning_job
+        )
+        return {}
     describe = engine.sagemaker.describe_hyper_parameter_tuning_job
     job = unless_missing(describe, HyperParameterTuningJobName=tuning_job)
     if job is None:

@@ -43,17 +43,21 @@ def names(sources: list[str]) -> Iterator[str]:
         if source.startswith(("http://", "https://")) or path.is_file():
             yield source
         elif path.is_dir():
-            folder = folders.read(path)
-            pictures = [str(file) for file in folder.pictures()]
-            parts = list(folder.walk())
-            others = [name for part in parts for name in part.others]
-            if said := folders.left_out(sum(len(part.litter) for part in parts), others):
-                _log.info("%s: %s", source, said)
-            if not pictures:
-                raise UserError(f"{source} holds no pictures; give a folder that does")
-            yield from pictures
+            yield from map(str, below(path))
         else:
             raise UserError(f"the picture {source} does not exist; give a file, a folder or a URL")
+
+
+def below(folder: Path) -> list[Path]:
+    """Return what may be pictures below the folder, and say what else is there; raise `UserError` where nothing is."""
+    content = folders.read(folder)
+    pictures, parts = list(content.pictures()), list(content.walk())
+    others = [name for part in parts for name in part.others]
+    if said := folders.left_out(sum(len(part.litter) for part in parts), others):
+        _log.info("%s: %s", folder, said)
+    if not pictures:
+        raise UserError(f"{folder} holds no pictures; give a folder that does")
+    return pictures
 
 
 def read(name: str) -> Picture:

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from byoc_vision.contract.errors import UserError
 from byoc_vision.engine import Engine
-from byoc_vision.requests import request_file, validation
+from byoc_vision.requests import request_file, search_space, validation
 from byoc_vision.requests.operations import Request
 
 
@@ -16,20 +17,27 @@ class Plan:
         self.engine = engine
         self.send = send
         self._overrides = request_file.load(request_files)
-        self._unsent: list[tuple[str, str]] = []
+        self._unsent: list[tuple[str, str, bool]] = []
 
     def role(self) -> str:
         """Return the execution role: the request files', else the engine's."""
         return request_file.role(self._overrides) or self.engine.role()
 
-    def place(self, source: str, under: str) -> str:
+    def field(self, *path: str) -> Any:
+        """Return what the request files say of a field (operation, field, field in that, …); None without a word."""
+        value: Any = self._overrides
+        for name in path:
+            value = value.get(name) if isinstance(value, dict) else None
+        return value
+
+    def place(self, source: str, under: str, pictures: bool = False) -> str:
         """Return the URI at which containers will find `source`; see `Engine.place`.
 
         It is sent by `finish`, so that a request that is wrong costs no upload.
         """
         if not source.strip():
             raise UserError("nothing is given where a folder, a file or an S3 URI is wanted; name one")
-        self._unsent.append((source, under))
+        self._unsent.append((source, under, pictures))
         return self.engine.place(source, under, send=False)
 
     def finish(self, requests: dict[str, Request]) -> dict[str, Request]:
@@ -49,8 +57,10 @@ class Plan:
         # From the last one back: it has the name that the user chose, from which the others' are made.
         for operation, request in reversed(finished.items()):
             validation.check(operation, request)
+            _check_hyperparameters(request, requests[operation])
         while self.send and self._unsent:
-            self.engine.place(*self._unsent.pop(0), send=True)
+            source, under, pictures = self._unsent.pop(0)
+            self.engine.place(source, under, send=True, pictures=pictures)
         return finished
 
     def call(self, operation: str, request: Request) -> None:
@@ -59,3 +69,21 @@ class Plan:
             from botocore import xform_name
 
             getattr(self.engine.sagemaker, xform_name(operation))(**request)
+
+
+def _check_hyperparameters(request: Request, built: Request) -> None:
+    """Raise `UserError` for hyperparameters that a job of this project's training would refuse.
+
+    The request files may have put another image or a program in the place of what the request was `built` with.
+    """
+    job, ours = (each.get("TrainingJobDefinition", each) for each in (request, built))
+    algorithm = job.get("AlgorithmSpecification", {})
+    values = job.get("HyperParameters", {}) | job.get("StaticHyperParameters", {})
+    if (
+        algorithm.get("TrainingImage") == ours.get("AlgorithmSpecification", {}).get("TrainingImage")
+        and "ContainerEntrypoint" not in algorithm
+        and "sagemaker_program" not in values
+        and "SAGEMAKER_PROGRAM" not in job.get("Environment", {})
+    ):
+        ranges = request.get("HyperParameterTuningJobConfig", {}).get("ParameterRanges", {})
+        search_space.check(ranges, {name: value for name, value in values.items() if not name.startswith("sagemaker_")})

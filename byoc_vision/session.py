@@ -7,17 +7,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from byoc_vision import checks, hyperparameter_sources, jobs, registry, reports
+from byoc_vision import checks, hyperparameter_sources, jobs, pictures, reports, versions
 from byoc_vision import endpoint as endpoints
 from byoc_vision.contract import hyperparameters as contract
 from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.folders import is_picture_type
 from byoc_vision.contract.job import CHANNELS
 from byoc_vision.endpoint import Endpoint
 from byoc_vision.engine import Engine, Target
 from byoc_vision.jobs import Show, TrainingJob, TransformJob, TuningJob
 from byoc_vision.plan import Plan
 from byoc_vision.refusals import sentence
-from byoc_vision.registry import ModelVersion
 from byoc_vision.reports import Report
 from byoc_vision.requests import managed_debugger, operations, search_space
 from byoc_vision.requests import script as scripts
@@ -148,7 +148,6 @@ class Session:
         sources = _sources(data, script)
         if not script:
             static = checks.hyperparameters(sources, static, searched)
-            search_space.refuse_unfit(chosen.ranges, static)
             # Of many trials one is kept at most, and is trained again for that.
             static = {name: "false" for name in hyperparameter_sources.FOR_KEEPS if name not in searched} | static
         output = (output or engine.output()).rstrip("/")
@@ -215,16 +214,25 @@ class Session:
         image: Target | None = None,
         dry_run: bool = False,
     ) -> TransformJob:
-        """Predict many pictures without an endpoint. The model that is made for the job stays: see `delete_model`."""
+        """Predict many pictures without an endpoint. The model that is made for the job stays: see `delete_model`.
+
+        data: an S3 URI, of which all objects are asked about, or a folder, of which all that may be pictures are.
+        """
         plan = self._plan(dry_run)
         engine = plan.engine
         name = operations.new_name("byoc-vision")
         instance_type = engine.instance_type(instance_type)
         container = serving_image(engine, model, instance_type, image)
         create_model = operations.model(name, container, plan.role(), artifact(plan, model))
-        pictures = plan.place(str(data), f"{engine.output()}/data")
+        only_pictures = is_picture_type(
+            str(plan.field("CreateTransformJob", "TransformInput", "ContentType") or "image/*")
+        )
+        if only_pictures and (folder := checks.local(str(data))) and folder.is_dir():
+            pictures.below(folder)
+        # Beside what training jobs read, which has all files.
+        source = plan.place(str(data), f"{engine.output()}/{'pictures' if only_pictures else 'data'}", only_pictures)
         answers = f"{engine.output()}/answers/{name}/"
-        job = operations.transform_job(name, name, pictures, answers, instance_type, instance_count)
+        job = operations.transform_job(name, name, source, answers, instance_type, instance_count)
         request = plan.finish({"CreateModel": create_model, "CreateTransformJob": job})
         made = TransformJob(self, request["CreateTransformJob"]["TransformJobName"], request, plan.send)
         plan.call("CreateModel", request["CreateModel"])
@@ -237,20 +245,20 @@ class Session:
 
     def register(self, job: str, group: str = "byoc-vision", *, dry_run: bool = False) -> ModelVersion:
         """Make a training job's model the next version of a group in the model registry; it waits for approval."""
-        return registry.register(self._plan(dry_run), job, group)
+        return versions.register(self._plan(dry_run), job, group)
 
     def models(self, group: str | None = None) -> list[ModelVersion]:
         """Return the versions of models in the registry, of one group or of all, newest first."""
-        return registry.versions(self.engine, group)
+        return versions.versions(self.engine, group)
 
     def model(self, name: str) -> ModelVersion:
         """Return the version of that name, GROUP/NUMBER."""
-        return registry.version(self.engine, name)
+        return versions.version(self.engine, name)
 
     def rollback(self, endpoint: str = "byoc-vision", *, dry_run: bool = False) -> Endpoint:
         """Give the endpoint the approved version before the one that it serves, on the same instances."""
-        present, variant = registry.served(self.engine, endpoint)
-        older = registry.newest(self.engine, present.group, below=present.number)
+        present, variant = versions.served(self.engine, endpoint)
+        older = versions.newest(self.engine, present.group, below=present.number)
         return self.deploy(
             older.name,
             endpoint,

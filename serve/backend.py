@@ -4,7 +4,6 @@ A backend is a module with `load(folder, gpu) -> Network`: `serve.torch_backend`
 `serve.openvino_backend`. Everything around it is here, and needs neither.
 """
 
-import importlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -162,6 +162,15 @@ def load(folder: Path, gpu: int | None = None) -> Model:
 
     Raises `UserError` when the files cannot be used, or the GPU cannot.
     """
-    backend = importlib.import_module("serve.torch_backend" if find_spec("torch") else "serve.openvino_backend")
-    network: Network = backend.load(folder, gpu)
+    network: Network = _backend().load(folder, gpu)
     return Model(network, os.environ.get("BYOC_PRECISION", "fastest"), forms.record(folder))
+
+
+def _backend() -> Any:
+    if find_spec("torch"):
+        from serve import torch_backend
+
+        return torch_backend
+    from serve import openvino_backend
+
+    return openvino_backend

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from byoc_vision.contract.folders import is_picture_type
 from classifier import kinds, pictures
 from serve import arrays, multipart
 from serve.backend import Batch
@@ -55,7 +56,7 @@ def decode(body: bytes | str, content_type: str, at_least: int | None = None) ->
     if content_type == JSON:
         return _instances(body, at_least)
     data = body.encode() if isinstance(body, str) else body
-    if content_type.startswith("image/") or content_type == "application/x-image":
+    if is_picture_type(content_type):
         return [_picture(data, at_least)]
     if content_type == NPY:
         return _tensor(data)

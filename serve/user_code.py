@@ -16,6 +16,7 @@ from typing import Any
 
 from byoc_vision.contract.errors import UserError
 from byoc_vision.contract.job import CODE, SCRIPT
+from serve import shadowed
 
 Function = Callable[..., Any]
 
@@ -51,6 +52,7 @@ def load(model_dir: Path) -> dict[str, Function]:
     """
     code, file = folder(model_dir), program()
     sys.path[:0] = [str(place) for place in (code, code / "lib") if place.is_dir()]
+    shadowed.give_way()
     if not (code / file).is_file():
         submitted = os.environ.get("SAGEMAKER_SUBMIT_DIRECTORY", "")
         if "://" in submitted:

@@ -34,7 +34,11 @@ class Cloud:
     longest_pause = 10.0  # more often, and the service throttles
 
     def sketch(self) -> "Cloud":
-        """Return this engine where the account answers, else a `Sketch`; say why."""
+        """Return this engine where the account answers, else a `Sketch`; say why, once."""
+        return self._sketch
+
+    @cached_property
+    def _sketch(self) -> "Cloud":
         region = REGION
         try:
             region = self.region
@@ -123,7 +127,7 @@ class Cloud:
         """Return a folder of the bucket that SageMaker's SDK uses, too."""
         return f"s3://sagemaker-{self.region}-{self.account}/byoc-vision"
 
-    def place(self, source: str, under: str, *, send: bool) -> str:
+    def place(self, source: str, under: str, *, send: bool, pictures: bool = False) -> str:
         """Return an S3 URI for `source`: itself, once something was found there, or the one it was uploaded to."""
         if send:
             self._open_bucket(under)
@@ -137,7 +141,7 @@ class Cloud:
             raise UserError(f"{source} does not exist; give a folder, a file or an S3 URI")
         uri = s3.destination(path, under)
         if send:
-            s3.send(self._s3, path, uri)
+            s3.send(self._s3, path, uri, pictures)
         return uri
 
     def fetch(self, uri: str, folder: Path) -> list[Path]:

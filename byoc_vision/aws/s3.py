@@ -42,10 +42,13 @@ def destination(source: Path, under: str) -> str:
     return f"{under}/{_md5(source)[:8]}/{source.name}"
 
 
-def send(s3: Any, source: Path, uri: str) -> None:
-    """Make the objects at `uri` equal to the folder or file `source`: send what changed, remove what is gone."""
+def send(s3: Any, source: Path, uri: str, pictures: bool = False) -> None:
+    """Make the objects at `uri` equal to the folder or file `source`: send what changed, remove what is gone.
+
+    With `pictures` the folder has only what may be one.
+    """
     bucket, key = split(uri)
-    files = {key: source} if source.is_file() else _files(source, key)
+    files = {key: source} if source.is_file() else _files(source, key, pictures)
     if not files:
         raise UserError(f"{source} holds no files")
     there = {item["Key"]: item for item in listing(s3, bucket, key)}
@@ -69,9 +72,9 @@ def send(s3: Any, source: Path, uri: str) -> None:
     _log.info("%s -> %s: %s", source, uri, sent)
 
 
-def _files(folder: Path, key: str) -> dict[str, Path]:
+def _files(folder: Path, key: str, pictures: bool) -> dict[str, Path]:
     """Return the keys below `key` for what is in `folder`, without what cannot be read, which is said."""
-    files = {key + text(file.relative_to(folder)): file for file in visible(folder)}
+    files = {key + text(file.relative_to(folder)): file for file in visible(folder, pictures)}
     if missing := [name for name, file in files.items() if not file.is_file()]:
         first = missing[0].removeprefix(key)
         _log.warning("%s: not sent, because it cannot be read: %s (%s)", folder, count(len(missing), "file"), first)

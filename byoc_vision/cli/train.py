@@ -50,9 +50,10 @@ def main(arguments: list[str] | None = None) -> int:
     from byoc_vision.requests.script import texts
 
     session = opened(given)
+    engine = session.engine.sketch() if given.dry_run else session.engine
     job = session.train(
         channels(given.data),
-        hyperparameters=collect(session.engine, given.hyperparameters, given.set, texts if given.program else checked),
+        hyperparameters=collect(engine, given.hyperparameters, given.set, texts if given.program else checked),
         instance_type=given.instance_type,
         instance_count=given.instance_count,
         spot=given.spot,

@@ -34,12 +34,13 @@ def main(arguments: list[str] | None = None) -> int:
 
     from byoc_vision.cli.trials import follow
     from byoc_vision.hyperparameter_sources import collect
+    from byoc_vision.requests.script import texts
 
     session = opened(given)
     job = session.tune(
         given.space,
         channels(given.data),
-        hyperparameters=collect(session.engine, None, given.set),
+        hyperparameters=collect(session.engine, None, given.set, texts),
         max_jobs=given.max_jobs,
         parallel_jobs=given.parallel_jobs,
         instance_type=given.instance_type,

@@ -96,6 +96,11 @@ def is_litter(name: str) -> bool:
     return lower.startswith(".") or lower in _LITTER or lower.endswith(_LITTER_ENDINGS)
 
 
+def is_picture_type(content_type: str) -> bool:
+    """Whether requests of this content type hold a picture: image/png and so on, or application/x-image for any."""
+    return content_type.startswith("image/") or content_type == "application/x-image"
+
+
 def text(name: str | os.PathLike[str]) -> str:
     r"""Return a file's name or path as text that UTF-8 can write on one line; `path` makes it the name again.
 

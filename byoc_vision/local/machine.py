@@ -68,8 +68,11 @@ class Machine:
         """Return the URI of the folder that has one folder per job's results."""
         return (self.root / "results").as_uri()
 
-    def place(self, source: str, under: str, *, send: bool) -> str:
-        """Return the file:// URI of `source`. A file, which may be gone before it is needed, is kept below `under`."""
+    def place(self, source: str, under: str, *, send: bool, pictures: bool = False) -> str:
+        """Return the file:// URI of `source`. A file, which may be gone before it is needed, is kept below `under`.
+
+        Folders are read in place, so `pictures` is for the job to heed.
+        """
         found = self._path(source) if "://" in source else Path(source).expanduser().absolute()
         if not found.exists():
             raise UserError(f"{source} does not exist; give a folder or a file of this machine")

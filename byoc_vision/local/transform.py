@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.error import HTTPError
 
 from byoc_vision.contract.errors import UserError
-from byoc_vision.contract.folders import text
+from byoc_vision.contract.folders import is_picture_type, text
 from byoc_vision.engine import visible
 from byoc_vision.local import containers, models, process, server
 from byoc_vision.local.files import locate
@@ -65,12 +65,15 @@ def _ask_about_all(record: Record, request: Request, definition: Request) -> dic
     server.wait(container, port, _START_SECONDS, lambda: record.stopping)
     record.update(TransformStartTime=now())
 
-    source = locate(record.store, request["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"])
+    uri = request["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"]
+    content_type = request["TransformInput"].get("ContentType", "application/octet-stream")
+    source = locate(record.store, uri)
     files = [source]
     if source.is_dir():
-        files = list(visible(source))
+        # What is in S3 is asked about whole, as the service does it; of a folder, only what would be uploaded.
+        files = list(visible(source, uri.startswith("file://") and is_picture_type(content_type)))
     target = locate(record.store, request["TransformOutput"]["S3OutputPath"])
-    headers = {"Content-Type": request["TransformInput"].get("ContentType", "application/octet-stream")}
+    headers = {"Content-Type": content_type}
     if "Accept" in request["TransformOutput"]:
         headers["Accept"] = request["TransformOutput"]["Accept"]
 

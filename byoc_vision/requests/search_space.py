@@ -131,8 +131,17 @@ def _space(content: Mapping[str, Any], folder: Path, max_jobs: int | None, paral
     return Space({kind: found for kind, found in ranges.items() if found}, settings, fixed, own)
 
 
-def refuse_unfit(ranges: Request, fixed: Mapping[str, str]) -> None:
-    """Raise `UserError` for values that do not go together and that a trial with the `fixed` ones could be given."""
+def check(ranges: Request, fixed: Mapping[str, str]) -> None:
+    """Raise `UserError` for values that a trial of this project's training could be given and would refuse.
+
+    That is any of its own, beside the `fixed` ones, or several that do not go together.
+    """
+    for range_ in (found for kind in ("Continuous", "Integer") for found in ranges.get(f"{kind}ParameterRanges", [])):
+        for end in ("MinValue", "MaxValue"):
+            _alone(range_["Name"], range_[end], None)
+    for choice in ranges.get("CategoricalParameterRanges", []):
+        for value in choice["Values"]:
+            _alone(choice["Name"], value, None)
     texts = [choice for choice in ranges.get("CategoricalParameterRanges", []) if _is_text(choice["Name"])]
     names = [choice["Name"] for choice in texts]
     for values in itertools.product(*(choice["Values"] for choice in texts)):

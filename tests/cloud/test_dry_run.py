@@ -18,6 +18,7 @@ JOB = ["train", "--data", "data", "--spot", "--debugger", "managed"]
 COMMANDS = [
     JOB,
     ["train", "--data", "s3://mine/dogs/", "--output", "s3://mine/results"],
+    ["train", "--data", "data", "--hyperparameters", "my-search", "--set", "epochs=3"],
     ["tune", "space.yaml", "--data", "data"],
     ["deploy", "--model", "my-job"],
     ["deploy", "--model", "my-job", "--source", "handler"],
@@ -51,6 +52,9 @@ def test_without_an_account(run: Run, aws: FakeAws, command: list[str]) -> None:
         image = "<account>.dkr.ecr.<region>.amazonaws.com/byoc-vision-train:latest"
         assert request["AlgorithmSpecification"]["TrainingImage"] == image
         assert request["OutputDataConfig"]["S3OutputPath"] == "s3://sagemaker-<region>-<account>/byoc-vision"
+    if "--hyperparameters" in command:
+        assert requests["CreateTrainingJob"]["HyperParameters"] == {"epochs": "3"}
+        assert "my-search is known to the account only" in done.err and done.err.count("no region") == 1
     assert not aws.calls
 
 

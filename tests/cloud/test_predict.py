@@ -197,16 +197,42 @@ def test_transform_sends_the_request_and_collects_the_answers(
     for name, label in (("cat/0.jpg", "cat"), ("dog/0.jpg", "dog")):
         body = json.dumps(prediction(label, 0.8)).encode()
         client("s3").put_object(Bucket="answers", Key=f"mine/{name}.out", Body=body)
+    (data / "test" / "readme.txt").write_text("about the pictures")
+    (data / "test" / "Thumbs.db").write_text("litter")
     done = run("transform", "--model", "./model.tar.gz", "--data", data / "test", "--request", "mine.yaml")
     assert done.code == 0, done.err
     (request,) = aws.sent("CreateTransformJob")
     assert request["TransformInput"]["ContentType"] == "application/x-image"
+    assert "left out: 1 file that is no picture (readme.txt) and 1 entry that" in done.err
+    assert sorted(sent(client, request)) == ["cat/0.jpg", "dog/0.jpg"]
     answers = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
     assert [(a["picture"], a["label"], a["probability"]) for a in answers] == [
         ("cat/0.jpg", "cat", 0.8),
         ("dog/0.jpg", "dog", 0.8),
     ]
     assert client("sagemaker").list_models()["Models"] == []
+
+
+def sent(client: Callable[[str], Any], request: dict[str, Any]) -> set[str]:
+    """Return what a transform job reads, below its URI."""
+    bucket, _, folder = request["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"][5:].partition("/")
+    objects = client("s3").list_objects_v2(Bucket=bucket, Prefix=folder)["Contents"]
+    return {each["Key"].removeprefix(folder) for each in objects}
+
+
+def test_a_transform_of_what_are_no_pictures_sends_all(
+    run: Run, aws: FakeAws, tmp_path: Path, client: Callable[[str], Any]
+) -> None:
+    archive(tmp_path / "model.tar.gz", {"model.json": b"{}"})
+    (tmp_path / "arrays").mkdir()
+    (tmp_path / "arrays" / "one.csv").write_text("1,2")
+    (tmp_path / "mine.yaml").write_text("CreateTransformJob: {TransformInput: {ContentType: text/csv}}")
+    command = ("transform", "--model", "./model.tar.gz", "--data", "arrays", "--no-wait")
+    assert run(*command).sentence == "launch.transform: arrays holds no pictures; give a folder that does"
+    done = run(*command, "--request", "mine.yaml")
+    assert done.code == 0, done.err
+    (request,) = aws.sent("CreateTransformJob")
+    assert sent(client, request) == {"one.csv"}
 
 
 def test_answers_have_the_pictures_names_also_where_files_cannot(
@@ -247,7 +273,7 @@ def failed(source: str) -> dict[str, Any]:
 
 
 def test_a_transform_with_refused_files_keeps_the_answers(
-    run: Run, aws: FakeAws, data: Path, tmp_path: Path, client: Callable[[str], Any]
+    run: Run, aws: FakeAws, tmp_path: Path, client: Callable[[str], Any]
 ) -> None:
     archive(tmp_path / "model.tar.gz", {"model.json": b"{}"})
     s3, logs = client("s3"), client("logs")
@@ -257,12 +283,15 @@ def test_a_transform_with_refused_files_keeps_the_answers(
         if number > 1:
             body = json.dumps(prediction("cat", 0.8)).encode()
             s3.put_object(Bucket="answers", Key=f"out/cat/{number}.jpg.out", Body=body)
+    s3.put_object(Bucket="answers", Key="in/readme.txt", Body=b"text")
     group, stream = "/aws/sagemaker/TransformJobs", "my-transform/i-0/data-log"
     logs.create_log_group(logGroupName=group)
     logs.create_log_stream(logGroupName=group, logStreamName=stream)
     said = ["MaxConcurrentTransforms=1, MaxPayloadInMB=6, BatchStrategy=SINGLE_RECORD"]
     said += [
-        f"answers/in/cat/0.jpg: {text}" for text in ("ClientError: 415", "", "Message:", '{"error": "no picture"}')
+        f"answers/in/{name}: {text}"
+        for name, reason in (("cat/0.jpg", "no picture"), ("readme.txt", "not a picture that is read"))
+        for text in ("ClientError: 415", "", "Message:", json.dumps({"error": reason}))
     ]
     events = [
         {"timestamp": int(time.time() * 1000) + i, "message": f"2026-11-27T01:02:03.004:[sagemaker logs]: {text}"}
@@ -271,10 +300,11 @@ def test_a_transform_with_refused_files_keeps_the_answers(
     logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=events)
     aws.script("DescribeTransformJob", failed("s3://answers/in/"))
     (tmp_path / "mine.yaml").write_text("CreateTransformJob: {TransformJobName: my-transform}")
-    command = ("transform", "--model", "./model.tar.gz", "--data", data / "test", "--request", "mine.yaml")
+    command = ("transform", "--model", "./model.tar.gz", "--data", "s3://answers/in/", "--request", "mine.yaml")
     done = run(*command)
-    assert done.sentence == "launch.transform: 2 of 4 files have no answer; the lines above say why"
+    assert done.sentence == "launch.transform: 3 of 5 files have no answer; the lines above say why"
     assert "cat/0.jpg: no picture\ncat/1.jpg: the job's log says nothing of it\n" in done.err
+    assert "readme.txt: not a picture that is read\n" in done.err
     assert "2 answers in answers.jsonl" in done.out
     answers = [json.loads(line)["picture"] for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
     assert answers == ["cat/2.jpg", "cat/3.jpg"]

@@ -332,12 +332,29 @@ def test_the_request_file_reaches_every_field(run: Run, data: Path, tmp_path: Pa
         ("CreateModel: {EnableNetworkIsolation: true}", "hold nothing for CreateTrainingJob"),
         ("CreateTrainingJob: [", "cannot be read as YAML"),
         ("CreateTrainingJob: {ResourceConfig: {InstanceType: ml.g4dn.xlrge}}", "did you mean 'ml.g4dn.xlarge'?"),
+        ("CreateTrainingJob: {HyperParameters: {epoch: '3'}}", "did you mean 'epochs'?"),
+        ("CreateTrainingJob: {HyperParameters: {warmup-epochs: '31'}}", "set warmup-epochs to fewer"),
     ],
 )
 def test_a_wrong_request_file(run: Run, aws: FakeAws, data: Path, tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "mine.yaml").write_text(text)
     assert said.lower() in run("train", "--data", data, "--request", "mine.yaml").sentence.lower()
     assert not aws.sent("CreateTrainingJob")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        "AlgorithmSpecification: {TrainingImage: mine}",
+        "AlgorithmSpecification: {ContainerEntrypoint: [python, mine.py]}",
+        "Environment: {SAGEMAKER_PROGRAM: mine.py}",
+    ],
+)
+def test_hyperparameters_of_another_program_are_its_own(run: Run, data: Path, tmp_path: Path, fields: str) -> None:
+    (tmp_path / "mine.yaml").write_text(f"CreateTrainingJob: {{HyperParameters: {{depth: '3'}}, {fields}}}")
+    done = run("train", "--data", data, "--request", "mine.yaml", "--dry-run")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["CreateTrainingJob"]["HyperParameters"]["depth"] == "3"
 
 
 def test_the_role_may_be_given_by_name(run: Run, data: Path, client: Callable[[str], Any]) -> None:

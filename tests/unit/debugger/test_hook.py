@@ -1,13 +1,20 @@
 """Recordings of smdebug's own hook on small networks, healthy and broken on purpose, judged by the rules."""
 
+import copy
+import pickle
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import smdebug.pytorch as smd
 import torch
 from smdebug import SaveConfig
 from smdebug.core.modes import ModeKeys
 from smdebug.core.reduction_config import ReductionConfig
-from torch import nn
+from smdebug.trials import create_trial
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from byoc_vision.debugger.finished_trial import FinishedTrial
 from byoc_vision.debugger.rules import TENSOR_RULES
@@ -107,3 +114,68 @@ def test_weights_that_start_at_zero(tmp_path: Path) -> None:
 def test_a_learning_rate_that_explodes(tmp_path: Path) -> None:
     found = fired(train(tmp_path / "debugger", Net(), lr=1e25))
     assert "ExplodingTensor" in found
+
+
+def hooked(folder: Path) -> tuple[Net, smd.Hook]:
+    """Return a network that has trained for a step under a hook that records all, and the hook."""
+    network = Net()
+    hook = smd.Hook(out_dir=str(folder), save_config=SaveConfig(save_interval=1), save_all=True)
+    hook.register_hook(network)
+    network(INPUTS).sum().backward()
+    return network, hook
+
+
+INPUTS = torch.ones(3, 8)
+
+#: What a script makes of its network at the end, and how that is asked.
+MADE: dict[str, Callable[[nn.Module, Path], Callable[[Tensor], Tensor]]] = {
+    "traced": lambda network, _: torch.jit.trace(network, INPUTS),
+    "scripted": lambda network, _: torch.jit.script(network),
+    "copied": lambda network, _: copy.deepcopy(network),
+    "averaged": lambda network, _: AveragedModel(network),
+    "exported": lambda network, _: torch.export.export(network, (INPUTS,)).module(),
+    "symbolic": lambda network, _: torch.fx.symbolic_trace(nn.Sequential(network)),
+    "saved": lambda network, folder: (
+        torch.save(network, folder / "network.pth"), torch.load(folder / "network.pth", weights_only=False)
+    )[1],
+    "compiled": lambda network, _: torch.compile(network, backend="eager"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", MADE)
+def test_what_is_made_of_a_network_has_no_hook(tmp_path: Path, how: str) -> None:
+    network, hook = hooked(tmp_path / "tensors")
+    made = MADE[how](network, tmp_path)
+    if how not in ("symbolic", "compiled"):  # which go on with the network's own layers
+        step = hook.step
+        made(INPUTS)
+        assert hook.step == step
+    torch.testing.assert_close(made(INPUTS), network(INPUTS))
+    assert b"smdebug" not in pickle.dumps(network)
+
+
+def test_a_replica_of_a_network_is_recorded(tmp_path: Path) -> None:
+    network, hook = hooked(tmp_path / "tensors")
+    step = hook.step
+    network._replicate_for_data_parallel()(INPUTS)
+    assert hook.step == step + 1
+
+
+@pytest.mark.parametrize("how", ["before", "after", "in place"])
+def test_a_network_that_is_compiled_is_recorded_but_for_its_layers(tmp_path: Path, how: str) -> None:
+    network: Any = Net()
+    loss_of, hook = nn.CrossEntropyLoss(), smd.Hook(out_dir=str(tmp_path / "tensors"), save_all=True)
+    if how == "before":
+        network = torch.compile(network, backend="eager")
+    hook.register_hook(network)
+    hook.register_loss(loss_of)
+    if how == "after":
+        network = torch.compile(network, backend="eager")
+    if how == "in place":
+        network.compile(backend="eager")
+    for _ in range(2):
+        loss_of(network(INPUTS), torch.tensor([0, 1, 1])).backward()
+    hook.close()
+    names = set(create_trial(str(tmp_path / "tensors")).tensor_names())
+    assert names >= {"CrossEntropyLoss_output_0", "Net_first.weight", "gradient/Net_first.weight"}
+    assert "relu_input_0" not in names

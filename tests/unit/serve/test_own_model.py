@@ -2,6 +2,7 @@
 
 import io
 import json
+import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -349,14 +350,68 @@ def test_modules_beside_the_code_and_in_lib_are_found(
     assert ask(worker, context, b"x", JSON)[1] == "besidelib"
 
 
-@pytest.mark.parametrize(
-    ("line", "name"), [("from classifier import Net", "classifier.py"), ("import serve.net", "serve")]
-)
-def test_a_module_that_the_image_hides_is_named(make_worker: MakeWorker, tmp_path: Path, line: str, name: str) -> None:
-    (tmp_path / "code" / "serve").mkdir(parents=True)
-    (tmp_path / "code" / "classifier.py").write_text("class Net: ...")
-    with pytest.raises(UserError, match=f"code/{name} cannot be imported, for this image has a module of that name"):
-        make_worker(line)
+def test_a_module_that_the_image_hides_is_named(make_worker: MakeWorker, tmp_path: Path) -> None:
+    (tmp_path / "code" / "psutil").mkdir(parents=True)
+    with pytest.raises(UserError, match="code/psutil cannot be imported, for this image has a module of that name"):
+        make_worker("import psutil.net")
+
+
+#: Names that this project's modules have, each as the user's own: a module, a package, and one that is not imported.
+SHADOWS = {
+    "classifier.py": "from torch import nn\nclass Net(nn.Linear): ...\n",
+    "serve/__init__.py": "NAME = 'serve'",
+    "serve/late.py": "NAME = 'late'",
+    "lib/byoc_vision/contract.py": "NAME = 'contract'",
+}
+
+SHADOWING = """
+import importlib, json, pickle
+import classifier, serve, torch
+from byoc_vision import contract
+
+def model_fn(model_dir):
+    return pickle.loads(pickle.dumps(classifier.Net(6, 3)))
+
+def input_fn(body, content_type):
+    import serve.late
+    return torch.ones(6)
+
+def output_fn(prediction, accept):
+    late = importlib.import_module("serve.late")
+    return json.dumps([len(prediction), serve.late is late, late.NAME, contract.NAME, serve.NAME])
+"""
+
+
+def answer_apart(make_worker: MakeWorker, source: str, name: str) -> Any:
+    """Return what a worker answers, in a process of its own: what it imports would be in the way of other tests."""
+    mine, its = multiprocessing.Pipe()
+
+    def answer() -> None:
+        its.send(ask(*make_worker(source, name), b"", JSON))
+
+    process = multiprocessing.get_context("fork").Process(target=answer)
+    process.start()
+    its.close()
+    try:
+        return mine.recv()
+    finally:
+        process.join()
+
+
+def test_the_users_modules_may_be_called_as_this_projects(make_worker: MakeWorker, tmp_path: Path) -> None:
+    for name, source in SHADOWS.items():
+        (tmp_path / "code" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "code" / name).write_text(source)
+    status, body, _ = answer_apart(make_worker, SHADOWING, "inference.py")
+    assert (status, json.loads(body)) == (200, [3, True, "late", "contract", "serve"])
+
+
+def test_the_program_may_be_called_as_this_projects(make_worker: MakeWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAGEMAKER_PROGRAM", "serve.py")
+    source = (
+        "def model_fn(model_dir): return None\ndef transform_fn(model, body, content_type, accept): return __name__"
+    )
+    assert answer_apart(make_worker, source, "serve.py")[:2] == (200, "serve")
 
 
 def test_code_that_is_elsewhere_is_not_passed_over(make_worker: MakeWorker, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,107 @@
+"""smdebug's hook, mended for today's torch. The Dockerfile lets smdebug/pytorch/hook.py import this at its end.
+
+smdebug hangs its functions on the modules, so that they are in each copy and pickle of a network: a copy breaks at its
+first call, and what was saved can be loaded only where smdebug is. Nor does TorchScript take a module with them. Here
+they are called by hooks that torch calls for all modules, and not while a network is traced, exported or compiled.
+"""
+
+import warnings
+import weakref
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import torch
+from smdebug.pytorch.hook import Hook
+from torch import Tensor, nn
+from torch.fx._symbolic_trace import is_fx_symbolic_tracing
+from torch.nn.modules import module as modules
+
+#: smdebug's functions before and after each module that is registered.
+_before: "weakref.WeakKeyDictionary[nn.Module, list[Any]]" = weakref.WeakKeyDictionary()
+_after: "weakref.WeakKeyDictionary[nn.Module, list[Any]]" = weakref.WeakKeyDictionary()
+
+
+def _is_followed() -> bool:
+    """Whether this call is only looked at: its tensors hold nothing, or what is done with them would be kept."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing() or is_fx_symbolic_tracing()
+
+
+def _registered(module: nn.Module) -> nn.Module:
+    """Return the module that was registered, in place of what `torch.compile` made of it later."""
+    return getattr(module, "_orig_mod", module)
+
+
+def _call_before(module: nn.Module, inputs: Any) -> None:
+    if not _is_followed():
+        for function in _before.get(_registered(module), ()):
+            function(_registered(module), inputs)
+
+
+def _call_after(module: nn.Module, inputs: Any, outputs: Any) -> None:
+    if not _is_followed():
+        for function in _after.get(_registered(module), ()):
+            function(_registered(module), inputs, outputs)
+
+
+def _apart(register: Callable[[Hook, nn.Module], None]) -> Callable[[Hook, nn.Module], None]:
+    """Return what registers a module and then takes from it, and from those in it, what was hung on them."""
+
+    @wraps(register)
+    def registering(hook: Hook, module: nn.Module) -> None:
+        register(hook, _registered(module))
+        for part in module.modules():
+            for hung, kept in ((part._forward_pre_hooks, _before), (part._forward_hooks, _after)):
+                for key, function in [*hung.items()]:
+                    if getattr(function, "__self__", None) is hook:
+                        kept.setdefault(part, []).append(hung.pop(key))
+
+    return registering
+
+
+def _replicated(replicate: Callable[[nn.Module], nn.Module]) -> Callable[[nn.Module], nn.Module]:
+    """Return what makes DataParallel's replica of a module, with the functions of the module."""
+
+    @wraps(replicate)
+    def replicating(module: nn.Module) -> nn.Module:
+        replica = replicate(module)
+        for kept in (_before, _after):
+            if module in kept:
+                kept[replica] = kept[module]
+        return replica
+
+    return replicating
+
+
+def _compiled(compile_: Callable[..., None]) -> Callable[..., None]:
+    """Return what compiles a module in place; what comes before and after the whole of it is not compiled."""
+
+    @wraps(compile_)
+    def compiling(module: nn.Module, *options: Any, **named: Any) -> None:
+        compile_(module, *options, **named)
+        call = module._compiled_call_impl
+
+        def calling(*inputs: Any, **named_inputs: Any) -> Any:
+            _call_before(module, inputs)
+            outputs = call(*inputs, **named_inputs)
+            _call_after(module, inputs, outputs)
+            return outputs
+
+        module._compiled_call_impl = calling
+
+    return compiling
+
+
+def _array(value: Any, plain: Callable[[Any], Any] = Hook._make_numpy_array) -> Any:
+    """Return a tensor as NumPy's, which has no bfloat16."""
+    return plain(value.float() if isinstance(value, Tensor) and value.dtype is torch.bfloat16 else value)
+
+
+warnings.filterwarnings("ignore", "Using `torch.compile.module.` when there are global hooks")
+modules.register_module_forward_pre_hook(_call_before)
+modules.register_module_forward_hook(_call_after)
+nn.Module.compile = _compiled(nn.Module.compile)
+nn.Module._replicate_for_data_parallel = _replicated(nn.Module._replicate_for_data_parallel)
+Hook.register_module = _apart(Hook.register_module)
+Hook.register_loss = _apart(Hook.register_loss)
+Hook._make_numpy_array = staticmethod(_array)
