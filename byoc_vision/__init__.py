@@ -38,13 +38,13 @@ if TYPE_CHECKING:
     from byoc_vision.endpoint import Endpoint
     from byoc_vision.jobs import TrainingJob, TransformJob, TuningJob
     from byoc_vision.prediction import Prediction
-    from byoc_vision.registry import ModelVersion
     from byoc_vision.reports import Report
     from byoc_vision.session import Session
+    from byoc_vision.versions import ModelVersion
 
 _HOMES = {
     "Endpoint": "endpoint",
-    "ModelVersion": "registry",
+    "ModelVersion": "versions",
     "Prediction": "prediction",
     "Report": "reports",
     "Session": "session",

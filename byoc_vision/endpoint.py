@@ -7,17 +7,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from byoc_vision import prediction, registry
+from byoc_vision import prediction, versions
 from byoc_vision.contract.errors import UserError, one_line
 from byoc_vision.engine import Engine, Target
 from byoc_vision.pictures import Picture
 from byoc_vision.plan import Plan
 from byoc_vision.prediction import Prediction
 from byoc_vision.refusals import unless_missing
-from byoc_vision.registry import ModelVersion
 from byoc_vision.requests import operations
 from byoc_vision.requests.operations import Request
 from byoc_vision.trained_model import artifact, serving_image
+from byoc_vision.versions import ModelVersion
 
 _log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class Endpoint:
     @property
     def version(self) -> ModelVersion:
         """The version of the model registry that it serves; raises `UserError` where it serves another model."""
-        return registry.served(self._engine, self.name)[0]
+        return versions.served(self._engine, self.name)[0]
 
     @property
     def is_ours(self) -> bool:
@@ -159,7 +159,7 @@ def deploy(
         instance_type = engine.instance_type(instance_type or "ml.m5.large")
         config = operations.endpoint_config(version, version, instance_type, instance_count)
     last = "UpdateEndpoint" if replaces else "CreateEndpoint"
-    if arn := registry.meant(engine, model):
+    if arn := versions.meant(engine, model):
         if source or image:
             raise UserError(f"{model} is served as it was registered; leave --source and --image out")
         create_model = operations.registered_model(version, arn, plan.role(), port)

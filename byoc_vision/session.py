@@ -249,11 +249,11 @@ class Session:
 
     def models(self, group: str | None = None) -> list[ModelVersion]:
         """Return the versions of models in the registry, of one group or of all, newest first."""
-        return versions.versions(self.engine, group)
+        return versions.listed(self.engine, group)
 
     def model(self, name: str) -> ModelVersion:
         """Return the version of that name, GROUP/NUMBER."""
-        return versions.version(self.engine, name)
+        return versions.find(self.engine, name)
 
     def rollback(self, endpoint: str = "byoc-vision", *, dry_run: bool = False) -> Endpoint:
         """Give the endpoint the approved version before the one that it serves, on the same instances."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from byoc_vision.cli.launcher import command, opened, parser, show, waiting
 
 if TYPE_CHECKING:
-    from byoc_vision.registry import ModelVersion
+    from byoc_vision.versions import ModelVersion
 
 _ACTIONS = ("list", "register", "approve", "reject", "rollback")
 

@@ -22,7 +22,7 @@ FLOORS = (
     ("aws", "local"),
     ("service",),
     (
-        *("checks", "hyperparameter_sources", "pictures", "plan", "repack", "prediction", "trained_model", "registry"),
+        *("checks", "hyperparameter_sources", "pictures", "plan", "repack", "prediction", "trained_model", "versions"),
         *("endpoint", "searches"),
         *("reports", "jobs", "session"),
     ),

@@ -78,10 +78,10 @@ def register(plan: Plan, job: str, group: str) -> ModelVersion:
     if "CreateModelPackageGroup" in request:
         plan.call("CreateModelPackageGroup", request["CreateModelPackageGroup"])
     created = engine.sagemaker.create_model_package(**request["CreateModelPackage"])
-    return replace(version(engine, created["ModelPackageArn"]), request=request)
+    return replace(find(engine, created["ModelPackageArn"]), request=request)
 
 
-def versions(engine: Engine, group: str | None = None) -> list[ModelVersion]:
+def listed(engine: Engine, group: str | None = None) -> list[ModelVersion]:
     """Return the versions of the group, or of all groups, the newest first; raises `UserError` without that group."""
     sagemaker = engine.sagemaker
     if group is None:
@@ -97,11 +97,11 @@ def versions(engine: Engine, group: str | None = None) -> list[ModelVersion]:
         for page in sagemaker.get_paginator("list_model_packages").paginate(ModelPackageGroupName=name)
         for summary in page["ModelPackageSummaryList"]
     ]
-    described = [version(engine, arn) for arn in listed]
+    described = [find(engine, arn) for arn in listed]
     return sorted(described, key=lambda each: (each.group, -each.number))
 
 
-def version(engine: Engine, name: str) -> ModelVersion:
+def find(engine: Engine, name: str) -> ModelVersion:
     """Return the version of that name, GROUP/NUMBER or an ARN; raises `UserError` where there is none."""
     arn = name
     if parts := _VERSION.fullmatch(name):
@@ -125,7 +125,7 @@ def meant(engine: Engine, model: str) -> str | None:
     if _VERSION.fullmatch(model):
         if not engine.known:
             return f"arn:aws:sagemaker:{engine.region}:{ACCOUNT}:model-package/{model}"
-        chosen = version(engine, model)
+        chosen = find(engine, model)
         if chosen.status != "Approved":
             raise UserError(f"{model} is {chosen.status}; to let it serve: byoc models approve {model}")
         return chosen.arn
@@ -138,7 +138,7 @@ def meant(engine: Engine, model: str) -> str | None:
 
 def newest(engine: Engine, group: str, below: int | None = None) -> ModelVersion:
     """Return the group's newest approved version, or the newest `below` that number; raises `UserError` without one."""
-    for each in versions(engine, group):
+    for each in listed(engine, group):
         if each.status == "Approved" and (below is None or each.number < below):
             return each
     before = "" if below is None else f" before {group}/{below}"
@@ -157,7 +157,7 @@ def served(engine: Engine, endpoint: str) -> tuple[ModelVersion, dict[str, Any]]
     container = (model.get("Containers") or [model.get("PrimaryContainer", {})])[0]
     if "ModelPackageName" not in container:
         raise UserError(f"the endpoint {endpoint} serves no version of the registry; deploy the model that you want")
-    return version(engine, container["ModelPackageName"]), variant
+    return find(engine, container["ModelPackageName"]), variant
 
 
 def _group(engine: Engine, name: str) -> dict[str, Any] | None:
