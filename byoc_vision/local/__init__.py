@@ -6,7 +6,7 @@
     engine.sagemaker.describe_training_job(TrainingJobName=request["TrainingJobName"])
 
 Training runs in the SageMaker SDK's local mode; what that lacks is added here: tuning jobs, metrics, rule statuses,
-checkpoints, stopping, several endpoints, and jobs that outlive the program that asked for them.
+checkpoints, stopping, several endpoints with several variants, and jobs that outlive the program that asked for them.
 
     machine.py      the engine: the two clients, images, places, logs
     client.py       boto3's own clients, answered here in place of AWS
@@ -22,7 +22,8 @@ checkpoints, stopping, several endpoints, and jobs that outlive the program that
     instances.py    what instance types are here
     packages.py     the model registry
     models.py       models and endpoint configurations
-    endpoints.py    endpoints; invocations.py asks them
+    endpoints.py    endpoints; fleets.py brings up their containers
+    invocations.py  requests to endpoints, with multi_model.py and capture.py
     transform.py    transform jobs; processing.py processing jobs
     server.py       the serving container of an endpoint or a transform job
     logs.py         what containers printed

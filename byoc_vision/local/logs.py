@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from byoc_vision.local import containers
+from byoc_vision.local import containers, fleets
 
 
 class File:
@@ -31,11 +31,14 @@ class File:
 
 
 class Containers:
-    """The log of an endpoint or a transform job: of its containers, those there are and those that are gone."""
+    """The log of an endpoint or a transform job: of its containers, those there are and those that are gone.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._kept = File(folder / "log")
+    Of an endpoint it may be that of one variant.
+    """
+
+    def __init__(self, folder: Path, variant: str = "") -> None:
+        self._folder, self._variant = folder, variant
+        self._kept: dict[Path, File] = {}
         self._since = ""
 
     def new_lines(self) -> list[str]:
@@ -44,8 +47,13 @@ class Containers:
 
     def new_entries(self) -> list[tuple[str, str]]:
         """Return them with their times."""
-        printed = self._kept.new_entries()
-        for container in containers.labelled(containers.OWNER, str(self._folder)):
+        printed = []
+        for file in self._folder.glob(f"log-{self._variant}" if self._variant else "log*"):
+            printed += self._kept.setdefault(file, File(file)).new_entries()
+        alive = set(containers.labelled(containers.OWNER, str(self._folder)))
+        if self._variant:
+            alive &= set(containers.labelled(fleets.VARIANT, self._variant))
+        for container in alive:
             printed += containers.printed(container, self._since)
         fresh = sorted((time, line) for time, line in printed if time > self._since)
         self._since = max([self._since, *(time for time, _ in fresh)])

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from byoc_vision.local import logs
+from byoc_vision.local import fleets, logs
 from byoc_vision.local.store import ACCOUNT, REGION, Record, Request, ServiceError, Store
 from byoc_vision.service.message import Call, Reply, checked, json_reply
 
@@ -116,7 +116,7 @@ class Logs:
 def _streams(record: Record) -> list[str]:
     """Return the names of the record's streams; a job's containers have begun where there are some."""
     if record.kind == "endpoint":
-        return [f"AllTraffic/{_INSTANCE}"]
+        return [f"{member['Variant']['VariantName']}/{_INSTANCE}" for member in fleets.serving(record.status)]
     if record.kind == "transform-job":
         return [f"{record.name}/{_INSTANCE}"]
     if not {"TrainingStartTime", "ProcessingStartTime"} & record.status.keys():
@@ -128,7 +128,8 @@ def _streams(record: Record) -> list[str]:
 def _lines(record: Record, stream: str) -> list[tuple[int, str]]:
     """Return time, in ms, and text of the stream's lines."""
     if record.kind in ("endpoint", "transform-job"):
-        lines = logs.Containers(record.folder).new_entries()
+        variant = stream.partition("/")[0] if record.kind == "endpoint" else ""
+        lines = logs.Containers(record.folder, variant).new_entries()
     else:
         lines = logs.File(record.folder / "log").new_entries()
     host = re.search(r"/(algo-\d+)-\d+$", stream)

@@ -39,10 +39,11 @@ class Server(http.server.ThreadingHTTPServer):
     def __init__(self, store: Store, host: str, port: int, token: str | None = None) -> None:
         """Raises `OSError` where the port is in use."""
         self.token = token
+        self.runtime = Runtime(store)
         self.services: dict[str, Service] = {
             "s3": s3.S3(store),
             "sagemaker": SageMaker(store),
-            "sagemaker-runtime": Runtime(store),
+            "sagemaker-runtime": self.runtime,
             "logs": Logs(store),
             "sts": accounts.answer,
             "iam": accounts.answer,

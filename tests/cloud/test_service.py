@@ -739,7 +739,8 @@ def container(service: Service) -> Iterator[Callable[[int, bytes], None]]:
     server = HTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
-    _, lock = service.store.create("endpoint", "a", {}, Port=server.server_port)
+    member = {"Name": "a", "Port": server.server_port, "Variant": {"VariantName": "AllTraffic"}, "Container": {}}
+    _, lock = service.store.create("endpoint", "a", {}, EndpointStatus="InService", Serving=[member])
     lock.release()
     yield lambda status, body: answer.update(status=status, body=body)
     server.shutdown()
@@ -761,8 +762,10 @@ def test_an_endpoint_is_asked(service: Service, container: Callable[[int, bytes]
         runtime.invoke_endpoint(EndpointName="none", Body=b"x")
     with refused("ValidationError"):
         runtime.invoke_endpoint(EndpointName="../a", Body=b"x")
-    with refused("UnknownOperationException"):
+    with refused("ValidationError", "not asynchronous"):
         runtime.invoke_endpoint_async(EndpointName="a", InputLocation="s3://a/b")
+    with refused("UnknownOperationException", "no InvokeEndpointWithResponseStream; take InvokeEndpoint"):
+        runtime.invoke_endpoint_with_response_stream(EndpointName="a", Body=b"x")
 
 
 # Process
