@@ -196,9 +196,18 @@ def page(summaries: list[Request], request: Request, key: str, status: str, name
 
 def cut(chosen: list[Request], request: Request, key: str) -> Request:
     """Return the page of `chosen` that `request` asks for with MaxResults and NextToken."""
-    begin = int(request.get("NextToken") or 0)
+    begin = offset(request.get("NextToken") or "0")
     end = begin + request.get("MaxResults", 100)
     return {key: chosen[begin:end]} | ({"NextToken": str(end)} if end < len(chosen) else {})
+
+
+def offset(token: str) -> int:
+    """Return where the page begins that a token asks for; a token that no page had is a `ServiceError`."""
+    if not re.fullmatch(r"[0-9]{1,18}", token):
+        raise ServiceError(
+            "ValidationException", f"{token[:40]!r} is no token of a page; give the one that was answered."
+        )
+    return int(token)
 
 
 def _is_between(summary: Request, request: Request, field: str) -> bool:

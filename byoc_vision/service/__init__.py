@@ -12,7 +12,7 @@ sagemaker.py    SageMaker's operations: checked, answered by the engine, written
 runtime.py      InvokeEndpoint; asynchronous.py InvokeEndpointAsync
 s3.py           S3, with s3_buckets.py, s3_objects.py, s3_multipart.py, s3_content.py
 uploads.py      what is on its way into a bucket
-logs.py         CloudWatch Logs, of what jobs and endpoints printed
+logs.py         CloudWatch Logs, of what jobs and endpoints printed; metrics.py CloudWatch, of jobs' metrics
 accounts.py     STS and IAM, registry.py ECR: the few questions that clients ask
 resumption.py   jobs that go on after an interruption
 """

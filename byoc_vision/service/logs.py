@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from byoc_vision.local import fleets, logs
-from byoc_vision.local.store import ACCOUNT, REGION, Record, Request, ServiceError, Store
+from byoc_vision.local.store import ACCOUNT, REGION, Record, Request, ServiceError, Store, offset
 from byoc_vision.service.message import Call, Reply, checked, json_reply
 
 #: Kind of record -> its log group; an endpoint has a group of its own.
@@ -20,6 +20,8 @@ _GROUPS = {
 
 #: Events in an answer where the request does not say.
 _LIMIT = 10_000
+
+_NO_GROUP = "The specified log group does not exist."
 
 _INSTANCE = "i-00000000000000000"
 
@@ -48,7 +50,7 @@ class Logs:
         names = sorted([*(group for kind, group in _GROUPS.items() if kind != "endpoint"), *endpoints])
         prefix = request.get("logGroupNamePrefix", "")
         found = [{"logGroupName": name, "arn": _arn(name)} for name in names if name.startswith(prefix)]
-        return _page(found, request, "logGroups")
+        return page(found, request, "logGroups")
 
     def _describe_streams(self, request: Request) -> Request:
         group = _group(request)
@@ -65,7 +67,7 @@ class Logs:
                     found.append(stream)
         field = "lastEventTimestamp" if request.get("orderBy") == "LastEventTime" else "logStreamName"
         found.sort(key=lambda each: each.get(field, 0), reverse=request.get("descending", False))
-        return _page(found, request, "logStreams")
+        return page(found, request, "logStreams")
 
     def _get_events(self, request: Request) -> Request:
         group, name = _group(request), request.get("logStreamName", "")
@@ -99,13 +101,16 @@ class Logs:
             if _within(request, at)
         ]
         events.sort(key=lambda event: event["timestamp"])
-        return _page(events, request, "events", _LIMIT)
+        return page(events, request, "events", _LIMIT)
 
     def _records(self, group: str, prefix: str) -> Iterator[Record]:
         """Yield what may have streams in the group that begin with the prefix."""
         for kind, name in _GROUPS.items():
             if kind == "endpoint" and group.startswith(f"{name}/"):
-                yield self._store.find(kind, group.removeprefix(f"{name}/"))
+                try:
+                    yield self._store.find(kind, group.removeprefix(f"{name}/"))
+                except ServiceError:
+                    raise ServiceError("ResourceNotFoundException", _NO_GROUP) from None
             elif group == name:
                 wanted, exact, _ = prefix.partition("/")
                 for record in self._store.all(kind):
@@ -146,7 +151,7 @@ def _event(at: int, line: str) -> Request:
 def _group(request: Request) -> str:
     group = request.get("logGroupName") or request.get("logGroupIdentifier", "").removeprefix(_arn(""))
     if group not in _GROUPS.values() and not group.startswith(f"{_GROUPS['endpoint']}/"):
-        raise ServiceError("ResourceNotFoundException", "The specified log group does not exist.")
+        raise ServiceError("ResourceNotFoundException", _NO_GROUP)
     return str(group)
 
 
@@ -166,8 +171,11 @@ def _within(request: Request, at: int) -> bool:
     return bool(request.get("startTime", 0) <= at < request.get("endTime", (time.time() + 1) * 1000))
 
 
-def _page(found: list[Any], request: Request, key: str, limit: int = 50) -> Request:
-    token = request.get("nextToken", "0")
-    begin = int(token) if str(token).isdigit() else 0
+def page(found: list[Any], request: Request, key: str, limit: int = 50, token: str = "nextToken") -> Request:
+    """Return the part of `found` that a request with `nextToken` and `limit` asks for; the next token is in `token`."""
+    try:
+        begin = offset(request.get("nextToken", "0"))
+    except ServiceError as error:
+        raise ServiceError("InvalidParameterException", str(error)) from None
     end = begin + request.get("limit", limit)
-    return {key: found[begin:end]} | ({"nextToken": str(end)} if end < len(found) else {})
+    return {key: found[begin:end]} | ({token: str(end)} if end < len(found) else {})

@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -717,6 +718,37 @@ def test_logs_of_a_job(sagemaker: Any, service: Service) -> None:
     ):
         with refused("ResourceNotFoundException"):
             logs.get_log_events(**wrong)
+
+
+def test_metrics_of_a_job(sagemaker: Any, service: Service) -> None:
+    for name in ("job", "other"):
+        sagemaker.create_training_job(**training_request(name))
+    entries = [
+        {"MetricName": "loss", "Value": value, "Timestamp": f"2026-01-01T00:0{minute}:30+00:00"}
+        for minute, value in ((1, 3.0), (1, 1.0), (2, 0.5))
+    ]
+    log = service.store.find(training.KIND, "job").folder / "metrics.jsonl"
+    log.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    metrics = service.client("cloudwatch")
+    metric = {"Namespace": "/aws/sagemaker/TrainingJobs", "MetricName": "loss"}
+    metric |= {"Dimensions": [{"Name": "TrainingJobName", "Value": "job"}]}
+    times = {"StartTime": datetime(2026, 1, 1, tzinfo=UTC), "EndTime": datetime(2026, 1, 2, tzinfo=UTC)}
+    wanted = {"Period": 60, "Statistics": ["Average", "SampleCount"]}
+    points = metrics.get_metric_statistics(**metric, **times, **wanted)["Datapoints"]
+    assert [(point["Timestamp"].minute, point["Average"], point["SampleCount"]) for point in points] == [
+        (1, 2.0, 2.0),
+        (2, 0.5, 1.0),
+    ]
+    query = {"Id": "a", "MetricStat": {"Metric": metric, "Period": 3600, "Stat": "Minimum"}}
+    (result,) = metrics.get_metric_data(MetricDataQueries=[query], **times)["MetricDataResults"]
+    assert (result["Id"], result["Values"]) == ("a", [0.5])
+    assert [each["MetricName"] for each in metrics.list_metrics()["Metrics"]] == ["loss"]
+    none = metric | {"Dimensions": [{"Name": "TrainingJobName", "Value": "../other"}]}
+    assert metrics.get_metric_statistics(**none, **times, **wanted)["Datapoints"] == []
+    with refused("InvalidParameterValue", "no expressions"):
+        metrics.get_metric_data(MetricDataQueries=[{"Id": "a", "Expression": "1"}], **times)
+    with refused("UnknownOperationException"):
+        metrics.put_metric_data(Namespace="a", MetricData=[{"MetricName": "a", "Value": 1}])
 
 
 @pytest.fixture
