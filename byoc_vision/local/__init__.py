@@ -15,9 +15,9 @@ checkpoints, stopping, several endpoints with several variants, and jobs that ou
     files.py        file:// and s3:// URIs; objects.py the buckets of this machine
     process.py      background processes that see a job through
     containers.py   the docker client
-    training.py     training jobs; run_training.py sees one through, with results.py
+    training.py     training jobs; run_training.py sees one through, with results.py; channels.py their input
     local_mode.py   the SDK's local mode, in which they run; for local_test/ as it is
-    tuning.py       tuning jobs; run_tuning.py sees one through, with ranges.py
+    tuning.py       tuning jobs; run_tuning.py sees one through, with studies.py and ranges.py
     tags.py         tags of all of these
     instances.py    what instance types are here
     packages.py     the model registry

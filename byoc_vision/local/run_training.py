@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TextIO
 
 from byoc_vision.contract.metrics import EPOCH
-from byoc_vision.local import containers, local_mode, training
+from byoc_vision.local import channels, containers, local_mode, training
 from byoc_vision.local.files import link_or_copy, locate
 from byoc_vision.local.instances import local_type
 from byoc_vision.local.local_mode import NETWORK
@@ -103,7 +103,8 @@ class Attempt:
         request = deepcopy(self._request)
         for channel in request.get("InputDataConfig", []):
             source = channel["DataSource"]["S3DataSource"]
-            source["S3Uri"] = locate(self._record.store, source["S3Uri"]).as_uri()
+            listed = self._work / "listed" / channel["ChannelName"]
+            source["S3Uri"] = channels.folder(self._record.store, source, listed).as_uri()
         instance_type = local_type(self._request["ResourceConfig"].get("InstanceType", "local"))
         request["ResourceConfig"] = {"InstanceType": instance_type, "InstanceCount": self._instances}
         if self._script:

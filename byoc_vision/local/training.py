@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from byoc_vision.contract.job import FACTS, report_folder
-from byoc_vision.local import containers, process
+from byoc_vision.local import channels, containers, process
 from byoc_vision.local.files import locate
 from byoc_vision.local.store import Record, Request, ServiceError, Store, now, page, refuse
 
@@ -25,16 +25,9 @@ def create(store: Store, request: Request, **status: Any) -> Request:
     algorithm = request["AlgorithmSpecification"]
     if not algorithm.get("TrainingImage"):
         raise ServiceError("ValidationException", "AlgorithmSpecification needs a TrainingImage.")
+    instances = request["ResourceConfig"].get("InstanceCount", 1)
     for channel in request.get("InputDataConfig", []):
-        if channel.get("InputMode", algorithm.get("TrainingInputMode")) == "Pipe":
-            raise ServiceError("ValidationException", "The local engine has no Pipe mode; take File or FastFile.")
-        refuse(channel, "CompressionType", "RecordWrapperType", "ShuffleConfig")
-        source = channel["DataSource"].get("S3DataSource", {"S3Uri": ""})
-        sharded = source.get("S3DataDistributionType", "FullyReplicated") != "FullyReplicated"
-        if sharded and request["ResourceConfig"].get("InstanceCount", 1) > 1:
-            raise ServiceError("ValidationException", "The local engine replicates data fully; it does not shard it.")
-        if not locate(store, source["S3Uri"]).exists():
-            raise ServiceError("ValidationException", f"There is nothing at {source['S3Uri']}.")
+        channels.check(store, channel, algorithm.get("TrainingInputMode", "File"), instances)
     locate(store, request["OutputDataConfig"]["S3OutputPath"])
     locate(store, request.get("CheckpointConfig", {"S3Uri": "file:///"})["S3Uri"])
     containers.require(algorithm["TrainingImage"])

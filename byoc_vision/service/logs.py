@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -89,8 +89,7 @@ class Logs:
 
     def _filter_events(self, request: Request) -> Request:
         group = _group(request)
-        if request.get("filterPattern"):
-            raise ServiceError("InvalidParameterException", "The local engine has no filterPattern; leave it out.")
+        matches = _pattern(request.get("filterPattern", ""))
         prefix, wanted = request.get("logStreamNamePrefix", ""), request.get("logStreamNames")
         events: list[Request] = [
             {"logStreamName": name, **_event(at, line), "eventId": f"{name}/{number}"}
@@ -98,7 +97,7 @@ class Logs:
             for name in _streams(record)
             if name.startswith(prefix) and (wanted is None or name in wanted)
             for number, (at, line) in enumerate(_lines(record, name))
-            if _within(request, at)
+            if _within(request, at) and matches(line)
         ]
         events.sort(key=lambda event: event["timestamp"])
         return page(events, request, "events", _LIMIT)
@@ -169,6 +168,20 @@ def _milliseconds(text: str) -> int:
 
 def _within(request: Request, at: int) -> bool:
     return bool(request.get("startTime", 0) <= at < request.get("endTime", (time.time() + 1) * 1000))
+
+
+def _pattern(text: str) -> Callable[[str], bool]:
+    """Return whether a line matches CloudWatch's filter pattern: terms, "phrases", -without and ?any of several."""
+    if re.match(r"\s*[\[{%]", text):
+        reason = "The local engine's filterPattern is of terms and phrases; it has no fields or regular expressions."
+        raise ServiceError("InvalidParameterException", reason)
+    terms = [(sign, phrase or word) for sign, phrase, word in re.findall(r'([-?]?)(?:"([^"]*)"|(\S+))', text)]
+    some = [term for sign, term in terms if sign == "?"]
+    every = [(sign, term) for sign, term in terms if sign != "?"]
+    return lambda line: (
+        all((term in line) is (sign != "-") for sign, term in every)
+        and (not some or any(term in line for term in some))
+    )
 
 
 def page(found: list[Any], request: Request, key: str, limit: int = 50, token: str = "nextToken") -> Request:

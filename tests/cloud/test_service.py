@@ -23,7 +23,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from byoc_vision.local import containers, models, process, training, tuning
+from byoc_vision.local import channels, containers, models, process, training, tuning
 from byoc_vision.local.files import locate
 from byoc_vision.local.store import ACCOUNT, Lock, ServiceError, Store, now
 from byoc_vision.service import daemon, env
@@ -567,6 +567,34 @@ def test_pipe_mode_is_refused_and_none_is_nothing(sagemaker: Any, service: Servi
         sagemaker.create_training_job(**training_request("other", InputDataConfig=[channel | {"InputMode": "Pipe"}]))
 
 
+def test_a_channel_may_be_a_manifest(sagemaker: Any, service: Service, tmp_path: Path) -> None:
+    s3 = service.client("s3")
+    for key in ("data/a b/ü.jpg", "data/b.jpg", "secret"):
+        s3.put_object(Bucket=BUCKET, Key=key, Body=key.encode())
+
+    def channel(*manifest: Any, kind: str = "ManifestFile") -> dict[str, Any]:
+        s3.put_object(Bucket=BUCKET, Key="manifest", Body=json.dumps(manifest).encode())
+        source = {"S3DataType": kind, "S3Uri": f"s3://{BUCKET}/manifest"}
+        return {"ChannelName": "training", "DataSource": {"S3DataSource": source}}
+
+    good = channel({"prefix": f"s3://{BUCKET}/data/"}, "a b/ü.jpg", "b.jpg")
+    sagemaker.create_training_job(**training_request(InputDataConfig=[good]))
+    folder = channels.folder(service.store, good["DataSource"]["S3DataSource"], tmp_path / "listed")
+    assert {str(file.relative_to(folder)) for file in folder.rglob("*.jpg")} == {"a b/ü.jpg", "b.jpg"}
+    with refused("ValidationException", "has S3Prefix and ManifestFile"):
+        wrong = channel(kind="AugmentedManifestFile")
+        sagemaker.create_training_job(**training_request("other", InputDataConfig=[wrong]))
+    for manifest, said in (
+        (({"prefix": f"s3://{BUCKET}/data/"}, "../secret"), "cannot be a file's name"),
+        (({"prefix": f"s3://{BUCKET}/data/"}, "none"), "no such object"),
+        (({"prefix": "s3://none/"}, "a"), "no bucket"),
+        ((), "no manifest of the form"),
+        (({"prefix": 1}, {}), "no manifest of the form"),
+    ):
+        with refused("ValidationException", said):
+            sagemaker.create_training_job(**training_request("other", InputDataConfig=[channel(*manifest)]))
+
+
 def test_the_resources_of_trials_as_the_sdk_sends_them(sagemaker: Any) -> None:
     definition = training_request()
     del definition["TrainingJobName"], definition["ResourceConfig"]
@@ -709,6 +737,20 @@ def test_logs_of_a_job(sagemaker: Any, service: Service) -> None:
     pages = logs.get_paginator("filter_log_events").paginate(logGroupName=group, logStreamNamePrefix="job/")
     found = [event["message"] for page in pages for event in page["events"]]
     assert sorted(found) == ["one", "three", "two"]
+    for pattern, messages in (
+        ("one", ["one"]),
+        ("-one", ["three", "two"]),
+        ("?one ?two", ["one", "two"]),
+        ('"t" -"two"', ["three"]),
+    ):
+        found = logs.filter_log_events(logGroupName=group, logStreamNamePrefix="job/", filterPattern=pattern)["events"]
+        assert sorted(event["message"] for event in found) == messages
+    with refused("InvalidParameterException", "regular expressions"):
+        logs.filter_log_events(logGroupName=group, filterPattern="{ $.a = 1 }")
+    with refused("InvalidParameterException", "no token"):
+        logs.filter_log_events(logGroupName=group, nextToken="nonsense")
+    with refused("ResourceNotFoundException"):
+        logs.describe_log_streams(logGroupName="/aws/sagemaker/Endpoints/none")
     wrong_type = b'{"logGroupName": ["/aws/sagemaker/TrainingJobs"], "limit": "a"}'
     status, body = service.ask("POST", "/", wrong_type, "logs", x_amz_target="Logs_20140328.GetLogEvents")
     assert (status, json.loads(body)["__type"]) == (400, "InvalidParameterException")
