@@ -4,6 +4,9 @@ from pathlib import Path
 
 from byoc_vision.local import containers, fleets
 
+#: Bytes at the end of a log file that hold its last line, as containers print them.
+_TAIL = 1 << 20
+
 
 class File:
     """A job's log file."""
@@ -28,6 +31,18 @@ class File:
         self._position += len(text)
         entries = (line.partition(" ") for line in text.decode(errors="replace").split("\n")[:-1])
         return [(time, line) for time, _, line in entries]
+
+
+def ends(file: Path) -> tuple[str, str] | None:
+    """Return the times of a log file's first and last lines; None where it has none yet."""
+    with file.open("rb") as log:
+        first = log.readline()
+        log.seek(max(0, file.stat().st_size - _TAIL))
+        text = log.read()
+    if not first.endswith(b"\n"):
+        return None
+    last = text[: text.rfind(b"\n")].rpartition(b"\n")[2] if len(text) < _TAIL or b"\n" in text[:-1] else first
+    return first.partition(b" ")[0].decode(), last.partition(b" ")[0].decode()
 
 
 class Containers:

@@ -11,7 +11,7 @@ from byoc_vision.local import containers, process
 from byoc_vision.local.files import locate
 from byoc_vision.local.instances import local_type
 from byoc_vision.local.one_process import Jobs
-from byoc_vision.local.store import Record, Request, ServiceError, Store, now, refuse
+from byoc_vision.local.store import Record, Request, ServiceError, Store, delete_ended, now, refuse
 
 #: Seconds from SIGTERM to SIGKILL, as in the service.
 _STOP_SECONDS = 120
@@ -130,4 +130,11 @@ def _clear(record: Record) -> None:
 
 _JOBS = Jobs("processing", "Processing", _clear)
 
-OPERATIONS = _JOBS.operations(create)
+
+def delete(store: Store, request: Request) -> Request:
+    """DeleteProcessingJob."""
+    record = store.find(_JOBS.kind, request["ProcessingJobName"])
+    return delete_ended(record, _JOBS.describe(record)["ProcessingJobStatus"])
+
+
+OPERATIONS = _JOBS.operations(create) | {"DeleteProcessingJob": delete}

@@ -180,6 +180,14 @@ def refuse(what: Request, *fields: str) -> None:
             raise ServiceError("ValidationException", f"The local engine has no {field}; leave it out.")
 
 
+def delete_ended(record: Record, status: str) -> Request:
+    """Answer the deletion of a job: what it has left stays, the job is forgotten; one that runs is `ResourceInUse`."""
+    if status in ("InProgress", "Stopping"):
+        raise ServiceError("ResourceInUse", f"The {_words(record.kind)} {record.name} is {status}; stop it first.")
+    record.remove()
+    return {}
+
+
 def page(summaries: list[Request], request: Request, key: str, status: str, name: str) -> Request:
     """Return a List… operation's answer: the part of `summaries` that its `request` asks for, newest first."""
     chosen = [

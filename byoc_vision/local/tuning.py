@@ -9,7 +9,7 @@ from typing import Any
 
 from byoc_vision.local import containers, process, training
 from byoc_vision.local.files import locate
-from byoc_vision.local.store import Record, Request, ServiceError, Store, cut, page, refuse
+from byoc_vision.local.store import Record, Request, ServiceError, Store, cut, delete_ended, page, refuse
 
 KIND = "hyper-parameter-tuning-job"
 
@@ -190,6 +190,12 @@ def stop(store: Store, request: Request) -> Request:
     return {}
 
 
+def delete(store: Store, request: Request) -> Request:
+    """DeleteHyperParameterTuningJob: its training jobs stay."""
+    record = store.find(KIND, request["HyperParameterTuningJobName"])
+    return delete_ended(record, describe(record)["HyperParameterTuningJobStatus"])
+
+
 def _summary(record: Record, trial: Record) -> Request:
     job = training.describe(trial)
     name = job.get("DefinitionName")
@@ -270,4 +276,5 @@ OPERATIONS = {
     "ListHyperParameterTuningJobs": _list,
     "ListTrainingJobsForHyperParameterTuningJob": _list_trials,
     "StopHyperParameterTuningJob": stop,
+    "DeleteHyperParameterTuningJob": delete,
 }

@@ -18,6 +18,9 @@ _GROUPS = {
     "endpoint": "/aws/sagemaker/Endpoints",
 }
 
+#: Kinds of records whose containers docker is asked for what they print.
+_CONTAINERS = ("endpoint", "transform-job")
+
 #: Events in an answer where the request does not say.
 _LIMIT = 10_000
 
@@ -59,11 +62,10 @@ class Logs:
         for record in self._records(group, prefix):
             for name in _streams(record):
                 if name.startswith(prefix):
-                    times = [at for at, _ in _lines(record, name)]
                     arn = f"{_arn(group)}:log-stream:{name}"
                     stream: Request = {"logStreamName": name, "arn": arn, "creationTime": _begun(record)}
-                    if times:
-                        stream |= {"firstEventTimestamp": times[0], "lastEventTimestamp": times[-1]}
+                    if times := _ends(record, name):
+                        stream |= {"firstEventTimestamp": times[0], "lastEventTimestamp": times[1]}
                     found.append(stream)
         field = "lastEventTimestamp" if request.get("orderBy") == "LastEventTime" else "logStreamName"
         found.sort(key=lambda each: each.get(field, 0), reverse=request.get("descending", False))
@@ -94,6 +96,7 @@ class Logs:
         events: list[Request] = [
             {"logStreamName": name, **_event(at, line), "eventId": f"{name}/{number}"}
             for record in self._records(group, prefix)
+            if not _ended_before(record, request)
             for name in _streams(record)
             if name.startswith(prefix) and (wanted is None or name in wanted)
             for number, (at, line) in enumerate(_lines(record, name))
@@ -131,7 +134,7 @@ def _streams(record: Record) -> list[str]:
 
 def _lines(record: Record, stream: str) -> list[tuple[int, str]]:
     """Return time, in ms, and text of the stream's lines."""
-    if record.kind in ("endpoint", "transform-job"):
+    if record.kind in _CONTAINERS:
         variant = stream.partition("/")[0] if record.kind == "endpoint" else ""
         lines = logs.Containers(record.folder, variant).new_entries()
     else:
@@ -141,6 +144,21 @@ def _lines(record: Record, stream: str) -> list[tuple[int, str]]:
         mark = f"{host[1]}: "
         lines = [(at, line.removeprefix(mark)) for at, line in lines if line.startswith(mark)]
     return [(_milliseconds(at), line) for at, line in lines]
+
+
+def _ends(record: Record, stream: str) -> tuple[int, int] | None:
+    """Return when the stream's first and last lines came. The hosts of a job begin and end together."""
+    if record.kind in _CONTAINERS:
+        lines = _lines(record, stream)
+        return (lines[0][0], lines[-1][0]) if lines else None
+    times = logs.ends(record.folder / "log")
+    return times and (_milliseconds(times[0]), _milliseconds(times[1]))
+
+
+def _ended_before(record: Record, request: Request) -> bool:
+    """Whether nothing was logged since the time that a request begins with."""
+    changed = (record.folder / "log").stat().st_mtime * 1000
+    return record.kind not in _CONTAINERS and changed < request.get("startTime", 0)
 
 
 def _event(at: int, line: str) -> Request:

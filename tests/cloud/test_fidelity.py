@@ -1,6 +1,7 @@
 """All SageMaker operations that are answered, held against the service's own model (botocore's)."""
 
 import json
+import re
 from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any
@@ -102,6 +103,9 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "StopHyperParameterTuningJob": {"HyperParameterTuningJobName": "name"},
     "StopTransformJob": {"TransformJobName": "name"},
     "StopProcessingJob": {"ProcessingJobName": "name"},
+    "DeleteTrainingJob": {"TrainingJobName": "ended"},
+    "DeleteHyperParameterTuningJob": {"HyperParameterTuningJobName": "ended"},
+    "DeleteProcessingJob": {"ProcessingJobName": "ended"},
     "DeleteModelPackage": {"ModelPackageName": PACKAGE},
     "DeleteModelPackageGroup": {"ModelPackageGroupName": "name"},
     "DeleteEndpoint": {"EndpointName": "served-too"},
@@ -119,6 +123,13 @@ def client(sagemaker: Any, service: Service, monkeypatch: pytest.MonkeyPatch) ->
     service.client("s3").put_object(Bucket=BUCKET, Key="model.tar.gz", Body=b"x")
     for name in ("served", "served-too"):
         serve(service.store, name)
+    for kind, field, request in (
+        (training.KIND, "TrainingJob", TRAINING),
+        (tuning.KIND, "HyperParameterTuningJob", REQUESTS["CreateHyperParameterTuningJob"]),
+        ("processing-job", "ProcessingJob", REQUESTS["CreateProcessingJob"]),
+    ):
+        ended = {f"{field}Status": "Completed"}
+        service.store.create(kind, "ended", request | {f"{field}Name": "ended"}, **ended)[1].release()
     monkeypatch.setattr("byoc_vision.local.containers.running", lambda name: True)
     monkeypatch.setattr("byoc_vision.local.containers.owned", lambda folder: [])
     monkeypatch.setattr("byoc_vision.local.containers.orphans", lambda kind: [])
@@ -194,13 +205,18 @@ def test_what_is_not_there_is_said_by_each_operation(client: Any) -> None:
     for operation, request in REQUESTS.items():
         if operation.startswith(("Describe", "Stop", "Delete", "Update")):
             missing = {
-                field: value.replace("name", "none").replace("served-too", "none").replace("served", "none")
-                if isinstance(value, str)
-                else value
+                field: re.sub("name|ended|served(-too)?", "none", value) if isinstance(value, str) else value
                 for field, value in request.items()
             }
             with refused("ValidationException"):
                 getattr(client, xform_name(operation))(**missing)
+
+
+def test_a_job_that_runs_cannot_be_deleted(client: Any) -> None:
+    for field in ("TrainingJob", "HyperParameterTuningJob", "ProcessingJob"):
+        getattr(client, xform_name(f"Create{field}"))(**REQUESTS[f"Create{field}"])
+        with refused("ResourceInUse", "stop it first"):
+            getattr(client, xform_name(f"Delete{field}"))(**{f"{field}Name": "name"})
 
 
 def test_what_is_there_cannot_be_created_again(client: Any) -> None:

@@ -100,8 +100,8 @@ def test_two_variants_of_which_one_loads_models_as_they_are_asked_for(
     for name in ("first", "second"):
         shutil.copy(path(artifact), tmp_path / f"{name}.tar.gz")
     (tmp_path / "broken.tar.gz").write_bytes(b"no archive")
-    sagemaker.create_model(**operations.model("one", engine.image("serve-cpu"), engine.role(), artifact))
-    many = operations.model("many", engine.image("serve-cpu"), engine.role(), f"{tmp_path.as_uri()}/")
+    sagemaker.create_model(**operations.model("one", engine.image("serve"), engine.role(), artifact))
+    many = operations.model("many", engine.image("serve"), engine.role(), f"{tmp_path.as_uri()}/")
     many["PrimaryContainer"] |= {"Mode": "MultiModel"}
     sagemaker.create_model(**many)
     (variant,) = operations.endpoint_config("both", "one", "local")["ProductionVariants"]
@@ -111,7 +111,8 @@ def test_two_variants_of_which_one_loads_models_as_they_are_asked_for(
     ]
     sagemaker.create_endpoint_config(EndpointConfigName="both", ProductionVariants=variants)
     sagemaker.create_endpoint(**operations.endpoint("both", "both"))
-    assert local.deployed("both")["EndpointStatus"] == "InService"
+    deployed = local.deployed("both")
+    assert deployed["EndpointStatus"] == "InService", deployed
 
     def ask(**fields: str) -> tuple[str, dict[str, Any]]:
         answer = engine.runtime.invoke_endpoint(EndpointName="both", ContentType="image/jpeg", Body=picture, **fields)
