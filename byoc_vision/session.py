@@ -24,6 +24,7 @@ from byoc_vision.requests import script as scripts
 from byoc_vision.requests.operations import Request
 from byoc_vision.requests.script import Script
 from byoc_vision.trained_model import artifact, serving_image
+from byoc_vision.versions import ModelVersion
 
 _log = logging.getLogger(__name__)
 

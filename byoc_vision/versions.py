@@ -91,13 +91,13 @@ def listed(engine: Engine, group: str | None = None) -> list[ModelVersion]:
         if _group(engine, group) is None:
             raise UserError(f"there is no group of models {group!r} {engine.where}; byoc models lists them")
         groups = [group]
-    listed = [
+    arns = [
         summary["ModelPackageArn"]
         for name in groups
         for page in sagemaker.get_paginator("list_model_packages").paginate(ModelPackageGroupName=name)
         for summary in page["ModelPackageSummaryList"]
     ]
-    described = [find(engine, arn) for arn in listed]
+    described = [find(engine, arn) for arn in arns]
     return sorted(described, key=lambda each: (each.group, -each.number))
 
 

@@ -15,13 +15,14 @@ for them. Nothing has a name that another checkout on this machine may want, too
     files.py        file:// and s3:// URIs; objects.py the buckets of this machine
     process.py      background processes that see a job through
     containers.py   the docker client; hosts.py the containers of one job, to their end
-    training.py     training jobs; run_training.py sees one through, with results.py
-    tuning.py       tuning jobs; run_tuning.py sees one through, with ranges.py
+    training.py     training jobs; run_training.py sees one through, with results.py; channels.py their input
+    tuning.py       tuning jobs; run_tuning.py sees one through, with studies.py and ranges.py
     tags.py         tags of all of these
     instances.py    what instance types are here
     packages.py     the model registry
     models.py       models and endpoint configurations
-    endpoints.py    endpoints; invocations.py asks them
+    endpoints.py    endpoints; fleets.py brings up their containers
+    invocations.py  requests to endpoints, with multi_model.py and capture.py
     transform.py    transform jobs; processing.py processing jobs
     server.py       the serving container of an endpoint or a transform job
     logs.py         what containers printed

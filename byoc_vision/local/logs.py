@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
-from byoc_vision.local import containers
+from byoc_vision.local import containers, fleets
+
+#: Bytes at the end of a log file that hold its last line, as containers print them.
+_TAIL = 1 << 20
 
 
 class File:
@@ -30,12 +33,27 @@ class File:
         return [(time, line) for time, _, line in entries]
 
 
-class Containers:
-    """The log of an endpoint or a transform job: of its containers, those there are and those that are gone."""
+def ends(file: Path) -> tuple[str, str] | None:
+    """Return the times of a log file's first and last lines; None where it has none yet."""
+    with file.open("rb") as log:
+        first = log.readline()
+        log.seek(max(0, file.stat().st_size - _TAIL))
+        text = log.read()
+    if not first.endswith(b"\n"):
+        return None
+    last = text[: text.rfind(b"\n")].rpartition(b"\n")[2] if len(text) < _TAIL or b"\n" in text[:-1] else first
+    return first.partition(b" ")[0].decode(), last.partition(b" ")[0].decode()
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._kept = File(folder / "log")
+
+class Containers:
+    """The log of an endpoint or a transform job: of its containers, those there are and those that are gone.
+
+    Of an endpoint it may be that of one variant.
+    """
+
+    def __init__(self, folder: Path, variant: str = "") -> None:
+        self._folder, self._variant = folder, variant
+        self._kept: dict[Path, File] = {}
         self._since = ""
 
     def new_lines(self) -> list[str]:
@@ -44,8 +62,13 @@ class Containers:
 
     def new_entries(self) -> list[tuple[str, str]]:
         """Return them with their times."""
-        printed = self._kept.new_entries()
-        for container in containers.labelled(containers.OWNER, str(self._folder)):
+        printed = []
+        for file in self._folder.glob(f"log-{self._variant}" if self._variant else "log*"):
+            printed += self._kept.setdefault(file, File(file)).new_entries()
+        alive = set(containers.labelled(containers.OWNER, str(self._folder)))
+        if self._variant:
+            alive &= set(containers.labelled(fleets.VARIANT, self._variant))
+        for container in alive:
             printed += containers.printed(container, self._since)
         fresh = sorted((time, line) for time, line in printed if time > self._since)
         self._since = max([self._since, *(time for time, _ in fresh)])

@@ -8,29 +8,46 @@ from byoc_vision.local.store import Request, ServiceError, Store, page, refuse
 
 MODEL, CONFIG = "model", "endpoint-config"
 
+#: Fields of a variant that would change what it does, and that are not done here.
+_REFUSED = (
+    *("AcceleratorType", "CoreDumpConfig", "ManagedInstanceScaling", "CapacityReservationConfig", "InstancePools"),
+    *("EnableSSMAccess", "AcceleratorPartitionLayouts"),
+)
+
 
 def create_model(store: Store, request: Request) -> Request:
     """CreateModel."""
     refuse(request, "InferenceExecutionConfig")
     definition = _only_container(store, request)
-    refuse(definition, "MultiModelConfig", "AdditionalModelDataSources")
-    if definition.get("Mode", "SingleModel") != "SingleModel":
-        raise ServiceError("ValidationException", "The local engine has no multi-model endpoints.")
+    refuse(definition, "AdditionalModelDataSources")
+    if definition.get("MultiModelConfig", {}).get("ModelCacheSetting", "Enabled") != "Enabled":
+        raise ServiceError("ValidationException", "The local engine keeps loaded models; it has no ModelCacheSetting.")
     if "Image" not in definition:
         raise ServiceError("ValidationException", "PrimaryContainer needs an Image.")
     uri, compressed = data(definition)
-    if uri and not (locate(store, uri).is_file() if compressed else locate(store, uri).is_dir()):
+    if is_multi(definition):
+        if "ModelDataUrl" not in definition:
+            raise ServiceError("ValidationException", "A multi-model container needs a ModelDataUrl, a prefix.")
+        locate(store, uri)  # models may come to it later
+    elif uri and not (locate(store, uri).is_file() if compressed else locate(store, uri).is_dir()):
         raise ServiceError("ValidationException", f"Could not find model data at {uri}.")
     containers.require(definition["Image"])
     return {"ModelArn": _create(store, MODEL, request["ModelName"], request)}
 
 
 def create_config(store: Store, request: Request) -> Request:
-    """CreateEndpointConfig: of one variant, since there is one machine."""
-    refuse(request, "AsyncInferenceConfig", "DataCaptureConfig", "ShadowProductionVariants", "ExplainerConfig")
-    if len(request["ProductionVariants"]) != 1:
-        raise ServiceError("ValidationException", "The local engine runs one production variant.")
-    store.find(MODEL, request["ProductionVariants"][0]["ModelName"])
+    """CreateEndpointConfig: each of its variants will be one container, whatever its number of instances."""
+    refuse(request, "ShadowProductionVariants", "ExplainerConfig")
+    variants = request["ProductionVariants"]
+    names = [variant["VariantName"] for variant in variants]
+    if len(set(names)) < len(names):
+        raise ServiceError("ValidationException", "Two production variants have one VariantName.")
+    for variant in variants:
+        _check_variant(store, variant)
+    _check_async(store, request.get("AsyncInferenceConfig"), variants)
+    if (capture := request.get("DataCaptureConfig", {})).get("EnableCapture"):
+        refuse(request, "AsyncInferenceConfig")
+        locate(store, capture["DestinationS3Uri"])
     return {"EndpointConfigArn": _create(store, CONFIG, request["EndpointConfigName"], request)}
 
 
@@ -46,6 +63,41 @@ def data(definition: Request) -> tuple[str, bool]:
     source = definition.get("ModelDataSource", {}).get("S3DataSource", {})
     uri = definition.get("ModelDataUrl") or source.get("S3Uri", "")
     return uri, source.get("CompressionType", "Gzip") == "Gzip"
+
+
+def is_multi(definition: Request) -> bool:
+    """Whether a container loads models as they are asked for; its model's URI is a prefix of archives then."""
+    return definition.get("Mode") == "MultiModel"
+
+
+def _check_variant(store: Store, variant: Request) -> None:
+    name = variant["VariantName"]
+    refuse(variant, *_REFUSED)
+    if "ModelName" not in variant:
+        raise ServiceError(
+            "ValidationException", f"The variant {name} needs a ModelName; there are no components here."
+        )
+    store.find(MODEL, variant["ModelName"])
+    if serverless := variant.get("ServerlessConfig"):
+        if serverless["MemorySizeInMB"] % 1024:
+            raise ServiceError("ValidationException", f"MemorySizeInMB of {name} must be a multiple of 1024.")
+    elif "InstanceType" not in variant or "InitialInstanceCount" not in variant:
+        reason = f"The variant {name} needs InstanceType and InitialInstanceCount, or a ServerlessConfig."
+        raise ServiceError("ValidationException", reason)
+
+
+def _check_async(store: Store, config: Request | None, variants: list[Request]) -> None:
+    if config is None:
+        return
+    output = config["OutputConfig"]
+    refuse(output, "NotificationConfig")
+    if len(variants) != 1 or "ServerlessConfig" in variants[0]:
+        raise ServiceError("ValidationException", "An asynchronous endpoint has one variant, on instances.")
+    if "S3OutputPath" not in output:
+        raise ServiceError("ValidationException", "The local engine needs the S3OutputPath of AsyncInferenceConfig.")
+    for field in ("S3OutputPath", "S3FailurePath"):
+        if field in output:
+            locate(store, output[field])
 
 
 def _only_container(store: Store, request: Request) -> Request:

@@ -65,12 +65,19 @@ class Objects:
     def existing(self, bucket: str, key: str) -> Path:
         """Return where the object is."""
         path = self.path(bucket, key)
-        # A container may have left a link that leads out of the bucket.
-        inside = Path(os.path.realpath(path)).is_relative_to(os.path.realpath(self.root / bucket))
         there = path.is_dir() and not any(path.iterdir()) if key.endswith("/") else path.is_file()
-        if not inside or not there:
+        if not there or self._leads_out(bucket, key):
             raise ServiceError("NoSuchKey", "The specified key does not exist.")
         return path
+
+    def _leads_out(self, bucket: str, key: str) -> bool:
+        """Whether a container has left a link on the way to the object that leads out of the bucket."""
+        folder = place = str(self.root / bucket)
+        for part in key.split("/"):
+            place = f"{place}/{part}"
+            if os.path.islink(place):
+                return not Path(os.path.realpath(f"{folder}/{key}")).is_relative_to(os.path.realpath(folder))
+        return False
 
     def put(self, file: Path, bucket: str, key: str) -> Path:
         """Move the complete file to where the object is; who reads it finds the old or the new one, whole."""

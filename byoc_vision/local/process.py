@@ -19,7 +19,7 @@ _RUNNERS = {
     "hyper-parameter-tuning-job": ("byoc_vision.local.run_tuning", "HyperParameterTuningJob"),
     "transform-job": ("byoc_vision.local.transform", "TransformJob"),
     "processing-job": ("byoc_vision.local.processing", "ProcessingJob"),
-    "endpoint": ("byoc_vision.local.endpoints", "Endpoint"),
+    "endpoint": ("byoc_vision.local.fleets", "Endpoint"),
 }
 
 #: Why a job has failed whose process is gone.

@@ -9,7 +9,7 @@ from byoc_vision.local.containers import mount
 from byoc_vision.local.files import locate
 from byoc_vision.local.hosts import Hosts
 from byoc_vision.local.one_process import Jobs
-from byoc_vision.local.store import Record, Request, ServiceError, Store, now, refuse
+from byoc_vision.local.store import Record, Request, ServiceError, Store, delete_ended, now, refuse
 
 _HOST = "algo-1"
 
@@ -85,4 +85,11 @@ def _outputs(record: Record) -> list[tuple[str, Path]]:
 
 _JOBS = Jobs("processing", "Processing", hosts.clear)
 
-OPERATIONS = _JOBS.operations(create)
+
+def delete(store: Store, request: Request) -> Request:
+    """DeleteProcessingJob."""
+    record = store.find(_JOBS.kind, request["ProcessingJobName"])
+    return delete_ended(record, _JOBS.describe(record)["ProcessingJobStatus"])
+
+
+OPERATIONS = _JOBS.operations(create) | {"DeleteProcessingJob": delete}

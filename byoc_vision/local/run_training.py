@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from byoc_vision.contract.metrics import EPOCH
-from byoc_vision.local import hosts, training
+from byoc_vision.local import channels, hosts, training
 from byoc_vision.local.containers import mount
 from byoc_vision.local.files import follow_links, links_out, locate
 from byoc_vision.local.hosts import Hosts
@@ -84,7 +84,8 @@ class Attempt:
 
     def _channel(self, channel: Request) -> list[str]:
         name = channel["ChannelName"]
-        source = locate(self._record.store, channel["DataSource"]["S3DataSource"]["S3Uri"]).resolve()
+        data = channel["DataSource"]["S3DataSource"]
+        source = channels.folder(self._record.store, data, self._scratch / "listed" / name).resolve()
         target = f"/opt/ml/input/data/{name}"
         if source.is_file():
             return mount(source, f"{target}/{source.name}")

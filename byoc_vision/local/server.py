@@ -54,8 +54,11 @@ def free_port(preferred: int = 0) -> int:
 
 
 def unpack(record: Record, definition: Request) -> Path:
-    """Unpack the model.tar.gz of a model's container into a new folder of the record; return the model's folder."""
-    uri, compressed = models.data(definition)
+    """Unpack the model.tar.gz of a model's container into a new folder of the record; return the model's folder.
+
+    Of a multi-model container that is the folder of all its models, yet empty.
+    """
+    uri, compressed = ("", True) if models.is_multi(definition) else models.data(definition)
     if uri and not compressed:
         return locate(record.store, uri)
     model = record.folder / f"model-{secrets.token_hex(4)}"
@@ -81,12 +84,14 @@ def start(
 
     `owner` is the folder of the record it belongs to.
     """
+    multi = models.is_multi(definition)
     variables = definition.get("Environment", {}) | (environment or {})
+    variables |= {"SAGEMAKER_MULTI_MODEL": "true"} if multi else {}
     name = f"byoc-vision-{owner.name}-{secrets.token_hex(3)}"
     arguments = [
         *("--detach", "--name", name, "--label", f"{containers.OWNER}={owner}"),
         *("--publish", f"127.0.0.1:{port}:8080"),
-        *containers.mount(model, "/opt/ml/model", readonly=True),
+        *containers.mount(model, "/opt/ml/models" if multi else "/opt/ml/model", readonly=True),
         *(part for variable, value in variables.items() for part in ("--env", f"{variable}={value}")),
         *options,
     ]

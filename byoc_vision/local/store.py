@@ -180,6 +180,14 @@ def refuse(what: Request, *fields: str) -> None:
             raise ServiceError("ValidationException", f"The local engine has no {field}; leave it out.")
 
 
+def delete_ended(record: Record, status: str) -> Request:
+    """Answer the deletion of a job: what it has left stays, the job is forgotten; one that runs is `ResourceInUse`."""
+    if status in ("InProgress", "Stopping"):
+        raise ServiceError("ResourceInUse", f"The {_words(record.kind)} {record.name} is {status}; stop it first.")
+    record.remove()
+    return {}
+
+
 def page(summaries: list[Request], request: Request, key: str, status: str, name: str) -> Request:
     """Return a List… operation's answer: the part of `summaries` that its `request` asks for, newest first."""
     chosen = [
@@ -196,9 +204,18 @@ def page(summaries: list[Request], request: Request, key: str, status: str, name
 
 def cut(chosen: list[Request], request: Request, key: str) -> Request:
     """Return the page of `chosen` that `request` asks for with MaxResults and NextToken."""
-    begin = int(request.get("NextToken") or 0)
+    begin = offset(request.get("NextToken") or "0")
     end = begin + request.get("MaxResults", 100)
     return {key: chosen[begin:end]} | ({"NextToken": str(end)} if end < len(chosen) else {})
+
+
+def offset(token: str) -> int:
+    """Return where the page begins that a token asks for; a token that no page had is a `ServiceError`."""
+    if not re.fullmatch(r"[0-9]{1,18}", token):
+        raise ServiceError(
+            "ValidationException", f"{token[:40]!r} is no token of a page; give the one that was answered."
+        )
+    return int(token)
 
 
 def _is_between(summary: Request, request: Request, field: str) -> bool:

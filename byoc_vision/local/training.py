@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from byoc_vision.contract.job import FACTS, report_folder
-from byoc_vision.local import containers, hosts, process
+from byoc_vision.local import channels, containers, hosts, process
 from byoc_vision.local.files import locate
-from byoc_vision.local.store import Record, Request, ServiceError, Store, now, page, refuse
+from byoc_vision.local.store import Record, Request, ServiceError, Store, delete_ended, now, page, refuse
 
 KIND = "training-job"
 
@@ -28,16 +28,9 @@ def create(store: Store, request: Request, **status: Any) -> Request:
     algorithm = request["AlgorithmSpecification"]
     if not algorithm.get("TrainingImage"):
         raise ServiceError("ValidationException", "AlgorithmSpecification needs a TrainingImage.")
+    instances = request["ResourceConfig"].get("InstanceCount", 1)
     for channel in request.get("InputDataConfig", []):
-        if channel.get("InputMode", algorithm.get("TrainingInputMode")) == "Pipe":
-            raise ServiceError("ValidationException", "The local engine has no Pipe mode; take File or FastFile.")
-        refuse(channel, "CompressionType", "RecordWrapperType", "ShuffleConfig")
-        source = channel["DataSource"].get("S3DataSource", {"S3Uri": ""})
-        sharded = source.get("S3DataDistributionType", "FullyReplicated") != "FullyReplicated"
-        if sharded and request["ResourceConfig"].get("InstanceCount", 1) > 1:
-            raise ServiceError("ValidationException", "The local engine replicates data fully; it does not shard it.")
-        if not locate(store, source["S3Uri"]).exists():
-            raise ServiceError("ValidationException", f"There is nothing at {source['S3Uri']}.")
+        channels.check(store, channel, algorithm.get("TrainingInputMode", "File"), instances)
     locate(store, request["OutputDataConfig"]["S3OutputPath"])
     locate(store, request.get("CheckpointConfig", {"S3Uri": "file:///"})["S3Uri"])
     containers.require(algorithm["TrainingImage"])
@@ -60,10 +53,7 @@ def enter(record: Record, state: str, message: str, **fields: Any) -> None:
 
 def describe(record: Record) -> Request:
     """Return DescribeTrainingJob's answer."""
-    _settle(record)
-    status = record.status
-    if record.stopping and status["TrainingJobStatus"] == "InProgress":
-        status |= {"TrainingJobStatus": "Stopping", "SecondaryStatus": "Stopping"}
+    status = _settled(record)
     answer = completed(record.request) | {"TrainingJobArn": record.arn} | status
     answer["FinalMetricDataList"] = list(final_metrics(record).values())
     report = _report(record)
@@ -93,6 +83,12 @@ def stop(store: Store, request: Request) -> Request:
         raise ServiceError("ValidationException", f"The training job {record.name} is {status} already.")
     record.ask_to_stop()
     return {}
+
+
+def delete(store: Store, request: Request) -> Request:
+    """DeleteTrainingJob."""
+    record = store.find(KIND, request["TrainingJobName"])
+    return delete_ended(record, _settled(record)["TrainingJobStatus"])
 
 
 def restart(record: Record) -> bool:
@@ -159,6 +155,15 @@ def clear(record: Record) -> None:
         shutil.rmtree(scratch)
 
 
+def _settled(record: Record) -> Request:
+    """Return the status as the service tells it, of a job that is seen to where its process has broken down."""
+    _settle(record)
+    status = record.status
+    if status["TrainingJobStatus"] == "InProgress" and record.stopping:
+        status |= {"TrainingJobStatus": "Stopping", "SecondaryStatus": "Stopping"}
+    return status
+
+
 def _settle(record: Record) -> None:
     """See to a job whose process has broken down: a spot job goes on as after any interruption, another has failed."""
     if record.status["TrainingJobStatus"] != "InProgress" or (lock := record.take()) is None:
@@ -201,7 +206,7 @@ def _evaluated(rule: Request, report: dict[str, Request] | None, status: Request
 
 
 def _list(store: Store, request: Request) -> Request:
-    jobs = [describe(record) for record in store.all(KIND)]
+    jobs = [{"TrainingJobName": each.name, "TrainingJobArn": each.arn} | _settled(each) for each in store.all(KIND)]
     return page(jobs, request, "TrainingJobSummaries", "TrainingJobStatus", "TrainingJobName")
 
 
@@ -210,4 +215,5 @@ OPERATIONS = {
     "DescribeTrainingJob": lambda store, request: describe(store.find(KIND, request["TrainingJobName"])),
     "ListTrainingJobs": _list,
     "StopTrainingJob": stop,
+    "DeleteTrainingJob": delete,
 }

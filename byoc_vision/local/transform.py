@@ -29,6 +29,8 @@ def create(store: Store, request: Request) -> Request:
         raise ServiceError("ValidationException", f"There are no files at {data['S3Uri']}.")
     locate(store, target["S3OutputPath"])
     container = models.container(store, request["ModelName"])  # the model may be deleted while the job runs
+    if models.is_multi(container):
+        raise ServiceError("ValidationException", "The local engine transforms with models of one container each.")
     status: Request = {"TransformJobStatus": "InProgress", "Container": container}
     record, lock = store.create(_JOBS.kind, request["TransformJobName"], request, **status)
     process.start(record, lock)

@@ -4,44 +4,111 @@ What is known of a trial is known of its training job; a tuning job's descriptio
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from byoc_vision.local import containers, process, training
 from byoc_vision.local.files import locate
-from byoc_vision.local.store import Record, Request, ServiceError, Store, cut, page, refuse
+from byoc_vision.local.store import Record, Request, ServiceError, Store, cut, delete_ended, page, refuse
 
 KIND = "hyper-parameter-tuning-job"
 
 #: The names of the trials' hyperparameters that are searched, by kind of range.
 _RANGES = ("IntegerParameterRanges", "ContinuousParameterRanges", "CategoricalParameterRanges")
 
+#: What a definition has of its own where there are several, and the job's configuration where there is one.
+_OWN = ("TuningObjective", "HyperParameterRanges")
+
 
 def create(store: Store, request: Request) -> Request:
     """CreateHyperParameterTuningJob: begin the job and return at once."""
-    refuse(request, "TrainingJobDefinitions", "Autotune")
-    config, definition = request["HyperParameterTuningJobConfig"], request.get("TrainingJobDefinition")
-    refuse(config.get("ParameterRanges", {}), "AutoParameters")
-    if not definition or "HyperParameterTuningJobObjective" not in config:
-        raise ServiceError("ValidationException", "A tuning job needs a TrainingJobDefinition and an objective.")
-    refuse(definition, "HyperParameterRanges")
-    if "ResourceConfig" not in trial(definition):
-        raise ServiceError("ValidationException", "The TrainingJobDefinition needs a ResourceConfig.")
-    metric = config["HyperParameterTuningJobObjective"]["MetricName"]
-    if metric not in [each["Name"] for each in definition["AlgorithmSpecification"].get("MetricDefinitions", [])]:
-        raise ServiceError("ValidationException", f"The objective {metric} has no MetricDefinition.")
-    _check_ranges(config)
-    locate(store, definition["OutputDataConfig"]["S3OutputPath"])
-    containers.require(definition["AlgorithmSpecification"]["TrainingImage"])
+    refuse(request, "Autotune")
+    config = request["HyperParameterTuningJobConfig"]
+    criteria = config.get("TuningJobCompletionCriteria", {})
+    if criteria.get("ConvergenceDetected", {}).get("CompleteOnConvergence") == "Enabled":
+        refuse(criteria, "ConvergenceDetected")
+    for definition in _checked(request):
+        _check(store, definition, config["Strategy"])
     status = {"HyperParameterTuningJobStatus": "InProgress"}
     for parent in parents(store, request):
         if describe(parent)["HyperParameterTuningJobStatus"] in ("InProgress", "Stopping"):
             raise ServiceError("ValidationException", f"The parent tuning job {parent.name} has not ended.")
-    # The service hands it to the trials, and the SDK counts on finding it.
-    static = definition.get("StaticHyperParameters", {}) | {"_tuning_objective_metric": metric}
-    request = request | {"TrainingJobDefinition": definition | {"StaticHyperParameters": static}}
-    record, lock = store.create(KIND, request["HyperParameterTuningJobName"], request, **status)
+    record, lock = store.create(KIND, request["HyperParameterTuningJobName"], _with_objective(request), **status)
     process.start(record, lock)
     return {"HyperParameterTuningJobArn": record.arn}
+
+
+def definitions(request: Request) -> list[Request]:
+    """Return the definitions of a tuning job's training jobs, each with its HyperParameterRanges and TuningObjective.
+
+    Where there is only one, without a name, the service has these two in the job's configuration.
+    """
+    if several := request.get("TrainingJobDefinitions"):
+        return list(several)
+    config = request["HyperParameterTuningJobConfig"]
+    own = {"HyperParameterRanges": config["ParameterRanges"]}
+    own["TuningObjective"] = config["HyperParameterTuningJobObjective"]
+    return [request["TrainingJobDefinition"] | own]
+
+
+def _checked(request: Request) -> list[Request]:
+    """Return the definitions; raise `ServiceError` where they do not go together."""
+    config, several = request["HyperParameterTuningJobConfig"], request.get("TrainingJobDefinitions")
+    if several:
+        refuse(request, "WarmStartConfig")
+        if "TrainingJobDefinition" in request or "ParameterRanges" in config:
+            reason = "With TrainingJobDefinitions, ranges and objectives belong into these, and nowhere else."
+            raise ServiceError("ValidationException", reason)
+        if any(field not in each for each in several for field in ("DefinitionName", *_OWN)):
+            reason = "Each of the TrainingJobDefinitions needs DefinitionName, TuningObjective, HyperParameterRanges."
+            raise ServiceError("ValidationException", reason)
+        if len({each["DefinitionName"] for each in several}) < len(several):
+            raise ServiceError("ValidationException", "Two of the TrainingJobDefinitions have one DefinitionName.")
+        if len({each["TuningObjective"]["Type"] for each in several}) > 1:
+            reason = "All TrainingJobDefinitions must be minimized, or all maximized: the best trial is one of all."
+            raise ServiceError("ValidationException", reason)
+        return list(several)
+    if "TrainingJobDefinition" not in request or "HyperParameterTuningJobObjective" not in config:
+        raise ServiceError("ValidationException", "A tuning job needs a TrainingJobDefinition and an objective.")
+    if "ParameterRanges" not in config:
+        raise ServiceError("ValidationException", "HyperParameterTuningJobConfig needs ParameterRanges.")
+    refuse(request["TrainingJobDefinition"], *_OWN)
+    return definitions(request)
+
+
+def _check(store: Store, definition: Request, strategy: str) -> None:
+    """Raise `ServiceError` where the trials of a definition could not be made."""
+    refuse(definition["HyperParameterRanges"], "AutoParameters")
+    if "ResourceConfig" not in trial(definition):
+        raise ServiceError("ValidationException", "The TrainingJobDefinition needs a ResourceConfig.")
+    metric = definition["TuningObjective"]["MetricName"]
+    if metric not in [each["Name"] for each in definition["AlgorithmSpecification"].get("MetricDefinitions", [])]:
+        raise ServiceError("ValidationException", f"The objective {metric} has no MetricDefinition.")
+    _check_ranges(definition["HyperParameterRanges"], strategy)
+    locate(store, definition["OutputDataConfig"]["S3OutputPath"])
+    containers.require(definition["AlgorithmSpecification"]["TrainingImage"])
+
+
+def _with_objective(request: Request) -> Request:
+    """Return the request with the objective among the hyperparameters of its trials.
+
+    The service hands it to them, and the SDK counts on finding it.
+    """
+    config = request["HyperParameterTuningJobConfig"]
+
+    def told(definition: Request) -> Request:
+        objective = definition.get("TuningObjective") or config["HyperParameterTuningJobObjective"]
+        static = definition.get("StaticHyperParameters", {}) | {"_tuning_objective_metric": objective["MetricName"]}
+        return definition | {"StaticHyperParameters": static}
+
+    return _mapped(request, told)
+
+
+def _mapped(request: Request, function: Callable[[Request], Request]) -> Request:
+    """Return the request with the function's value in the place of each definition."""
+    if "TrainingJobDefinitions" in request:
+        return request | {"TrainingJobDefinitions": [function(each) for each in request["TrainingJobDefinitions"]]}
+    return request | {"TrainingJobDefinition": function(request["TrainingJobDefinition"])}
 
 
 def describe(record: Record) -> Request:
@@ -58,10 +125,8 @@ def describe(record: Record) -> Request:
     counted = [each["TrainingJobStatus"] for each in found]
     objectives = [each["ObjectiveStatus"] for each in found]
     answer = record.request | {"HyperParameterTuningJobArn": record.arn} | status
-    definition = answer["TrainingJobDefinition"]
     # The SDK reads the trials' resources in this field, whichever it has sent them in.
-    resources = {"ResourceConfig": trial(definition)["ResourceConfig"]}
-    answer["TrainingJobDefinition"] = training.completed(definition | resources)
+    answer = _mapped(answer, lambda each: training.completed(each | {"ResourceConfig": trial(each)["ResourceConfig"]}))
     answer["TrainingJobStatusCounters"] = {
         "Completed": counted.count("Completed"),
         "InProgress": counted.count("InProgress") + counted.count("Stopping"),
@@ -84,7 +149,7 @@ def parents(store: Store, request: Request) -> list[Record]:
 def trial(definition: Request) -> Request:
     """Return the request of a training job that a tuning job's definition describes, yet without name and values."""
     request = dict(definition)
-    for field in ("DefinitionName", "TuningObjective", "RetryStrategy"):
+    for field in ("DefinitionName", "RetryStrategy", *_OWN):
         request.pop(field, None)
     resources = request.pop("HyperParameterTuningResourceConfig", None)
     if resources:
@@ -112,8 +177,7 @@ def best(record: Record, found: list[Request]) -> Request | None:
 
 def maximises(record: Record) -> bool:
     """Return whether a greater objective is a better one."""
-    objective = record.request["HyperParameterTuningJobConfig"]["HyperParameterTuningJobObjective"]
-    return bool(objective["Type"] == "Maximize")
+    return bool(definitions(record.request)[0]["TuningObjective"]["Type"] == "Maximize")
 
 
 def stop(store: Store, request: Request) -> Request:
@@ -126,11 +190,18 @@ def stop(store: Store, request: Request) -> Request:
     return {}
 
 
+def delete(store: Store, request: Request) -> Request:
+    """DeleteHyperParameterTuningJob: its training jobs stay."""
+    record = store.find(KIND, request["HyperParameterTuningJobName"])
+    return delete_ended(record, describe(record)["HyperParameterTuningJobStatus"])
+
+
 def _summary(record: Record, trial: Record) -> Request:
     job = training.describe(trial)
-    config = record.request["HyperParameterTuningJobConfig"]
-    objective = config["HyperParameterTuningJobObjective"]
-    searched = [each["Name"] for kind in _RANGES for each in config["ParameterRanges"].get(kind, [])]
+    name = job.get("DefinitionName")
+    (definition,) = [each for each in definitions(record.request) if each.get("DefinitionName") == name or not name]
+    objective = definition["TuningObjective"]
+    searched = [each["Name"] for kind in _RANGES for each in definition["HyperParameterRanges"].get(kind, [])]
     summary = {"TunedHyperParameters": {name: job["HyperParameters"][name] for name in searched}} | {
         field: job[field]
         for field in (
@@ -139,6 +210,8 @@ def _summary(record: Record, trial: Record) -> Request:
         )
         if field in job
     }
+    if name:
+        summary["TrainingJobDefinitionName"] = name
     value = {each["MetricName"]: each["Value"] for each in job["FinalMetricDataList"]}.get(objective["MetricName"])
     ended = job["TrainingJobStatus"] in ("Completed", "Failed", "Stopped")
     summary["ObjectiveStatus"] = "Pending" if not ended else "Failed" if not _usable(value) else "Succeeded"
@@ -155,9 +228,8 @@ def _value(summary: Request) -> Any:
     return summary["FinalHyperParameterTuningJobObjectiveMetric"]["Value"]
 
 
-def _check_ranges(config: Request) -> None:
-    found = config.get("ParameterRanges", {})
-    if config["Strategy"] == "Grid" and (found.get("IntegerParameterRanges") or found.get("ContinuousParameterRanges")):
+def _check_ranges(found: Request, strategy: str) -> None:
+    if strategy == "Grid" and (found.get("IntegerParameterRanges") or found.get("ContinuousParameterRanges")):
         raise ServiceError("ValidationException", "The Grid strategy takes CategoricalParameterRanges only.")
     if not any(found.get(kind) for kind in _RANGES):
         raise ServiceError("ValidationException", "ParameterRanges holds nothing to search.")
@@ -204,4 +276,5 @@ OPERATIONS = {
     "ListHyperParameterTuningJobs": _list,
     "ListTrainingJobsForHyperParameterTuningJob": _list_trials,
     "StopHyperParameterTuningJob": stop,
+    "DeleteHyperParameterTuningJob": delete,
 }

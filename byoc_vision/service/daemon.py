@@ -132,6 +132,7 @@ class Service:
                 for number in (signal.SIGTERM, signal.SIGINT):
                     signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
                 resume(store)
+                server.runtime.resume()
                 server.serve_forever(0.1)
 
     def _taken(self) -> Lock:

@@ -2,12 +2,12 @@
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
-from byoc_vision.local import logs
-from byoc_vision.local.store import ACCOUNT, REGION, Record, Request, ServiceError, Store
+from byoc_vision.local import fleets, logs
+from byoc_vision.local.store import ACCOUNT, REGION, Record, Request, ServiceError, Store, offset
 from byoc_vision.service.message import Call, Reply, checked, json_reply
 
 #: Kind of record -> its log group; an endpoint has a group of its own.
@@ -18,8 +18,13 @@ _GROUPS = {
     "endpoint": "/aws/sagemaker/Endpoints",
 }
 
+#: Kinds of records whose containers docker is asked for what they print.
+_CONTAINERS = ("endpoint", "transform-job")
+
 #: Events in an answer where the request does not say.
 _LIMIT = 10_000
+
+_NO_GROUP = "The specified log group does not exist."
 
 _INSTANCE = "i-00000000000000000"
 
@@ -48,7 +53,7 @@ class Logs:
         names = sorted([*(group for kind, group in _GROUPS.items() if kind != "endpoint"), *endpoints])
         prefix = request.get("logGroupNamePrefix", "")
         found = [{"logGroupName": name, "arn": _arn(name)} for name in names if name.startswith(prefix)]
-        return _page(found, request, "logGroups")
+        return page(found, request, "logGroups")
 
     def _describe_streams(self, request: Request) -> Request:
         group = _group(request)
@@ -57,15 +62,14 @@ class Logs:
         for record in self._records(group, prefix):
             for name in _streams(record):
                 if name.startswith(prefix):
-                    times = [at for at, _ in _lines(record, name)]
                     arn = f"{_arn(group)}:log-stream:{name}"
                     stream: Request = {"logStreamName": name, "arn": arn, "creationTime": _begun(record)}
-                    if times:
-                        stream |= {"firstEventTimestamp": times[0], "lastEventTimestamp": times[-1]}
+                    if times := _ends(record, name):
+                        stream |= {"firstEventTimestamp": times[0], "lastEventTimestamp": times[1]}
                     found.append(stream)
         field = "lastEventTimestamp" if request.get("orderBy") == "LastEventTime" else "logStreamName"
         found.sort(key=lambda each: each.get(field, 0), reverse=request.get("descending", False))
-        return _page(found, request, "logStreams")
+        return page(found, request, "logStreams")
 
     def _get_events(self, request: Request) -> Request:
         group, name = _group(request), request.get("logStreamName", "")
@@ -87,25 +91,28 @@ class Logs:
 
     def _filter_events(self, request: Request) -> Request:
         group = _group(request)
-        if request.get("filterPattern"):
-            raise ServiceError("InvalidParameterException", "The local engine has no filterPattern; leave it out.")
+        matches = _pattern(request.get("filterPattern", ""))
         prefix, wanted = request.get("logStreamNamePrefix", ""), request.get("logStreamNames")
         events: list[Request] = [
             {"logStreamName": name, **_event(at, line), "eventId": f"{name}/{number}"}
             for record in self._records(group, prefix)
+            if not _ended_before(record, request)
             for name in _streams(record)
             if name.startswith(prefix) and (wanted is None or name in wanted)
             for number, (at, line) in enumerate(_lines(record, name))
-            if _within(request, at)
+            if _within(request, at) and matches(line)
         ]
         events.sort(key=lambda event: event["timestamp"])
-        return _page(events, request, "events", _LIMIT)
+        return page(events, request, "events", _LIMIT)
 
     def _records(self, group: str, prefix: str) -> Iterator[Record]:
         """Yield what may have streams in the group that begin with the prefix."""
         for kind, name in _GROUPS.items():
             if kind == "endpoint" and group.startswith(f"{name}/"):
-                yield self._store.find(kind, group.removeprefix(f"{name}/"))
+                try:
+                    yield self._store.find(kind, group.removeprefix(f"{name}/"))
+                except ServiceError:
+                    raise ServiceError("ResourceNotFoundException", _NO_GROUP) from None
             elif group == name:
                 wanted, exact, _ = prefix.partition("/")
                 for record in self._store.all(kind):
@@ -116,7 +123,7 @@ class Logs:
 def _streams(record: Record) -> list[str]:
     """Return the names of the record's streams; a job's containers have begun where there are some."""
     if record.kind == "endpoint":
-        return [f"AllTraffic/{_INSTANCE}"]
+        return [f"{member['Variant']['VariantName']}/{_INSTANCE}" for member in fleets.serving(record.status)]
     if record.kind == "transform-job":
         return [f"{record.name}/{_INSTANCE}"]
     if not {"TrainingStartTime", "ProcessingStartTime"} & record.status.keys():
@@ -127,8 +134,9 @@ def _streams(record: Record) -> list[str]:
 
 def _lines(record: Record, stream: str) -> list[tuple[int, str]]:
     """Return time, in ms, and text of the stream's lines."""
-    if record.kind in ("endpoint", "transform-job"):
-        lines = logs.Containers(record.folder).new_entries()
+    if record.kind in _CONTAINERS:
+        variant = stream.partition("/")[0] if record.kind == "endpoint" else ""
+        lines = logs.Containers(record.folder, variant).new_entries()
     else:
         lines = logs.File(record.folder / "log").new_entries()
     host = re.search(r"/(algo-\d+)-\d+$", stream)
@@ -138,6 +146,21 @@ def _lines(record: Record, stream: str) -> list[tuple[int, str]]:
     return [(_milliseconds(at), line) for at, line in lines]
 
 
+def _ends(record: Record, stream: str) -> tuple[int, int] | None:
+    """Return when the stream's first and last lines came. The hosts of a job begin and end together."""
+    if record.kind in _CONTAINERS:
+        lines = _lines(record, stream)
+        return (lines[0][0], lines[-1][0]) if lines else None
+    times = logs.ends(record.folder / "log")
+    return times and (_milliseconds(times[0]), _milliseconds(times[1]))
+
+
+def _ended_before(record: Record, request: Request) -> bool:
+    """Whether nothing was logged since the time that a request begins with."""
+    changed = (record.folder / "log").stat().st_mtime * 1000
+    return record.kind not in _CONTAINERS and changed < request.get("startTime", 0)
+
+
 def _event(at: int, line: str) -> Request:
     return {"timestamp": at, "message": line, "ingestionTime": at}
 
@@ -145,7 +168,7 @@ def _event(at: int, line: str) -> Request:
 def _group(request: Request) -> str:
     group = request.get("logGroupName") or request.get("logGroupIdentifier", "").removeprefix(_arn(""))
     if group not in _GROUPS.values() and not group.startswith(f"{_GROUPS['endpoint']}/"):
-        raise ServiceError("ResourceNotFoundException", "The specified log group does not exist.")
+        raise ServiceError("ResourceNotFoundException", _NO_GROUP)
     return str(group)
 
 
@@ -165,8 +188,25 @@ def _within(request: Request, at: int) -> bool:
     return bool(request.get("startTime", 0) <= at < request.get("endTime", (time.time() + 1) * 1000))
 
 
-def _page(found: list[Any], request: Request, key: str, limit: int = 50) -> Request:
-    token = request.get("nextToken", "0")
-    begin = int(token) if str(token).isdigit() else 0
+def _pattern(text: str) -> Callable[[str], bool]:
+    """Return whether a line matches CloudWatch's filter pattern: terms, "phrases", -without and ?any of several."""
+    if re.match(r"\s*[\[{%]", text):
+        reason = "The local engine's filterPattern is of terms and phrases; it has no fields or regular expressions."
+        raise ServiceError("InvalidParameterException", reason)
+    terms = [(sign, phrase or word) for sign, phrase, word in re.findall(r'([-?]?)(?:"([^"]*)"|(\S+))', text)]
+    some = [term for sign, term in terms if sign == "?"]
+    every = [(sign, term) for sign, term in terms if sign != "?"]
+    return lambda line: (
+        all((term in line) is (sign != "-") for sign, term in every)
+        and (not some or any(term in line for term in some))
+    )
+
+
+def page(found: list[Any], request: Request, key: str, limit: int = 50, token: str = "nextToken") -> Request:
+    """Return the part of `found` that a request with `nextToken` and `limit` asks for; the next token is in `token`."""
+    try:
+        begin = offset(request.get("nextToken", "0"))
+    except ServiceError as error:
+        raise ServiceError("InvalidParameterException", str(error)) from None
     end = begin + request.get("limit", limit)
-    return {key: found[begin:end]} | ({"nextToken": str(end)} if end < len(found) else {})
+    return {key: found[begin:end]} | ({token: str(end)} if end < len(found) else {})

@@ -1,13 +1,14 @@
-"""InvokeEndpoint over HTTP."""
+"""InvokeEndpoint and InvokeEndpointAsync over HTTP."""
 
 from urllib.parse import unquote
 
-from byoc_vision.local.invocations import InvocationError, Invocations
-from byoc_vision.local.store import ServiceError, Store
+from byoc_vision.local.invocations import VARIANT_HEADER, InvocationError, Invocations, named
+from byoc_vision.local.store import Store
+from byoc_vision.service.asynchronous import Queues
 from byoc_vision.service.message import Call, Reply, json_reply
 
 #: Headers of the container's answer that the caller gets.
-_PASSED_ON = ("content-type", "x-amzn-sagemaker-custom-attributes")
+_PASSED_ON = ("content-type", "x-amzn-sagemaker-custom-attributes", VARIANT_HEADER.lower())
 
 
 class Runtime:
@@ -15,17 +16,21 @@ class Runtime:
 
     def __init__(self, store: Store) -> None:
         self._invocations = Invocations(store)
+        self._queues = Queues(store, self._invocations)
 
     def __call__(self, call: Call) -> Reply:
         """Answer a request."""
-        parts = call.path.split("/")
-        if call.method != "POST" or len(parts) != 4 or parts[1] != "endpoints" or parts[3] != "invocations":
-            raise ServiceError("UnknownOperationException", "The local engine has InvokeEndpoint only.")
         try:
-            answer = self._invocations.ask(unquote(parts[2]), call.headers, call.whole())
+            parts = call.path.split("/")
+            if call.method == "POST" and len(parts) == 4 and parts[3] == "async-invocations":
+                return self._queues.add(unquote(parts[2]), call)
+            answer = self._invocations.ask(named(call.path), call.headers, call.whole())
         except InvocationError as refusal:
             content = {"message": str(refusal), "Message": str(refusal)} | refusal.fields
             return json_reply(content, refusal.status, **{"x-amzn-ErrorType": refusal.code})
         headers = {name: value for name, value in answer.headers.items() if name.lower() in _PASSED_ON}
-        headers["x-Amzn-Invoked-Production-Variant"] = "AllTraffic"
-        return Reply(200, answer.data, headers)
+        return Reply(200, answer.body, headers)
+
+    def resume(self) -> None:
+        """Go on with what was queued before the service's last end."""
+        self._queues.resume()

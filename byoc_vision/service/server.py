@@ -15,6 +15,7 @@ from byoc_vision.local.store import ServiceError, Store
 from byoc_vision.service import accounts, bodies, registry, s3, signature
 from byoc_vision.service.logs import Logs
 from byoc_vision.service.message import Call, Reply, Service, json_failure
+from byoc_vision.service.metrics import Metrics
 from byoc_vision.service.runtime import Runtime
 from byoc_vision.service.sagemaker import SageMaker
 
@@ -39,11 +40,13 @@ class Server(http.server.ThreadingHTTPServer):
     def __init__(self, store: Store, host: str, port: int, token: str | None = None) -> None:
         """Raises `OSError` where the port is in use."""
         self.token = token
+        self.runtime = Runtime(store)
         self.services: dict[str, Service] = {
             "s3": s3.S3(store),
             "sagemaker": SageMaker(store),
-            "sagemaker-runtime": Runtime(store),
+            "sagemaker-runtime": self.runtime,
             "logs": Logs(store),
+            "monitoring": Metrics(store),
             "sts": accounts.answer,
             "iam": accounts.answer,
             "ecr": registry.answer,

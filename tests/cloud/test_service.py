@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from byoc_vision.local import containers, models, process, training, tuning
+from byoc_vision.local import channels, containers, models, process, training, tuning
 from byoc_vision.local.files import locate
 from byoc_vision.local.store import ACCOUNT, Lock, ServiceError, Store, now
 from byoc_vision.service import daemon, env
@@ -566,6 +567,34 @@ def test_pipe_mode_is_refused_and_none_is_nothing(sagemaker: Any, service: Servi
         sagemaker.create_training_job(**training_request("other", InputDataConfig=[channel | {"InputMode": "Pipe"}]))
 
 
+def test_a_channel_may_be_a_manifest(sagemaker: Any, service: Service, tmp_path: Path) -> None:
+    s3 = service.client("s3")
+    for key in ("data/a b/ü.jpg", "data/b.jpg", "secret"):
+        s3.put_object(Bucket=BUCKET, Key=key, Body=key.encode())
+
+    def channel(*manifest: Any, kind: str = "ManifestFile") -> dict[str, Any]:
+        s3.put_object(Bucket=BUCKET, Key="manifest", Body=json.dumps(manifest).encode())
+        source = {"S3DataType": kind, "S3Uri": f"s3://{BUCKET}/manifest"}
+        return {"ChannelName": "training", "DataSource": {"S3DataSource": source}}
+
+    good = channel({"prefix": f"s3://{BUCKET}/data/"}, "a b/ü.jpg", "b.jpg")
+    sagemaker.create_training_job(**training_request(InputDataConfig=[good]))
+    folder = channels.folder(service.store, good["DataSource"]["S3DataSource"], tmp_path / "listed")
+    assert {str(file.relative_to(folder)) for file in folder.rglob("*.jpg")} == {"a b/ü.jpg", "b.jpg"}
+    with refused("ValidationException", "has S3Prefix and ManifestFile"):
+        wrong = channel(kind="AugmentedManifestFile")
+        sagemaker.create_training_job(**training_request("other", InputDataConfig=[wrong]))
+    for manifest, said in (
+        (({"prefix": f"s3://{BUCKET}/data/"}, "../secret"), "cannot be a file's name"),
+        (({"prefix": f"s3://{BUCKET}/data/"}, "none"), "no such object"),
+        (({"prefix": "s3://none/"}, "a"), "no bucket"),
+        ((), "no manifest of the form"),
+        (({"prefix": 1}, {}), "no manifest of the form"),
+    ):
+        with refused("ValidationException", said):
+            sagemaker.create_training_job(**training_request("other", InputDataConfig=[channel(*manifest)]))
+
+
 def test_the_resources_of_trials_as_the_sdk_sends_them(sagemaker: Any) -> None:
     definition = training_request()
     del definition["TrainingJobName"], definition["ResourceConfig"]
@@ -708,6 +737,20 @@ def test_logs_of_a_job(sagemaker: Any, service: Service) -> None:
     pages = logs.get_paginator("filter_log_events").paginate(logGroupName=group, logStreamNamePrefix="job/")
     found = [event["message"] for page in pages for event in page["events"]]
     assert sorted(found) == ["one", "three", "two"]
+    for pattern, messages in (
+        ("one", ["one"]),
+        ("-one", ["three", "two"]),
+        ("?one ?two", ["one", "two"]),
+        ('"t" -"two"', ["three"]),
+    ):
+        found = logs.filter_log_events(logGroupName=group, logStreamNamePrefix="job/", filterPattern=pattern)["events"]
+        assert sorted(event["message"] for event in found) == messages
+    with refused("InvalidParameterException", "regular expressions"):
+        logs.filter_log_events(logGroupName=group, filterPattern="{ $.a = 1 }")
+    with refused("InvalidParameterException", "no token"):
+        logs.filter_log_events(logGroupName=group, nextToken="nonsense")
+    with refused("ResourceNotFoundException"):
+        logs.describe_log_streams(logGroupName="/aws/sagemaker/Endpoints/none")
     wrong_type = b'{"logGroupName": ["/aws/sagemaker/TrainingJobs"], "limit": "a"}'
     status, body = service.ask("POST", "/", wrong_type, "logs", x_amz_target="Logs_20140328.GetLogEvents")
     assert (status, json.loads(body)["__type"]) == (400, "InvalidParameterException")
@@ -717,6 +760,37 @@ def test_logs_of_a_job(sagemaker: Any, service: Service) -> None:
     ):
         with refused("ResourceNotFoundException"):
             logs.get_log_events(**wrong)
+
+
+def test_metrics_of_a_job(sagemaker: Any, service: Service) -> None:
+    for name in ("job", "other"):
+        sagemaker.create_training_job(**training_request(name))
+    entries = [
+        {"MetricName": "loss", "Value": value, "Timestamp": f"2026-01-01T00:0{minute}:30+00:00"}
+        for minute, value in ((1, 3.0), (1, 1.0), (2, 0.5))
+    ]
+    log = service.store.find(training.KIND, "job").folder / "metrics.jsonl"
+    log.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    metrics = service.client("cloudwatch")
+    metric = {"Namespace": "/aws/sagemaker/TrainingJobs", "MetricName": "loss"}
+    metric |= {"Dimensions": [{"Name": "TrainingJobName", "Value": "job"}]}
+    times = {"StartTime": datetime(2026, 1, 1, tzinfo=UTC), "EndTime": datetime(2026, 1, 2, tzinfo=UTC)}
+    wanted = {"Period": 60, "Statistics": ["Average", "SampleCount"]}
+    points = metrics.get_metric_statistics(**metric, **times, **wanted)["Datapoints"]
+    assert [(point["Timestamp"].minute, point["Average"], point["SampleCount"]) for point in points] == [
+        (1, 2.0, 2.0),
+        (2, 0.5, 1.0),
+    ]
+    query = {"Id": "a", "MetricStat": {"Metric": metric, "Period": 3600, "Stat": "Minimum"}}
+    (result,) = metrics.get_metric_data(MetricDataQueries=[query], **times)["MetricDataResults"]
+    assert (result["Id"], result["Values"]) == ("a", [0.5])
+    assert [each["MetricName"] for each in metrics.list_metrics()["Metrics"]] == ["loss"]
+    none = metric | {"Dimensions": [{"Name": "TrainingJobName", "Value": "../other"}]}
+    assert metrics.get_metric_statistics(**none, **times, **wanted)["Datapoints"] == []
+    with refused("InvalidParameterValue", "no expressions"):
+        metrics.get_metric_data(MetricDataQueries=[{"Id": "a", "Expression": "1"}], **times)
+    with refused("UnknownOperationException"):
+        metrics.put_metric_data(Namespace="a", MetricData=[{"MetricName": "a", "Value": 1}])
 
 
 @pytest.fixture
@@ -739,7 +813,8 @@ def container(service: Service) -> Iterator[Callable[[int, bytes], None]]:
     server = HTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
-    _, lock = service.store.create("endpoint", "a", {}, Port=server.server_port)
+    member = {"Name": "a", "Port": server.server_port, "Variant": {"VariantName": "AllTraffic"}, "Container": {}}
+    _, lock = service.store.create("endpoint", "a", {}, EndpointStatus="InService", Serving=[member])
     lock.release()
     yield lambda status, body: answer.update(status=status, body=body)
     server.shutdown()
@@ -761,8 +836,10 @@ def test_an_endpoint_is_asked(service: Service, container: Callable[[int, bytes]
         runtime.invoke_endpoint(EndpointName="none", Body=b"x")
     with refused("ValidationError"):
         runtime.invoke_endpoint(EndpointName="../a", Body=b"x")
-    with refused("UnknownOperationException"):
+    with refused("ValidationError", "not asynchronous"):
         runtime.invoke_endpoint_async(EndpointName="a", InputLocation="s3://a/b")
+    with refused("UnknownOperationException", "no InvokeEndpointWithResponseStream; take InvokeEndpoint"):
+        runtime.invoke_endpoint_with_response_stream(EndpointName="a", Body=b"x")
 
 
 # Process

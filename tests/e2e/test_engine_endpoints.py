@@ -5,11 +5,13 @@ import shutil
 import subprocess
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
 from byoc_vision.contract.errors import UserError
+from byoc_vision.local.files import path
 from byoc_vision.requests import operations
 from local_test.draw import CLASSES
 from tests.e2e.local_engine import Local
@@ -89,6 +91,46 @@ def test_an_endpoint_without_a_usable_model(local: Local, artifact: str, picture
     assert "ended before it could serve" in kept["FailureReason"]
     assert local.ask("birds", picture)["predictions"]
     local.sagemaker.delete_endpoint(EndpointName="birds")
+
+
+def test_two_variants_of_which_one_loads_models_as_they_are_asked_for(
+    local: Local, artifact: str, picture: bytes, tmp_path: Path
+) -> None:
+    engine, sagemaker = local.engine, local.sagemaker
+    for name in ("first", "second"):
+        shutil.copy(path(artifact), tmp_path / f"{name}.tar.gz")
+    (tmp_path / "broken.tar.gz").write_bytes(b"no archive")
+    sagemaker.create_model(**operations.model("one", engine.image("serve"), engine.role(), artifact))
+    many = operations.model("many", engine.image("serve"), engine.role(), f"{tmp_path.as_uri()}/")
+    many["PrimaryContainer"] |= {"Mode": "MultiModel"}
+    sagemaker.create_model(**many)
+    (variant,) = operations.endpoint_config("both", "one", "local")["ProductionVariants"]
+    variants = [
+        variant | {"VariantName": name, "ModelName": name, "InitialVariantWeight": weight}
+        for name, weight in (("one", 1.0), ("many", 0.0))
+    ]
+    sagemaker.create_endpoint_config(EndpointConfigName="both", ProductionVariants=variants)
+    sagemaker.create_endpoint(**operations.endpoint("both", "both"))
+    deployed = local.deployed("both")
+    assert deployed["EndpointStatus"] == "InService", deployed
+
+    def ask(**fields: str) -> tuple[str, dict[str, Any]]:
+        answer = engine.runtime.invoke_endpoint(EndpointName="both", ContentType="image/jpeg", Body=picture, **fields)
+        return answer["InvokedProductionVariant"], json.loads(answer["Body"].read())
+
+    variant, right = ask()
+    assert (variant, right["predictions"][0]["label"] in CLASSES) == ("one", True)
+    for name in ("first", "second", "first"):
+        assert ask(TargetVariant="many", TargetModel=f"{name}.tar.gz") == ("many", right)
+    for wrong in ("broken.tar.gz", "none.tar.gz", "../none"):
+        with pytest.raises(ClientError) as refused:
+            ask(TargetVariant="many", TargetModel=wrong)
+        assert refused.value.response["Error"]["Code"] == "ValidationError"
+    assert any("ready" in line for line in engine.logs("endpoint", "both")())
+    sagemaker.delete_endpoint(EndpointName="both")
+    sagemaker.delete_endpoint_config(EndpointConfigName="both")
+    for name in ("one", "many"):
+        sagemaker.delete_model(ModelName=name)
 
 
 def test_a_transform_job_answers_for_every_picture(local: Local, artifact: str, pictures: Path, tmp_path: Path) -> None:

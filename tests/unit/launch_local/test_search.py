@@ -25,7 +25,9 @@ NewSearch = Callable[..., "Played"]
 class Played:
     """A tuning job and its trials; `say` and `end` are what their containers would do."""
 
-    def __init__(self, store: Store, parent: str | None = None, **config: Any) -> None:
+    def __init__(
+        self, store: Store, parent: str | None = None, several: dict[str, Any] | None = None, **config: Any
+    ) -> None:
         self.config = {
             "Strategy": "Bayesian",
             "HyperParameterTuningJobObjective": {"Type": "Maximize", "MetricName": METRIC},
@@ -51,6 +53,14 @@ class Played:
                 "ParentHyperParameterTuningJobs": [{"HyperParameterTuningJobName": parent}],
                 "WarmStartType": "TransferLearning",
             }
+        if several:
+            definition = request.pop("TrainingJobDefinition")
+            objective = self.config.pop("HyperParameterTuningJobObjective")
+            del self.config["ParameterRanges"]
+            request["TrainingJobDefinitions"] = [
+                {**definition, "DefinitionName": name, "TuningObjective": objective, "HyperParameterRanges": ranges}
+                for name, ranges in several.items()
+            ]
         tuning.create(store, request)
         self.record = store.find(tuning.KIND, request["HyperParameterTuningJobName"])
         self.search = run_tuning.Search(self.record)
@@ -94,7 +104,7 @@ def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NewSearch:
     locks: list[Lock] = []
     monkeypatch.setattr(process, "start", lambda record, lock: locks.append(lock))
     monkeypatch.setattr(containers, "require", lambda image: None)
-    return lambda parent=None, **config: Played(Store(tmp_path / "store"), parent, **config)
+    return lambda parent=None, several=None, **config: Played(Store(tmp_path / "store"), parent, several, **config)
 
 
 def test_no_more_trials_than_asked_for_and_no_more_at_a_time(play: NewSearch) -> None:
@@ -136,18 +146,18 @@ def test_a_warm_start_begins_with_the_trials_of_its_parent(play: NewSearch) -> N
     parent.run(lambda settings: -abs(math.log10(float(settings["lr"])) + 3))  # best at 0.001
     parent.record.update(HyperParameterTuningJobStatus="Completed")
     warm = play("tuning", ParameterRanges=ranges, RandomSeed=7)
-    known = warm.search._study.get_trials()
+    known = warm.search.studies[0]._study.get_trials()
     assert [trial.value for trial in known] == [
         each["FinalHyperParameterTuningJobObjectiveMetric"]["Value"] for each in tuning.summaries(parent.record)
     ]
     warm.run(lambda settings: -abs(math.log10(float(settings["lr"])) + 3))
     assert len(warm.trials) == 4  # of its own
-    assert len(warm.search._study.get_trials()) == 24
+    assert len(warm.search.studies[0]._study.get_trials()) == 24
 
 
 def test_grid_tries_each_combination_once_whatever_happens(play: NewSearch) -> None:
     played = play(Strategy="Grid", ParameterRanges=LISTS, ResourceLimits={"MaxParallelTrainingJobs": 2})
-    played.search._study.ask({"batch-size": CHOICES})  # and then the process was killed
+    played.search.studies[0]._study.ask({"batch-size": CHOICES})  # and then the process was killed
     played.search = run_tuning.Search(played.record)
     played.run(lambda _: 0.5)
     assert sorted(trial.request["HyperParameters"]["batch-size"] for trial in played.trials) == ["16", "32", "8"]
@@ -248,6 +258,74 @@ def test_a_search_ends_at_its_target(play: NewSearch) -> None:
     played = play(TuningJobCompletionCriteria=criteria, ResourceLimits=limits)
     played.run(lambda _: 0.95)
     assert len(played.trials) == 1
+
+
+def test_a_search_ends_when_it_finds_nothing_better(play: NewSearch) -> None:
+    criteria = {"BestObjectiveNotImproving": {"MaxNumberOfTrainingJobsNotImproving": 3}}
+    limits = {"MaxNumberOfTrainingJobs": 50, "MaxParallelTrainingJobs": 1}
+    played = play(TuningJobCompletionCriteria=criteria, ResourceLimits=limits)
+    played.run(lambda _: 0.5)
+    assert len(played.trials) == 4
+    with pytest.raises(ServiceError, match="no ConvergenceDetected"):
+        play(TuningJobCompletionCriteria={"ConvergenceDetected": {"CompleteOnConvergence": "Enabled"}})
+
+
+def test_several_definitions_take_turns_and_the_best_trial_is_one_of_all(play: NewSearch) -> None:
+    limits = {"MaxNumberOfTrainingJobs": 7, "MaxParallelTrainingJobs": 2}
+    several = {"head": RATES, "sizes": LISTS}
+    played = play(several=several, Strategy="Random", ResourceLimits=limits)
+    played.search.step()
+    played.search = run_tuning.Search(played.record)  # as another process would
+    played.run(lambda settings: float(settings.get("batch-size", 0)))
+    described = tuning.describe(played.record)
+    assert [each["DefinitionName"] for each in described["TrainingJobDefinitions"]] == ["head", "sizes"]
+    assert all(each["OutputDataConfig"]["KmsKeyId"] == "" for each in described["TrainingJobDefinitions"])
+    trials = tuning.summaries(played.record)
+    assert [trial["TrainingJobDefinitionName"] for trial in trials].count("head") == 4
+    assert {tuple(trial["TunedHyperParameters"]) for trial in trials} == {("lr",), ("batch-size",)}
+    best = described["BestTrainingJob"]
+    assert best["TrainingJobDefinitionName"] == "sizes"
+    assert best["FinalHyperParameterTuningJobObjectiveMetric"]["Value"] == max(
+        float(trial["TunedHyperParameters"].get("batch-size", 0)) for trial in trials
+    )
+
+
+def test_each_definition_has_a_grid_of_its_own(play: NewSearch) -> None:
+    limits = {"MaxParallelTrainingJobs": 2}
+    played = play(several={"a": LISTS, "b": LISTS}, Strategy="Grid", ResourceLimits=limits)
+    played.run(lambda _: 0.5)
+    assert len(played.trials) == 6
+
+
+def test_definitions_that_do_not_go_together(play: NewSearch, tmp_path: Path) -> None:
+    request = play(several={"a": RATES, "b": LISTS}).record.request
+    first, second = request["TrainingJobDefinitions"]
+    config = request["HyperParameterTuningJobConfig"]
+    for wrong, said in (
+        ({"TrainingJobDefinitions": [first, first]}, "one DefinitionName"),
+        ({"TrainingJobDefinition": first}, "nowhere else"),
+        ({"HyperParameterTuningJobConfig": config | {"ParameterRanges": RATES}}, "nowhere else"),
+        (
+            {
+                "TrainingJobDefinitions": [
+                    first,
+                    second | {"TuningObjective": {"Type": "Minimize", "MetricName": METRIC}},
+                ]
+            },
+            "all maximized",
+        ),
+        ({"TrainingJobDefinitions": [{**first, "HyperParameterRanges": {}}]}, "nothing to search"),
+        (
+            {"TrainingJobDefinitions": [{**first, "TuningObjective": {"Type": "Maximize", "MetricName": "none"}}]},
+            "none",
+        ),
+        (
+            {"TrainingJobDefinitions": [{**first, "DefinitionName": None}, {"DefinitionName": "b"}]},
+            "needs DefinitionName",
+        ),
+    ):
+        with pytest.raises(ServiceError, match=said):
+            tuning.create(Store(tmp_path / "store"), request | {"HyperParameterTuningJobName": "other"} | wrong)
 
 
 @pytest.mark.parametrize(
