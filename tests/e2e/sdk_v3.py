@@ -19,8 +19,6 @@ from sagemaker.train import ModelTrainer
 from sagemaker.train.configs import Compute, InputData, SourceCode
 from sagemaker.train.tuner import HyperparameterTuner
 
-import byoc_vision
-
 ROLE = os.environ["SAGEMAKER_ROLE"]
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "own_scripts"
 OBJECTIVE = "validation_accuracy"
