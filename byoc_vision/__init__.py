@@ -28,6 +28,7 @@ __version__ = "0.1.0"
 __all__ = [
     "METRIC_DEFINITIONS",
     "Endpoint",
+    "ModelVersion",
     "Prediction",
     "Report",
     "Session",
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from byoc_vision.endpoint import Endpoint
     from byoc_vision.jobs import TrainingJob, TransformJob, TuningJob
     from byoc_vision.prediction import Prediction
+    from byoc_vision.registry import ModelVersion
     from byoc_vision.reports import Report
     from byoc_vision.sdk import METRIC_DEFINITIONS, image_uri, role_arn, use_local_service
     from byoc_vision.session import Session
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "METRIC_DEFINITIONS": "sdk",
     "Endpoint": "endpoint",
+    "ModelVersion": "registry",
     "Prediction": "prediction",
     "Report": "reports",
     "Session": "session",
