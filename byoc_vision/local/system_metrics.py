@@ -34,7 +34,8 @@ def write(table: Path, profiler_output: Path) -> None:
                             json.dumps(kind | {"Value": load, "NodeId": "algo-1", "Timestamp": time})
                         )
     for minute, events in minutes.items():
-        file = profiler_output / f"system/incremental/{datetime.fromtimestamp(minute, UTC):%Y%m%d%H}/{minute}.algo-1.json"
+        hour = f"{datetime.fromtimestamp(minute, UTC):%Y%m%d%H}"
+        file = profiler_output / "system" / "incremental" / hour / f"{minute}.algo-1.json"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("\n".join([*events, ""]), encoding="utf-8")
 
