@@ -7,8 +7,13 @@
 >>> endpoint.predict("dog.jpg").label
 'dog'
 
-`local` runs on this machine what else runs in the AWS account of the environment. Importing this loads next to
-nothing: each name brings what it needs when it is first used.
+`local` runs on this machine what else runs in the AWS account of the environment. Users of the SageMaker SDK find here
+what they would otherwise copy by hand:
+
+>>> byoc_vision.use_local_service()                  # SageMaker on this machine; without it, your account
+>>> Estimator(byoc_vision.image_uri("train"), byoc_vision.role_arn(), metric_definitions=byoc_vision.METRIC_DEFINITIONS)
+
+Importing this loads next to nothing: each name brings what it needs when it is first used.
 """
 
 import sys
@@ -21,6 +26,7 @@ if sys.version_info < (3, 11):  # noqa: UP036 – who starts it from a checkout 
 __version__ = "0.1.0"
 
 __all__ = [
+    "METRIC_DEFINITIONS",
     "Endpoint",
     "ModelVersion",
     "Prediction",
@@ -31,6 +37,9 @@ __all__ = [
     "TuningJob",
     "UserError",
     "__version__",
+    "image_uri",
+    "role_arn",
+    "use_local_service",
 ]
 
 if TYPE_CHECKING:
@@ -39,10 +48,12 @@ if TYPE_CHECKING:
     from byoc_vision.jobs import TrainingJob, TransformJob, TuningJob
     from byoc_vision.prediction import Prediction
     from byoc_vision.reports import Report
+    from byoc_vision.sdk import METRIC_DEFINITIONS, image_uri, role_arn, use_local_service
     from byoc_vision.session import Session
     from byoc_vision.versions import ModelVersion
 
 _HOMES = {
+    "METRIC_DEFINITIONS": "sdk",
     "Endpoint": "endpoint",
     "ModelVersion": "versions",
     "Prediction": "prediction",
@@ -52,6 +63,9 @@ _HOMES = {
     "TransformJob": "jobs",
     "TuningJob": "jobs",
     "UserError": "contract.errors",
+    "image_uri": "sdk",
+    "role_arn": "sdk",
+    "use_local_service": "sdk",
 }
 
 

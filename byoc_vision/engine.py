@@ -17,6 +17,9 @@ SERVING: tuple[Target, ...] = ("serve", "serve-cpu")
 #: What stands in the request of a dry run for what only the account knows.
 ACCOUNT, REGION, ROLE, DIGEST = PLACEHOLDERS = "<account>", "<region>", "<role>", "<digest>"
 
+#: The account that this machine says it is, to its own clients.
+THIS_MACHINE = "000000000000"
+
 #: What has a log: a job of a kind, or an endpoint.
 LogKind = Literal["training", "transform", "endpoint"]
 

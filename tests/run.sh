@@ -5,8 +5,7 @@
 # usage: tests/run.sh [unit | cloud | e2e]      (default: all three)
 #
 # environment: BYOC_TEST_DATA, the folder with data/ and weights/ of the tests on real photographs (default: ../shared
-# beside the checkout; where there is none, these tests are skipped); BYOC_TEST_SDK_V2, a Python that has sagemaker<3
-# (without it the test of the SDK's own code is skipped)
+# beside the checkout; where there is none, these tests are skipped)
 set -euo pipefail
 unset CDPATH # with it, cd goes elsewhere and prints
 cd "$(dirname "$0")/.."
@@ -104,6 +103,11 @@ if ! cmp -s tests/requirements.txt "$tools/requirements.txt"; then
     docker/install.sh uv pip install --quiet --python "$python" --target "$tools" --python-version 3.11 \
         --python-platform x86_64-manylinux_2_28 --only-binary :all: --requirement "$results/tools.txt"
     cp tests/requirements.txt "$tools/"
+fi
+if ! cmp -s tests/clients.txt .venv/clients/clients.txt; then
+    uv venv --quiet --clear --python "$python" .venv/clients
+    docker/install.sh uv pip install --quiet --python .venv/clients/bin/python --requirement tests/clients.txt
+    cp tests/clients.txt .venv/clients/
 fi
 printf -- '-- set up: %d s\n' "$SECONDS"
 if [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null && ! command -v chromedriver >/dev/null; then

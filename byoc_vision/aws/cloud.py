@@ -15,7 +15,7 @@ from botocore.config import Config
 
 from byoc_vision.aws import cloudwatch, images, s3
 from byoc_vision.contract.errors import UserError
-from byoc_vision.engine import ACCOUNT, REGION, ROLE, LogKind, Target
+from byoc_vision.engine import ACCOUNT, REGION, ROLE, THIS_MACHINE, LogKind, Target
 from byoc_vision.refusals import code_of, sentence
 
 _log = logging.getLogger(__name__)
@@ -116,7 +116,9 @@ class Cloud:
         return str(role["Arn"])
 
     def image(self, target: Target) -> str:
-        """Return the URI, with digest, that push.sh recorded for this account and region."""
+        """Return the URI, with digest, that push.sh recorded for this account and region; `byoc service` needs none."""
+        if self.account == THIS_MACHINE:
+            return f"byoc-vision-{target}:latest"
         return images.uri(self.account, self.region, f"byoc-vision-{target}")
 
     def instance_type(self, wanted: str) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from byoc_vision.contract.files import replacing
-from byoc_vision.local import containers, training
+from byoc_vision.contract.job import PROFILE, SYSTEM
+from byoc_vision.local import containers, system_metrics, training
 from byoc_vision.local.files import link_or_copy, locate
 from byoc_vision.local.store import Record
 
@@ -61,6 +62,10 @@ class Results:
             if "S3OutputPath" in config and recorded.is_dir():
                 target = locate(self._record.store, config["S3OutputPath"]) / self._record.name / name
                 shutil.copytree(recorded, target, dirs_exist_ok=True)
+        config = self._request.get("ProfilerConfig", {})
+        if "S3OutputPath" in config and not config.get("DisableProfiler"):
+            target = locate(self._record.store, config["S3OutputPath"]) / self._record.name / "profiler-output"
+            system_metrics.write(results / "data" / PROFILE / SYSTEM, target)
 
     def keep_report(self) -> None:
         """Put the job's report where the service's rule ProfilerReport would: notebooks look for it there."""

@@ -25,12 +25,13 @@ from typing import Any
 
 from byoc_vision import home
 from byoc_vision.contract.files import write_text
+from byoc_vision.engine import THIS_MACHINE
 
 Request = dict[str, Any]
 
 _NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 
-ACCOUNT = "000000000000"
+ACCOUNT = THIS_MACHINE
 REGION = "us-east-1"
 
 

@@ -24,7 +24,7 @@ FLOORS = (
     (
         *("checks", "hyperparameter_sources", "pictures", "plan", "repack", "prediction", "trained_model", "versions"),
         *("endpoint", "searches"),
-        *("reports", "jobs", "session"),
+        *("reports", "jobs", "session", "sdk"),
     ),
     ("demo",),
     ("cli",),
@@ -157,6 +157,7 @@ def test_a_launcher_is_one_call() -> None:
 def test_the_public_names() -> None:
     names = [
         "Endpoint",
+        "METRIC_DEFINITIONS",
         "ModelVersion",
         "Prediction",
         "Report",
@@ -166,11 +167,14 @@ def test_the_public_names() -> None:
         "TuningJob",
         "UserError",
         "__version__",
+        "image_uri",
+        "role_arn",
+        "use_local_service",
     ]
     assert sorted(byoc_vision.__all__) == names == sorted(dir(byoc_vision))
     for name in names:
         value = getattr(byoc_vision, name)
-        if isinstance(value, type) and name != "UserError":
+        if callable(value) and name != "UserError":
             assert ">>>" in str(value.__doc__), f"{name} has no example"
     with pytest.raises(AttributeError, match="nothing"):
         _ = byoc_vision.nothing

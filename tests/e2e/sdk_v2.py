@@ -6,19 +6,26 @@ with the variables of `byoc service env`, by a Python that has `sagemaker<3`.
 """
 
 import base64
+import json
+import os
 import sys
 from pathlib import Path
 
 import numpy as np
 import sagemaker
-from sagemaker.debugger import ProfilerRule, Rule, rule_configs
+from sagemaker.debugger import CollectionConfig, DebuggerHookConfig, ProfilerConfig, ProfilerRule, Rule, rule_configs
 from sagemaker.deserializers import JSONDeserializer
 from sagemaker.estimator import Estimator
+from sagemaker.model import Model
 from sagemaker.predictor import Predictor
+from sagemaker.pytorch import PyTorch, PyTorchModel
 from sagemaker.serializers import IdentitySerializer, JSONSerializer, NumpySerializer
+from sagemaker.transformer import Transformer
 from sagemaker.tuner import CategoricalParameter, ContinuousParameter, HyperparameterTuner
 
-ROLE = "arn:aws:iam::000000000000:role/local"
+ROLE = os.environ["SAGEMAKER_ROLE"]
+EXAMPLE = str(Path(__file__).resolve().parents[2] / "examples" / "own_scripts")
+TRAIN, SERVE = "byoc-vision-train:latest", "byoc-vision-serve:latest"
 METRICS = [{"Name": "validation_accuracy", "Regex": r"validation_accuracy=(\S+)"}]
 SETTINGS = {
     "arch": "resnet18",
@@ -30,78 +37,156 @@ SETTINGS = {
     "workers": "0",
     "export": "false",
 }
+#: Threads of networks so small wait for each other for longer than they compute.
+ENVIRONMENT = {"OMP_NUM_THREADS": "1"}
+JUDGED = ("NoIssuesFound", "IssuesFound")
 
 
-def estimator(session: sagemaker.Session) -> Estimator:
-    """Return what trains the classifier."""
-    return Estimator(
-        "byoc-vision-train:latest",
-        ROLE,
-        1,
-        "ml.m5.xlarge",
-        hyperparameters=SETTINGS,
-        metric_definitions=METRICS,
-        rules=[
-            Rule.sagemaker(rule_configs.loss_not_decreasing()),
-            ProfilerRule.sagemaker(rule_configs.ProfilerReport()),
-        ],
-        sagemaker_session=session,
-    )
+class Client:
+    """The user, with a session and the pictures uploaded."""
+
+    def __init__(self, pictures: Path) -> None:
+        self.session = sagemaker.Session()
+        self.data = self.session.upload_data(str(pictures), key_prefix="pictures")
+        self.picture = next(pictures.glob("test/*/*.jpg")).read_bytes()
+        self.labels = {folder.name for folder in (pictures / "test").iterdir()}
+
+    def estimator(self, **more: object) -> Estimator:
+        """Return what trains the classifier."""
+        return Estimator(
+            TRAIN,
+            ROLE,
+            1,
+            "ml.m5.xlarge",
+            hyperparameters=SETTINGS,
+            metric_definitions=METRICS,
+            environment=ENVIRONMENT,
+            sagemaker_session=self.session,
+            **more,
+        )
+
+    def listed(self, uri: str) -> list[str]:
+        """Return the keys below an S3 URI in the default bucket."""
+        bucket = self.session.default_bucket()
+        return list(self.session.list_s3_files(bucket, uri.removeprefix(f"s3://{bucket}/")))
+
+    def train_with_rules(self) -> Estimator:
+        """Train the classifier with Debugger and Profiler; look at what they left."""
+        training = self.estimator(
+            rules=[
+                Rule.sagemaker(rule_configs.loss_not_decreasing()),
+                Rule.sagemaker(rule_configs.vanishing_gradient()),
+                ProfilerRule.sagemaker(rule_configs.LowGPUUtilization()),
+                ProfilerRule.sagemaker(rule_configs.ProfilerReport()),
+            ],
+            debugger_hook_config=DebuggerHookConfig(collection_configs=[CollectionConfig("losses")]),
+            profiler_config=ProfilerConfig(system_monitor_interval_millis=500),
+        )
+        training.fit({"training": self.data}, logs="All")
+        name = training.latest_training_job.name
+        statuses = {rule["RuleConfigurationName"]: rule for rule in training.latest_training_job.rule_job_summary()}
+        assert statuses["LossNotDecreasing"]["RuleEvaluationStatus"] in JUDGED, statuses
+        assert statuses["VanishingGradient"]["RuleEvaluationStatus"] in JUDGED, statuses
+        assert statuses["LowGPUUtilization"]["RuleEvaluationStatus"] == "NoIssuesFound", statuses
+        assert self.listed(training.latest_job_debugger_artifacts_path())
+        assert self.listed(training.latest_job_profiler_artifacts_path())
+        (report,) = (rule for rule in statuses if rule.startswith("ProfilerReport"))
+        page = f"{training.output_path}{name}/rule-output/{report}/profiler-output/profiler-report.html"
+        assert self.listed(page), self.listed(f"{training.output_path}{name}")
+
+        attached = Estimator.attach(name, sagemaker_session=self.session)
+        assert attached.hyperparameters() == SETTINGS
+        assert attached.model_data == training.model_data
+        metrics = attached.latest_training_job.describe()
+        assert [each["MetricName"] for each in metrics["FinalMetricDataList"]] == ["validation_accuracy"]
+        return training
+
+    def tune(self) -> None:
+        """Search, and read the search in all the ways that the tuner has."""
+        tuner = HyperparameterTuner(
+            self.estimator(),
+            "validation_accuracy",
+            {"lr": ContinuousParameter(0.0001, 0.1, "Logarithmic"), "batch-size": CategoricalParameter(["8", "16"])},
+            METRICS,
+            max_jobs=2,
+            max_parallel_jobs=2,
+        )
+        tuner.fit({"training": self.data}, wait=False)
+        tuner.wait()
+        frame = tuner.analytics().dataframe()
+        assert list(frame["TrainingJobStatus"]) == ["Completed"] * 2
+        assert tuner.best_training_job() in set(frame["TrainingJobName"])
+        assert tuner.best_estimator().hyperparameters()["epochs"].strip('"') == "1"
+        attached = HyperparameterTuner.attach(tuner.latest_tuning_job.name, sagemaker_session=self.session)
+        assert attached.best_training_job() == tuner.best_training_job()
+
+    def remove(self, predictor: Predictor) -> None:
+        """Delete an endpoint with its configuration."""
+        predictor.delete_endpoint()
+        listed = self.session.sagemaker_client.list_endpoints(NameContains=predictor.endpoint_name)
+        assert not listed["Endpoints"]
+
+    def deploy(self, model_data: str) -> None:
+        """Serve the classifier's model; ask it with each serializer; then answer a folder, without an endpoint."""
+        model = Model(SERVE, model_data, ROLE, predictor_cls=Predictor, sagemaker_session=self.session)
+        predictor = model.deploy(1, "ml.m5.large", deserializer=JSONDeserializer())
+        predictor.serializer = IdentitySerializer("application/x-image")
+        assert predictor.predict(self.picture)["predictions"][0]["label"] in self.labels
+        answer = predictor.predict(self.picture, initial_args={"ContentType": "image/jpeg"})
+        assert answer["predictions"][0]["label"] in self.labels
+        predictor.serializer = NumpySerializer()
+        assert predictor.predict(np.zeros((1, 3, 32, 32), "float32"))["predictions"]
+        predictor.serializer = JSONSerializer()
+        encoded = base64.b64encode(self.picture).decode()
+        assert len(predictor.predict({"instances": [{"b64": encoded}] * 2})["predictions"]) == 2
+        self.remove(predictor)
+
+        transformer = Transformer(
+            model.name, 1, "ml.m5.large", accept="application/json", sagemaker_session=self.session
+        )
+        transformer.transform(f"{self.data}/test/", content_type="application/x-image", wait=True)
+        answers = self.listed(transformer.output_path)
+        assert len(answers) == 12 and all(answer.endswith(".out") for answer in answers)
+        bucket = self.session.default_bucket()
+        assert json.loads(self.session.read_s3_file(bucket, answers[0]))["predictions"]
+        model.delete_model()
+
+    def run_scripts(self) -> None:
+        """Train with a script, and serve what it left with another, as the PyTorch classes have it."""
+        script = PyTorch(
+            "train_model.py",
+            source_dir=EXAMPLE,
+            image_uri=TRAIN,
+            role=ROLE,
+            instance_count=1,
+            instance_type="ml.m5.xlarge",
+            hyperparameters={"epochs": 1, "batch-size": 8, "image-size": 32},
+            environment=ENVIRONMENT,
+            rules=[Rule.sagemaker(rule_configs.poor_weight_initialization())],
+            sagemaker_session=self.session,
+        )
+        script.fit({"training": f"{self.data}/train/"}, logs=False)
+        (rule,) = (
+            each for each in script.latest_training_job.rule_job_summary() if "Weight" in each["RuleConfigurationName"]
+        )
+        assert rule["RuleEvaluationStatus"] in JUDGED, rule
+        model = PyTorchModel(
+            script.model_data, ROLE, "inference.py", source_dir=EXAMPLE, image_uri=SERVE, sagemaker_session=self.session
+        )
+        predictor = model.deploy(1, "ml.m5.large", serializer=IdentitySerializer("image/jpeg"))
+        predictor.deserializer = JSONDeserializer()
+        assert predictor.predict(self.picture).keys() == self.labels
+        predictor.delete_model()
+        self.remove(predictor)
 
 
 def main() -> None:
-    """Upload, train, tune, deploy, ask and clean up."""
-    pictures = Path(sys.argv[1])
-    session = sagemaker.Session()
-    data = session.upload_data(str(pictures), key_prefix="pictures")
-
-    training = estimator(session)
-    training.fit({"training": data}, logs="All")
-    name = training.latest_training_job.name
-    attached = Estimator.attach(name, sagemaker_session=session)
-    assert attached.hyperparameters() == SETTINGS
-    assert attached.model_data == training.model_data
-    statuses = {rule["RuleConfigurationName"]: rule for rule in training.latest_training_job.rule_job_summary()}
-    assert statuses["LossNotDecreasing"]["RuleEvaluationStatus"] in ("NoIssuesFound", "IssuesFound"), statuses
-    tensors = training.latest_job_debugger_artifacts_path().removeprefix(f"s3://{session.default_bucket()}/")
-    assert session.list_s3_files(session.default_bucket(), tensors)
-    reports = session.list_s3_files(session.default_bucket(), f"{name}/rule-output")
-    assert [report for report in reports if report.endswith("/profiler-output/profiler-report.html")], reports
-
-    tuner = HyperparameterTuner(
-        estimator(session),
-        "validation_accuracy",
-        {"lr": ContinuousParameter(0.0001, 0.1, "Logarithmic"), "batch-size": CategoricalParameter(["8", "16"])},
-        METRICS,
-        max_jobs=2,
-        max_parallel_jobs=2,
-    )
-    tuner.fit({"training": data})
-    frame = tuner.analytics().dataframe()
-    assert list(frame["TrainingJobStatus"]) == ["Completed"] * 2
-    assert tuner.best_training_job() in set(frame["TrainingJobName"])
-    assert tuner.best_estimator().hyperparameters()["epochs"].strip('"') == "1"
-    HyperparameterTuner.attach(tuner.latest_tuning_job.name, sagemaker_session=session)
-
-    predictor = training.deploy(
-        1,
-        "ml.m5.large",
-        image_uri="byoc-vision-serve:latest",
-        predictor_cls=Predictor,
-        serializer=IdentitySerializer("application/x-image"),
-        deserializer=JSONDeserializer(),
-    )
-    picture = next(pictures.glob("test/*/*.jpg"))
-    answer = predictor.predict(picture.read_bytes())
-    assert answer["predictions"][0]["label"] in {folder.name for folder in picture.parent.parent.iterdir()}
-    predictor.serializer = NumpySerializer()
-    assert predictor.predict(np.zeros((1, 3, 32, 32), "float32"))["predictions"]
-    predictor.serializer = JSONSerializer()
-    encoded = base64.b64encode(picture.read_bytes()).decode()
-    assert len(predictor.predict({"instances": [{"b64": encoded}] * 2})["predictions"]) == 2
-    predictor.delete_model()
-    predictor.delete_endpoint()
-    assert not session.sagemaker_client.list_endpoints()["Endpoints"]
+    """Do all of it."""
+    client = Client(Path(sys.argv[1]))
+    training = client.train_with_rules()
+    client.tune()
+    client.deploy(training.model_data)
+    client.run_scripts()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""SageMaker on this machine with real containers, asked by boto3 and, where there is one, by the SDK."""
+"""SageMaker on this machine with real containers, asked by boto3; `test_clients` asks it with all other clients."""
 
 import os
 import signal
@@ -19,9 +19,6 @@ from local_test import draw
 from tests.e2e.local_engine import SETTINGS
 
 ROLE = "arn:aws:iam::000000000000:role/local"
-
-#: A Python that has the SageMaker SDK, version 2 (1 GB, and at odds with the packages that the tests need).
-SDK_V2 = os.environ.get("BYOC_TEST_SDK_V2", "")
 
 
 @pytest.fixture(scope="module")
@@ -173,10 +170,3 @@ def test_a_processing_job_reads_and_writes_objects(service: Service) -> None:
         logGroupName="/aws/sagemaker/ProcessingJobs", logStreamNamePrefix="good/"
     )
     assert [event["message"] for event in logs["events"]] == ["good morning"]
-
-
-@pytest.mark.skipif(not SDK_V2, reason="BYOC_TEST_SDK_V2 names no Python that has sagemaker<3")
-def test_the_sdk_as_it_is(service: Service, pictures: Path) -> None:
-    program = Path(__file__).with_name("sdk_v2.py")
-    done = subprocess.run([SDK_V2, program, pictures], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
