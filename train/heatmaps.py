@@ -35,6 +35,9 @@ _BATCH, _SECONDS = 4, 30
 #: Cells of the last map's side, at least: a network for small pictures ends with 1 or 2, which show no place.
 _LEAST_SIDE = 4
 
+#: Dots in the name of a stage of a network, at most: layer4, features.17, trunk_output.block4.
+_DEPTH = 1
+
 #: The highest value in the file.
 _MOST = 255
 
@@ -160,7 +163,8 @@ def _places(network: nn.Module, example: Tensor) -> list[str]:
 
         return network.get_submodule(name).register_forward_hook(see)
 
-    handles = [note(name) for name, _ in network.named_modules() if name]
+    # Further down are branches, of which each sees a part.
+    handles = [note(name) for name, _ in network.named_modules() if name and name.count(".") <= _DEPTH]
     try:
         with torch.no_grad():
             network(example)

@@ -23,6 +23,7 @@ KINDS = {"resnet18": 64, "densenet121": 64, "squeezenet1_1": 64, "vit_b_32": 224
 def test_every_kind_of_network_has_maps(arch: str) -> None:
     torch.manual_seed(1)
     net = network.build(arch, 5).eval()
+    nn.init.normal_(net.get_submodule(network.head_name(net)).weight)  # some begin with 0, which speaks for nothing
     inputs = torch.rand(2, 3, KINDS[arch], KINDS[arch])
     found = heatmaps.maps(net, inputs, torch.tensor([1, 4]))
     assert found.shape[0] == 2 and found.shape[1] == found.shape[2] >= 4
@@ -110,6 +111,7 @@ def test_a_run_leaves_maps_of_what_it_got_wrong(make_run, tmp_path, monkeypatch)
     lines: list[str] = []
     make_run(epochs=1, lr=1e-8, report=lines.append)()  # knows next to nothing
     output = tmp_path / "out" / "output"
+    assert "no heat maps" not in "\n".join(lines)
     left = json.loads((output / "heatmaps.json").read_text(encoding="utf-8"))
     assert 1 <= len(left["maps"]) <= 2 and 0.8 < left["crop"] <= 1
     for rows in left["maps"].values():
