@@ -88,7 +88,7 @@ class HeatMaps:
         answers = self.answered.to(device).split(_BATCH)
         for (inputs, _), classes in zip(progress(batches.epoch(0), len(order), "heat maps"), answers, strict=False):
             self.stop.check()
-            found += maps(network, inputs, classes)
+            found.extend(maps(network, inputs, classes))
             if time.monotonic() - begun > _SECONDS:
                 break
         return dict(zip(self.split.names, found, strict=False))

@@ -79,7 +79,7 @@ def identity(job: Job) -> dict[str, Any]:
         "arch": settings.get("arch") if isinstance(settings, dict) else None,
         "classes": len(job.labels),
         "pictures": sum(counts),
-        "digest": job.metrics.get("data_digest"),
+        "digest": str(job.metrics.get("data_digest", "")),
         "started": run.get("started") if finite(run.get("started")) else None,
         "machine": _machine(run),
     }
