@@ -14,8 +14,8 @@ CHANNELS = (*SPLITS, *OTHERS)
 #: In the output folder: the figures, the answer to each test picture; the report as a page, and as plain data.
 METRICS, PREDICTIONS, REPORT, FACTS = "metrics.json", "predictions.csv", "report.html", "report.json"
 
-#: Beside them: the probabilities of all classes, [test pictures, classes] float32, rows as in `PREDICTIONS` and columns as
-#: the labels in `MODEL`; and what in the pictures that were answered most wrongly spoke for the answer.
+#: Beside them: the probabilities of all classes, [test pictures, classes] float32, rows as in `PREDICTIONS` and columns
+#: as the labels in `MODEL`; and what in the pictures that were answered most wrongly spoke for the answer.
 PROBABILITIES, HEAT_MAPS = "probabilities.npy", "heatmaps.json"
 
 #: Pictures that were answered wrongly, the surest first: so many are shown.

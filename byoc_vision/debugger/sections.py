@@ -145,9 +145,9 @@ def classes(facts: Facts) -> str:
         "more of the row.</p>"
     )
     lead = (
-        "Accuracy (recall) is how many of a class's test pictures were recognised; with so few pictures it is only known "
-        "to lie in the range. Precision is how many of the answers that name the class were right; F1 is the mean of the "
-        "two."
+        "Accuracy (recall) is how many of a class's test pictures were recognised; with so few pictures it is only "
+        "known to lie in the range. Precision is how many of the answers that name the class were right; F1 is the "
+        "mean of the two."
     )
     return section(
         "Classes",

@@ -116,7 +116,7 @@ def test_a_run_leaves_maps_of_what_it_got_wrong(make_run, tmp_path, monkeypatch)
     assert 1 <= len(left["maps"]) <= 2 and 0.8 < left["crop"] <= 1
     for rows in left["maps"].values():
         assert {len(row) for row in rows} == {len(rows)}
-        assert 0 <= min(map(min, rows)) and max(map(max, rows)) <= 255
+        assert min(map(min, rows)) >= 0 and max(map(max, rows)) <= 255
     said = f"heat maps of {len(left['maps'])} pictures that it is most wrong about: "
     assert any(line.startswith(said) for line in lines)
 
