@@ -79,8 +79,8 @@ def _table(jobs: Mapping[str, dict[str, Any]]) -> str:
     names = list(dict.fromkeys(name for figures in found.values() for name in figures if name not in ("low", "high")))
     rows = [[escape(name), *(cell(figures, name) for figures in found.values())] for name in names]
     lead = (
-        "Where the ranges of two test accuracies overlap, one job may be better by luck. Figures on different data (see "
-        "the digests) do not compare."
+        "Where the ranges of two test accuracies overlap, one job may be better by luck. Figures on different data "
+        "(see the digests) do not compare."
     )
     return section("Figures", _scrolled(["", *map(escape, jobs)], rows), lead=lead)
 

@@ -101,8 +101,8 @@ def top_accuracy(probabilities: NDArray[np.float32], labels: Sequence[str], trut
 def thresholds(covered: Sequence[Sequence[float]]) -> list[list[float]]:
     """Return [accuracy wanted, least probability, share answered, accuracy] for the `GOALS` that all answers miss.
 
-    `covered` is what `coverage` gave: of its points the one that answers most counts. A goal that no point meets is left
-    out.
+    `covered` is what `coverage` gave: of its points the one that answers most counts. A goal that no point meets is
+    left out.
     """
     found = []
     for goal in GOALS:

@@ -180,7 +180,9 @@ def _curves(search: Search) -> str:
     ]
     if curve := search.curves.get(best):
         lines.append(Line("the best", range(1, len(curve) + 1), curve, 1))
-    return charts.lines(lines, f"{search.objective} by epoch", "epoch", legend=False)
+    drawn = charts.lines(lines, f"{search.objective} by epoch", "epoch", legend=False)
+    hint = f'<p class="small soft">A line is one of the {len(lines)} best trials. The best is marked.</p>'
+    return hint + drawn if drawn else ""
 
 
 def _importance(search: Search) -> str:
