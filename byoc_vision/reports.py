@@ -97,6 +97,8 @@ def compare(engine: Callable[[], Engine], jobs: Sequence[str], out: Path | None)
     """Make the page of several training jobs side by side. See `Session.compare`."""
     from byoc_vision.debugger import comparison, report
 
+    if twice := [job for job in jobs if jobs.count(job) > 1]:
+        raise UserError(f"{twice[0]} is named twice; name several jobs")
     out, contents = out or Path("report"), {}
     with tempfile.TemporaryDirectory(prefix="byoc-vision-") as scratch:
         for number, job in enumerate(jobs):
@@ -105,8 +107,6 @@ def compare(engine: Callable[[], Engine], jobs: Sequence[str], out: Path | None)
                 raise UserError(f"{job} is a tuning job, whose trials have a page of their own; name training jobs")
             name = str(content["identity"].get("job") or job)
             contents[name if name not in contents else f"{name} ({job})"] = content
-    if len(contents) < 2:
-        raise UserError("one job is named twice; name several")
     out.mkdir(parents=True, exist_ok=True)
     content = comparison.facts(contents)
     report.write(out, content, comparison.page(contents))

@@ -114,7 +114,7 @@ def test_heat_maps_lie_over_their_pictures(out: Path) -> None:
 def test_a_job_of_a_version_before(out: Path) -> None:
     # It left no phases, instance, digest, probabilities or heat maps, and its settings lack the newer ones.
     whole_job(out)
-    facts, page, _ = report(out, "--model", str(out.parent / "model"))
+    facts, _, _ = report(out, "--model", str(out.parent / "model"))
     assert facts["missing"] == ["The pictures were not given, so that none is shown."]
     assert facts["cost"] == {} and "digest" not in facts["identity"]
     assert comparison.page({"old": facts, "new": facts}).count("<h2>") >= 2
