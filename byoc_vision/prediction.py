@@ -35,6 +35,11 @@ class Prediction:
         return str(self.answer["top_k"][0]["label"])
 
     @property
+    def unsure(self) -> bool:
+        """Whether that is less probable than the endpoint was told to be sure of (`BYOC_MIN_PROBABILITY`)."""
+        return self.answer.get("label", "") is None
+
+    @property
     def probability(self) -> float:
         """How probable the endpoint says that class is, from 0 to 1."""
         return float(self.answer["top_k"][0]["probability"])
@@ -48,7 +53,7 @@ class Prediction:
             rows = [f"  {each['probability']:6.1%}  {each['label']}" for each in self.answer["top_k"]]
         except (KeyError, TypeError, ValueError):  # its own code/inference.py has another form
             rows = [f"  {json.dumps(self.answer, ensure_ascii=False)}"]
-        return "\n".join([text(self.picture), *rows])
+        return "\n".join([text(self.picture) + ": unsure" * self.unsure, *rows])
 
 
 def request(endpoint: str, picture: pictures.Picture) -> dict[str, Any]:

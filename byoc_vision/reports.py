@@ -2,7 +2,7 @@
 
 import html
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -59,7 +59,12 @@ class Report:
 
 
 def make(
-    engine: Callable[[], Engine], job: str, rules: str | Path | None, data: Path | None, out: Path | None
+    engine: Callable[[], Engine],
+    job: str,
+    rules: str | Path | None,
+    data: Path | None,
+    out: Path | None,
+    price: float | None = None,
 ) -> Report:
     """Make the report of a job, of which `job` is the name, a folder or a URI. See `Session.report`."""
     from byoc_vision.debugger import report  # a tenth of a second
@@ -73,7 +78,7 @@ def make(
             folder = Path(scratch) / "fetched"
             if search := fetch(engine(), job, folder):
                 out = out or Path("report")
-                return Report(out, searches.make(search, out))
+                return Report(out, searches.make(search, out, price))
         parts = find(folder, Path(scratch))
         found = parts.output or parts.tensors
         if found is None:
@@ -82,7 +87,29 @@ def make(
         out = out or (report_folder(found) if stays else Path("report"))
         out.mkdir(parents=True, exist_ok=True)
         output = parts.output or Path(scratch) / "nothing"
-        content = report.make(output, model=parts.model, tensors=parts.tensors, pictures=data, rules=rules, to=out)
+        content = report.make(
+            output, model=parts.model, tensors=parts.tensors, pictures=data, rules=rules, to=out, price=price
+        )
+    return Report(out, content)
+
+
+def compare(engine: Callable[[], Engine], jobs: Sequence[str], out: Path | None) -> Report:
+    """Make the page of several training jobs side by side. See `Session.compare`."""
+    from byoc_vision.debugger import comparison, report
+
+    if twice := [job for job in jobs if jobs.count(job) > 1]:
+        raise UserError(f"{twice[0]} is named twice; name several jobs")
+    out, contents = out or Path("report"), {}
+    with tempfile.TemporaryDirectory(prefix="byoc-vision-") as scratch:
+        for number, job in enumerate(jobs):
+            content = make(engine, job, None, None, Path(scratch) / str(number)).content
+            if "trials" in content:
+                raise UserError(f"{job} is a tuning job, whose trials have a page of their own; name training jobs")
+            name = str(content["identity"].get("job") or job)
+            contents[name if name not in contents else f"{name} ({job})"] = content
+    out.mkdir(parents=True, exist_ok=True)
+    content = comparison.facts(contents)
+    report.write(out, content, comparison.page(contents))
     return Report(out, content)
 
 

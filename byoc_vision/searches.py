@@ -1,14 +1,27 @@
 """A tuning job as a whole: its trials, and the page that shows them."""
 
+import json
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from byoc_vision import archives, importance
+from byoc_vision.contract.errors import UserError
 from byoc_vision.contract.hyperparameters import unquote
+from byoc_vision.contract.job import METRICS
 from byoc_vision.engine import Engine
-from byoc_vision.refusals import unless_missing
+from byoc_vision.refusals import code_of, unless_missing
 
 if TYPE_CHECKING:
     from byoc_vision.debugger.trials import Search
+
+#: Trials, the best first, whose curves are fetched and drawn: more are neither told apart nor soon here.
+_CURVES = 20
+
+#: Outputs that are fetched at a time.
+_THREADS = 8
 
 
 def trials(engine: Engine, name: str) -> list[dict[str, Any]]:
@@ -34,13 +47,19 @@ def read(engine: Engine, name: str) -> "Search | None":
         return None
     goal = described["HyperParameterTuningJobConfig"]["HyperParameterTuningJobObjective"]
     status, summaries = described["HyperParameterTuningJobStatus"], trials(engine, name)
-    return Search(
+    search = Search(
         name,
         status,
         goal["MetricName"],
         goal["Type"] == "Maximize",
         tuple(Trial(**_trial(summary)) for summary in summaries),
     )
+    output = described.get("TrainingJobDefinition", {}).get("OutputDataConfig", {}).get("S3OutputPath", "")
+    best = [trial.name for trial in search.judged[:_CURVES]] if output else []
+    with ThreadPoolExecutor(_THREADS) as pool:
+        curves = list(pool.map(lambda trial: _curve(engine, f"{output.rstrip('/')}/{trial}", search.objective), best))
+    known = {trial: curve for trial, curve in zip(best, curves, strict=True) if curve}
+    return search.with_more(importance.of(search), known)
 
 
 def _trial(summary: dict[str, Any]) -> dict[str, Any]:
@@ -55,12 +74,31 @@ def _trial(summary: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def make(search: "Search", folder: Path) -> dict[str, Any]:
+def _curve(engine: Engine, uri: str, objective: str) -> Sequence[float]:
+    """Return the objective after each epoch of the trial that has left its results at `uri`; nothing if it has not."""
+    from byoc_vision.debugger.job import finite
+
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            (archive,) = engine.fetch(f"{uri}/output/output.tar.gz", Path(scratch))
+            archives.unpack(archive, Path(scratch))
+            history = json.loads((Path(scratch) / METRICS).read_text(encoding="utf-8"))["history"]
+            values = [epoch[objective] for epoch in history]
+        except (UserError, OSError, ValueError, KeyError, TypeError):
+            return []
+        except Exception as error:  # what the account forbids is no reason to have no page
+            if not code_of(error):
+                raise
+            return []
+    return values if all(map(finite, values)) else []
+
+
+def make(search: "Search", folder: Path, price: float | None = None) -> dict[str, Any]:
     """Write the page of a tuning job and its facts into `folder`; return the facts."""
     from byoc_vision.debugger import report
     from byoc_vision.debugger import trials as page
 
-    content = page.facts(search)
+    content = page.facts(search, price)
     folder.mkdir(parents=True, exist_ok=True)
-    report.write(folder, content, page.page(search))
+    report.write(folder, content, page.page(search, content["cost"]))
     return content

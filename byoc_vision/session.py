@@ -2,12 +2,12 @@
 
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from byoc_vision import checks, hyperparameter_sources, jobs, pictures, reports, versions
+from byoc_vision import checks, hyperparameter_sources, jobs, listing, pictures, reports, versions
 from byoc_vision import endpoint as endpoints
 from byoc_vision.contract import hyperparameters as contract
 from byoc_vision.contract.errors import UserError
@@ -16,6 +16,7 @@ from byoc_vision.contract.job import CHANNELS
 from byoc_vision.endpoint import Endpoint
 from byoc_vision.engine import Engine, Target
 from byoc_vision.jobs import Show, TrainingJob, TransformJob, TuningJob
+from byoc_vision.listing import Listed
 from byoc_vision.plan import Plan
 from byoc_vision.refusals import sentence
 from byoc_vision.reports import Report
@@ -276,6 +277,7 @@ class Session:
         rules: str | Path | None = None,
         data: str | Path | None = None,
         out: str | Path | None = None,
+        price_per_hour: float | None = None,
     ) -> Report:
         """Make the report of a training job (again), whose rules run here, or of a tuning job's trials.
 
@@ -283,8 +285,14 @@ class Session:
         rules: names with commas, or a JSON file of rule configurations (without it: all).
         data: the pictures, of which the report then shows some.
         out: the report's folder; without it the job's own where `job` is one, else ./report.
+        price_per_hour: of one of the job's machines; the report then says what the job cost.
         """
-        return reports.make(lambda: self.engine, job, rules, Path(data) if data else None, Path(out) if out else None)
+        pictures, folder = Path(data) if data else None, Path(out) if out else None
+        return reports.make(lambda: self.engine, job, rules, pictures, folder, price_per_hour)
+
+    def compare(self, jobs: Sequence[str], *, out: str | Path | None = None) -> Report:
+        """Make one page of several training jobs, each named as for `report`, side by side."""
+        return reports.compare(lambda: self.engine, jobs, Path(out) if out else None)
 
     def endpoint(self, name: str = "byoc-vision") -> Endpoint:
         """Return the endpoint of that name."""
@@ -299,6 +307,10 @@ class Session:
     def job(self, name: str) -> TrainingJob | TuningJob | TransformJob:
         """Return the job of that name, of whatever kind; raises `UserError` where there is none."""
         return jobs.find(self, name)
+
+    def jobs(self, most: int = 20) -> list[Listed]:
+        """Return the newest training and tuning jobs of this project's images, with their figures; no trials."""
+        return listing.jobs(self.engine, most)
 
     def _plan(self, dry_run: bool) -> Plan:
         engine = self.engine.sketch() if dry_run else self.engine

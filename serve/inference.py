@@ -4,6 +4,7 @@ from serve.inference import input_fn, model_fn, predict_fn
 """
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from byoc_vision.contract.errors import UserError
-from serve import backend, decoding, encoding
+from serve import backend, decoding, encoding, settings
 from serve.encoding import CSV, JSON, JSON_LINES, NPY
 from serve.errors import RequestError
 
@@ -58,17 +59,21 @@ def inputs(data: backend.Batch, model: backend.Model) -> NDArray[np.float32]:
 
 
 def predictions(probabilities: NDArray[np.float32], model: backend.Model) -> Predictions:
-    """Return `predict_fn`'s answer for the pictures that have these `probabilities` [N, classes]."""
+    """Return `predict_fn`'s answer for the pictures that have these `probabilities` [N, classes].
+
+    Of an answer that is less probable than `BYOC_MIN_PROBABILITY`, predicted_class and label are None.
+    """
     # Ready models answer finite numbers to every picture; a tensor can hold values that no picture has.
     if not np.isfinite(probabilities).all():
         raise RequestError(400, "the array's values are too large for the model; send a normalised picture")
-    answers = []
+    answers, least = [], settings.min_probability(os.environ)
     for row in probabilities:
         best = [
             {"predicted_class": int(index), "label": model.labels[index], "probability": round(float(row[index]), 6)}
             for index in np.argsort(-row, kind="stable")[:TOP_K]
         ]
-        answers.append({**best[0], "top_k": best})
+        unsure = {"predicted_class": None, "label": None} if row.max() < least else {}
+        answers.append({**best[0], **unsure, "top_k": best})
     return Predictions(answers, model.arch, probabilities)
 
 

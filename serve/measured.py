@@ -26,8 +26,8 @@ class Measured:
         return found
 
     def count(self, prediction: dict[str, Any]) -> None:
-        """Count the pictures of an answer of ours, each with its label and probability."""
-        pictures = [(each["label"], each["probability"]) for each in prediction["predictions"]]
+        """Count the pictures of an answer of ours, each with its label ("": unsure) and probability."""
+        pictures = [(each["label"] or "", each["probability"]) for each in prediction["predictions"]]
         with self._lock:
             self._found["batches"].append(len(pictures))
             self._found["predicted"] += pictures

@@ -44,6 +44,7 @@ class Settings:
     invocation_timeout: int
     startup_timeout: int
     precision: str
+    min_probability: float
     jvm_options: tuple[str, ...]
 
     @property
@@ -85,8 +86,21 @@ class Settings:
             invocation_timeout=_number(environ, "SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS", timeout, _DAY),
             startup_timeout=_number(environ, "SAGEMAKER_STARTUP_TIMEOUT", 600, _DAY),
             precision=_one_of(environ, "BYOC_PRECISION", tuple(PRECISIONS)),
+            min_probability=min_probability(environ),
             jvm_options=tuple(shlex.split(environ.get("SAGEMAKER_MODEL_SERVER_VMARGS", ""))),
         )
+
+
+def min_probability(environ: Mapping[str, str]) -> float:
+    """Return the probability below which an answer is unsure; raises `UserError` where that is none."""
+    text = environ.get("BYOC_MIN_PROBABILITY", "0")
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise UserError(f"BYOC_MIN_PROBABILITY is {text[:100]!r}; set it to a number from 0 to 1, or leave it out")
+    return value
 
 
 def _most_mb() -> int:

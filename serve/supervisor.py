@@ -107,6 +107,7 @@ class Supervisor:
             SERVE_FORMS=str(self._runtime / "forms"),
             SERVE_PACKAGES=str(self._runtime / "packages"),
             BYOC_PRECISION=self._settings.precision,
+            BYOC_MIN_PROBABILITY=str(self._settings.min_probability),
             **self._memory(),
             SERVE_MAX_ANSWER_BYTES=str(self._settings.max_request_bytes),
         )

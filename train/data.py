@@ -91,6 +91,19 @@ class Data:
         """The splits by name, in the order they are used."""
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
+    @property
+    def digest(self) -> str:
+        """What this data is known by once it is `checked`: 16 digits, of the pictures' contents, classes and splits.
+
+        The same pictures under other names have the same.
+        """
+        found = hashlib.sha256()
+        for name, split in self.splits.items():
+            pictures = zip(split.targets, split.digests, strict=True)
+            for label, content in sorted((self.labels[target], content) for target, content in pictures):
+                found.update(f"{name}\0{label}\0".encode() + content)
+        return found.hexdigest()[:16]
+
     def counts(self) -> str:
         """Return a table: one line per class with its number of pictures in each split, and a total."""
         columns = {name: Counter(split.targets) for name, split in self.splits.items()}

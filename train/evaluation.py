@@ -19,12 +19,16 @@ FIRST_EVALUATION = Step("eval", 0, 0, 0)
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Means over all samples, and each sample's predicted class [N] with its probability [N], on the CPU."""
+    """Means over all samples, and each sample's predicted class [N] with its probability [N], on the CPU.
+
+    `probabilities` [N, classes] float32 are those of all classes, if they were asked for.
+    """
 
     loss: float
     accuracy: float
     predicted: Tensor
     probability: Tensor
+    probabilities: Tensor | None = None
 
 
 @torch.inference_mode()
@@ -36,16 +40,17 @@ def evaluate(
     callback: Callback | None = None,
     first: Step = FIRST_EVALUATION,
     temperature: float = 1.0,
+    all_classes: bool = False,
 ) -> Evaluation:
     """Return how `network` does on one unshuffled epoch of `batches`; figures do not depend on the batch size.
 
     `callback` is told of the steps, of which `first` is the first. The probabilities, and not the loss, are those of
-    logits divided by `temperature`.
+    logits divided by `temperature`; with `all_classes` they are kept of every class.
     """
     network.eval()
     callback = callback or Callback()
     kind = precision(settings)
-    losses, predicted, probability, truth = [], [], [], []
+    losses, predicted, probability, truth, whole = [], [], [], [], []
     callback.wait()
     for batch, (inputs, targets) in enumerate(progress(batches.epoch(0), len(batches.order), "evaluating")):
         callback.batch(first._replace(number=first.number + batch, mode_number=first.mode_number + batch))
@@ -56,14 +61,18 @@ def evaluate(
         smoothing = settings.label_smoothing
         losses.append(functional.cross_entropy(logits, targets, label_smoothing=smoothing, reduction="none"))
         callback.forward(losses[-1].mean())
-        top = (logits / temperature).softmax(dim=1).max(dim=1)
+        shares = (logits / temperature).softmax(dim=1)
+        top = shares.max(dim=1)
         predicted.append(top.indices)
         probability.append(top.values)
         truth.append(targets)
+        if all_classes:
+            whole.append(shares)
         callback.wait()
     loss, classes, sure, right = (batches.gather(torch.cat(rows)) for rows in (losses, predicted, probability, truth))
     accuracy = (classes == right).double().mean().item()
-    return Evaluation(loss.double().mean().item(), accuracy, classes.cpu(), sure.cpu())
+    probabilities = batches.gather(torch.cat(whole)).cpu() if all_classes else None
+    return Evaluation(loss.double().mean().item(), accuracy, classes.cpu(), sure.cpu(), probabilities)
 
 
 def precision(settings: Settings) -> torch.dtype:

@@ -117,6 +117,7 @@ def read(root: Path) -> Run:
     inputs = root / "input"
     channels = {name: inputs / "data" / name for name in _json(inputs / "config" / "inputdataconfig.json")}
     hook = inputs / "config" / "debughookconfig.json"
+    resources = _json(inputs / "config" / "resourceconfig.json")
     return Run(
         settings=hyperparameters.from_sagemaker(_json(inputs / "config" / "hyperparameters.json")),
         channels={name: folder for name, folder in channels.items() if name not in contract.OTHERS},
@@ -126,7 +127,7 @@ def read(root: Path) -> Run:
         checkpoints=root / "checkpoints",
         features=channels.get("features"),
         hook_configuration=hook if hook.exists() else None,
-        name=os.environ.get("TRAINING_JOB_NAME", ""),
+        known={**contract.named(os.environ), "hosts": len(resources.get("hosts", ["algo-1"]))},
     )
 
 

@@ -5,6 +5,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
 from byoc_vision.contract import job
 from classifier.artifact import write_whole
 from train.data import Data
@@ -12,7 +14,10 @@ from train.evaluation import Evaluation
 
 
 def write_predictions(folder: Path, data: Data, tested: Evaluation) -> None:
-    """Write `predictions.csv` into `folder`, a row for each test picture: file, label, predicted, probability."""
+    """Write `predictions.csv` into `folder`, a row for each test picture: file, label, predicted, probability.
+
+    Beside it `probabilities.npy` [N, classes], if `tested` has those of all classes.
+    """
 
     def write(path: Path) -> None:
         with path.open("w", newline="", encoding="utf-8") as file:
@@ -24,6 +29,22 @@ def write_predictions(folder: Path, data: Data, tested: Evaluation) -> None:
                 rows.writerow([name, label, data.labels[predicted[i]], f"{probability[i]:.6f}"])
 
     write_whole(folder / job.PREDICTIONS, write)
+    if tested.probabilities is not None:
+        probabilities = tested.probabilities.numpy()
+
+        def save(path: Path) -> None:
+            with path.open("wb") as file:
+                np.save(file, probabilities, allow_pickle=False)
+
+        write_whole(folder / job.PROBABILITIES, save)
+
+
+def most_wrong(data: Data, tested: Evaluation) -> list[int]:
+    """Return the positions of the test pictures that were answered wrongly and that the report shows, surest first."""
+    rows = zip(tested.predicted.tolist(), data.test.targets, strict=True)
+    wrong = [i for i, (predicted, target) in enumerate(rows) if predicted != target]
+    # By the rounded probability, which is all that the report knows.
+    return sorted(wrong, key=lambda i: -round(tested.probability[i].item(), 6))[: job.WRONG_SHOWN]
 
 
 def write_metrics(folder: Path, data: Data, figures: Mapping[str, object]) -> None:

@@ -24,9 +24,10 @@ from train.batches import Batches, FeatureBatches, Order, PictureBatches
 from train.checkpoint import NAME, Checkpoint
 from train.data import Data, Split
 from train.distributed import ALONE, Group
-from train.evaluation import evaluate, precision
+from train.evaluation import Evaluation, evaluate, precision
 from train.features import Backbone, Extraction, Store
 from train.fit import Fit, Progress
+from train.heatmaps import HeatMaps
 from train.normalization import measured
 from train.record.callback import Callback
 from train.record.recorder import Recorder
@@ -45,8 +46,8 @@ class Run:
     The model's files go to `model`, all else the run leaves to `output`, its checkpoint and the features of a
     frozen backbone to `checkpoints`. Where a file `hook_configuration` is given (debughookconfig.json), smdebug's own
     hook records what that says, in its place.
-    `features` is a folder of features that other runs have computed, for those that it has. `name` is shown in the
-    report.
+    `features` is a folder of features that other runs have computed, for those that it has. `known` is what the
+    report tells of the job besides: its name, the type and the number of the machines.
     """
 
     settings: Settings
@@ -60,7 +61,7 @@ class Run:
     report: Report = print
     hook_configuration: Path | None = None
     features: Path | None = None
-    name: str = ""
+    known: Mapping[str, object] = field(default_factory=dict)
 
     def __call__(self) -> None:
         """Train, test, and write the artifact, `metrics.json`, `predictions.csv`, `debugger/` and `profile/`.
@@ -74,7 +75,7 @@ class Run:
             return
         gpus = [torch.cuda.get_device_name(gpu) for gpu in range(torch.cuda.device_count())]
         with Profiler(self.output / job.PROFILE, gpus, self._resumes) as profiler:
-            profiler.note(job=self.name)
+            profiler.note(**self.known)
             self._run(profiler)
 
     def _run(self, profiler: Profiler | None) -> None:
@@ -120,6 +121,7 @@ class Run:
             self._callback(trained, profiler),
         )
         used = asdict(settings) | {"lr": fit.lr, "image_size": preprocessing.crop_size, "precision": self._precision}
+        used["workers"] = self._workers
         classifier = Classifier(settings.arch, found.labels, preprocessing, settings=used, network=net)
         checkpoint = Checkpoint(self.checkpoints, identity)
         phase("training")
@@ -139,7 +141,9 @@ class Run:
         figures["temperature"] = temperature
         if found.test:
             batches = self._batches(preprocessing, found.test, store)
-            tested = evaluate(trained, batches, settings, self.stop, temperature=temperature)
+            tested = evaluate(
+                trained, batches, settings, self.stop, temperature=temperature, all_classes=settings.report
+            )
             figures |= {"test_loss": tested.loss, "test_accuracy": tested.accuracy}
             self._say(metrics.line({"test_loss": tested.loss, "test_accuracy": tested.accuracy}))
         calibration.apply(temperature, net.get_submodule(network.head_name(net)))
@@ -150,7 +154,11 @@ class Run:
             if settings.export:
                 phase("graphs for CPUs")
                 self._export(classifier, found)
-            more = {"unreadable": unreadable, "copies": copied, "seconds": round(time.monotonic() - begun, 3)}
+            if found.test and settings.report:
+                phase("heat maps")
+                self._heat_maps(classifier, found, tested)
+            more = {"unreadable": unreadable, "copies": copied, "data_digest": found.digest}
+            more["seconds"] = round(time.monotonic() - begun, 3)
             results.write_metrics(self.output, found, figures | {"history": progress.history} | more)
             checkpoint.remove()
         phase("report")
@@ -187,6 +195,11 @@ class Run:
             self._say(f"no graphs for CPUs were made: {error}")
             return
         Export(classifier, found, self.model, self._workers, self.stop, self.report)()
+
+    def _heat_maps(self, classifier: Classifier, found: Data, tested: Evaluation) -> None:
+        if wrong := results.most_wrong(found, tested):
+            split, answered = found.test.take(wrong), tested.predicted[wrong]
+            HeatMaps(classifier, split, answered, self.output, self._workers, self.stop, self.report)()
 
     def _say(self, line: str) -> None:
         if self.group.rank == 0:

@@ -15,7 +15,9 @@ COMMANDS = {
     "try": "try a model in the browser",
     "transform": "predict many pictures without an endpoint",
     "watch": "follow a job to its end, or stop it",
-    "report": "make a training job's report",
+    "report": "make a job's report, or compare several",
+    "jobs": "list the jobs that there are, with their figures",
+    "open": "show a job's report in the browser",
     "service": "be SageMaker on this machine for any client",
     "images": "show which images were pushed to the registry",
 }

@@ -122,27 +122,37 @@ def shown(uri: str) -> str:
     return text(path_in(uri)) if uri.startswith("file://") else uri
 
 
-def browse(url: str) -> None:
-    """Open the URL in the user's browser, unless there is no screen that could show one."""
-    if sys.platform != "linux" or {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():
-        import webbrowser
-
-        webbrowser.open(url)
-
-
 def left(job: "TrainingJob", option: str) -> None:
     """Print a training job's figures, what it has left and where, and what to do with it."""
-    from byoc_vision.contract.job import REPORT, report_folder
-
     for name, value in job.metrics.items():
         print(f"{name}={value:.5g}")
     if not job.has_model:
         print("the job left no model")
         return
     print(f"deploy it: {command(f'deploy --model {job.name} {option}')}")
-    report = report_folder(Path(shown(job.model)).parent / "data") / REPORT
-    print(f"the report: {report if report.is_file() else command(f'report {job.name} {option}')}")
     print(f"the model is {shown(job.model)}")
+    print(f"the report: {left_report(job) or command(f'report {job.name} {option}')}")
+
+
+def left_report(job: "TrainingJob") -> Path | None:
+    """Return the page that the job has left on this machine, if it has."""
+    from byoc_vision.contract.job import REPORT, report_folder
+
+    if not job.has_model:
+        return None
+    report = report_folder(Path(shown(job.model)).parent / "data") / REPORT
+    return report if report.is_file() else None
+
+
+def browse(url: str) -> None:
+    """Show what is at the URL in the user's browser; where there is no screen, say so."""
+    screen = sys.platform in ("darwin", "win32") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")))
+    if screen:
+        import webbrowser
+
+        screen = webbrowser.open(url)
+    if not screen:
+        print("there is no browser here; open it in one", file=sys.stderr)
 
 
 def _one_screen() -> bool:

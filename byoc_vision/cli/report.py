@@ -1,18 +1,19 @@
 """Make the report of a training job (again), or of a tuning job's trials: it is made here, of what the job has left.
 
-    byoc report JOB
+    byoc report JOB --open
+    byoc report JOB OTHER-JOB
     byoc report out/ --rules VanishingGradient,Overfit
     byoc report s3://bucket/byoc-vision/JOB/output/ --data DIR
 
 JOB is a training or tuning job, or what a training job has left: a folder that holds its output, or an S3 URI of a
-folder or an archive. A folder that smdebug wrote, in whatever job, is enough. Other rules, or other parameters, come
-from a JSON file of rule configurations as CreateTrainingJob takes them.
+folder or an archive. Several training jobs are shown side by side. A folder that smdebug wrote, in whatever job, is
+enough. Other rules, or other parameters, come from a JSON file of rule configurations as CreateTrainingJob takes them.
 """
 
 import argparse
 import sys
 
-from byoc_vision.cli.launcher import opened, parser, path
+from byoc_vision.cli.launcher import browse, opened, parser, path
 
 
 def options() -> argparse.ArgumentParser:
@@ -20,11 +21,14 @@ def options() -> argparse.ArgumentParser:
     new = parser("report", __doc__, sends=False)
     new.add_argument(
         "job",
+        nargs="+",
         metavar="JOB|DIR|URI",
         help="a training or tuning job, or what a training job has left: a folder or an S3 URI",
     )
     new.add_argument("--rules", metavar="NAMES|FILE", help="names with commas, or a JSON file (default: all)")
     new.add_argument("--data", type=path, metavar="DIR", help="the pictures, of which the report then shows some")
+    new.add_argument("--price-per-hour", type=float, metavar="X", help="of one machine, for what the job cost")
+    new.add_argument("--open", action="store_true", help="show it in the browser")
     new.add_argument("--out", type=path, metavar="DIR", help="for the report (default: DIR's output, else ./report)")
     return new
 
@@ -33,12 +37,21 @@ def main(arguments: list[str] | None = None) -> int:
     """Do what the options say; return the exit code."""
     given = options().parse_args(arguments)
 
-    report = opened(given).report(given.job, rules=given.rules, data=given.data, out=given.out)
-    if given.data is None and "trials" not in report.content:
-        print("the pictures are left out of the report; --data DIR shows some", file=sys.stderr)
+    from byoc_vision.contract.errors import UserError
+
+    session = opened(given)
+    if len(given.job) > 1:
+        if given.rules or given.data or given.price_per_hour is not None:
+            raise UserError("--rules, --data and --price-per-hour are for the report of one job; name one")
+        report = session.compare(given.job, out=given.out)
+    else:
+        (job,), price = given.job, given.price_per_hour
+        report = session.report(job, rules=given.rules, data=given.data, out=given.out, price_per_hour=price)
     for rule in report.issues:
         print(f"{rule['RuleConfigurationName']}: {rule['StatusDetails']}")
     if given.data is None and report.content.get("wrong"):
         print("the pictures are left out of the report; --data DIR shows some", file=sys.stderr)
     print(f"wrote {report.page}")
+    if given.open:
+        browse(report.page.resolve().as_uri())
     return 0

@@ -1,5 +1,6 @@
 """A job's channels, and the names of the files that it leaves."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 #: The channels with pictures: `training` holds all splits, or is the one that is trained on, as `train` always is.
@@ -12,6 +13,13 @@ CHANNELS = (*SPLITS, *OTHERS)
 
 #: In the output folder: the figures, the answer to each test picture; the report as a page, and as plain data.
 METRICS, PREDICTIONS, REPORT, FACTS = "metrics.json", "predictions.csv", "report.html", "report.json"
+
+#: Beside them: the probabilities of all classes, [test pictures, classes] float32, rows as in `PREDICTIONS` and columns
+#: as the labels in `MODEL`; and what in the pictures that were answered most wrongly spoke for the answer.
+PROBABILITIES, HEAT_MAPS = "probabilities.npy", "heatmaps.json"
+
+#: Pictures that were answered wrongly, the surest first: so many are shown.
+WRONG_SHOWN = 24
 
 #: Where smdebug records tensors when it is not told otherwise.
 TENSORS = "/opt/ml/output/tensors"
@@ -43,6 +51,11 @@ ACTIVITY = "relu_activity/"
 
 #: In the model's folder: the description, and the folder and file of a handler script of the user's own.
 MODEL, CODE, SCRIPT = "model.json", "code", "inference.py"
+
+
+def named(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return what a container's environment tells of its job: `job`, its name, and `instance`, its machine's type."""
+    return {"job": environ.get("TRAINING_JOB_NAME", ""), "instance": environ.get("SM_CURRENT_INSTANCE_TYPE", "")}
 
 
 def report_folder(output: Path) -> Path:

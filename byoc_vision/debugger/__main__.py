@@ -1,7 +1,7 @@
 """Judges a job by its output folder and writes `report.json` and `report.html` there.
 
 usage: python -m byoc_vision.debugger OUT [--model DIR] [--pictures DIR] [--tensors DIR|s3://…]
-                                      [--rules FILE.json|NAME,NAME…] [--to DIR]
+                                      [--rules FILE.json|NAME,NAME…] [--price-per-hour X] [--to DIR]
 """
 
 import argparse
@@ -23,6 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--pictures", type=Path, help="the folder that the files in predictions.csv are in")
     parser.add_argument("--tensors", help="what smdebug recorded: a folder or s3://… (default: OUT/debugger)")
     parser.add_argument("--rules", help="names with commas, or a JSON file of rule configurations (default: all)")
+    parser.add_argument("--price-per-hour", dest="price", type=float, help="of one machine, for what the job cost")
     parser.add_argument("--within-job", action="store_true", help="the job is not over: this report is its last part")
     parser.add_argument("--to", type=Path, help="the folder for the report (default: OUT)")
     given = parser.parse_args(arguments)

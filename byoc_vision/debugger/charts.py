@@ -23,7 +23,7 @@ SHADES = 6
 class Line:
     """A curve: `colour` is a number from the style sheet; `least` and `most`, if any, bound a band around it.
 
-    One that is not `joined` is points only.
+    One that is not `joined` is points only; one that is `faint` is a line only, to be seen among many.
     """
 
     name: str
@@ -33,6 +33,7 @@ class Line:
     least: Sequence[float] = ()
     most: Sequence[float] = ()
     joined: bool = True
+    faint: bool = False
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
@@ -132,8 +133,9 @@ def lines(
             parts.append(f'<polygon class="band c{curve.colour}" points="{outline}"/>')
     for curve in curves:
         if len(curve.x) > 1 and curve.joined:
-            parts.append(f'<polyline class="line c{curve.colour}" points="{scale.points(curve.x, curve.y)}"/>')
-        if not curve.joined or (len(curve.x) <= 30 and not curve.least):
+            faint = " faint" if curve.faint else ""
+            parts.append(f'<polyline class="line c{curve.colour}{faint}" points="{scale.points(curve.x, curve.y)}"/>')
+        if not curve.joined or (len(curve.x) <= 30 and not curve.least and not curve.faint):
             for x, y in zip(curve.x, curve.y, strict=True):
                 title = f"<title>{escape(curve.name)}: {number(y)} at {number(x)}</title>"
                 parts.append(
@@ -141,6 +143,16 @@ def lines(
                 )
     names = _legend([(curve.name, curve.colour) for curve in curves]) if legend else ""
     return names + _svg("".join(parts), label)
+
+
+def bars(rows: Sequence[tuple[str, float]]) -> str:
+    """Return a bar for each name and its share, from 0 to 1."""
+    cells = "".join(
+        f'<tr><td>{escape(name)}</td><td><span class="meter"><i style="width:{100 * share:.1f}%"></i></span></td>'
+        f"<td class=n>{100 * share:.0f} %</td></tr>"
+        for name, share in rows
+    )
+    return f'<table class="bars"><tbody>{cells}</tbody></table>'
 
 
 def stacked(x: Sequence[float], layers: Sequence[tuple[str, int, Sequence[float]]], label: str, x_title: str) -> str:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from byoc_vision import __version__
 from byoc_vision.contract.hyperparameters import kebab, shown
-from byoc_vision.contract.job import PHASES
+from byoc_vision.contract.job import PHASES, WRONG_SHOWN
 from byoc_vision.debugger import quality
 from byoc_vision.debugger.evaluate import Verdict
 from byoc_vision.debugger.job import Job, finite
@@ -22,11 +22,8 @@ from byoc_vision.debugger.trial import Mode, Trial
 #: Points of a curve: more than a screen has pixels for only make the file larger.
 POINTS = 240
 
-#: Pictures the model was most wrong about.
-WRONG = 24
-
 #: What of run.json is shown elsewhere than under the machine.
-_MOMENTS = ("job", "started", "first_step", "phases", "extraction")
+_MOMENTS = ("job", "started", "first_step", "phases", "extraction", "instance", "hosts")
 
 #: What a job notes where it had none: of data loaders, of GPUs.
 _NOTHING: tuple[object, ...] = (None, [])
@@ -34,13 +31,20 @@ _NOTHING: tuple[object, ...] = (None, [])
 Bands = dict[str, list[float | None]]
 
 
-def facts(job: Job, trial: Trial, verdicts: list[Verdict], missing: list[str], now: float | None) -> dict[str, Any]:
-    """Return all the report says about a job, which is not over yet where the time `now` (unix seconds) is given."""
+def facts(
+    job: Job, trial: Trial, verdicts: list[Verdict], missing: list[str], now: float | None, price: float | None = None
+) -> dict[str, Any]:
+    """Return all the report says about a job, which is not over yet where the time `now` (unix seconds) is given.
+
+    `price` is that of an hour of one of its machines.
+    """
     run = job.profile.run
+    spent = time(job, now)
     return {
         "format_version": 1,
         "version": __version__,
         "identity": identity(job),
+        "cost": cost(job, spent, price),
         "rules": [verdict.as_dict() for verdict in verdicts],
         "figures": {name: value for name, value in job.metrics.items() if finite(value)},
         "history": job.history,
@@ -48,11 +52,12 @@ def facts(job: Job, trial: Trial, verdicts: list[Verdict], missing: list[str], n
         "step_losses": step_losses(trial),
         "curves": {name: curve for name, values in job.curves.items() if (curve := bands(*values.T))},
         "classes": quality.classes(job.predictions),
-        "quality": quality.overall(job.predictions),
+        "untested": untested(job),
+        "quality": quality.overall(job.predictions) | _top(job),
         "confusion": confusion(job),
         "wrong": wrong(job),
         "copies": asdict(job.copies),
-        "time": time(job, now),
+        "time": spent,
         "utilisation": utilisation(job),
         "pictures": _text(job.metrics.get("pictures")),
         "unreadable": _text(job.metrics.get("unreadable")),
@@ -74,15 +79,55 @@ def identity(job: Job) -> dict[str, Any]:
         "arch": settings.get("arch") if isinstance(settings, dict) else None,
         "classes": len(job.labels),
         "pictures": sum(counts),
+        "digest": str(job.metrics.get("data_digest", "")),
         "started": run.get("started") if finite(run.get("started")) else None,
         "machine": _machine(run),
     }
     return {name: value for name, value in known.items() if value}
 
 
+def cost(job: Job, spent: dict[str, Any], price: float | None) -> dict[str, float]:
+    """Return `price` an hour, `hours` of all machines, and the `total`; nothing where the price or time is unknown."""
+    seconds = run_time(spent, job.metrics)
+    if price is None or seconds is None:
+        return {}
+    hours = seconds / 3600 * _hosts(job.profile.run)
+    return {"price": price, "hours": hours, "total": price * hours}
+
+
+def run_time(spent: dict[str, Any], figures: dict[str, Any]) -> float | None:
+    """Return the job's seconds: from its container's start, as far as that is known."""
+    if "phases" in spent:
+        return float(sum(seconds for _, seconds in spent["phases"]))
+    return float(figures["seconds"]) if finite(figures.get("seconds")) else None
+
+
+def _hosts(run: dict[str, Any]) -> int:
+    hosts = run.get("hosts")
+    return int(hosts) if isinstance(hosts, int) and hosts > 0 else 1
+
+
+def untested(job: Job) -> list[str]:
+    """Return the classes without a test picture, of a job that has tested others."""
+    tested = {row.label for row in job.predictions}
+    return [label for label in job.labels if label not in tested] if tested else []
+
+
+def _top(job: Job) -> dict[str, float]:
+    if job.probabilities is None or job.probabilities.shape[1] < quality.MANY:
+        return {}
+    truth = [row.label for row in job.predictions]
+    return {"top_accuracy": quality.top_accuracy(job.probabilities, job.labels, truth)}
+
+
 def _machine(run: dict[str, Any]) -> str:
     gpus, cores = run.get("gpus"), run.get("cores")
     named = [f"{count} × {name}" for name, count in Counter(map(str, gpus)).items()] if isinstance(gpus, list) else []
+    kind, hosts = str(run.get("instance") or ""), _hosts(run)
+    if kind and not kind.startswith("local"):  # that is this machine, of which the rest says more
+        named = [kind, *named]
+    if hosts > 1:
+        named = [f"{hosts} hosts", *named]
     return ", ".join([*named, f"{cores} cores"] if finite(cores) else named)
 
 
@@ -136,7 +181,7 @@ def confusion(job: Job) -> dict[str, Any]:
 def wrong(job: Job) -> list[dict[str, Any]]:
     """Return the test pictures that were predicted wrongly, the surest first."""
     rows = sorted((row for row in job.predictions if row.label != row.predicted), key=lambda row: -row.probability)
-    return [vars(row) for row in rows[:WRONG]]
+    return [vars(row) for row in rows[:WRONG_SHOWN]]
 
 
 def time(job: Job, now: float | None = None) -> dict[str, Any]:

@@ -7,8 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from byoc_vision.contract.job import COPIES_SHOWN, COPY_GROUPS_SHOWN, CURVES, METRICS, MODEL, PREDICTIONS, PROFILE
+from byoc_vision.contract.job import (
+    COPIES_SHOWN,
+    COPY_GROUPS_SHOWN,
+    CURVES,
+    HEAT_MAPS,
+    METRICS,
+    MODEL,
+    PREDICTIONS,
+    PROBABILITIES,
+    PROFILE,
+)
 from byoc_vision.debugger import profile
 from byoc_vision.debugger.profile import Profile, Series
 
@@ -36,8 +47,22 @@ class Copies:
 
 
 @dataclass(frozen=True)
+class HeatMap:
+    """What in a picture spoke for its answer: `values` [H, W] from 0 to 255, of the middle of the picture.
+
+    That is a square whose side is the share `crop` of the picture's shorter side.
+    """
+
+    values: NDArray[np.uint8]
+    crop: float
+
+
+@dataclass(frozen=True, eq=False)
 class Job:
     """What a job left. `missing` says in sentences what it did not leave, or left broken.
+
+    probabilities: of all classes for each of `predictions`, [N, classes], columns as the model's labels; None where
+        there are none. heat_maps: by file, of some of the pictures that were answered wrongly.
 
     Of a script of the user's own, `curves` has the figures in the lines that it printed: name -> readings [N, 2], their
     numbers and values.
@@ -46,6 +71,8 @@ class Job:
     metrics: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
     predictions: list[Prediction] = field(default_factory=list)
+    probabilities: NDArray[np.float32] | None = None
+    heat_maps: dict[str, HeatMap] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
     profile: Profile = field(default_factory=Profile)
     curves: dict[str, Series] = field(default_factory=dict)
@@ -80,8 +107,7 @@ class Job:
     @property
     def labels(self) -> list[str]:
         """The classes, in the model's order where it is known, else sorted."""
-        listed = self.model.get("labels")
-        known = [str(label) for label in listed] if isinstance(listed, list) else []
+        known = _labels(self.model)
         found = {label for row in self.predictions for label in (row.label, row.predicted)}
         return known + sorted(found - set(known))
 
@@ -98,14 +124,53 @@ def read(output: Path, model: Path | None = None) -> Job:
     if model is None:
         missing.append("Settings and versions are the model's, which was not given.")
     history = metrics.get("history")
+    predictions = _predictions(output / PREDICTIONS, missing)
+    shape = len(predictions), len(_labels(description))
     return Job(
         metrics,
         [_figures(epoch) for epoch in history if isinstance(epoch, dict)] if isinstance(history, list) else [],
-        _predictions(output / PREDICTIONS, missing),
+        predictions,
+        _probabilities(output / PROBABILITIES, shape, missing),
+        _heat_maps(output / HEAT_MAPS, missing),
         description,
         found,
         missing=(*missing, *found.missing),
     )
+
+
+def _labels(model: dict[str, Any]) -> list[str]:
+    listed = model.get("labels")
+    return [str(label) for label in listed] if isinstance(listed, list) else []
+
+
+def _probabilities(file: Path, shape: tuple[int, int], missing: list[str]) -> NDArray[np.float32] | None:
+    """Return the table of all probabilities; a job need not leave one, and it says nothing without the labels."""
+    if not (file.exists() and all(shape)):
+        return None
+    try:
+        table: NDArray[np.float32] = np.load(file, allow_pickle=False)
+        if table.shape == shape and table.dtype.kind == "f" and np.isfinite(table).all():
+            return table
+        said = f"does not fit {PREDICTIONS} and the model's classes"
+    except (OSError, ValueError, EOFError):
+        said = "is damaged"
+    missing.append(f"{PROBABILITIES}, with the probabilities of all classes, {said} and is left out.")
+    return None
+
+
+def _heat_maps(file: Path, missing: list[str]) -> dict[str, HeatMap]:
+    """Return the heat maps, which a job need not leave."""
+    if not file.exists():
+        return {}
+    content = profile.read_json(file, f"{HEAT_MAPS}, with what the network looked at,", missing)
+    try:
+        crop = float(content["crop"])
+        found = {str(name): HeatMap(np.array(rows, np.uint8), crop) for name, rows in content["maps"].items()}
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
+        missing.extend([f"{HEAT_MAPS} is damaged."] if content else [])
+        return {}
+    whole = 0 < crop <= 1 and all(each.values.ndim == 2 and each.values.size for each in found.values())
+    return found if whole else {}
 
 
 def _curves(file: Path, missing: list[str]) -> dict[str, Series]:

@@ -1,11 +1,15 @@
 """The report as one page: no script, no network, all it needs within it."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
 from typing import Any
 
+from byoc_vision.contract.hyperparameters import PRESET, Settings, as_text
 from byoc_vision.debugger import sections
+from byoc_vision.debugger.facts import run_time
+from byoc_vision.debugger.quality import TOP
 from byoc_vision.debugger.sections import Facts, Thumbnail, section, table
 
 _STYLE = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
@@ -61,6 +65,8 @@ def _head(facts: Facts) -> str:
         sure = f" ({100 * quality['low']:.1f}–{100 * quality['high']:.1f})" if quality else ""
         shown.append((f"{100 * figures['test_accuracy']:.1f} %", f"test accuracy{sure}"))
     if facts["quality"]:
+        if "top_accuracy" in facts["quality"]:
+            shown.append((f"{100 * facts['quality']['top_accuracy']:.1f} %", f"top-{TOP} accuracy"))
         shown.append((f"{facts['quality']['macro_f1']:.3f}", "macro F1"))
     if best and "validation_accuracy" in history[best - 1]:
         shown.append((f"{100 * history[best - 1]['validation_accuracy']:.1f} %", "validation accuracy"))
@@ -68,10 +74,10 @@ def _head(facts: Facts) -> str:
         shown.append((f"{history[best - 1]['validation_loss']:.3g}", "validation loss"))
     if history:
         shown.append((f"{best} of {len(history)}" if best else str(len(history)), "epoch kept" if best else "epochs"))
-    if "phases" in facts["time"]:
-        shown.append((sections.seconds(sum(spent for _, spent in facts["time"]["phases"])), "run time"))
-    elif "seconds" in figures:
-        shown.append((sections.seconds(figures["seconds"]), "run time"))
+    if (spent := run_time(facts["time"], figures)) is not None:
+        shown.append((sections.seconds(spent), "run time"))
+    if price := facts["cost"]:
+        shown.append((f"{price['total']:.2g}", f"cost of the run time, at {price['price']:g} an hour"))
     items = "".join(f"<li><b>{escape(value)}</b><span>{name}</span></li>" for value, name in shown)
     said += f" Judged by byoc-vision {escape(facts['version'])}."
     return (
@@ -87,7 +93,8 @@ def _title(facts: Facts) -> str:
 def _identity(known: Facts) -> str:
     parts = [str(known["arch"])] if "arch" in known else []
     if "pictures" in known:
-        parts.append(f"{known['pictures']:,} pictures of {known.get('classes', 0):,} classes")
+        digest = f" (digest {known['digest'][:8]})" if "digest" in known else ""
+        parts.append(f"{known['pictures']:,} pictures of {known.get('classes', 0):,} classes{digest}")
     if "started" in known:
         parts.append(datetime.fromtimestamp(known["started"], UTC).strftime("%Y-%m-%d %H:%M UTC"))
     if "machine" in known:
@@ -98,7 +105,8 @@ def _identity(known: Facts) -> str:
 def _rules(facts: Facts) -> str:
     issues = [rule for rule in facts["rules"] if _is_issue(rule)]
     others = [rule for rule in facts["rules"] if not _is_issue(rule)]
-    return section("Rules", "".join(map(_issue, issues)), _others(others))
+    lead = "Each rule looks in what was recorded for one thing that goes wrong in training, and says what helps."
+    return section("Rules", "".join(map(_issue, issues)), _others(others), lead=lead)
 
 
 def _is_issue(rule: dict[str, Any]) -> bool:
@@ -158,7 +166,8 @@ def _others(rules: list[dict[str, Any]]) -> str:
             f'<tr><td class="name">{_rule_name(rule)}</td><td>{state}</td><td class="details soft">{details}</td></tr>'
         )
     head = "<thead><tr><th>rule</th><th>verdict</th><th></th></tr></thead>"
-    return f'<table class="verdicts">{head}<tbody>{"".join(rows)}</tbody></table>'
+    shown = f'<table class="verdicts">{head}<tbody>{"".join(rows)}</tbody></table>'
+    return f"<details><summary>The other {len(rows)} rules</summary>{shown}</details>"
 
 
 def _details(rule: dict[str, Any]) -> str:
@@ -171,8 +180,13 @@ def _details(rule: dict[str, Any]) -> str:
     return details
 
 
-def _list(facts: dict[str, str]) -> str:
-    items = (f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items())
+def _list(facts: dict[str, str], usual: Mapping[str, str] | None = None) -> str:
+    """Return names and values; those that differ from what is `usual` are marked."""
+    usual = facts if usual is None else usual
+    items = []
+    for name, value in facts.items():
+        mark = "" if usual.get(name, value) in (value, PRESET) else " class=own"
+        items.append(f"<div{mark}><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>")
     return f'<dl class="facts">{"".join(items)}</dl>'
 
 
@@ -180,8 +194,10 @@ def _settings(facts: Facts) -> str:
     parts = []
     for title, key in (("Settings", "settings"), ("Machine", "machine"), ("Versions", "versions")):
         if facts[key]:
-            parts.append(f'<h3 style="margin-top:18px">{title}</h3>{_list(facts[key])}')
-    return section("Settings and versions", *parts)
+            listed = _list(facts[key], as_text(Settings()) if key == "settings" else None)
+            parts.append(f'<h3 style="margin-top:18px">{title}</h3>{listed}')
+    lead = "All that the job was trained with, by the names that --set takes. Bold: not the default."
+    return section("Settings and versions", *parts, lead=lead if facts["settings"] else "")
 
 
 def _missing(facts: Facts) -> str:

@@ -16,6 +16,12 @@ BINS = 15
 #: The normal distribution's quantile for an interval that holds the true value 95 times of 100.
 Z95 = 1.959964
 
+#: Classes from which on the share of pictures whose class is among the most probable ones says something, and how many.
+MANY, TOP = 10, 5
+
+#: Accuracies that an answer may be wanted with.
+GOALS = (0.8, 0.9, 0.95, 0.98, 0.99)
+
 #: Points of the curve of accuracy against the share that is answered.
 POINTS = 101
 
@@ -61,13 +67,14 @@ def classes(rows: Sequence[Prediction]) -> list[dict[str, Any]]:
 def overall(rows: Sequence[Prediction]) -> dict[str, Any]:
     """Return the figures of all test pictures together; none where there are no pictures.
 
-    macro_f1: the mean of the F1 of the classes that have test pictures. See `calibration` and `coverage`.
+    macro_f1: the mean of the F1 of the classes that have test pictures. See `calibration`, `coverage`, `thresholds`.
     """
     if not rows:
         return {}
     right = np.array([row.label == row.predicted for row in rows])
     probability = np.array([row.probability for row in rows])
     low, high = interval(int(right.sum()), len(rows))
+    covered = coverage(right, probability)
     return {
         "pictures": len(rows),
         "accuracy": float(right.mean()),
@@ -75,8 +82,36 @@ def overall(rows: Sequence[Prediction]) -> dict[str, Any]:
         "high": high,
         "macro_f1": float(np.mean([row["f1"] for row in classes(rows)])),
         "calibration": calibration(right, probability),
-        "coverage": coverage(right, probability),
+        "coverage": covered,
+        "thresholds": thresholds(covered),
     }
+
+
+def top_accuracy(probabilities: NDArray[np.float32], labels: Sequence[str], truth: Sequence[str]) -> float:
+    """Return the share of pictures whose class is among the `TOP` most probable: of equal ones, the first are.
+
+    `probabilities` [N, classes] have columns as `labels`; `truth` [N] is each picture's class.
+    """
+    place = {label: i for i, label in enumerate(labels)}
+    wanted = np.array([place.get(label, -1) for label in truth])
+    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP]
+    return float((best == wanted[:, None]).any(axis=1).mean())
+
+
+def thresholds(covered: Sequence[Sequence[float]]) -> list[list[float]]:
+    """Return [accuracy wanted, least probability, share answered, accuracy] for the `GOALS` that all answers miss.
+
+    `covered` is what `coverage` gave: of its points the one that answers most counts. A goal that no point meets is
+    left out.
+    """
+    found = []
+    for goal in GOALS:
+        if covered[-1][1] >= goal:
+            continue
+        if met := [point for point in covered if point[1] >= goal]:
+            share, accuracy, least = met[-1]
+            found.append([goal, least, share, accuracy])
+    return found
 
 
 def calibration(right: NDArray[np.bool_], probability: NDArray[np.float64]) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from byoc_vision.debugger.evaluate import Material, configurations, evaluate
 from byoc_vision.debugger.facts import facts
 from byoc_vision.debugger.finished_trial import FinishedTrial, RecordingError, recorded
 from byoc_vision.debugger.page import page
-from byoc_vision.debugger.thumbnails import thumbnail
+from byoc_vision.debugger.sections import Shown
+from byoc_vision.debugger.thumbnails import overlay, thumbnail
 
 
 def make(
@@ -25,6 +26,7 @@ def make(
     rules: Path | str | None = None,
     to: Path | None = None,
     within_job: bool = False,
+    price: float | None = None,
 ) -> dict[str, Any]:
     """Judge the job whose output folder is `output`, whatever it lacks; write the report there or `to`, and return it.
 
@@ -33,6 +35,7 @@ def make(
     pictures: the folder that the files in predictions.csv are in, of which the report then shows some.
     rules: names with commas, or a JSON file of rule configurations; without it those of `rules.DEFAULT`.
     within_job: the report is the job's own last part, whose time counts as the job's.
+    price: of an hour of one of the job's machines; with it the report says what the job cost.
 
     Returns what `report.json` holds. Raises `RulesError` (a `UserError`) for rules that cannot be used, and `OSError`
     when the files cannot be written.
@@ -51,8 +54,15 @@ def make(
         missing += [reason] if reason else trial.notes
         labels, predicted = [row.label for row in job.predictions], [row.predicted for row in job.predictions]
         material = Material(trial, reason, job.profile, labels, predicted, job.fine_tuned)
-        content = facts(job, trial, evaluate(chosen, material), missing, time.time() if within_job else None)
-    write(to or output, content, page(content, lambda name: thumbnail(pictures, name) if pictures else None))
+        content = facts(job, trial, evaluate(chosen, material), missing, time.time() if within_job else None, price)
+
+    def shown(name: str) -> Shown:
+        if pictures is None:
+            return None, None
+        heat = job.heat_maps.get(name)
+        return thumbnail(pictures, name), overlay(pictures, name, heat) if heat else None
+
+    write(to or output, content, page(content, shown))
     return content
 
 

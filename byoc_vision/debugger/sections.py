@@ -1,5 +1,6 @@
 """The report's parts that show data: curves, classes, pictures, time, utilisation. Each returns markup, or ""."""
 
+import math
 from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any
@@ -10,11 +11,17 @@ from byoc_vision.debugger.charts import Line
 
 Facts = dict[str, Any]
 
-#: Finds a picture's thumbnail by its name in predictions.csv.
-Thumbnail = Callable[[str], str | None]
+#: A picture's thumbnail, and its heat map with words for where it is hottest; None for what there is not.
+Shown = tuple[str | None, tuple[str, str] | None]
+
+#: Finds them by the picture's name in predictions.csv.
+Thumbnail = Callable[[str], Shown]
 
 #: Classes shown before the reader asks for all.
 FIRST_CLASSES = 12
+
+#: Classes that are only named.
+NAMED = 20
 
 #: Pairs of classes taken for one another.
 FIRST_PAIRS = 10
@@ -23,10 +30,11 @@ _PHASE_NAMES = {"data": "waiting for data", "forward": "forward", "backward": "b
 _COLOURS = {name: colour for colour, name in enumerate(("forward", "data", "backward", "optimizer"))}
 
 
-def section(title: str, *parts: str) -> str:
-    """Return a titled section, or nothing where there is nothing in it."""
+def section(title: str, *parts: str, lead: str = "") -> str:
+    """Return a titled section, or nothing where there is nothing in it; `lead` says in words what it shows."""
     content = "".join(parts)
-    return f"<section><h2>{escape(title)}</h2>{content}</section>" if content else ""
+    first = f'<p class="soft lead">{lead}</p>' if lead else ""
+    return f"<section><h2>{escape(title)}</h2>{first}{content}</section>" if content else ""
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int] = ()) -> str:
@@ -45,8 +53,11 @@ def _name(text: str) -> str:
 
 
 def _image(thumbnail: Thumbnail, file: str) -> str:
-    found = thumbnail(file)
-    return f'<img src="{found}" alt="">' if found else '<span class="none">no picture</span>'
+    picture, heat = thumbnail(file)
+    if not picture:
+        return '<span class="none">no picture</span>'
+    over = f'<img class="heat" src="{heat[0]}" alt="The network looked mostly at {heat[1]}.">' if heat else ""
+    return f'<span class="shot"><img src="{picture}" alt="">{over}</span>'
 
 
 def pair(*charts_with_titles: tuple[str, str]) -> str:
@@ -79,6 +90,8 @@ def curves(facts: Facts) -> str:
             ("Loss of each step", each),
             *_printed(facts["curves"]),
         ),
+        lead="How training went: loss should fall and accuracy rise. Where validation gets worse while training gets "
+        "better, the network learns its pictures by heart.",
     )
 
 
@@ -117,30 +130,41 @@ def classes(facts: Facts) -> str:
     ]
     head, numbers = ["class", "", "accuracy", "95 % sure", "precision", "F1", "pictures"], (2, 3, 4, 5, 6)
     shown = table(head, cells[:FIRST_CLASSES], numbers)
-    if len(cells) > FIRST_CLASSES:
-        shown += f"<details><summary>All {len(cells)} classes</summary>{table(head, cells, numbers)}</details>"
+    if left := cells[FIRST_CLASSES:]:
+        shown += f"<details><summary>The other {len(left)} classes</summary>{table(head, left, numbers)}</details>"
     labels, pairs = facts["confusion"]["labels"], facts["confusion"]["pairs"]
     asked = {row["label"]: row["count"] for row in rows}
     mixed = [(labels[i], labels[j], n) for i, j, n in pairs if i != j][:FIRST_PAIRS]
     taken = [
-        [_name(label), _name(predicted), str(n), f"{100 * n / asked[label]:.0f} %"] for label, predicted, n in mixed
+        [_name(label), _name(predicted), f"{n:,} ({100 * n / asked[label]:.0f} %)"] for label, predicted, n in mixed
     ]
-    most = table(["class", "taken for", "pictures", "of the class"], taken, (2, 3)) if taken else "<p>None.</p>"
+    most = table(["class", "taken for", "pictures"], taken, (2,)) if taken else "<p>None.</p>"
     square = charts.confusion(labels, pairs)
     hint = (
-        '<p class="small soft">Rows: the true class. Columns: the predicted one. Darker: a larger share of the row.</p>'
+        '<p class="small soft">A row for each true class, a column for each answer. Green: right. Red: wrong. Darker: '
+        "more of the row.</p>"
     )
-    legend = (
-        '<p class="small soft">Accuracy: of the class\'s pictures, those predicted as it (recall); it lies within the '
-        "range with 95 % confidence. Precision: of the pictures predicted as the class, those that are of it.</p>"
+    lead = (
+        "Accuracy (recall) is how many of a class's test pictures were recognised; with so few pictures it is only "
+        "known to lie in the range. Precision is how many of the answers that name the class were right; F1 is the "
+        "mean of the two."
     )
     return section(
         "Classes",
-        f'<h3>Accuracy, the lowest first</h3>{legend}<div class="scroll">{shown}</div>',
+        f'<h3>Accuracy, the lowest first</h3><div class="scroll">{shown}</div>{_untested(facts["untested"])}',
         '<div class="pair" style="margin-top:28px">'
         f'<div><h3>Confusion</h3>{hint}<div class="scroll">{square}</div></div>'
-        f"<div><h3>Most often taken for another</h3>{most}</div></div>",
+        f'<div><h3>Most often taken for another</h3><div class="scroll narrow">{most}</div></div></div>',
+        lead=lead,
     )
+
+
+def _untested(labels: list[str]) -> str:
+    if not labels:
+        return ""
+    more = f" and {len(labels) - NAMED:,} more" if len(labels) > NAMED else ""
+    names = ", ".join(map(_name, labels[:NAMED])) + more
+    return f'<p class="small" style="margin-top:12px">Without a test picture, so that nothing is known: {names}.</p>'
 
 
 def _between(row: dict[str, Any]) -> str:
@@ -163,26 +187,53 @@ def probabilities(facts: Facts) -> str:
     answered, accuracy, least = zip(*coverage, strict=True)
     lines = [Line("accuracy", answered, accuracy, 0), Line("least probability", answered, least, 1)]
     shares = charts.lines(lines, "accuracy by the share that is answered", "share that is answered", y_range=(0, 1))
-    error = f"Expected calibration error: {100 * calibration['error']:.1f} points."
+    lead = (
+        "Of answers with a probability of 0.8, 8 of 10 should be right: then the line lies on the diagonal. It is "
+        f"{100 * calibration['error']:.1f} points off on average (expected calibration error)."
+    )
     return section(
         "Probabilities",
-        f'<p class="soft">{error} That is how far the accuracy is from the probability, on average.</p>',
-        pair(("Accuracy of answers with a probability", reliability), ("If only the surest are answered", shares)),
+        pair(("How many answers of each probability are right", reliability), ("If it may say “unsure”", shares)),
+        _thresholds(quality["thresholds"]),
+        lead=lead,
     )
+
+
+def _thresholds(found: list[list[float]]) -> str:
+    """What has to be unsure so that the rest is right."""
+    if not found:
+        return ""
+    rows = [
+        [f"{100 * goal:.0f} %", f"{math.floor(1000 * least) / 1000:.3f}", f"{100 * share:.0f} %"]
+        for goal, least, share, _ in found
+    ]
+    shown = table(["right answers wanted", "least probability", "pictures answered"], rows, (1, 2))
+    note = (
+        "An endpoint with the environment BYOC_MIN_PROBABILITY says “unsure” below that probability. Measured on these "
+        "test pictures: others may differ."
+    )
+    return f'<div style="margin-top:24px;max-width:520px">{shown}<p class="small soft note">{note}</p></div>'
 
 
 def pictures(facts: Facts, thumbnail: Thumbnail) -> str:
     """The test pictures it was most wrong about."""
-    items = []
+    items, heated = [], False
     for row in facts["wrong"]:
         name = _name(row["file"])
+        heated |= thumbnail(row["file"])[1] is not None
         items.append(
             f"<li>{_image(thumbnail, row['file'])}<b>{_name(row['label'])}</b><br>taken for {_name(row['predicted'])}, "
             f'{100 * row["probability"]:.0f}&nbsp;% <span class="file">{name}</span></li>'
         )
     if not items:
         return ""
-    return section("Most wrong about", f'<ul class="pictures">{"".join(items)}</ul>')
+    lead = "The test pictures with the surest wrong answers. Look at their labels first: some may be wrong."
+    if heated:
+        lead += (
+            " Orange is what spoke for the answer, dark what did not matter (Grad-CAM); point at a picture to see it "
+            "without."
+        )
+    return section("Most wrong about", f'<ul class="pictures">{"".join(items)}</ul>', lead=lead)
 
 
 def copies(facts: Facts, thumbnail: Thumbnail) -> str:
@@ -242,7 +293,7 @@ def time(facts: Facts) -> str:
         parts.append(pair(*courses))
         head = ["a step, ms", "median", "p95", "p99", "longest"]
         parts.append(f'<div style="margin-top:24px;max-width:520px">{table(head, rows, (1, 2, 3, 4))}</div>')
-    return section("Where the time went", *parts)
+    return section("Where the time went", *parts, lead="The longest part is the one that is worth making faster.")
 
 
 def _whole(spent: Facts) -> str:
@@ -289,4 +340,5 @@ def utilisation(facts: Facts) -> str:
     return section(
         "Utilisation",
         pair(("CPU and memory, %", chart(processor, "CPU")), ("GPU, %", chart(gpus, "GPU") if gpus else "")),
+        lead="What is near 100 % is what the job waited for; what is near 0 % was paid for and not used.",
     )

@@ -2,10 +2,11 @@
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from html import escape
 from statistics import median
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,13 +36,23 @@ class Trial:
 
 @dataclass(frozen=True)
 class Search:
-    """A tuning job: what it looks for, and its trials, oldest first."""
+    """A tuning job: what it looks for, and its trials, oldest first.
+
+    importance: each hyperparameter's share of what makes a trial good, the greatest first, as far as that is known.
+    curves: the objective after each epoch of some trials, by their names.
+    """
 
     name: str
     status: str
     objective: str
     maximize: bool
     trials: tuple[Trial, ...]
+    importance: Mapping[str, float] = field(default_factory=dict)
+    curves: Mapping[str, Sequence[float]] = field(default_factory=dict)
+
+    def with_more(self, importance: Mapping[str, float], curves: Mapping[str, Sequence[float]]) -> Self:
+        """Return the same with what takes more than the service's summaries."""
+        return replace(self, importance=importance, curves=curves)
 
     @property
     def judged(self) -> list[Trial]:
@@ -55,9 +66,10 @@ class Search:
         return sorted({name for trial in self.trials for name in trial.settings})
 
 
-def facts(search: Search) -> dict[str, Any]:
-    """Return what the page says as plain data."""
+def facts(search: Search, price: float | None = None) -> dict[str, Any]:
+    """Return what the page says as plain data; `price` is that of an hour of a trial's machine."""
     judged = search.judged
+    hours = sum(trial.spent or 0 for trial in search.trials) / 3600
     return {
         "format_version": 1,
         "identity": {"job": search.name},
@@ -65,15 +77,27 @@ def facts(search: Search) -> dict[str, Any]:
         "objective": {"name": search.objective, "maximize": search.maximize},
         "trials": [asdict(trial) | {"value": trial.value if trial in judged else None} for trial in search.trials],
         "best": asdict(judged[0]) if judged else None,
+        "cost": {} if price is None else {"price": price, "hours": hours, "total": price * hours},
+        "importance": dict(search.importance),
+        "curves": {name: list(curve) for name, curve in search.curves.items()},
         "correlation": {name: correlation(search, name) for name in search.hyperparameters},
         "rules": [],
     }
 
 
-def page(search: Search) -> str:
-    """Return the HTML of the page."""
-    whole = section("The search", pair(("The objective", _progress(search)), ("All trials at once", _parallel(search))))
-    parts = [_head(search), _best(search), whole, _hyperparameters(search), _all(search)]
+def page(search: Search, cost: Mapping[str, float] = {}) -> str:
+    """Return the HTML of the page; `cost` is that of the `facts`."""
+    whole = section(
+        "The search",
+        pair(
+            ("The objective", _progress(search)),
+            ("The best trials while they ran", _curves(search)),
+            ("All trials at once", _parallel(search)),
+            ("What mattered", _importance(search)),
+        ),
+        lead="How far the search has come. Where the best has not changed for long, more trials will hardly help.",
+    )
+    parts = [_head(search, cost), _best(search), whole, _hyperparameters(search), _all(search)]
     return document(search.name, "".join(parts))
 
 
@@ -107,7 +131,7 @@ def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(mean[place], dtype=float)
 
 
-def _head(search: Search) -> str:
+def _head(search: Search, cost: Mapping[str, float]) -> str:
     judged, failed = search.judged, sum(trial.status == "Failed" for trial in search.trials)
     shown = [(f"{judged[0].value:.5g}", f"best {search.objective}")] if judged else []
     shown.append((f"{len(search.trials):,}", "trials"))
@@ -117,6 +141,8 @@ def _head(search: Search) -> str:
     if spent:
         shown.append((seconds(median(spent)), "a trial, median"))
         shown.append((seconds(sum(spent)), "all trials"))
+    if cost:
+        shown.append((f"{cost['total']:.2g}", f"cost of that time, at {cost['price']:g} an hour"))
     items = "".join(f"<li><b>{escape(value)}</b><span>{escape(name)}</span></li>" for value, name in shown)
     said = f"Tuning job, {search.status}; {'maximizes' if search.maximize else 'minimizes'} {search.objective}"
     return (
@@ -130,7 +156,8 @@ def _best(search: Search) -> str:
         return section("The best trial", "<p>No trial has left a value.</p>")
     best = search.judged[0]
     settings = escape(json.dumps(best.settings, indent=2, ensure_ascii=False))
-    return section("The best trial", f"<p>{escape(best.name)}</p><pre>{settings}</pre>")
+    lead = "What it found. Put it into a file, and train with it: byoc train --hyperparameters FILE --data …"
+    return section("The best trial", f"<p>{escape(best.name)}</p><pre>{settings}</pre>", lead=lead)
 
 
 def _progress(search: Search) -> str:
@@ -144,6 +171,30 @@ def _progress(search: Search) -> str:
     return charts.lines(lines, f"{search.objective} by trial", "trial")
 
 
+def _curves(search: Search) -> str:
+    best = search.judged[0].name if search.judged else ""
+    lines = [
+        Line(name, range(1, len(curve) + 1), curve, 0, faint=True)
+        for name, curve in search.curves.items()
+        if name != best
+    ]
+    if curve := search.curves.get(best):
+        lines.append(Line("the best", range(1, len(curve) + 1), curve, 1))
+    drawn = charts.lines(lines, f"{search.objective} by epoch", "epoch", legend=False)
+    hint = f'<p class="small soft">A line is one of the {len(lines)} best trials. The best is marked.</p>'
+    return hint + drawn if drawn else ""
+
+
+def _importance(search: Search) -> str:
+    if not search.importance:
+        return ""
+    hint = (
+        '<p class="small soft">The share of each hyperparameter in what tells the best tenth of the trials from all '
+        "(PED-ANOVA). What mattered little can be left as it is.</p>"
+    )
+    return hint + charts.bars(list(search.importance.items()))
+
+
 def _hyperparameters(search: Search) -> str:
     shown, words = [], []
     for name in search.hyperparameters:
@@ -152,17 +203,22 @@ def _hyperparameters(search: Search) -> str:
             words.append(_by_value(search, name))
             continue
         values, objectives = known
-        wide = _is_wide(values)
+        wide = is_wide(values)
         x = np.log10(values) if wide else values
         line = Line(name, x.tolist(), objectives.tolist(), 0, joined=False)
         order = correlation(search, name)
         title = f"{name}, rank correlation {order:+.2f}" if order is not None else name
         label = f"log10 of {name}" if wide else name
         shown.append((title, charts.lines([line], f"{search.objective} by {name}", label, legend=False)))
-    return section("Each hyperparameter and the objective", pair(*shown), *words)
+    lead = (
+        "A point is a trial. A rank correlation near +1 or -1 says that the objective rises or falls with the value; "
+        "near 0, that it does neither."
+    )
+    return section("Each hyperparameter and the objective", pair(*shown), *words, lead=lead)
 
 
-def _is_wide(values: NDArray[np.float64]) -> bool:
+def is_wide(values: NDArray[np.float64]) -> bool:
+    """Return whether values are so far apart that their orders of magnitude count."""
     return bool(values.min() > 0 and values.max() >= LOGARITHMIC * values.min())
 
 
@@ -186,7 +242,7 @@ def _parallel(search: Search) -> str:
     columns: list[tuple[str, list[float], bool]] = []
     for name in names:
         values = np.array([float(trial.settings[name]) for trial in whole])
-        columns.append((name, values.tolist(), _is_wide(values)))
+        columns.append((name, values.tolist(), is_wide(values)))
     columns.append((search.objective, [float(trial.value or 0) for trial in whole], False))
     hint = '<p class="small soft">A line is a trial, from its hyperparameters to its objective. The best is marked.</p>'
     return hint + charts.parallel(columns, "hyperparameters and objective of all trials")
@@ -209,7 +265,7 @@ def _all(search: Search) -> str:
     head = ["", "trial", "status", escape(search.objective), "time", *map(escape, names)]
     places = (0, 3, 4, *range(5, 5 + len(names)))
     shown = f'<div class="scroll">{table(head, rows[:FIRST_TRIALS], places)}</div>'
-    if len(rows) > FIRST_TRIALS:
-        rest = table(head, rows, places)
-        shown += f'<details><summary>All {len(rows)} trials</summary><div class="scroll">{rest}</div></details>'
-    return section("Trials", shown)
+    if left := rows[FIRST_TRIALS:]:
+        rest = table(head, left, places)
+        shown += f'<details><summary>The other {len(left)} trials</summary><div class="scroll">{rest}</div></details>'
+    return section("Trials", shown, lead="The best first.")

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from byoc_vision import importance
 from byoc_vision.contract.job import ASIDE
+from byoc_vision.debugger.trials import Search, Trial
 from tests.cloud.conftest import Run, archive
 from tests.cloud.fake_aws import FakeAws, Refusal
 
@@ -227,3 +229,97 @@ def test_nothing_heavy_is_loaded(run: Run, job: str, tmp_path: Path) -> None:
     checkout = tmp_path / "checkout"
     done = run("report", "job", PYTHONPATH=f"{tmp_path}:{checkout}")
     assert done.out.splitlines()[-2:] == ["wrote report/report.html", "loaded"], done.err
+
+
+def test_several_jobs_side_by_side(run: Run, job: str, tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    for name, content in (OUTPUT | {"metrics.json": b'{"test_accuracy": 0.75}'} | MODEL).items():
+        (tmp_path / "old" / name).write_bytes(content)
+    done = run("report", "job", "old", "--out", tmp_path / "both")
+    assert done.code == 0, done.err
+    assert done.out == f"wrote {tmp_path}/both/report.html\n"
+    facts = json.loads((tmp_path / "both" / "report.json").read_text())
+    assert [figures["test accuracy"] for figures in facts["jobs"].values()] == [0.5, 0.75]
+    assert not (tmp_path / "old" / "report.html").exists()
+    assert "name several" in run("report", "old", "old").sentence
+    assert "are for the report of one job" in run("report", "old", "job", "--rules", "Overfit").sentence
+
+
+def test_without_a_screen_the_path_is_said(run: Run, job: str, tmp_path: Path) -> None:
+    screens = {"DISPLAY": None, "WAYLAND_DISPLAY": None, "BROWSER": None}
+    done = run("report", "job", "--open", **screens)
+    assert done.code == 0 and done.out.splitlines()[-1] == str(tmp_path / "report" / "report.html")
+    assert "there is no browser here; open it in one" in done.err
+    opener = tmp_path / "opener"
+    opener.write_text(f'#!/bin/sh\necho "$1" >{tmp_path}/opened\n')
+    opener.chmod(0o755)
+    done = run("open", "job", **screens | {"BROWSER": f"{opener} %s"})
+    assert done.code == 0 and done.out == f"{tmp_path}/report/report.html\n"
+    assert (tmp_path / "opened").read_text() == f"file://{tmp_path}/report/report.html\n"
+
+
+def test_the_jobs_there_are(run: Run, aws: FakeAws) -> None:
+    image = {
+        "AlgorithmSpecification": {"TrainingImage": "1.dkr.ecr.us-east-1.amazonaws.com/byoc-vision-train@sha256:1"}
+    }
+    other = {"AlgorithmSpecification": {"TrainingImage": "1.dkr.ecr.us-east-1.amazonaws.com/xgboost:1"}}
+    figures = [{"MetricName": "test_accuracy", "Value": 0.875}, {"MetricName": "train_loss", "Value": 0.5}]
+    names = ("search-001-a", "mine", "theirs", "a-trial")
+    aws.script(
+        "ListTrainingJobs",
+        {
+            "TrainingJobSummaries": [
+                {"TrainingJobName": name, "TrainingJobStatus": "Completed", "CreationTime": 1000.0 - i}
+                for i, name in enumerate(names)
+            ]
+        },
+    )
+    aws.script(
+        "DescribeTrainingJob",
+        image | {"FinalMetricDataList": figures},
+        other,
+        image | {"TuningJobArn": "arn:aws:sagemaker:us-east-1:1:hyper-parameter-tuning-job/gone"},
+    )
+    summary = {
+        "HyperParameterTuningJobName": "search",
+        "HyperParameterTuningJobStatus": "Failed",
+        "CreationTime": 900.0,
+    }
+    aws.script("ListHyperParameterTuningJobs", {"HyperParameterTuningJobSummaries": [summary]})
+    best = {"FinalHyperParameterTuningJobObjectiveMetric": {"MetricName": "validation_loss", "Value": 0.25}}
+    counters = {"TrainingJobStatusCounters": {"Completed": 2, "NonRetryableError": 1}}
+    described = {"TrainingJobDefinition": image, "BestTrainingJob": best} | counters
+    aws.script("DescribeHyperParameterTuningJob", described)
+    done = run("jobs")
+    assert done.code == 0, done.err
+    lines = [line.split() for line in done.out.splitlines()]
+    assert [(line[0], line[1], line[2], line[5:]) for line in lines] == [
+        ("mine", "training", "Completed", ["test_accuracy=0.875"]),
+        ("search", "tuning", "Failed", ["validation_loss=0.25", "trials=3"]),
+    ]
+
+
+def test_no_jobs_at_all(run: Run, tmp_path: Path) -> None:
+    done = run("jobs", "--local", BYOC_LOCAL="local")
+    assert (done.code, done.out) == (0, "")
+    assert done.err == f"there is no job of this project in {tmp_path}/local\n"
+
+
+def test_what_mattered_in_a_search() -> None:
+    made = []
+    for number in range(40):
+        rate, decay = 10.0 ** -(1 + number % 8 / 2), 0.01 * (number * 7 % 11)
+        loss = abs(number % 8 / 2 - 2) + 0.001 * decay
+        settings = {
+            "lr": str(rate),
+            "weight-decay": str(decay),
+            "optimizer": ("adamw", "sgd")[number % 3 == 0],
+            "seed": "1",
+        }
+        made.append(Trial(f"trial-{number}", "Completed", loss, settings))
+    search = Search("search", "Completed", "validation_loss", False, tuple(made))
+    shares = importance.of(search)
+    assert next(iter(shares)) == "lr" and shares["lr"] > 0.5 and sum(shares.values()) == pytest.approx(1)
+    assert shares.keys() == {"lr", "weight-decay", "optimizer"}  # nothing is known of what did not vary
+    few = Search("search", "Completed", "validation_loss", False, tuple(made[:5]))
+    assert importance.of(few) == {}

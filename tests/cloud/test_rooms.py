@@ -46,7 +46,7 @@ ONLY_IN = {
     "smdebug": ("train.record.managed_hook", "byoc_vision.debugger.smdebug_adapter"),
     "torch": ("classifier.network", "train", "serve.torch_backend", "serve.own_model", "bench"),
     "boto3": ("byoc_vision.aws", "byoc_vision.debugger.finished_trial"),
-    "optuna": ("byoc_vision.local",),
+    "optuna": ("byoc_vision.local", "byoc_vision.importance"),
 }
 
 

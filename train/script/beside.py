@@ -20,7 +20,7 @@ def main() -> None:
     """Record until standard input ends."""
     output, begun = ROOT / "output" / "data", time.time()
     with Profiler(output / contract.PROFILE, gpu_names(), resumes=False) as profile:
-        profile.note(program=os.environ.get("SM_ENTRY_SCRIPT", "a script"), job=os.environ.get("TRAINING_JOB_NAME", ""))
+        profile.note(program=os.environ.get("SM_ENTRY_SCRIPT", "a script"), **contract.named(os.environ))
         sys.stdin.read()
     report.write(output, report.hook(ROOT), begun)
 

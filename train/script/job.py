@@ -54,7 +54,7 @@ class Script:
             return
         try:
             with Profiler(output / contract.PROFILE, gpu_names(), resumes=False) as profiler:
-                profiler.note(program=self.program, job=os.environ.get("TRAINING_JOB_NAME", ""))
+                profiler.note(program=self.program, **contract.named(os.environ))
                 self._run(host, curves)
         finally:
             curves.write(output / contract.PROFILE / contract.CURVES)

@@ -73,4 +73,25 @@ def test_odd_trials(made: tuple[Trial, ...]) -> None:
 
 def test_many_trials_stay_small() -> None:
     page = trials.page(search(200, batch="32"))
-    assert len(page) < 300_000 and page.count("trial-7<") == 1 + ("trial-7<" in page.partition("<details>")[0])
+    assert len(page) < 300_000 and page.count("trial-7<") == 1
+
+
+def test_curves_and_what_mattered_are_shown() -> None:
+    found = search(12).with_more({"lr": 0.9, HOSTILE: 0.1}, {"trial-12": [0.5, 0.9, 1.0], "trial-11": [0.4, 0.8]})
+    page = shown(found)
+    assert "The best trials while they ran" in page.text and "one of the 2 best trials" in page.text
+    assert "What mattered" in page.text and "90 %" in page.text and HOSTILE in page.text
+    assert trials.facts(found, price=2.0)["cost"] == pytest.approx({"price": 2.0, "hours": 0.2, "total": 0.4})
+    assert "cost of that time, at 2 an hour" in trials.page(found, trials.facts(found, 2.0)["cost"])
+
+
+def test_one_trial() -> None:
+    page = shown(search(1))
+    assert "trial-1" in page.text and "What mattered" not in page.text and "All trials at once" not in page.text
+
+
+def test_trials_that_failed_or_were_stopped() -> None:
+    made = tuple(Trial(f"trial-{state}", state, None, {"lr": "0.1"}) for state in ("Failed", "Stopped", "InProgress"))
+    page = shown(Search("search", "Stopped", "validation_loss", False, made))
+    assert "No trial has left a value." in page.text
+    assert all(trial.name in page.text for trial in made)

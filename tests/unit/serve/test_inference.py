@@ -15,6 +15,7 @@ from classifier import artifact, network
 from classifier.preprocessing import Preprocessing
 from serve import encoding, inference
 from serve.decoding import RequestError
+from serve.measured import Measured
 
 PREPROCESSING = Preprocessing(36, 32, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
 
@@ -125,6 +126,24 @@ def test_json_lines_have_a_line_for_each_prediction() -> None:
     assert content_type == "application/jsonlines"
     assert [json.loads(line) for line in text.splitlines()] == predictions
     assert json.loads(inference.output_fn(answer, "application/json")[0]) == answer
+
+
+def test_an_answer_that_is_not_sure_enough_has_no_label(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = inference.model_fn(str(folder))
+    rows = np.array([[0.7, 0.2, 0.1], [0.2, 0.3, 0.5]], np.float32)
+    monkeypatch.setenv("BYOC_MIN_PROBABILITY", "0.6")
+    answer = inference.predictions(rows, model)
+    sure, unsure = answer["predictions"]
+    assert (sure["predicted_class"], sure["label"]) == (0, model.labels[0])
+    assert (unsure["predicted_class"], unsure["label"], unsure["probability"]) == (None, None, 0.5)
+    assert [each["label"] for each in unsure["top_k"]] == [model.labels[i] for i in (2, 1, 0)]
+    body, _ = inference.output_fn(answer, "application/json")
+    assert json.loads(body)["predictions"][1]["label"] is None
+    body, _ = inference.output_fn(answer, "text/csv")
+    assert bytes(body).splitlines()[1] == b"0.2,0.3,0.5"
+    measured = Measured()
+    measured.count(answer)
+    assert [label for label, _ in measured.taken()["predicted"]] == [model.labels[0], ""]
 
 
 @pytest.mark.parametrize("accept", ["text/csv", "application/x-npy"])

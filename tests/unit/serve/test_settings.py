@@ -62,6 +62,15 @@ def test_the_precision_is_one_of_three() -> None:
 
 
 @pytest.mark.usefixtures("machine")
+def test_the_least_probability_is_a_share() -> None:
+    assert Settings.from_environment({}).min_probability == 0
+    assert Settings.from_environment({"BYOC_MIN_PROBABILITY": "0.85"}).min_probability == 0.85
+    for text in ("85 %", "1.5", "-0.1", "nan", ""):
+        with pytest.raises(UserError, match="set it to a number from 0 to 1, or leave it out"):
+            Settings.from_environment({"BYOC_MIN_PROBABILITY": text})
+
+
+@pytest.mark.usefixtures("machine")
 def test_waiting_requests_fit_the_heap() -> None:
     for megabytes in (1, 6, 100, 1000):
         chosen = Settings.from_environment({"SAGEMAKER_MAX_PAYLOAD_IN_MB": str(megabytes)})

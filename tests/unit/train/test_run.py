@@ -8,6 +8,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -51,6 +52,11 @@ def test_a_run_leaves_model_metrics_and_predictions(make_run, tmp_path):
     assert len(rows) == left["pictures"]["test"]
     right = sum(row["label"] == row["predicted"] for row in rows) / len(rows)
     assert right == pytest.approx(left["test_accuracy"])
+    probabilities = np.load(out / "output" / "probabilities.npy")
+    assert probabilities.shape == (len(rows), 3) and probabilities.dtype == np.float32
+    assert [classifier.labels[i] for i in probabilities.argmax(axis=1)] == [row["predicted"] for row in rows]
+    assert [f"{most:.6f}" for most in probabilities.max(axis=1)] == [row["probability"] for row in rows]
+    assert re.fullmatch("[0-9a-f]{16}", left["data_digest"])
     assert not (out / "checkpoints" / "checkpoint.pt").exists()
 
 

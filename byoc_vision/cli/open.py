@@ -1,0 +1,34 @@
+"""Show a job's report in the browser: the one that it has left on this machine, or else one that is made now.
+
+byoc open JOB
+byoc open JOB --local
+"""
+
+import argparse
+from pathlib import Path
+
+from byoc_vision.cli.launcher import browse, left_report, opened, parser
+
+
+def options() -> argparse.ArgumentParser:
+    """Return the command's options."""
+    new = parser("open", __doc__, sends=False)
+    new.add_argument("job", metavar="JOB|DIR|URI", help="as in byoc report")
+    return new
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Do what the options say; return the exit code."""
+    given = options().parse_args(arguments)
+
+    from byoc_vision.jobs import TrainingJob
+
+    session = opened(given)
+    page: Path | None = None
+    if given.local and not Path(given.job).exists() and "/" not in given.job:
+        job = session.job(given.job)
+        page = left_report(job) if isinstance(job, TrainingJob) else None
+    page = (page or session.report(given.job).page).resolve()
+    print(page)
+    browse(page.as_uri())
+    return 0

@@ -1,0 +1,74 @@
+"""The jobs that there are, with what they have reached."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import islice
+from typing import Any
+
+from byoc_vision.engine import Engine
+
+#: Training jobs that are looked at, the newest first: an account may have others, by the thousand.
+_LOOKED_AT = 200
+
+#: What the images' names hold.
+_OURS = "byoc-vision"
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A training job or, of the kind "tuning", a tuning job: its state, and its last figures by name."""
+
+    name: str
+    kind: str
+    status: str
+    created: datetime
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+def jobs(engine: Engine, most: int) -> list[Listed]:
+    """Return the newest jobs that run images of this project, the newest first; the trials of a tuning job are not
+    listed apart from it.
+    """
+    searches = list(islice(_searches(engine), most))
+    names = tuple(f"{each.name}-" for each in searches)
+    found = [*searches, *islice(_trainings(engine, names), most)]
+    return sorted(found, key=lambda each: each.created, reverse=True)[:most]
+
+
+def _searches(engine: Engine) -> Iterator[Listed]:
+    call, key = engine.sagemaker.list_hyper_parameter_tuning_jobs, "HyperParameterTuningJobSummaries"
+    for summary in islice(_pages(call, key), _LOOKED_AT):
+        name = summary["HyperParameterTuningJobName"]
+        described = engine.sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
+        if not _is_ours(described.get("TrainingJobDefinition", {})):
+            continue
+        best = described.get("BestTrainingJob", {}).get("FinalHyperParameterTuningJobObjectiveMetric")
+        figures = {best["MetricName"]: float(best["Value"])} if best else {}
+        figures["trials"] = sum(described.get("TrainingJobStatusCounters", {}).values())
+        yield Listed(name, "tuning", summary["HyperParameterTuningJobStatus"], summary["CreationTime"], figures)
+
+
+def _trainings(engine: Engine, searches: tuple[str, ...]) -> Iterator[Listed]:
+    for summary in islice(_pages(engine.sagemaker.list_training_jobs, "TrainingJobSummaries"), _LOOKED_AT):
+        name = summary["TrainingJobName"]
+        if name.startswith(searches):  # a trial, for which the service need not be asked
+            continue
+        described = engine.sagemaker.describe_training_job(TrainingJobName=name)
+        if _is_ours(described) and not described.get("TuningJobArn"):
+            figures = {each["MetricName"]: float(each["Value"]) for each in described.get("FinalMetricDataList", [])}
+            yield Listed(name, "training", summary["TrainingJobStatus"], summary["CreationTime"], figures)
+
+
+def _is_ours(described: dict[str, Any]) -> bool:
+    return _OURS in described.get("AlgorithmSpecification", {}).get("TrainingImage", "")
+
+
+def _pages(call: Callable[..., Any], key: str) -> Iterator[dict[str, Any]]:
+    more: dict[str, str] = {}
+    while True:
+        page = call(SortBy="CreationTime", SortOrder="Descending", MaxResults=100, **more)
+        yield from page[key]
+        if not page.get("NextToken"):
+            return
+        more = {"NextToken": page["NextToken"]}

@@ -1,0 +1,169 @@
+"""Reports of jobs that went oddly, or whose files are broken, or are those of a version before."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from byoc_vision.debugger import comparison, quality
+from tests.unit.debugger.jobs import HOSTILE, whole_job, write_predictions, write_run
+from tests.unit.debugger.test_report import Page, report
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """Return the folder of a job's output, empty."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    return folder
+
+
+def described(out: Path, labels: list[str], **settings: Any) -> str:
+    """Write a model's description; return its folder."""
+    folder = out.parent / "model"
+    folder.mkdir()
+    (folder / "model.json").write_text(json.dumps({"labels": labels, "settings": settings}))
+    return str(folder)
+
+
+def test_a_class_without_test_pictures_is_named(out: Path) -> None:
+    write_predictions(out, [("a.jpg", "cat", "cat", 0.9), ("b.jpg", "dog", "cat", 0.8)])
+    facts, page, _ = report(out, "--model", described(out, ["cat", "dog", HOSTILE]))
+    assert facts["untested"] == [HOSTILE]
+    assert f"Without a test picture, so that nothing is known: {HOSTILE}." in page.text
+
+
+def test_one_picture_of_each_class(out: Path) -> None:
+    rows = [(f"{i}.jpg", f"class {i}", f"class {i}", 0.5) for i in range(12)]
+    write_predictions(out, rows)
+    facts, page, _ = report(out)
+    assert facts["quality"]["accuracy"] == 1 and facts["quality"]["thresholds"] == []
+    assert "21–100 %" in page.text and "The other" in page.text
+
+
+def test_a_constant_predictor(out: Path) -> None:
+    labels = [f"class {i}" for i in range(12)]
+    write_predictions(out, [(f"{i}.jpg", label, labels[0], round(1 / 12, 6)) for i, label in enumerate(labels)])
+    np.save(out / "probabilities.npy", np.full((12, 12), 1 / 12, np.float32))
+    facts, page, _ = report(out, "--model", described(out, labels))
+    # Of equal probabilities the first count, as where a model server lists the most probable ones.
+    assert facts["quality"]["top_accuracy"] == pytest.approx(5 / 12)
+    assert facts["quality"]["thresholds"] == []
+    assert "41.7 %" in page.text and "top-5 accuracy" in page.text
+
+
+def test_losses_that_are_no_numbers(out: Path) -> None:
+    history = [{"train_loss": math.nan, "validation_loss": math.inf, "validation_accuracy": 0.5}] * 3
+    (out / "metrics.json").write_text(json.dumps({"history": history, "best_epoch": 1, "test_loss": math.nan}))
+    facts, page, _ = report(out)
+    assert facts["figures"] == {"best_epoch": 1} and facts["history"][0] == {"validation_accuracy": 0.5}
+    assert "nan" not in page.text.lower()
+
+
+@pytest.mark.parametrize("content", ["truncated", "text", "other rows", "nan", "pickle"])
+def test_a_table_of_probabilities_that_cannot_be_used(out: Path, content: str) -> None:
+    labels = [f"class {i}" for i in range(10)]
+    write_predictions(out, [(f"{i}.jpg", label, label, 0.5) for i, label in enumerate(labels)])
+    file = out / "probabilities.npy"
+    table = np.full((9 if content == "other rows" else 10, 10), np.nan if content == "nan" else 0.1, np.float32)
+    np.save(file, table.astype(object) if content == "pickle" else table, allow_pickle=True)
+    if content == "truncated":
+        file.write_bytes(file.read_bytes()[:-200])
+    elif content == "text":
+        file.write_text("0.1,0.9")
+    facts, page, _ = report(out, "--model", described(out, labels))
+    said = [line for line in facts["missing"] if line.startswith("probabilities.npy, with the probabilities of all")]
+    assert len(said) == 1 and said[0].endswith(" and is left out.")
+    assert "top_accuracy" not in facts["quality"] and "top-5" not in page.text
+
+
+@pytest.mark.parametrize(
+    "maps",
+    [
+        "[]",
+        "{",
+        '{"crop": 2, "maps": {"b.jpg": [[1]]}}',
+        '{"crop": 1, "maps": {"b.jpg": [[1], [1, 2]]}}',
+        '{"crop": 1, "maps": {"b.jpg": [[999]]}}',
+        '{"crop": 1, "maps": {"b.jpg": []}}',
+        '{"crop": "x", "maps": []}',
+    ],
+)
+def test_heat_maps_that_cannot_be_used(out: Path, maps: str) -> None:
+    whole_job(out)
+    (out / "heatmaps.json").write_text(maps)
+    _, page, html = report(out, "--pictures", str(out.parent / "pictures"))
+    assert "Most wrong about" in page.text and 'class="heat"' not in html
+
+
+def test_heat_maps_lie_over_their_pictures(out: Path) -> None:
+    whole_job(out)
+    values = np.zeros((7, 7), int)
+    values[0, 0] = 255
+    file = f"{HOSTILE}/a.jpg"
+    (out / "heatmaps.json").write_text(json.dumps({"crop": 0.875, "maps": {file: values.tolist(), "gone.jpg": [[1]]}}))
+    _, page, html = report(out, "--pictures", str(out.parent / "pictures"))
+    assert html.count('class="heat"') == 1 and page.seen.count("img") == 2
+    assert 'alt="The network looked mostly at the upper left."' in html
+    assert "Orange is what spoke for the answer" in page.text
+
+
+def test_a_job_of_a_version_before(out: Path) -> None:
+    # It left no phases, instance, digest, probabilities or heat maps, and its settings lack the newer ones.
+    whole_job(out)
+    facts, _, _ = report(out, "--model", str(out.parent / "model"))
+    assert facts["missing"] == ["The pictures were not given, so that none is shown."]
+    assert facts["cost"] == {} and "digest" not in facts["identity"]
+    assert comparison.page({"old": facts, "new": facts}).count("<h2>") >= 2
+
+
+def test_what_a_job_cost(out: Path) -> None:
+    whole_job(out)
+    marks = [("training", 100.0), ("report", 1800.0), ("end", 1800.0)]
+    write_run(out, started=0.0, phases=marks, cores=4, gpus=[], instance="ml.m5.xlarge", hosts=2)
+    facts, page, _ = report(out, "--price-per-hour", "0.2")
+    assert facts["cost"] == pytest.approx({"price": 0.2, "hours": 1.0, "total": 0.2})
+    assert "cost of the run time, at 0.2 an hour" in page.text
+    assert facts["identity"]["machine"] == "2 hosts, ml.m5.xlarge, 4 cores"
+    write_run(out, started=0.0, cores=4, gpus=[], instance="local", hosts=1)
+    assert report(out)[0]["identity"]["machine"] == "4 cores"
+
+
+def test_a_thousand_classes(out: Path) -> None:
+    labels = [f"class_{i:04}_of_a_thousand" for i in range(1000)]
+    rows = [(f"{i}.jpg", labels[i % 1000], labels[(i * 7) % 1000], 0.5) for i in range(3000)]
+    write_predictions(out, rows)
+    facts, page, html = report(out, "--model", described(out, [*labels, *(f"more {i}" for i in range(30))]))
+    assert len(html) < 2_000_000 and len(facts["classes"]) == 1000
+    assert "more 19 and 10 more." in page.text
+
+
+def test_top_5_as_scikit_learn_has_it() -> None:
+    generator = np.random.default_rng(3)
+    table = generator.random((50, 12)).astype(np.float32)
+    truth = generator.integers(0, 12, 50)
+    labels = [f"{i}" for i in range(12)]
+    found = quality.top_accuracy(table, labels, [labels[i] for i in truth])
+    assert found == pytest.approx(0.44)  # sklearn.metrics.top_k_accuracy_score(truth, table, k=5, labels=range(12))
+
+
+def test_thresholds_name_what_answers_most() -> None:
+    covered = [[0.25, 1.0, 0.9], [0.5, 1.0, 0.8], [0.75, 0.92, 0.6], [1.0, 0.85, 0.3]]
+    assert quality.thresholds(covered) == [
+        [0.9, 0.6, 0.75, 0.92],
+        *([goal, 0.8, 0.5, 1.0] for goal in (0.95, 0.98, 0.99)),
+    ]
+
+
+def test_jobs_side_by_side(out: Path) -> None:
+    whole_job(out)
+    (out / "heatmaps.json").unlink(missing_ok=True)
+    facts, _, _ = report(out, "--model", str(out.parent / "model"))
+    other = facts | {"settings": facts["settings"] | {"lr": "0.2", "new": HOSTILE}, "classes": facts["classes"][:1]}
+    page = Page(comparison.page({"one": facts, HOSTILE: other}))
+    assert "script" not in page.seen and "lr" in page.text and "0.2" in page.text
+    assert comparison.differing({"a": {"x": "1", "y": "2"}, "b": {"x": "1"}}) == {"y": {"a": "2", "b": "–"}}
+    assert comparison.facts({"one": facts, "two": other})["jobs"]["one"]["test accuracy"] == 0.75

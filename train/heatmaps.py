@@ -1,0 +1,180 @@
+"""Where a network looked: how much each part of a picture spoke for the answer, for the report.
+
+Grad-CAM (Selvaraju et al., 2017): the channels of a feature map, weighted by the mean gradient of the answer's logit,
+summed, and cut at zero. Where the features are averaged and a linear head follows, that is the class activation map
+(Zhou et al., 2016). The maps of the last two resolutions are multiplied: the last knows best what it sees, the one
+before it where. Only what comes after these is differentiated, so a map costs little more than an answer.
+"""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.hooks import RemovableHandle
+from torchvision.models import VisionTransformer
+
+from byoc_vision.contract import job
+from byoc_vision.contract.errors import described
+from classifier.artifact import Classifier, write_whole
+from train.batches import Order, PictureBatches
+from train.data import Split
+from train.progress import progress
+from train.stopping import Stopped, StopSignal
+
+#: Pictures at a time, and the seconds after which no more are begun.
+_BATCH, _SECONDS = 4, 30
+
+#: Cells of the last map's side, at least: a network for small pictures ends with 1 or 2, which show no place.
+_LEAST_SIDE = 4
+
+#: Dots in the name of a stage of a network, at most: layer4, features.17, trunk_output.block4.
+_DEPTH = 1
+
+#: The highest value in the file.
+_MOST = 255
+
+
+@dataclass(frozen=True)
+class HeatMaps:
+    """Writes `heatmaps.json` into `folder`: for pictures of `split` what spoke for the classes `answered` [N].
+
+    `{"crop": share of the shorter side that the network sees, "maps": {name: rows of values from 0 to 255}}`
+    """
+
+    classifier: Classifier
+    split: Split
+    answered: Tensor
+    folder: Path
+    workers: int
+    stop: StopSignal
+    report: Callable[[str], None]
+
+    def __call__(self) -> None:
+        """Write them, of as many pictures as there is time for; where there can be none, say so."""
+        try:
+            begun = time.monotonic()
+            found = self._maps(begun)
+        except Stopped:
+            raise
+        # What hooks and gradients meet in a network that nobody has tried is no reason to lose the job.
+        except Exception as error:
+            self.report(f"no heat maps were made ({described(error, 300)})")
+            return
+        preprocessing = self.classifier.preprocessing
+        crop = preprocessing.crop_size / preprocessing.resize_size
+        rows = {name: np.rint(_MOST * map_).astype(int).tolist() for name, map_ in found.items()}
+        text = json.dumps({"crop": crop, "maps": rows}, ensure_ascii=False)
+        write_whole(self.folder / job.HEAT_MAPS, lambda path: path.write_text(text, encoding="utf-8"))
+        left = len(self.split) - len(found)
+        rest = f"; there was no time for {left} more" if left else ""
+        self.report(
+            f"heat maps of {len(found)} pictures that it is most wrong about: {time.monotonic() - begun:.1f} s{rest}"
+        )
+
+    def _maps(self, begun: float) -> dict[str, NDArray[np.float32]]:
+        network = self.classifier.network
+        device = next(network.parameters()).device
+        order = Order(len(self.split), _BATCH)
+        batches = PictureBatches(self.split, self.classifier.preprocessing, order, self.workers, device)
+        found: list[NDArray[np.float32]] = []
+        answers = self.answered.to(device).split(_BATCH)
+        for (inputs, _), classes in zip(progress(batches.epoch(0), len(order), "heat maps"), answers, strict=False):
+            self.stop.check()
+            found.extend(maps(network, inputs, classes))
+            if time.monotonic() - begun > _SECONDS:
+                break
+        return dict(zip(self.split.names, found, strict=False))
+
+
+def maps(network: nn.Module, inputs: Tensor, classes: Tensor) -> NDArray[np.float32]:
+    """Return how much each part of `inputs` [N, 3, S, S] spoke for `classes` [N]: [N, H, W], from 0 to 1.
+
+    It is 0 everywhere where nothing spoke for the class. Raises `ValueError` for a network without feature maps.
+    """
+    network.eval()
+    kept: list[Tensor] = []
+
+    def keep(_: nn.Module, __: object, output: Tensor) -> Tensor:
+        kept.append(output if kept else output.detach().requires_grad_())
+        return kept[-1].clone()  # what comes next may write into it
+
+    handles = [network.get_submodule(place).register_forward_hook(keep) for place in _places(network, inputs[:1])]
+    try:
+        with torch.enable_grad():
+            logits = network(inputs).float()
+            # What speaks for all classes alike explains no answer.
+            spoken = logits.gather(1, classes[:, None])[:, 0] - logits.mean(dim=1)
+            gradients = torch.autograd.grad(spoken.sum(), kept)
+    finally:
+        for handle in handles:
+            handle.remove()
+    layers = [_cam(features.detach(), gradient) for features, gradient in zip(kept, gradients, strict=True)]
+    last = functional.interpolate(layers[-1], layers[0].shape[2:], mode="bilinear")
+    both = last * layers[0] if len(layers) > 1 else last
+    found: NDArray[np.float32] = _scaled(torch.where(_most(both) > 0, both, last))[:, 0].cpu().numpy()
+    return found
+
+
+def _cam(features: Tensor, gradient: Tensor) -> Tensor:
+    """Return Grad-CAM's map [N, 1, H, W]."""
+    grid, weight = _grid(features.float()), _grid(gradient.float()).mean(dim=(2, 3), keepdim=True)
+    return _scaled((weight * grid).sum(dim=1, keepdim=True).clamp_min(0))
+
+
+def _scaled(map_: Tensor) -> Tensor:
+    return map_ / _most(map_).clamp_min(torch.finfo(map_.dtype).tiny)
+
+
+def _most(map_: Tensor) -> Tensor:
+    return map_.amax(dim=(1, 2, 3), keepdim=True)
+
+
+def _grid(features: Tensor) -> Tensor:
+    """Return features as [N, channels, H, W]: some networks have the channels last, or tokens in a row."""
+    if features.dim() == 3:
+        tokens = features[:, 1:]  # without the class token
+        side = round(tokens.shape[1] ** 0.5)
+        return tokens.transpose(1, 2).unflatten(2, (side, side))
+    return features if features.shape[2] == features.shape[3] else features.permute(0, 3, 1, 2)
+
+
+def _places(network: nn.Module, example: Tensor) -> list[str]:
+    """Return the names of the layers whose outputs are the feature maps of the last two resolutions, in their order."""
+    if isinstance(network, VisionTransformer):
+        # Of the last block's output only the class token counts; that of the block before tells the patches apart.
+        return [f"encoder.layers.{[name for name, _ in network.encoder.layers.named_children()][-2]}"]
+    sides: dict[str, int] = {}
+    calls: Counter[str] = Counter()
+
+    def note(name: str) -> RemovableHandle:
+        def see(_: nn.Module, __: object, output: object) -> None:
+            calls[name] += 1
+            if isinstance(output, Tensor) and output.dim() == 4:
+                height, width = _grid(output).shape[2:]
+                sides[name] = height if height == width else 0
+
+        return network.get_submodule(name).register_forward_hook(see)
+
+    # Further down are branches, of which each sees a part.
+    handles = [note(name) for name, _ in network.named_modules() if name and name.count(".") <= _DEPTH]
+    try:
+        with torch.no_grad():
+            network(example)
+    finally:
+        for handle in handles:
+            handle.remove()
+    usable = {name: side for name, side in sides.items() if side > 1 and calls[name] == 1}
+    if not usable:
+        raise ValueError("the network has no feature maps")
+    least = min(_LEAST_SIDE, max(usable.values()))
+    last = [name for name, side in usable.items() if side >= least][-1]
+    before = [name for name, side in usable.items() if side > usable[last]]
+    return [*before[-1:], last]
