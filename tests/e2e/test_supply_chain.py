@@ -76,6 +76,23 @@ def test_equal_images_have_equal_lists() -> None:
     assert inside(LEAN, "python", "/checkout/sbom.py", LEAN) == inside(LEAN, "cat", "sbom.cdx.json")
 
 
+@pytest.mark.parametrize("image", [SERVE, LEAN])
+def test_the_list_holds_the_package_that_java_is_made_of(image: str) -> None:
+    release = dict(line.split("=", 1) for line in inside(image, "cat", "/opt/java/release").splitlines())
+    packages = {name: version for name, version in listed(image)[1]}
+    assert packages["openjdk-17-jre-headless"].startswith(release["JAVA_VERSION"].strip('"'))
+
+
+@pytest.mark.parametrize("image", [SERVE, LEAN])
+def test_java_starts_with_the_archive_of_its_classes(image: str) -> None:
+    code = (
+        "import subprocess\nfrom pathlib import Path\nfrom serve import model_server\nfrom serve.settings import Settings\n"
+        "command = model_server.command(Settings.from_environment({}), Path('/tmp'))\n"
+        "subprocess.run([*command[:-5], '-Xshare:on', '-version'], check=True)"
+    )
+    inside(image, "python", "-c", code)
+
+
 def test_the_list_holds_every_java_library() -> None:
     _, packages = listed(LEAN)
     folders = [line.split() for line in inside(LEAN, "python", "-c", CLASSES).splitlines()]
