@@ -1,6 +1,6 @@
 """Writes the archive of classes with which multi-model-server starts: they need not be read, checked and linked again.
 
-`python class_archive.py JAVA FRONTEND`, run when the images are built: JAVA is the runtime's program, FRONTEND the folder of
+`python class_archive.py JAVA FRONTEND`, run when the images are built: JAVA is the program, FRONTEND the folder of
 multi-model-server's jars. The classes are those that it loads until it has answered a request.
 """
 
@@ -30,8 +30,14 @@ def main(java: str, frontend: Path) -> None:
     class_path = f"{frontend / 'mended.jar'}:{frontend / 'model-server.jar'}"
     with tempfile.TemporaryDirectory() as folder:
         classes = Path(folder, "classes")
-        _serve_once([java, "-Xshare:off", _GARBAGE_COLLECTOR, f"-XX:DumpLoadedClassList={classes}"], class_path, Path(folder))
-        archive = ["-Xshare:dump", f"-XX:SharedClassListFile={classes}", f"-XX:SharedArchiveFile={frontend / 'classes.jsa'}"]
+        _serve_once(
+            [java, "-Xshare:off", _GARBAGE_COLLECTOR, f"-XX:DumpLoadedClassList={classes}"], class_path, Path(folder)
+        )
+        archive = [
+            "-Xshare:dump",
+            f"-XX:SharedClassListFile={classes}",
+            f"-XX:SharedArchiveFile={frontend / 'classes.jsa'}",
+        ]
         subprocess.run([java, *archive, "-Xlog:cds=warning", "-cp", class_path], check=True)
 
 
@@ -47,9 +53,9 @@ def _serve_once(java: list[str], class_path: str, folder: Path) -> None:
         "log4j.configurationFile": "/run/log4j2.xml",
         "model_server_home": frontend.parents[1],
     }
+    properties = [f"-D{name}={value}" for name, value in options.items()]
     server = subprocess.Popen(
-        [*java, *(f"-D{name}={value}" for name, value in options.items()), "-cp", class_path, _MAIN]
-        + ["--python", sys.executable, "-f", str(folder / "properties")],
+        [*java, *properties, "-cp", class_path, _MAIN, "--python", sys.executable, "-f", str(folder / "properties")],
         env=os.environ | {"PYTHONPATH": str(folder)},
     )
     try:
