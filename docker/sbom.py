@@ -18,6 +18,10 @@ from urllib.parse import quote
 
 Component = dict[str, Any]
 
+#: The line of a Debian package, and that of the one whose parts the Java runtime is made of (docker/Dockerfile).
+_PACKAGE = "${Package}\t${Version}\t${Architecture}\t${source:Package}\n"
+JAVA = Path("/opt/java/debian")
+
 MODEL_SERVER = "1.1.11"
 _NETTY, _LOG4J = "4.1.91.Final", "2.17.1"
 #: The libraries inside the jar of this version of multi-model-server, by their folder there (native: beside it): group,
@@ -88,8 +92,9 @@ def _library(name: str, version: str | None, purl: str | None, reference: str | 
 
 def _debian(release: str) -> Iterator[Component]:
     """Yield Debian's packages, with the names of their sources, by which its security team names them."""
-    form = "${Package}\t${Version}\t${Architecture}\t${source:Package}\n"
-    listing = subprocess.check_output(["dpkg-query", "--show", f"--showformat={form}"], text=True)
+    listing = subprocess.check_output(["dpkg-query", "--show", f"--showformat={_PACKAGE}"], text=True)
+    if JAVA.exists():
+        listing += JAVA.read_text(encoding="utf-8")
     for line in listing.splitlines():
         name, version, architecture, source = line.split("\t")
         qualifiers = f"arch={architecture}&distro={release}&upstream={quote(source)}"

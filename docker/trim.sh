@@ -6,9 +6,14 @@
 set -euo pipefail
 cd "$VIRTUAL_ENV"/lib/python3.*/site-packages
 
-# The libraries' tests of themselves. torch and numpy keep theirs: parts of both import them.
-find . \( -path ./torch -o -path ./numpy \) -prune -o \
+# The libraries' tests of themselves. torch keeps its own, parts of it import them; numpy.testing imports one file of numpy's.
+find . \( -path ./torch -o -path ./numpy/_core/tests \) -prune -o \
     -type d \( -name tests -o -path ./test -o -path './future/*/test' \) -prune -exec rm -rf {} +
+
+if [[ -d numpy/_core/tests ]]; then
+    find numpy/_core/tests -type f ! -name '_natype*' ! -name '__init__*' -delete
+    find numpy/_core/tests -type d -empty -delete
+fi
 
 # Read by linkers only, and the images hold none.
 find . -name '*.a' -delete

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from byoc_vision import __version__
 from byoc_vision.contract.errors import UserError, described
+from classifier import artifact
 from classifier.artifact import Probes
 from classifier.preprocessing import Preprocessing
-from serve import forms
+from serve import forms, records
 from serve.forms import Forms, Run
+from serve.records import Kept, Trials
 from serve.settings import PRECISIONS
 
 #: Pictures that go through the network at once, which bounds its memory when many requests have many. A core takes no
@@ -40,6 +44,7 @@ class Network:
     """A network as a backend has loaded it; `labels[i]` is the name of class i, `device` what it is computed on.
 
     `forms` holds float32 first, then the numeric forms that the machine may run faster, if they agree on the `probes`.
+    `processor` is the name of what computes them, `software` that of the library that does it, with its version.
     """
 
     arch: str
@@ -48,15 +53,20 @@ class Network:
     device: str
     forms: Forms
     probes: Probes | None
+    processor: str = ""
+    software: str = ""
 
 
 class Model:
     """A loaded classifier. `precision` is one of `serve.settings.PRECISIONS`; `choice` says which form was chosen.
 
+    Workers share the file `shared`, so that one of them chooses for all; `kept` is what an earlier start has chosen.
     Raises `UserError` when the network does not give its labels, or its probes the answers that training stored.
     """
 
-    def __init__(self, network: Network, precision: str = "fastest", record: Path | None = None) -> None:
+    def __init__(
+        self, network: Network, precision: str = "fastest", shared: Path | None = None, kept: Kept | None = None
+    ) -> None:
         self.arch = network.arch
         self.labels = network.labels
         self.device = network.device
@@ -67,7 +77,7 @@ class Model:
         self._largest_batch = _LARGEST_BATCH_ON_CPU if network.device == "cpu" else _LARGEST_BATCH
         checked = {name: cache(partial(_checked, make, len(self.labels))) for name, make in network.forms.items()}
         network = replace(network, forms=checked)
-        self.form, self.choice = forms.once(record, lambda: _choose(network, precision))
+        self.form, self.choice = records.once(shared, partial(_choose, network, precision, kept))
         self._run = network.forms[self.form]()
 
     @property
@@ -136,8 +146,8 @@ def _judging() -> Iterator[None]:
         ) from error
 
 
-def _choose(network: Network, precision: str) -> tuple[str, str]:
-    allowed = {name: make for name, make in network.forms.items() if not name.startswith(PRECISIONS[precision])}
+def _choose(network: Network, precision: str, kept: Kept | None, trials: Trials) -> tuple[str, str]:
+    allowed = _allowed(network, precision)
     reference = next(iter(allowed))
     asked = "" if precision == "fastest" else f", as BYOC_PRECISION={precision} asks"
     if len(allowed) == 1:
@@ -153,8 +163,34 @@ def _choose(network: Network, precision: str) -> tuple[str, str]:
             return reference, sentence
         # A GPU gets concurrent requests as one batch, a core one picture after the other.
         batch = 1 if network.device == "cpu" else len(pictures)
-        name, sentence = forms.choose(allowed, pictures, answers, batch)
+        name = kept.read() if kept else None
+        sentence = name and forms.confirm(name, allowed, pictures, answers, trials)
+        if not (name and sentence):
+            name, sentence = forms.choose(allowed, pictures, answers, batch, trials)
+            if kept:
+                kept.write(name)
         return name, sentence + asked
+
+
+def _allowed(network: Network, precision: str) -> Forms:
+    return {name: make for name, make in network.forms.items() if not name.startswith(PRECISIONS[precision])}
+
+
+def _circumstances(folder: Path, network: Network, precision: str) -> dict[str, str]:
+    """Return what decides which form is the fastest, in texts; the weights are judged by the probes anyhow."""
+    digest = sha256()
+    files = [folder / name for name in (artifact.DESCRIPTION, artifact.PROBES, artifact.TENSORS)]
+    for file in filter(Path.is_file, [*files, *sorted((folder / artifact.GRAPHS).glob("*"))]):
+        digest.update(os.fsencode(file.name) + b" %d\n" % file.stat().st_size)
+        if file.name in (artifact.DESCRIPTION, artifact.PROBES):
+            digest.update(file.read_bytes())
+    return {
+        "model": digest.hexdigest(),
+        "processor": network.processor,
+        "software": f"byoc-vision {__version__}, {network.software}",
+        "forms": ", ".join(_allowed(network, precision)),
+        "threads": os.environ.get("OMP_NUM_THREADS", ""),
+    }
 
 
 def load(folder: Path, gpu: int | None = None) -> Model:
@@ -163,7 +199,12 @@ def load(folder: Path, gpu: int | None = None) -> Model:
     Raises `UserError` when the files cannot be used, or the GPU cannot.
     """
     network: Network = _backend().load(folder, gpu)
-    return Model(network, os.environ.get("BYOC_PRECISION", "fastest"), forms.record(folder))
+    precision = os.environ.get("BYOC_PRECISION", "fastest")
+    shared = os.environ.get(records.SHARED_VARIABLE)
+    if not shared:  # there is no container around this process
+        return Model(network, precision)
+    kept = Kept.under(_circumstances(folder, network, precision))
+    return Model(network, precision, records.shared(folder, Path(shared)), kept)
 
 
 def _backend() -> Any:

@@ -3,17 +3,14 @@
 Which one that is differs by processor, so it is measured when the model is loaded, once for all workers.
 """
 
-import fcntl
-import json
-import os
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from byoc_vision.contract.errors import UserError
+from serve.records import Trials
 
 #: Run a network: normalised float32 [N, 3, height, width] -> float32 logits [N, classes].
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
@@ -32,15 +29,17 @@ SECONDS = 3.0
 TIE = 0.01
 
 
-def choose(forms: Forms, probes: NDArray[np.float32], answers: NDArray[np.int64], batch: int = 1) -> tuple[str, str]:
+def choose(
+    forms: Forms, probes: NDArray[np.float32], answers: NDArray[np.int64], batch: int = 1, trials: Trials | None = None
+) -> tuple[str, str]:
     """Return the name of the fastest form that answers as training did, and a sentence with the time of each.
 
     `answers` [N] are the most probable classes of the `probes` [N, 3, height, width] as training stored them. The time
-    is that of a picture in batches of `batch`. Raises `UserError` as `judge` does where no faster form than the
-    reference gives the answers, nor the reference itself.
+    is that of a picture in batches of `batch`. Forms that have ended another process are not tried. Raises `UserError`
+    as `judge` does where no faster form than the reference gives the answers, nor the reference itself.
     """
     reference = next(iter(forms))
-    runs, refused = _made(forms, probes[:batch])
+    runs, refused = _made(forms, probes[:batch], trials or Trials())
     milliseconds = _measured(runs, probes[:batch])
     others = sorted(runs.keys() - {reference}, key=lambda name: milliseconds[name])
     compared = [*others, reference]
@@ -51,7 +50,7 @@ def choose(forms: Forms, probes: NDArray[np.float32], answers: NDArray[np.int64]
             agreed = ""
             break
         agreeing = _agreeing(runs[name](probes), answers)
-        agreed = f"; {agreeing} of {len(probes)} probe answers agree"
+        agreed = _agreed(agreeing, len(probes))
         if agreeing == len(probes):
             break
         refused.append(f"{name} would take {milliseconds[name]:.1f} ms, but only{agreed[1:]}")
@@ -60,6 +59,35 @@ def choose(forms: Forms, probes: NDArray[np.float32], answers: NDArray[np.int64]
         f"chose {name}: {milliseconds[name]:.1f} ms a picture" + (f" against {against}" if against else "") + agreed
     )
     return name, "; ".join([chosen, *refused])
+
+
+def confirm(
+    name: str, forms: Forms, probes: NDArray[np.float32], answers: NDArray[np.int64], trials: Trials
+) -> str | None:
+    """Return a sentence about a form that was chosen before; None where it cannot be chosen again.
+
+    Raises `UserError` as `choose` does.
+    """
+    if name not in forms or name in trials.ended:
+        return None
+    try:
+        with trials.of(name):
+            run = forms[name]()
+            agreeing = _agreeing(run(probes), answers)
+    except Exception:  # as in `_made`; measuring the forms will say why
+        return None
+    if name == next(iter(forms)):
+        judge(run, probes, answers)
+        agreeing = len(probes)
+    if agreeing < len(probes):
+        return None
+    return f"chose {name}: an earlier start on this processor measured that it is the fastest" + _agreed(
+        agreeing, len(probes)
+    )
+
+
+def _agreed(agreeing: int, probes: int) -> str:
+    return f"; {agreeing} of {probes} probe answers agree"
 
 
 def judge(reference: Run, probes: NDArray[np.float32], answers: NDArray[np.int64]) -> None:
@@ -89,15 +117,26 @@ def _agreeing(logits: NDArray[np.float32], answers: NDArray[np.int64], tie: floa
     return int(np.count_nonzero(near | (logits.argmax(axis=1) == answers)))
 
 
-def _made(forms: Forms, inputs: NDArray[np.float32]) -> tuple[dict[str, Run], list[str]]:
+def _made(forms: Forms, inputs: NDArray[np.float32], trials: Trials) -> tuple[dict[str, Run], list[str]]:
     """Return the forms that can be made and run, and of the others why not; the reference must be one of the first."""
     reference, *others = forms
-    runs, failures = {reference: forms[reference]()}, []
-    runs[reference](inputs)
+    if reference in trials.ended:
+        raise UserError(
+            f"the network in {reference} ends every process that runs it on this processor; deploy the model on "
+            "another kind of instance"
+        )
+    runs, failures = {}, []
+    with trials.of(reference):
+        runs[reference] = forms[reference]()
+        runs[reference](inputs)
     for name in others:
+        if name in trials.ended:
+            failures.append(f"{name} ended the process that tried it")
+            continue
         try:
-            run = forms[name]()
-            run(inputs)
+            with trials.of(name):
+                run = forms[name]()
+                run(inputs)
         # Compilers meet a network they do not know with every exception there is.
         except Exception as error:
             failures.append(f"{name} cannot be made ({' '.join(str(error).split())[-200:]})")
@@ -128,30 +167,3 @@ def _measured(runs: Mapping[str, Run], inputs: NDArray[np.float32]) -> dict[str,
         # What takes twice as long as another would not win by being timed again.
         timed = [name for name in runs if best[name] <= 2 * min(best.values())]
     return {name: 1000 * seconds / len(inputs) for name, seconds in best.items()}
-
-
-def once(record: Path | None, decide: Callable[[], tuple[str, str]]) -> tuple[str, str]:
-    """Return what `decide` returns, called in one of the processes that share the file `record`.
-
-    The others wait for it; when it dies, the next one decides. Without a record every process decides for itself.
-    """
-    if record is None:
-        return decide()
-    with record.open("a+", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        file.seek(0)
-        text = file.read()
-        if not text:
-            text = json.dumps(decide())
-            file.write(text)
-    name, sentence = json.loads(text)
-    return name, sentence
-
-
-def record(folder: Path) -> Path | None:
-    """Return the file in which the workers of the model in `folder` share what they chose; None outside a container."""
-    shared = os.environ.get("SERVE_FORMS")
-    if not shared:
-        return None
-    # With its time, for a multi-model endpoint may put another model at the same place.
-    return Path(shared) / f"{str(folder.resolve()).replace('/', '-')}-{folder.stat().st_mtime_ns}"

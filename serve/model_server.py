@@ -27,12 +27,13 @@ def command(settings: Settings, runtime: Path) -> list[str]:
         "-XX:+UseSerialGC",
         "-XX:TieredStopAtLevel=1",
         "-XX:-UsePerfData",
+        f"-XX:SharedArchiveFile={frontend / 'classes.jsa'}",
         *settings.jvm_options,
         f"-Djava.io.tmpdir={runtime / 'tmp'}",
         f"-Djava.library.path={frontend / 'native'}",
         f"-Dlog4j.configurationFile={runtime / 'log4j2.xml'}",
         f"-Dmodel_server_home={home}",
-        *("-cp", f"{frontend / 'mended'}:{frontend}/*", "com.amazonaws.ml.mms.ModelServer"),
+        *("-cp", f"{frontend / 'mended.jar'}:{frontend / 'model-server.jar'}", "com.amazonaws.ml.mms.ModelServer"),
         *("--python", sys.executable, "-f", str(runtime / "mms.properties")),
     ]
 

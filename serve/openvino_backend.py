@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from byoc_vision.contract.errors import UserError
 from classifier import artifact
+from serve import processor
 from serve.backend import Network
 from serve.forms import Run
 
@@ -31,13 +32,23 @@ def load(folder: Path, gpu: int | None = None) -> Network:
             "the model has no graphs for CPUs: its training job had export set to false, or its log says why; "
             "deploy it with --image serve, or train it again with export=true"
         )
-    instructions = _processor()
+    instructions = processor.instructions()
     forms = {
         name: partial(_compiled, graphs / file, precision, description.preprocessing.crop_size)
         for name, (file, precision) in _GRAPHS.items()
         if (name == "float32" or _INSTRUCTIONS[name] & instructions) and artifact.has(graphs / file)
     }
-    return Network(description.arch, description.labels, description.preprocessing, "cpu", forms, probes)
+    software = f"openvino {ov.__version__}"
+    return Network(
+        description.arch,
+        description.labels,
+        description.preprocessing,
+        "cpu",
+        forms,
+        probes,
+        processor.name(),
+        software,
+    )
 
 
 def _compiled(file: Path, precision: str, side: int) -> Run:
@@ -61,9 +72,3 @@ def _compiled(file: Path, precision: str, side: int) -> Run:
         return logits
 
     return run
-
-
-def _processor() -> set[str]:
-    """Return the instruction sets of this processor, by the names of Linux."""
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    return {name for line in lines if line.startswith("flags") for name in line.partition(":")[2].split()}

@@ -15,7 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from byoc_vision.contract.errors import UserError
-from serve import config, control, model_server, multi_model, privileges
+from serve import config, control, model_server, multi_model, privileges, records
 from serve.config import MODEL_NAME
 from serve.control import Answer
 from serve.memory import MB
@@ -104,7 +104,7 @@ class Supervisor:
             **_ALLOCATOR,
             OMP_NUM_THREADS=str(self._settings.threads),
             SERVE_WORKERS_SOCKET=str(self._runtime / "workers.sock"),
-            SERVE_FORMS=str(self._runtime / "forms"),
+            **{records.SHARED_VARIABLE: str(self._runtime / "forms")},
             SERVE_PACKAGES=str(self._runtime / "packages"),
             BYOC_PRECISION=self._settings.precision,
             BYOC_MIN_PROBABILITY=str(self._settings.min_probability),
@@ -169,7 +169,7 @@ class Supervisor:
     def _load(self) -> None:
         """Make the container ready, or put into the queue why it cannot be."""
         while not self._client.is_up():
-            time.sleep(0.05)
+            time.sleep(0.005)
         (self._runtime / "mms.sock").chmod(0o666)
         if not self._settings.multi_model:
             failure = self._models.load(MODEL_NAME, self._settings.model_dir)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from byoc_vision.contract.errors import UserError
 from classifier import artifact
+from serve import processor
 from serve.backend import Network
 from serve.forms import Forms, Run
 
@@ -34,7 +35,11 @@ def load(folder: Path, gpu: int | None = None) -> Network:
     forms = {"float32": lambda: _run(network, device)}
     forms |= _cpu_forms(network, classifier.preprocessing.crop_size) if gpu is None else _gpu_forms(network, device)
     probes = artifact.load_probes(folder, classifier)
-    return Network(classifier.arch, classifier.labels, classifier.preprocessing, str(device), forms, probes)
+    name = processor.name() if gpu is None else torch.cuda.get_device_name(device)
+    software = f"torch {torch.__version__}"
+    return Network(
+        classifier.arch, classifier.labels, classifier.preprocessing, str(device), forms, probes, name, software
+    )
 
 
 def use_gpu(gpu: int) -> torch.device:

@@ -34,6 +34,16 @@ CLASSES = (
 )
 
 
+#: Starts Java as serving does, but ends it where the archive of classes cannot be used.
+JAVA = (
+    "import pathlib, subprocess\n"
+    "from serve import model_server, settings\n"
+    "command = model_server.command(settings.Settings.from_environment({}), pathlib.Path('/tmp'))\n"
+    "options = command[:command.index('com.amazonaws.ml.mms.ModelServer')]\n"
+    "subprocess.run([*options, '-Xshare:on', '-version'], check=True)\n"
+)
+
+
 @cache
 def inside(image: str, *command: str) -> str:
     """Return what a command prints in a container of the image."""
@@ -74,6 +84,18 @@ def test_the_list_holds_what_wheels_carry(image: str) -> None:
 
 def test_equal_images_have_equal_lists() -> None:
     assert inside(LEAN, "python", "/checkout/sbom.py", LEAN) == inside(LEAN, "cat", "sbom.cdx.json")
+
+
+@pytest.mark.parametrize("image", [SERVE, LEAN])
+def test_the_list_holds_the_package_that_java_is_made_of(image: str) -> None:
+    release = dict(line.split("=", 1) for line in inside(image, "cat", "/opt/java/release").splitlines())
+    packages = dict(listed(image)[1])
+    assert packages["openjdk-17-jre-headless"].startswith(release["JAVA_VERSION"].strip('"'))
+
+
+@pytest.mark.parametrize("image", [SERVE, LEAN])
+def test_java_starts_with_the_archive_of_its_classes(image: str) -> None:
+    inside(image, "python", "-c", JAVA)
 
 
 def test_the_list_holds_every_java_library() -> None:

@@ -1,9 +1,8 @@
-"""Which numeric form is chosen, what is said about it, and that all workers choose the same."""
+"""Which numeric form is chosen, and what is said about it."""
 
+import itertools
 import re
-import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from byoc_vision.contract.errors import UserError
 from serve import forms
 from serve.forms import Run
+from serve.records import Trials
 
 ANSWERS = np.array([0, 1, 2, 0])
 #: Pictures that hold their class in their first value.
@@ -138,45 +138,52 @@ def test_a_form_that_cannot_be_made_is_left_out() -> None:
     assert sentence.endswith("; bfloat16 cannot be made (no such operator)")
 
 
-def test_one_worker_decides_for_all(tmp_path: Path) -> None:
-    decisions = []
+def test_a_form_that_has_ended_a_process_is_not_tried_again() -> None:
+    def ending() -> Run:
+        raise AssertionError
 
-    def decide() -> tuple[str, str]:
-        time.sleep(0.05)
-        decisions.append(None)
-        return "bfloat16", f"decision {len(decisions)}"
-
-    results: list[tuple[str, str]] = []
-    workers = [
-        threading.Thread(target=lambda: results.append(forms.once(tmp_path / "record", decide))) for _ in range(4)
-    ]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert results == [("bfloat16", "decision 1")] * 4
+    made = {"float32": lambda: form(MIDDLE), "bfloat16": ending, "int8": lambda: form(FAST)}
+    name, sentence = forms.choose(made, PROBES, ANSWERS, trials=Trials(ended=frozenset({"bfloat16"})))
+    assert name == "int8"
+    assert sentence.endswith("; bfloat16 ended the process that tried it")
+    with pytest.raises(UserError, match="float32 ends every process"):
+        forms.choose(made, PROBES, ANSWERS, trials=Trials(ended=frozenset({"float32"})))
 
 
-def test_the_next_worker_decides_when_the_first_fails(tmp_path: Path) -> None:
-    def fail() -> tuple[str, str]:
-        raise MemoryError
+def test_clock_speeds_that_change_do_not_change_the_choice() -> None:
+    calls = itertools.count()
 
-    with pytest.raises(MemoryError):
-        forms.once(tmp_path / "record", fail)
-    assert forms.once(tmp_path / "record", lambda: ("float32", "why")) == ("float32", "why")
+    def clocked(seconds: float) -> Run:
+        """A form on a processor that is twice as slow for each second pair of calls."""
+        return lambda inputs: form(seconds * (1 + next(calls) // 2 % 2))(inputs)
+
+    for _ in range(5):
+        name, _ = choose(float32=clocked(0.02), bfloat16=clocked(0.008), float16=clocked(0.012))
+        assert name == "bfloat16"
 
 
-def test_another_model_in_the_same_folder_has_a_record_of_its_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert forms.record(tmp_path) is None  # outside a container
-    (tmp_path / "forms").mkdir()
-    monkeypatch.setenv("SERVE_FORMS", str(tmp_path / "forms"))
-    model = tmp_path / "model"
-    model.mkdir()
-    first = forms.record(model)
-    assert first == forms.record(model)
-    model.rmdir()
-    time.sleep(0.01)
-    model.mkdir()
-    assert forms.record(model) != first
+def confirm(name: str, *ended: str, **runs: Run) -> str | None:
+    made = {name: lambda run=run: run for name, run in runs.items()}
+    return forms.confirm(name, made, PROBES, ANSWERS, Trials(ended=frozenset(ended)))
+
+
+def test_a_form_that_was_chosen_before_is_not_timed_but_asked_about_the_probes() -> None:
+    sentence = confirm("bfloat16", float32=broken, bfloat16=form(FAST))
+    assert sentence == (
+        "chose bfloat16: an earlier start on this processor measured that it is the fastest; 4 of 4 probe answers agree"
+    )
+    assert confirm("float32", float32=form(FAST))
+
+
+def test_a_form_that_was_chosen_before_and_cannot_be_chosen_again_is_not() -> None:
+    assert confirm("int8", float32=form(FAST)) is None  # there is none
+    assert confirm("bfloat16", float32=form(FAST), bfloat16=form(FAST, wrong=1)) is None
+    assert confirm("bfloat16", float32=form(FAST), bfloat16=lambda inputs: np.full((4, 4), np.nan, np.float32)) is None
+    assert confirm("bfloat16", float32=form(FAST), bfloat16=broken) is None
+    assert confirm("bfloat16", "bfloat16", float32=form(FAST), bfloat16=form(FAST)) is None
+    with pytest.raises(UserError, match="1 of 4 probe pictures another class"):
+        confirm("float32", float32=form(FAST, wrong=1))
+
+
+def broken(inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+    raise RuntimeError("no such operator")

@@ -18,7 +18,7 @@ from classifier.preprocessing import Preprocessing
 ov = pytest.importorskip("openvino", reason="only the lean image has OpenVINO")
 from openvino import opset13 as ops  # noqa: E402
 
-from serve import backend, openvino_backend  # noqa: E402
+from serve import backend, openvino_backend, processor, records  # noqa: E402
 
 PREPROCESSING = Preprocessing(8, 8, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 COLOURS = ("red", "green", "blue")
@@ -47,7 +47,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def _processor(monkeypatch: pytest.MonkeyPatch) -> None:
     """A processor that has all instructions, as far as the choice of forms goes."""
-    monkeypatch.setattr(openvino_backend, "_processor", lambda: {"avx512_vnni", "avx512_bf16"})
+    monkeypatch.setattr(processor, "instructions", lambda: {"avx512_vnni", "avx512_bf16"})
 
 
 def test_the_image_has_neither_torch_nor_anything_of_training() -> None:
@@ -75,8 +75,38 @@ def test_a_form_is_there_where_the_processor_has_its_instructions(
         ({"amx_bf16"}, ["float32", "bfloat16"]),
         ({"avx512f"}, ["float32"]),
     ):
-        monkeypatch.setattr(openvino_backend, "_processor", lambda instructions=instructions: instructions)
+        monkeypatch.setattr(processor, "instructions", lambda instructions=instructions: instructions)
         assert list(openvino_backend.load(folder).forms) == names
+
+
+def test_a_second_start_on_the_same_processor_measures_nothing(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def loaded() -> backend.Model:
+        monkeypatch.setenv("SERVE_FORMS", str(tmp_path_factory.mktemp("forms")))  # as each start of a container has
+        return backend.load(folder)
+
+    monkeypatch.setenv("BYOC_FORMS", str(tmp_path_factory.mktemp("kept")))
+    first = loaded()
+    assert " ms a picture" in first.choice
+    second = loaded()
+    assert (second.form, " ms a picture" in second.choice) == (first.form, False)
+    monkeypatch.setattr(processor, "instructions", lambda: {"avx512_vnni", "avx512_bf16", "sse2"})
+    assert " ms a picture" in loaded().choice  # on another processor
+    (folder / artifact.GRAPHS / "int8.xml").unlink()
+    assert " ms a picture" in loaded().choice  # of another model
+
+
+def test_a_record_of_a_form_that_answers_otherwise_is_not_followed(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("BYOC_FORMS", "SERVE_FORMS"):
+        monkeypatch.setenv(variable, str(tmp_path_factory.mktemp(variable)))
+    ov.serialize(graph(np.eye(3)[::-1]), folder / artifact.GRAPHS / "int8.xml")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(records.Kept, "read", lambda self: "int8")
+        model = backend.load(folder)
+    assert model.form in ("float32", "bfloat16") and " ms a picture" in model.choice
 
 
 def test_a_model_without_an_8_bit_graph_has_the_other_forms(folder: Path) -> None:
@@ -85,7 +115,7 @@ def test_a_model_without_an_8_bit_graph_has_the_other_forms(folder: Path) -> Non
 
 
 def test_a_form_that_disagrees_is_not_chosen(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openvino_backend, "_processor", lambda: {"avx512_vnni"})
+    monkeypatch.setattr(processor, "instructions", lambda: {"avx512_vnni"})
     ov.serialize(graph(-np.eye(3)), folder / artifact.GRAPHS / "int8.xml")
     model = backend.load(folder)
     assert "chose float32" in model.choice

@@ -1,0 +1,141 @@
+"""What was found out about a model's numeric forms: told among the workers of a container, and kept for the next start.
+
+The workers share a file, in which one of them decides for all, and from which is seen which form has ended a process
+that tried it. What was decided is kept in another, whose place survives a restart of the container (or is the folder
+that `BYOC_FORMS` names). It is only advice: the form that it names still has to answer the model's probe pictures.
+"""
+
+import fcntl
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import TextIO
+
+from byoc_vision.contract.files import replacing
+
+logger = logging.getLogger(__name__)
+
+#: What the supervisor tells the workers: the folder of the files that they share.
+SHARED_VARIABLE = "SERVE_FORMS"
+
+#: What the user may set: a folder for what is kept, also for other containers.
+KEPT_VARIABLE = "BYOC_FORMS"
+
+#: No record is longer, in bytes.
+_LONGEST = 16_384
+
+
+class Trials:
+    """Which forms are tried, written down before each, so that one that ends the process is not tried again."""
+
+    def __init__(self, file: TextIO | None = None, ended: frozenset[str] = frozenset()) -> None:
+        self._file = file
+        #: The forms that have ended a process.
+        self.ended = ended
+
+    @contextmanager
+    def of(self, form: str) -> Iterator[None]:
+        """Try a form in the block."""
+        self._note("trying", form)
+        try:
+            yield
+        finally:
+            self._note("tried", form)
+
+    def _note(self, event: str, form: str) -> None:
+        if self._file is not None:
+            self._file.write(json.dumps([event, form]) + "\n")
+            self._file.flush()
+
+
+def once(shared: Path | None, decide: Callable[[Trials], tuple[str, str]]) -> tuple[str, str]:
+    """Return what `decide` returns, called in one of the processes that share a file.
+
+    The others wait for it; when it dies, the next one decides. Without a file every process decides for itself.
+    """
+    if shared is None:
+        return decide(Trials())
+    with shared.open("a+", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        chosen, ended = _read(file)
+        if chosen is None:
+            chosen = decide(Trials(file, ended))
+            file.write(json.dumps(["chose", *chosen]) + "\n")
+    return chosen
+
+
+def ended(model: Path, folder: Path) -> frozenset[str]:
+    """Return the forms that have ended a process which tried them, as told in the file that a model's workers share."""
+    try:
+        with shared(model, folder).open(encoding="utf-8") as file:
+            return _read(file)[1]
+    except FileNotFoundError:
+        return frozenset()
+
+
+def _read(file: TextIO) -> tuple[tuple[str, str] | None, frozenset[str]]:
+    file.seek(0)
+    chosen, trying = None, set[str]()
+    for line in file:
+        event, form, *rest = json.loads(line)
+        if event == "chose":
+            chosen = form, rest[0]
+        elif event == "trying":
+            trying.add(form)
+        else:
+            trying.discard(form)
+    return chosen, frozenset(trying)
+
+
+def shared(model: Path, folder: Path) -> Path:
+    """Return the file in `folder` that the workers of the model in the folder `model` share."""
+    # With its time, for a multi-model endpoint may put another model at the same place.
+    return folder / f"{str(model.resolve()).replace('/', '-')}-{model.stat().st_mtime_ns}"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The record of the form that was chosen under the same circumstances; `file` need not be there."""
+
+    file: Path
+    circumstances: Mapping[str, str]
+
+    @classmethod
+    def under(cls, circumstances: Mapping[str, str]) -> "Kept":
+        """Return the record for these circumstances."""
+        folder = Path(os.environ.get(KEPT_VARIABLE) or Path(tempfile.gettempdir(), "byoc-forms"))
+        digest = sha256(json.dumps(circumstances, sort_keys=True).encode()).hexdigest()
+        return cls(folder / f"{digest[:32]}.json", circumstances)
+
+    def read(self) -> str | None:
+        """Return the name of the form; None where there is no record, or none that can be used."""
+        try:
+            if not self.file.exists():
+                return None
+            # Of a pipe or a device there is no end.
+            if not self.file.is_file() or self.file.stat().st_size > _LONGEST:
+                raise ValueError("it is not a file of a few lines")
+            content = json.loads(self.file.read_text(encoding="utf-8"))
+            if content["circumstances"] != self.circumstances:
+                raise ValueError("it is of another processor, model or image")
+            return str(content["form"])
+        # The decoder may also be asked for more than its depth.
+        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+            logger.warning("the record %s cannot be used (%s), so the numeric forms are measured", self.file, error)
+            return None
+
+    def write(self, form: str) -> None:
+        """Keep a form's name; where that cannot be done, the next start measures again."""
+        text = json.dumps({"form": form, "circumstances": self.circumstances}, indent=1)
+        try:
+            self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with replacing(self.file) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+        except OSError as error:
+            logger.warning("the numeric form is not kept for the next start (%s)", error)
