@@ -33,13 +33,14 @@ def main(arguments: list[str] | None = None) -> int:
     given = options().parse_args(arguments)
 
     from byoc_vision.cli.trials import follow
+    from byoc_vision.contract.hyperparameters import each_checked
     from byoc_vision.hyperparameter_sources import collect
 
     session = opened(given)
     job = session.tune(
         given.space,
         channels(given.data),
-        hyperparameters=collect(session.engine, None, given.set),
+        hyperparameters=collect(session.engine, None, given.set, each_checked),
         max_jobs=given.max_jobs,
         parallel_jobs=given.parallel_jobs,
         instance_type=given.instance_type,
