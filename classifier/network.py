@@ -103,7 +103,8 @@ def _weighted(module: nn.Module) -> int:
 def split(network: nn.Module, layer: str) -> tuple[nn.Module, nn.Module]:
     """Return `network` in two parts, which share its layers: up to `layer`, the first of a block, and from there on.
 
-    The first makes features [N, ...] of pictures [N, 3, H, W], the second logits of features.
+    The first makes features [N, ...] of pictures [N, 3, H, W], and is in evaluation mode; the second makes logits of
+    features.
     """
     nodes = list(_Tracer(network).trace(network).nodes)
     cut = next(i for i, node in enumerate(nodes) if node.target == layer)
@@ -117,7 +118,7 @@ def split(network: nn.Module, layer: str) -> tuple[nn.Module, nn.Module]:
     for node in nodes[cut:]:
         values[node] = second.node_copy(node, values.__getitem__)
     name = type(network).__name__
-    return fx.GraphModule(network, first, name), fx.GraphModule(network, second, name)
+    return fx.GraphModule(network, first, name).eval(), fx.GraphModule(network, second, name)
 
 
 class _Tracer(fx.Tracer):

@@ -64,7 +64,7 @@ class FeaturesError(UserError):
 class Backbone:
     """The layers of a network that are frozen, and all else that features depend on.
 
-    `network` makes features [N, ...] of pictures, and is on `device`.
+    `network` makes features [N, ...] of pictures; it is on `device`, and in evaluation mode.
     """
 
     network: nn.Module
@@ -101,7 +101,6 @@ class Backbone:
     @torch.inference_mode()
     def features(self, pixels: Tensor) -> NDArray[np.float32]:
         """Return the features [N, ...] of pictures, uint8 [N, 3, S, S]."""
-        self.network.eval()
         inputs = normalize(pixels.to(self.device, non_blocking=True), self.preprocessing)
         inputs = inputs.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, self.precision, enabled=self.precision is not torch.float32):

@@ -1,5 +1,6 @@
 """Which layers learn, from which epoch on, and how fast: by the blocks of a network, the head last."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ class Layers:
 
     def __init__(self, network: nn.Module, blocks: Sequence[Sequence[str]], settings: Settings) -> None:
         self._network, self._settings = network, settings
-        self._modules = [[network.get_submodule(name) for name in names] for names in blocks]
+        self._first = [network.get_submodule(names[0]) if names else network for names in blocks]
         self._parameters: list[list[nn.Parameter]] = [[] for _ in blocks]
         place = {name: number for number, names in enumerate(blocks) for name in names}
         for name, parameter in network.named_parameters():
@@ -24,9 +25,7 @@ class Layers:
                 # A parameter of no layer, as the position of a vision transformer's patches, comes before all blocks.
                 number = next((place[layer] for layer in place if name.startswith(f"{layer}.")), 0)
                 self._parameters[number].append(parameter)
-        while len(self._parameters) > 1 and not self._parameters[0]:  # what stays frozen
-            del self._parameters[0], self._modules[0]
-        self.frozen = 0
+        self._frozen = 0
 
     def groups(self) -> list[dict[str, Any]]:
         """Return the optimizer's groups; the learning rate of each is the run's times its `share`."""
@@ -43,15 +42,20 @@ class Layers:
         """
         blocks, over = len(self._parameters) - 1, self._settings.unfreeze_epochs
         learning = -(-blocks * (epoch - 1) // over) if epoch <= over else blocks
-        before, self.frozen = self.frozen, blocks - learning
+        before, self._frozen = self._frozen, blocks - learning
         for number, block in enumerate(self._parameters):
             for parameter in block:
-                parameter.requires_grad_(number >= self.frozen)
-        return self.frozen != before
+                parameter.requires_grad_(number >= self._frozen)
+        return self._frozen != before
 
     def train(self) -> None:
-        """Set the network to training mode, but for what is frozen: neither dropout nor batch normalisation there."""
-        self._network.train(self._settings.train_layers == "all")
-        for modules in self._modules[: self.frozen]:
-            for module in modules:
-                module.eval()
+        """Set to training mode, where there is dropout and batch normalisation learns, what follows the frozen layers.
+
+        A head alone has neither.
+        """
+        self._network.train(self._settings.train_layers != "head")
+        if self._settings.train_layers == "all" and not self._frozen:
+            return
+        learning = self._first[self._frozen]
+        for module in itertools.takewhile(lambda module: module is not learning, self._network.modules()):
+            module.training = False

@@ -292,7 +292,8 @@ class Run:
         order = Order(len(split), settings.test_batch_size, group=self.group)
         if training:
             classes = split.targets if settings.sampling == "balanced" else ()
-            order = Order(len(split), settings.batch_size, settings.seed, store is None, self.group, classes)
+            whole = store is None or settings.train_layers != "head"
+            order = Order(len(split), settings.batch_size, settings.seed, whole, self.group, classes)
         augmentation = Augmentation.of(settings, preprocessing) if training else Augmentation(preprocessing)
         if store:
             targets = torch.tensor(split.targets, device=self._device)

@@ -42,7 +42,7 @@ class Settings:
     test_batch_size: int = _setting(64, "pictures in a batch that is only evaluated", 1, 65_536)
     lr: float | None = _setting(
         None,
-        "learning rate at the start (preset: 0.003 for a head, 0.0003 for pretrained layers, else 0.001)",
+        "learning rate at the start (preset: 0.003 for a head, 0.0003 for all layers if pretrained, else 0.001)",
         1e-8,
         100,
     )
@@ -274,7 +274,9 @@ def learning_rate(settings: Settings) -> float:
     """
     if settings.lr is not None:
         return settings.lr
-    return 0.003 if settings.train_layers == "head" else 0.0003 if settings.pretrained else 0.001
+    if settings.train_layers == "all":
+        return 0.0003 if settings.pretrained else 0.001
+    return 0.003 if settings.train_layers == "head" else 0.001
 
 
 def from_sagemaker(raw: Mapping[str, Any]) -> Settings:
