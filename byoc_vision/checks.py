@@ -9,7 +9,7 @@ from byoc_vision.contract import weights
 from byoc_vision.contract.dataset import read_channels
 from byoc_vision.contract.errors import UserError
 from byoc_vision.contract.files import path_in
-from byoc_vision.contract.hyperparameters import Settings, checked, parse
+from byoc_vision.contract.hyperparameters import Settings
 from byoc_vision.contract.job import CODE, SCRIPT, SPLITS
 
 _log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ def hyperparameters(
 
     `searched` are those that a tuning job sets. Raises `UserError` where the job would.
     """
-    if "weights" not in sources or not ("pretrained" in searched or parse(values).pretrained):
+    if "weights" not in sources or not ("pretrained" in searched or values.get("pretrained") != "false"):
         return dict(values)
     file, fitting = _fitting(str(sources["weights"]))
     if fitting is None:
@@ -47,7 +47,7 @@ def hyperparameters(
         raise UserError(f"arch is searched, and {file} has the weights of {held} alone; leave one of the two out")
     if "arch" not in values and len(fitting) == 1:
         _log.info("arch is %s, as the weights are", held)
-        return checked({**values, "arch": held})
+        return {**values, "arch": held}
     if (arch := values.get("arch", Settings.arch)) not in fitting:
         remedy = f", or set arch to {fitting[0]}" if fitting else ""
         raise UserError(f"{file} does not fit {arch}: it has the weights of {held}; give those of {arch}{remedy}")

@@ -142,7 +142,7 @@ class Session:
         chosen = search_space.load(space, max_jobs, parallel_jobs)
         plan, script = self._plan(dry_run), chosen.script
         engine = plan.engine
-        static = chosen.fixed | (scripts.texts if script else contract.checked)(hyperparameters)
+        static = chosen.fixed | (scripts.texts if script else contract.each_checked)(hyperparameters)
         searched = {found["Name"] for kind in chosen.ranges.values() for found in kind}
         if both := searched & static.keys():
             where = "the search space" if isinstance(space, Mapping) else space

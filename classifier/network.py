@@ -1,7 +1,7 @@
 """Build torchvision's classifiers, load pretrained weights into them, and tell head from backbone."""
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torchvision import models
 
 from byoc_vision.contract import weights
@@ -52,6 +52,84 @@ def head_name(network: nn.Module) -> str:
     """Return the name of the layer that makes the logits: the last linear layer or convolution there is."""
     layers = [name for name, layer in network.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
     return str(layers[-1])
+
+
+def blocks(network: nn.Module) -> list[tuple[str, ...]]:
+    """Return the names of the layers of `network` in the order of the data, by block; the last is the head alone.
+
+    A block is what a network repeats: a residual block, an inception, a dense block, an attention layer. Layers between
+    two blocks belong to the one before, and those before all blocks (the stem) are the first. A network without blocks,
+    as AlexNet or VGG, has one for each convolution or linear layer.
+    """
+    layers, head = list(_layers(network)), head_name(network)
+    deep = any(_weighted(layer) > 1 for _, layer in layers)
+    found: list[list[str]] = [[]]
+    for name, layer in layers:
+        if name == head or (found[-1] and _weighted(layer) > (1 if deep else 0)):
+            found.append([])
+        found[-1].append(name)
+    return [tuple(names) for names in found]
+
+
+def _layers(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """Yield what has parameters, with its name: blocks as a whole, and the layers that are in none."""
+    for name, child in module.named_children():
+        if _is_stack(child):
+            yield from _layers(child, f"{prefix}{name}.")
+        elif next(child.parameters(), None) is not None:
+            yield f"{prefix}{name}", child
+
+
+def _is_stack(module: nn.Module) -> bool:
+    """Whether `module` only passes data from one child to the next, or holds a chain of two blocks of one kind."""
+    if _is_chain(module):
+        return True
+    for chain in filter(_is_chain, module.children()):
+        kinds = [type(child) for child in chain if _weighted(child) > 1 and not _is_chain(child)]
+        if len(kinds) > len(set(kinds)):
+            return True
+    return False
+
+
+def _is_chain(module: nn.Module) -> bool:
+    return isinstance(module, nn.Sequential | nn.ModuleList)
+
+
+def _weighted(module: nn.Module) -> int:
+    """Return how many linear layers and convolutions `module` has."""
+    return sum(isinstance(layer, nn.Linear | nn.Conv2d) for layer in module.modules())
+
+
+def split(network: nn.Module, layer: str) -> tuple[nn.Module, nn.Module]:
+    """Return `network` in two parts, which share its layers: up to `layer`, the first of a block, and from there on.
+
+    The first makes features [N, ...] of pictures [N, 3, H, W], and is in evaluation mode; the second makes logits of
+    features.
+    """
+    nodes = list(_Tracer(network).trace(network).nodes)
+    cut = next(i for i, node in enumerate(nodes) if node.target == layer)
+    border = nodes[cut].args[0]
+    first, second = fx.Graph(), fx.Graph()
+    values: dict[Any, fx.Node] = {}
+    for node in nodes[:cut]:
+        values[node] = first.node_copy(node, values.__getitem__)
+    first.output(values[border])
+    values = {border: second.placeholder("features")}
+    for node in nodes[cut:]:
+        values[node] = second.node_copy(node, values.__getitem__)
+    name = type(network).__name__
+    return fx.GraphModule(network, first, name).eval(), fx.GraphModule(network, second, name)
+
+
+class _Tracer(fx.Tracer):
+    """Sees the blocks of a network, and not what is in them."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self._blocks = {layer for _, layer in _layers(network)}
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return m in self._blocks or super().is_leaf_module(m, module_qualified_name)
 
 
 def published_weights(arch: str, file: Path | None = None) -> models.WeightsEnum:

@@ -7,19 +7,18 @@ begin in the middle of an epoch: that is what makes a resumed run equal to one t
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
-from torchvision.transforms import InterpolationMode, v2
 
 from classifier import network, pictures
-from classifier.preprocessing import Preprocessing, as_array
+from classifier.preprocessing import Preprocessing
+from train.augmentation import Augmentation, mixed
 from train.data import Split
 from train.distributed import ALONE, Group
 from train.stopping import leave_signals_to_parent
@@ -30,7 +29,8 @@ class Order:
     """In which order an epoch shows its samples, how many make a batch, and which of them this replica works on.
 
     With `whole` a last batch of less than two samples a replica is left out (of others each epoch): batch normalisation
-    cannot learn from one. A batch size beyond the number of samples means one batch of all.
+    cannot learn from one. A batch size beyond the number of samples means one batch of all. With `classes`, those of
+    the samples, an epoch has as many samples as without, and equally many of each class (up to one).
     """
 
     samples: int
@@ -38,6 +38,7 @@ class Order:
     seed: int | None = None  # None: the order of the files
     whole: bool = False
     group: Group = ALONE
+    classes: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return -(-self._used // self.batch_size)
@@ -55,10 +56,26 @@ class Order:
         """Return this replica's samples in each batch of `epoch` but the first `skip`, as int64 positions."""
         positions = torch.arange(self._used)
         if self.seed is not None:
-            generator = torch.Generator().manual_seed(_mix(self.seed, epoch))
-            positions = torch.randperm(self.samples, generator=generator)[: self._used]
+            generator = torch.Generator().manual_seed(mixed(self.seed, epoch))
+            positions = self._shuffled(generator)[: self._used]
         begins = range(skip * self.batch_size, self._used, self.batch_size)
         return [positions[begin : begin + self.batch_size][self.group.rank :: self.group.size] for begin in begins]
+
+    def _shuffled(self, generator: torch.Generator) -> Tensor:
+        """Return the samples of an epoch, as positions [samples]; which of a class are repeated is drawn, too."""
+        if not self.classes:
+            return torch.randperm(self.samples, generator=generator)
+        classes = torch.tensor(self.classes)
+        share, rest = divmod(self.samples, int(classes.max()) + 1)
+        chosen = []
+        for number, which in enumerate(torch.randperm(int(classes.max()) + 1, generator=generator)):
+            members = torch.nonzero(classes == which).flatten()
+            wanted = share + (number < rest)
+            rounds = [
+                members[torch.randperm(len(members), generator=generator)] for _ in range(0, wanted, len(members))
+            ]
+            chosen.append(torch.cat([*rounds, members[:0]])[:wanted])
+        return torch.cat(chosen)[torch.randperm(self.samples, generator=generator)]
 
 
 class Batches(ABC):
@@ -81,9 +98,10 @@ class Batches(ABC):
 
 
 class FeatureBatches(Batches):
-    """Batches of features: sample i has row `rows[i]` of `features` [N, D] (float32) and the target `targets[i]`.
+    """Batches of features: sample i has one of the rows `rows[i]` [V] of `features` [N, ...] (float32) in each epoch.
 
-    The features may be a file mapped into memory, or lie with the targets on the network's device.
+    Its target is `targets[i]`. The features may be a file mapped into memory, or lie with the targets on the network's
+    device.
     """
 
     def __init__(self, features: Tensor, rows: Tensor, targets: Tensor, order: Order) -> None:
@@ -96,7 +114,10 @@ class FeatureBatches(Batches):
             return
         # At once for the whole epoch, because a GPU waits for what is sent to it.
         order, sizes = torch.cat(batches), [len(batch) for batch in batches]
-        rows, targets = self._rows[order.to(self._rows.device)], self.targets[order.to(device)]
+        generator = torch.Generator().manual_seed(mixed(self.order.seed or 0, number, self.order.samples))
+        views = torch.randint(self._rows.shape[1], (self.order.samples,), generator=generator)[order]
+        rows = self._rows[order.to(self._rows.device), views.to(self._rows.device)]
+        targets = self.targets[order.to(device)]
         for some, truth in zip(torch.split(rows, sizes), torch.split(targets, sizes), strict=True):
             yield self._features[some].to(device), truth
 
@@ -111,7 +132,7 @@ class PictureBatches(Batches):
         order: Order,
         workers: int,
         device: torch.device,
-        augment: str = "none",
+        augmentation: Augmentation | None = None,
     ) -> None:
         super().__init__(order, torch.tensor(split.targets, device=device))
         self._preprocessing, self.device = preprocessing, device
@@ -119,7 +140,7 @@ class PictureBatches(Batches):
         workers = min(workers, len(order))
         batch_bytes = order.size_of(0) // order.group.size * 3 * preprocessing.crop_size**2
         self._loader = DataLoader(
-            _Pictures(split, preprocessing, augment, order.seed or 0),
+            _Pictures(split, augmentation or Augmentation(preprocessing), order.seed or 0),
             batch_sampler=self._places,
             num_workers=workers,
             collate_fn=None if fits_shared_memory(batch_bytes * (2 * workers + 1)) else _as_arrays,
@@ -162,25 +183,13 @@ class _Places(Sampler[list[tuple[int, int]]]):
 @dataclass(frozen=True)
 class _Pictures(Dataset[tuple[NDArray[np.uint8], int]]):
     split: Split
-    preprocessing: Preprocessing
-    augment: str
+    augmentation: Augmentation
     seed: int
-    transform: v2.Transform | None = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "transform", _augmentation(self.augment, self.preprocessing))
 
     def __getitem__(self, place: tuple[int, int]) -> tuple[NDArray[np.uint8], int]:
         epoch, position = place
-        image = pictures.decode(self.split.files[position], self.preprocessing.enough)
-        target = self.split.targets[position]
-        if self.transform is None:
-            return self.preprocessing.pixels(image), target
-        # Each picture's randomness comes from seed, epoch and position alone: no state to save, none to lose.
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(_mix(self.seed, epoch, position))
-            augmented: Image.Image = self.transform(image)
-        return as_array(augmented), target
+        image = pictures.decode(self.split.files[position], self.augmentation.preprocessing.enough)
+        return self.augmentation.pixels(image, self.seed, epoch, position), self.split.targets[position]
 
 
 def fits_shared_memory(size: int) -> bool:
@@ -192,23 +201,3 @@ def fits_shared_memory(size: int) -> bool:
 def _as_arrays(samples: list[tuple[NDArray[np.uint8], int]]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Collate without tensors: these would travel through /dev/shm, of which Docker gives a container only 64 MB."""
     return np.stack([pixels for pixels, _ in samples]), np.array([target for _, target in samples])
-
-
-def _augmentation(name: str, preprocessing: Preprocessing) -> v2.Transform | None:
-    if name == "none":
-        return None
-    interpolation = InterpolationMode(preprocessing.interpolation)
-    crop = v2.RandomResizedCrop(preprocessing.crop_size, scale=(0.25, 1.0), interpolation=interpolation)
-    steps = [crop, v2.RandomHorizontalFlip()]
-    if name == "trivial":
-        steps.append(v2.TrivialAugmentWide(interpolation=interpolation))
-    return v2.Compose(steps)
-
-
-def _mix(*numbers: int) -> int:
-    """Return one 63-bit seed for `numbers`, so that neighbouring ones give unrelated random streams."""
-    mixed = 0
-    for number in numbers:
-        mixed = (mixed ^ (number & 0xFFFFFFFF)) * 0x9E3779B97F4A7C15 + 0xD1B54A32D192ED03 & 0x7FFFFFFFFFFFFFFF
-        mixed ^= mixed >> 29
-    return mixed

@@ -1,7 +1,9 @@
-"""A frozen backbone gives the same features for the same picture every time: they are computed once, and kept on disk.
+"""Frozen layers give the same features for the same picture every time: they are computed once, and kept on disk.
 
     FOLDER/RECIPE/digests     the pictures' digests, one after the other
-    FOLDER/RECIPE/features    float32 [N, D]; row i is of the picture that has digest i
+    FOLDER/RECIPE/features    float32 [N, ...]; row i is of the picture that has digest i
+
+A picture may be kept in augmented versions, too (its views), each under a digest of its own.
 
 RECIPE is a digest of all that features depend on besides the picture: a changed picture, weight, size or preprocessing
 finds nothing to reuse. Both files only grow, and a digest is written when its row is on the disk. So the rows that have
@@ -10,27 +12,32 @@ one are whole, whenever a run was killed and in whatever state the files were co
 
 import hashlib
 import json
+import math
 import os
 import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from importlib.metadata import version
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.utils.data import DataLoader, Dataset
 
 from byoc_vision.contract.errors import UserError
 from classifier import pictures
-from classifier.network import head_name, normalize
+from classifier.network import normalize
 from classifier.preprocessing import Preprocessing
+from train.augmentation import Augmentation
 from train.batches import fits_shared_memory
 from train.data import DIGEST_BYTES, digest
 from train.distributed import Group
@@ -55,7 +62,10 @@ class FeaturesError(UserError):
 
 @dataclass(frozen=True)
 class Backbone:
-    """A network up to its head, and all else that its features depend on. `network` is on `device`, and frozen."""
+    """The layers of a network that are frozen, and all else that features depend on.
+
+    `network` makes features [N, ...] of pictures; it is on `device`, and in evaluation mode.
+    """
 
     network: nn.Module
     arch: str
@@ -63,10 +73,13 @@ class Backbone:
     precision: torch.dtype
     device: torch.device
 
-    @property
-    def width(self) -> int:
-        """The number of a picture's features."""
-        return int(self.network.get_submodule(head_name(self.network)).in_features)  # type: ignore[arg-type]
+    @cached_property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of a picture's features."""
+        side = self.preprocessing.crop_size
+        tensors = {name: tensor.to("meta") for name, tensor in self.network.state_dict().items()}
+        picture = torch.empty((1, 3, side, side), device="meta")
+        return tuple(functional_call(self.network, tensors, (picture,)).shape[1:])
 
     @cached_property
     def recipe(self) -> str:
@@ -80,29 +93,14 @@ class Backbone:
             "versions": {package: version(package) for package in ("pillow", "torch", "torchvision")},
         }
         found = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
-        head = head_name(self.network) + "."
         for name, tensor in self.network.state_dict().items():
-            if not name.startswith(head):
-                found.update(name.encode())
-                found.update(tensor.cpu().contiguous().numpy().tobytes())
+            found.update(name.encode())
+            found.update(tensor.cpu().contiguous().numpy().tobytes())
         return found.hexdigest()
-
-    @contextmanager
-    def beheaded(self) -> Iterator[None]:
-        """For as long as this lasts, the network has no head and gives features. It stays in evaluation mode."""
-        parent_name, _, name = head_name(self.network).rpartition(".")
-        parent = self.network.get_submodule(parent_name)
-        head = getattr(parent, name)
-        setattr(parent, name, nn.Identity())
-        self.network.eval()
-        try:
-            yield
-        finally:
-            setattr(parent, name, head)
 
     @torch.inference_mode()
     def features(self, pixels: Tensor) -> NDArray[np.float32]:
-        """Return the features [N, D] of pictures, uint8 [N, 3, S, S], while the network is `beheaded`."""
+        """Return the features [N, ...] of pictures, uint8 [N, 3, S, S]."""
         inputs = normalize(pixels.to(self.device, non_blocking=True), self.preprocessing)
         inputs = inputs.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, self.precision, enabled=self.precision is not torch.float32):
@@ -111,42 +109,42 @@ class Backbone:
 
 
 class Store:
-    """The features kept in `folder`, each a row of `width` numbers."""
+    """The features kept in `folder`, each a row of that `shape`."""
 
-    def __init__(self, folder: Path, width: int) -> None:
-        self._folder, self._width = folder, width
+    def __init__(self, folder: Path, shape: tuple[int, ...]) -> None:
+        self._folder, self._shape, self._bytes = folder, shape, 4 * math.prod(shape)
         digests, features = folder / "digests", folder / "features"
-        whole = features.stat().st_size // (4 * width) if features.exists() else 0
+        whole = features.stat().st_size // self._bytes if features.exists() else 0
         named = _split(digests.read_bytes()) if digests.exists() else []
         self.rows = {name: row for row, name in enumerate(named[:whole])}
 
     def tensor(self) -> Tensor:
-        """Return all rows, float32 [N, D], mapped into memory: only what is looked at is read."""
-        shape = len(self.rows), self._width
-        return torch.from_file(str(self._folder / "features"), False, shape[0] * shape[1]).view(shape)
+        """Return all rows, float32 [N, ...], mapped into memory: only what is looked at is read."""
+        shape = len(self.rows), *self._shape
+        return torch.from_file(str(self._folder / "features"), False, math.prod(shape)).view(shape)
 
     def of(self, digests: Sequence[bytes], device: torch.device) -> tuple[Tensor, Tensor]:
-        """Return features [M, D] and, for each of `digests`, the row that is its picture's.
+        """Return features [M, ...] and, for each of `digests`, the row that is its picture's.
 
         On a GPU that has room for them, the features of these pictures lie there; else they are those of all, on disk.
         """
         features, rows = self.tensor(), torch.tensor([self.rows[name] for name in digests])
-        if device.type == "cpu" or len(rows) * 4 * self._width > torch.cuda.mem_get_info(device)[0] // 2:
+        if device.type == "cpu" or len(rows) * self._bytes > torch.cuda.mem_get_info(device)[0] // 2:
             return features, rows
-        near = torch.empty((len(rows), self._width), device=device)
+        near = torch.empty((len(rows), *self._shape), device=device)
         for begin in range(0, len(rows), 4096):
             near[begin : begin + 4096] = features[rows[begin : begin + 4096]].to(device)
         return near, torch.arange(len(rows), device=device)
 
     def add(self, digests: Sequence[bytes], features: NDArray[np.float32]) -> None:
-        """Append the `features` [N, D] of the pictures that have `digests`, but for those that are there."""
+        """Append the `features` [N, ...] of the pictures that have `digests`, but for those that are there."""
         fresh = {name: i for i, name in enumerate(digests) if name not in self.rows}
         if not fresh:
             return
         rows = np.ascontiguousarray(features[list(fresh.values())])
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._append("features", 4 * self._width, rows.tobytes())
+            self._append("features", self._bytes, rows.tobytes())
             self._append("digests", DIGEST_BYTES, b"".join(fresh))
         except OSError as error:
             raise FeaturesError(
@@ -196,6 +194,13 @@ class Work:
     network: float = 0.0
 
 
+class Version(NamedTuple):
+    """A picture as it is (view 0), or one of its augmented views."""
+
+    file: Path
+    view: int = 0
+
+
 @dataclass(frozen=True)
 class Extraction:
     """Computes the features that are wanted and that are neither in `folder`, where it keeps them, nor in `given`.
@@ -205,6 +210,7 @@ class Extraction:
     """
 
     backbone: Backbone
+    augmentation: Augmentation
     folder: Path
     given: Path | None
     batch_size: int
@@ -213,8 +219,8 @@ class Extraction:
     stop: StopSignal
     work: Work = field(default_factory=Work)
 
-    def __call__(self, files: Mapping[bytes, Path]) -> Store:
-        """Return a store that has the features of the pictures `files` (digest -> file).
+    def __call__(self, files: Mapping[bytes, Version]) -> Store:
+        """Return a store that has the features of the pictures `files` (digest -> file and view).
 
         Raises `Stopped` when asked to stop; what was computed by then is kept.
         """
@@ -236,13 +242,13 @@ class Extraction:
         self.group.everyone(None)  # The others read when all has been written.
         store = self._store(self.folder)
         for name in files.keys() - store.rows.keys():
-            raise FeaturesError(f"{files[name]} was changed while it was read; start the run again")
+            raise FeaturesError(f"{files[name].file} was changed while it was read; start the run again")
         return store
 
     def _store(self, folder: Path) -> Store:
-        return Store(folder / self.backbone.recipe, self.backbone.width)
+        return Store(folder / self.backbone.recipe, self.backbone.shape)
 
-    def _computed(self, files: Sequence[Path]) -> Iterator[tuple[list[bytes], NDArray[np.float32]]]:
+    def _computed(self, files: Sequence[Version]) -> Iterator[tuple[list[bytes], NDArray[np.float32]]]:
         """Yield the digests and features of some `files` at a time."""
         backbone, group = self.backbone, self.group
         on_cpu = backbone.device.type == "cpu"
@@ -251,7 +257,7 @@ class Extraction:
         workers = min(self.workers, len(parts))
         size = self.batch_size * 3 * backbone.preprocessing.crop_size**2
         loader = DataLoader(
-            _Parts(parts, self.batch_size, backbone.preprocessing, backbone if on_cpu else None),
+            _Parts(parts, self.batch_size, self.augmentation, backbone if on_cpu else None),
             batch_size=None,
             num_workers=workers,
             # Few features, or pixels that /dev/shm has no room for, go through a pipe.
@@ -260,21 +266,20 @@ class Extraction:
             pin_memory=not on_cpu,
             generator=torch.Generator(),  # else it draws from the stream that dropout uses
         )
-        with backbone.beheaded():
+        waiting = time.perf_counter()
+        for digests, values, spent in progress(loader, len(parts), "computing features"):
+            begun = time.perf_counter()
+            features = values if on_cpu else backbone.features(torch.as_tensor(values))
+            decoding, computing = spent if on_cpu else (begun - waiting, time.perf_counter() - begun)
+            self.work.pictures += len(digests)
+            self.work.decoding += decoding
+            self.work.network += computing
+            shared = group.everyone((digests, features[: len(digests)], self.stop.requested))
+            for each, rows, _ in shared:
+                yield each, rows
+            if any(asked for _, _, asked in shared):
+                raise Stopped
             waiting = time.perf_counter()
-            for digests, values, spent in progress(loader, len(parts), "computing features"):
-                begun = time.perf_counter()
-                features = values if on_cpu else backbone.features(torch.as_tensor(values))
-                decoding, computing = spent if on_cpu else (begun - waiting, time.perf_counter() - begun)
-                self.work.pictures += len(digests)
-                self.work.decoding += decoding
-                self.work.network += computing
-                shared = group.everyone((digests, features[: len(digests)], self.stop.requested))
-                for each, rows, _ in shared:
-                    yield each, rows
-                if any(asked for _, _, asked in shared):
-                    raise Stopped
-                waiting = time.perf_counter()
 
 
 @dataclass(frozen=True)
@@ -287,9 +292,9 @@ class _Parts(Dataset[tuple[list[bytes], NDArray[Any], tuple[float, float]]]):
     again as fast as all cores together on one layer after the other.
     """
 
-    parts: Sequence[Sequence[Path]]
+    parts: Sequence[Sequence[Version]]
     batch_size: int
-    preprocessing: Preprocessing
+    augmentation: Augmentation
     backbone: Backbone | None
 
     def __len__(self) -> int:
@@ -297,15 +302,19 @@ class _Parts(Dataset[tuple[list[bytes], NDArray[Any], tuple[float, float]]]):
 
     def __getitem__(self, part: int) -> tuple[list[bytes], NDArray[Any], tuple[float, float]]:
         begun = time.perf_counter()
-        side = self.preprocessing.crop_size
-        contents = [file.read_bytes() for file in self.parts[part]]
-        pixels = np.zeros((self.batch_size, 3, side, side), np.uint8)
-        for i, content in enumerate(contents):
-            pixels[i] = self.preprocessing.pixels(pictures.decode(content, self.preprocessing.enough))
+        preprocessing = self.augmentation.preprocessing
+        pixels = np.zeros((self.batch_size, 3, preprocessing.crop_size, preprocessing.crop_size), np.uint8)
+        digests = list[bytes]()
+        for file, versions in groupby(self.parts[part], key=attrgetter("file")):  # is read once for all its views
+            content = file.read_bytes()
+            image = pictures.decode(content, preprocessing.enough)
+            for version in versions:
+                pixels[len(digests)], name = self.augmentation.view(image, digest(content), version.view)
+                digests.append(name)
         decoded = time.perf_counter()
         values = self.backbone.features(torch.from_numpy(pixels)) if self.backbone else pixels
         spent = (decoded - begun, time.perf_counter() - decoded)
-        return [digest(content) for content in contents], values, spent
+        return digests, values, spent
 
 
 def _as_they_are(value: Any) -> Any:

@@ -2,11 +2,10 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -15,9 +14,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from byoc_vision.contract import metrics
 from byoc_vision.contract.errors import UserError
 from byoc_vision.contract.hyperparameters import Settings, learning_rate
+from train import mixing
 from train.batches import Batches
 from train.checkpoint import Checkpoint
 from train.evaluation import evaluate, precision
+from train.layers import Layers
 from train.progress import progress
 from train.record.callback import Callback
 from train.record.smdebug_files import Step
@@ -64,8 +65,8 @@ class Progress:
 class Fit:
     """Fits the trainable parameters of `network` to `train`; afterwards `network` has the weights of the best epoch.
 
-    `train` and `validation` are on the network's device. Training mode, where there is dropout and batch normalisation
-    learns, is for networks that are trained in all layers: frozen means frozen. `callback` is told of every step.
+    `train` and `validation` are on the network's device. `callback` is told of every step. `blocks` are the names of the
+    network's layers, by block, where blocks learn differently (see `Layers`).
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Fit:
         train: Batches,
         validation: Batches,
         callback: Callback | None = None,
+        blocks: Sequence[Sequence[str]] = ((),),
     ) -> None:
         self.network, self.settings, self.train, self.validation = network, settings, train, validation
         self.callback = callback or Callback()
@@ -85,7 +87,8 @@ class Fit:
         self.averaged = _average(network, settings)
         self.class_weights = _class_weights(train.targets, settings)
         self.lr = learning_rate(settings)
-        self.optimizer = _optimizer(network, settings, self.lr)
+        self.layers = Layers(network, blocks, settings)
+        self.optimizer = _optimizer(self.layers.groups(), settings, self.lr)
         self.precision = precision(settings)
         self._saved = self._begun = time.monotonic()
         self._losses = torch.zeros((), dtype=torch.float64, device=next(network.parameters()).device)
@@ -114,14 +117,17 @@ class Fit:
 
     def _train_epoch(self, checkpoint: Checkpoint, stop: StopSignal) -> None:
         now, order, group, callback = self.progress, self.train.order, self.group, self.callback
-        self.replica.train(self.settings.train_layers == "all")
+        if self.layers.begin(now.epoch):
+            self.replica = group.replicate(self.network)
+        self.layers.train()
         self._begun = time.monotonic()
         batches = self.train.epoch(now.epoch, skip=now.batch)
         callback.wait()
         for inputs, targets in progress(batches, len(order) - now.batch, f"epoch {now.epoch}"):
             callback.batch(self._step("train", now.batch))
+            rate = self._rate((now.epoch - 1) * len(order) + now.batch)
             for parameters in self.optimizer.param_groups:
-                parameters["lr"] = self._rate((now.epoch - 1) * len(order) + now.batch)
+                parameters["lr"] = parameters["share"] * rate
             samples = order.size_of(now.batch)
             loss = self._training_loss(inputs, targets)
             # This replica's part of the batch's mean; times their number, because their gradients are averaged.
@@ -225,15 +231,13 @@ class Fit:
         return logits.float()
 
     def _training_loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the sum of the samples' losses; with mixup (Zhang et al., 2018) of pairs of samples, mixed."""
-        if not self.settings.mixup:
-            return self._loss_sum(self._logits(inputs), targets)
+        """Return the sum of the samples' losses; of pairs of samples that were mixed, the mean by their shares."""
         # Drawn anew from where the run is: there is no state to save.
         place = (self.settings.seed, self.progress.epoch, self.progress.batch, self.group.rank)
-        random = np.random.default_rng(place)
-        share = float(random.beta(self.settings.mixup, self.settings.mixup))
-        others = torch.from_numpy(random.permutation(len(targets))).to(inputs.device)
-        logits = self._logits(share * inputs + (1 - share) * inputs[others])
+        mixed = mixing.mix(inputs, self.settings.mixup, self.settings.cutmix, place)
+        if mixed is None:
+            return self._loss_sum(self._logits(inputs), targets)
+        logits, share, others = self._logits(mixed.inputs), mixed.share, mixed.others
         return share * self._loss_sum(logits, targets) + (1 - share) * self._loss_sum(logits, targets[others])
 
     def _loss_sum(self, logits: Tensor, targets: Tensor) -> Tensor:
@@ -278,10 +282,9 @@ def _class_weights(targets: Tensor, settings: Settings) -> Tensor | None:
     return len(targets) / (len(counts) * counts.float())
 
 
-def _optimizer(network: nn.Module, settings: Settings, lr: float) -> torch.optim.Optimizer:
-    trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
+def _optimizer(groups: list[dict[str, Any]], settings: Settings, lr: float) -> torch.optim.Optimizer:
     if settings.optimizer == "sgd":
         momentum = settings.momentum
-        return torch.optim.SGD(trainable, lr, momentum, weight_decay=settings.weight_decay, fused=True)
+        return torch.optim.SGD(groups, lr, momentum, weight_decay=settings.weight_decay, fused=True)
     kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
-    return kind(trainable, lr, weight_decay=settings.weight_decay, fused=True)
+    return kind(groups, lr, weight_decay=settings.weight_decay, fused=True)

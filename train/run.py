@@ -1,10 +1,11 @@
 """One training run, from pictures to artifact: find and check the data, build the network, fit, test, write it down."""
 
 import hashlib
+import itertools
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -20,12 +21,13 @@ from classifier import artifact, network
 from classifier.artifact import Classifier
 from classifier.preprocessing import Preprocessing
 from train import calibration, copies, data, features, memory, results
+from train.augmentation import Augmentation
 from train.batches import Batches, FeatureBatches, Order, PictureBatches
 from train.checkpoint import NAME, Checkpoint
 from train.data import Data, Split
 from train.distributed import ALONE, Group
 from train.evaluation import Evaluation, evaluate, precision
-from train.features import Backbone, Extraction, Store
+from train.features import Backbone, Extraction, Store, Version
 from train.fit import Fit, Progress
 from train.heatmaps import HeatMaps
 from train.normalization import measured
@@ -104,21 +106,22 @@ class Run:
             )
 
         phase("building the network")
-        net = self._network(len(found.labels))
+        net, blocks = self._network(len(found.labels))
         preprocessing = self._preprocessing(found.train)
-        store = None
+        store, trained = None, net
         if hyperparameters.on_features(settings):
             phase("features")
-            store = self._computed_features(net, preprocessing, found, profiler)
+            frozen, trained = network.split(net, blocks[0][0])
+            store = self._computed_features(frozen, preprocessing, found, profiler)
         if settings.extract_only:
             return
-        trained = net.get_submodule(network.head_name(net)) if store else net
         fit = Fit(
             trained,
             settings,
             self._batches(preprocessing, found.train, store, training=True),
             self._batches(preprocessing, found.validation, store),
             self._callback(trained, profiler),
+            blocks,
         )
         used = asdict(settings) | {"lr": fit.lr, "image_size": preprocessing.crop_size, "precision": self._precision}
         used["workers"] = self._workers
@@ -126,7 +129,7 @@ class Run:
         checkpoint = Checkpoint(self.checkpoints, identity)
         phase("training")
         try:
-            with _threads(1 if store else torch.get_num_threads()):
+            with _threads(1 if len(blocks) == 1 and store else torch.get_num_threads()):
                 progress = fit.run(checkpoint, self.stop, self._say)
         except Stopped:
             if fit.best and self.group.rank == 0:
@@ -232,20 +235,30 @@ class Run:
         return len(os.sched_getaffinity(0)) if self.settings.workers is None else self.settings.workers
 
     @property
+    def _views(self) -> Sequence[int]:
+        """The versions of a training picture whose features are kept: itself, and the augmented ones."""
+        return range(self.settings.views + 1)
+
+    @property
     def _precision(self) -> str:
         return str(precision(self.settings)).removeprefix("torch.")
 
-    def _network(self, classes: int) -> nn.Module:
-        net = network.build(self.settings.arch, classes)
-        if self.settings.pretrained:
-            network.load_backbone(net, self.settings.arch, self.weights)
-        if self.settings.train_layers == "head":
+    def _network(self, classes: int) -> tuple[nn.Module, list[tuple[str, ...]]]:
+        """Return the network, and the names of the layers that are trained, by block."""
+        settings = self.settings
+        net = network.build(settings.arch, classes)
+        if settings.pretrained:
+            network.load_backbone(net, settings.arch, self.weights)
+        blocks = network.blocks(net)
+        if settings.train_layers != "all":
+            blocks = blocks[-1 - (settings.blocks if settings.train_layers == "last-block" else 0) :]
             net.requires_grad_(False)
-            net.get_submodule(network.head_name(net)).requires_grad_(True)
+            for name in itertools.chain(*blocks):
+                net.get_submodule(name).requires_grad_(True)
         # cuDNN tries its algorithms once: all batches but the last have one shape.
-        torch.backends.cudnn.benchmark = self.settings.train_layers == "all"
+        torch.backends.cudnn.benchmark = settings.train_layers == "all"
         # A pixel's channels side by side: convolutions are faster so, on CPUs and on tensor cores.
-        return net.to(self._device).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+        return net.to(self._device).to(memory_format=torch.channels_last), blocks  # type: ignore[call-overload]
 
     def _preprocessing(self, split: Split) -> Preprocessing:
         preset = network.preset(self.settings.arch, self.weights)
@@ -266,14 +279,21 @@ class Run:
         return self.checkpoints / "features"
 
     def _computed_features(
-        self, net: nn.Module, preprocessing: Preprocessing, found: Data, profiler: Profiler | None
+        self, frozen: nn.Module, preprocessing: Preprocessing, found: Data, profiler: Profiler | None
     ) -> Store:
-        backbone = Backbone(net, self.settings.arch, preprocessing, precision(self.settings), self._device)
+        backbone = Backbone(frozen, self.settings.arch, preprocessing, precision(self.settings), self._device)
         size = features.CPU_BATCH if self._device.type == "cpu" else self.settings.test_batch_size
+        augmentation = Augmentation.of(self.settings, preprocessing)
         extraction = Extraction(
-            backbone, self._kept_features, self.features, size, self._workers, self.group, self.stop
+            backbone, augmentation, self._kept_features, self.features, size, self._workers, self.group, self.stop
         )
-        store = extraction({name: file for split in found.splits.values() for name, file in split.pictures()})
+        versions = {
+            augmentation.name(name, view): Version(file, view)
+            for split in found.splits.values()
+            for name, file in split.pictures()
+            for view in (self._views if split is found.train else [0])
+        }
+        store = extraction(versions)
         if profiler:
             profiler.note(extraction=asdict(extraction.work))
         return store
@@ -284,12 +304,17 @@ class Run:
         settings = self.settings
         order = Order(len(split), settings.test_batch_size, group=self.group)
         if training:
-            order = Order(len(split), settings.batch_size, settings.seed, whole=store is None, group=self.group)
+            classes = split.targets if settings.sampling == "balanced" else ()
+            whole = store is None or settings.train_layers != "head"
+            order = Order(len(split), settings.batch_size, settings.seed, whole, self.group, classes)
+        augmentation = Augmentation.of(settings, preprocessing) if training else Augmentation(preprocessing)
         if store:
             targets = torch.tensor(split.targets, device=self._device)
-            return FeatureBatches(*store.of(split.digests, self._device), targets, order)
-        augment = settings.augment if training else "none"
-        return PictureBatches(split, preprocessing, order, self._workers, self._device, augment)
+            views = self._views if training else [0]
+            names = [augmentation.name(name, view) for name in split.digests for view in views]
+            features, rows = store.of(names, self._device)
+            return FeatureBatches(features, rows.view(len(split), len(views)), targets, order)
+        return PictureBatches(split, preprocessing, order, self._workers, self._device, augmentation)
 
     def _identity(self, found: Data) -> dict[str, object]:
         """What must be the same for a checkpoint to be continued: all that changes the result."""

@@ -6,7 +6,7 @@ The command line, the SageMaker job, the launchers' checks and the documentation
 
 import difflib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, get_args, get_type_hints
 
@@ -31,15 +31,26 @@ class Settings:
 
     arch: str = _setting("resnet50", "architecture: any torchvision classifier, by its name there")
     pretrained: bool = _setting(True, "start from pretrained weights: the `weights` channel's, else torchvision's")
-    train_layers: str = _setting("head", "train the new head on a frozen backbone, or all", choices=("head", "all"))
+    train_layers: str = _setting(
+        "head",
+        "what is trained: the new head, the backbone's last block too, or all",
+        choices=("head", "last-block", "all"),
+    )
+    blocks: int = _setting(1, "blocks that `train-layers` last-block trains, the last ones of the backbone", 1, 100)
     epochs: int = _setting(30, "passes over the training pictures, at most", 1, 10_000)
     batch_size: int = _setting(64, "pictures in a training batch", 1, 65_536)
     test_batch_size: int = _setting(64, "pictures in a batch that is only evaluated", 1, 65_536)
     lr: float | None = _setting(
         None,
-        "learning rate at the start (preset: 0.003 for a head, 0.0003 for pretrained layers, else 0.001)",
+        "learning rate at the start (preset: 0.003 for a head, 0.0003 for all layers if pretrained, else 0.001)",
         1e-8,
         100,
+    )
+    layer_decay: float = _setting(
+        1, "share of a block's learning rate that the block before it has (1: all alike)", 0.01, 1
+    )
+    unfreeze_epochs: int = _setting(
+        0, "epochs until all layers learn, of which the head is the first (0: all at once)", 0, 1000
     )
     schedule: str = _setting("cosine", "learning rate goes down to 0, or stays", choices=("cosine", "constant"))
     warmup_epochs: float = _setting(0, "epochs in which the learning rate rises to its full value", 0, 1000)
@@ -53,7 +64,13 @@ class Settings:
     class_weights: str = _setting(
         "none", "the loss counts classes by their pictures, or all alike", choices=("none", "balanced")
     )
+    sampling: str = _setting(
+        "all", "an epoch shows each picture once, or each class equally often", choices=("all", "balanced")
+    )
     mixup: float = _setting(0, "mix pairs of pictures, with shares drawn from Beta(mixup, mixup) (0: no)", 0, 100)
+    cutmix: float = _setting(
+        0, "paste parts of pictures into others, of sizes drawn from Beta(cutmix, cutmix) (0: no)", 0, 100
+    )
     clip_gradient: float = _setting(0, "greatest norm of a step's gradient (0: any)", 0, 1e6)
     ema: float = _setting(0, "decay of the moving average of the weights that is kept (0: the weights)", 0, 0.99999)
     patience: int = _setting(10, "epochs without a lower validation loss before training stops (0: never)", 0, 10_000)
@@ -64,6 +81,15 @@ class Settings:
         "none",
         "training pictures: as they are, cropped and mirrored, or TrivialAugment too",
         choices=("none", "basic", "trivial"),
+    )
+    crop_scale: float = _setting(0.25, "least share of a picture's area that `augment` leaves", 0.01, 1)
+    flip: str = _setting(
+        "horizontal",
+        "how `augment` mirrors pictures: left and right, top and bottom too, or not (digits)",
+        choices=("horizontal", "both", "none"),
+    )
+    views: int = _setting(
+        0, "augmented versions of each training picture whose features are kept (0: new ones each epoch)", 0, 64
     )
     normalization: str = _setting(
         "preset", "mean and standard deviation: the weights', or measured on the data", choices=("preset", "data")
@@ -102,8 +128,17 @@ def kebab(name: str) -> str:
 def parse(values: Mapping[str, Any]) -> Settings:
     """Return the settings that `values` (kebab-case name -> value or text, quoted or not) describe.
 
-    Raises `SettingsError` for a name that does not exist and for a value of the wrong type or out of range.
+    Raises `SettingsError` for a name that does not exist, for a value of the wrong type or out of range, and for values
+    that do not go together.
     """
+    settings = Settings(**_values(values))
+    for wrong, sentence in _conflicts(settings):
+        if wrong:
+            raise SettingsError(sentence)
+    return settings
+
+
+def _values(values: Mapping[str, Any]) -> dict[str, Any]:
     known = {kebab(f.name): f for f in fields(Settings)}
     for name in values:
         if name in CHANNELS:
@@ -112,22 +147,69 @@ def parse(values: Mapping[str, Any]) -> Settings:
             near = similar_name(name)
             hint = f"did you mean {near!r}?" if near else f"the names are {', '.join(known)}"
             raise SettingsError(f"there is no hyperparameter {name!r}; {hint}")
-    settings = Settings(**{known[name].name: _value(known[name], value) for name, value in values.items()})
-    if settings.trace_steps and not settings.debug_interval:
-        raise SettingsError("trace-steps is part of the profile, which debug-interval 0 turns off; set one of the two")
-    if settings.extract_only and not on_features(settings):
-        raise SettingsError(
-            "extract-only is for features that are computed once: set train-layers to head, augment to none, and take "
-            "no squeezenet, whose head is not its last layer"
+    return {known[name].name: _value(known[name], value) for name, value in values.items()}
+
+
+def _conflicts(settings: Settings) -> Iterator[tuple[bool, str]]:
+    """Yield what cannot go together: whether `settings` have it, and the sentence that says so."""
+    yield (
+        bool(settings.trace_steps and not settings.debug_interval),
+        "trace-steps is part of the profile, which debug-interval 0 turns off; set one of the two",
+    )
+    for name, given in (("warmup-epochs", settings.warmup_epochs), ("unfreeze-epochs", settings.unfreeze_epochs)):
+        yield (
+            given > settings.epochs,
+            f"{name} is {given:g} and epochs {settings.epochs}, so training would end before that; set {name} to fewer",
         )
-    if settings.warmup_epochs > settings.epochs:
-        raise SettingsError(
-            f"warmup-epochs is {settings.warmup_epochs:g} and epochs {settings.epochs}, so the learning rate would "
-            "never rise to its full value; set warmup-epochs to fewer"
+    yield (
+        not settings.pretrained and settings.train_layers != "all",
+        "pretrained is false, so a frozen backbone would stay random; set train-layers to all",
+    )
+    yield (
+        settings.blocks != Settings.blocks and settings.train_layers != "last-block",
+        f"blocks is about train-layers last-block, and that is {settings.train_layers}; remove one of the two",
+    )
+    blocks = ARCHITECTURES[settings.arch].blocks
+    yield (
+        settings.blocks > blocks,
+        f"blocks is {settings.blocks}, and {settings.arch} has {blocks}; set blocks to fewer, or train-layers to all",
+    )
+    yield (
+        settings.class_weights == settings.sampling == "balanced",
+        "class-weights and sampling are both balanced, which counts rare classes twice; set one of the two",
+    )
+    for name, given, usual in (
+        ("layer-decay", settings.layer_decay, Settings.layer_decay),
+        ("unfreeze-epochs", settings.unfreeze_epochs, Settings.unfreeze_epochs),
+    ):
+        yield (
+            settings.train_layers == "head" and given != usual,
+            f"{name} is about more than the head, which is trained alone; set train-layers to last-block or all",
         )
-    if not settings.pretrained and settings.train_layers == "head":
-        raise SettingsError("pretrained is false, so a frozen backbone would stay random; set train-layers to all")
-    return settings
+    for name, given, usual in (
+        ("crop-scale", settings.crop_scale, Settings.crop_scale),
+        ("flip", settings.flip, Settings.flip),
+        ("views", settings.views, Settings.views),
+    ):
+        yield (
+            settings.augment == "none" and given != usual,
+            f"{name} is about what augment does, and that is none; set augment to basic",
+        )
+    yield (
+        bool(settings.views) and settings.train_layers == "all",
+        "views is for features that are computed once, and with train-layers all they change; set one of the two",
+    )
+    kept = on_features(settings)
+    yield (
+        bool(settings.cutmix) and kept,
+        "cutmix pastes parts of pictures, and this training sees features that were computed once; take mixup instead, "
+        "or set augment to basic and views to 0",
+    )
+    yield (
+        settings.extract_only and not kept,
+        "extract-only is for features that are computed once: set train-layers to head or last-block, augment to none "
+        "or views to some, and take no squeezenet",
+    )
 
 
 #: What other programs call some of these.
@@ -151,7 +233,13 @@ _ALIASES = {
     "precision": ("dtype", "amp", "mixed-precision", "bf16", "fp16"),
     "warmup-epochs": ("warmup", "warmup-steps", "warmup-ratio", "lr-warmup-epochs"),
     "class-weights": ("class-weight", "class-balanced", "weighted-loss", "balanced"),
-    "mixup": ("mixup-alpha", "mixup-prob", "cutmix", "cutmix-alpha"),
+    "sampling": ("sampler", "balanced-sampling", "weighted-sampler", "oversampling", "class-balanced-sampling"),
+    "mixup": ("mixup-alpha", "mixup-prob"),
+    "cutmix": ("cutmix-alpha", "cutmix-prob"),
+    "layer-decay": ("layer-wise-lr-decay", "layerwise-decay", "lr-decay-rate", "discriminative-lr", "llrd"),
+    "unfreeze-epochs": ("gradual-unfreezing", "freeze-epochs", "frozen-epochs", "thaw-epochs"),
+    "crop-scale": ("scale", "random-resized-crop", "min-crop", "min-scale", "crop-ratio"),
+    "flip": ("hflip", "vflip", "horizontal-flip", "vertical-flip", "random-flip", "fliplr", "flipud"),
     "clip-gradient": ("clip", "clip-norm", "clip-value", "grad-clip", "gradient-clip-val", "max-grad-norm", "max-norm"),
     "ema": ("ema-decay", "model-ema", "model-ema-decay", "moving-average-decay"),
     "label-smoothing": ("smoothing",),
@@ -167,14 +255,16 @@ def similar_name(name: str) -> str | None:
 
 
 #: The settings that features depend on, or whether they are computed once at all.
-FEATURES_DEPEND_ON = ("arch", "augment", "image-size", "normalization", "precision", "train-layers")
+FEATURES_DEPEND_ON = (
+    "arch", "augment", "crop-scale", "flip", "image-size", "normalization", "precision", "train-layers", "views",
+)  # fmt: skip
 
 
 def on_features(settings: Settings) -> bool:
-    """Whether the head alone is trained and sees the same features in every epoch: they are computed once."""
-    # The head of a squeezenet comes before its pooling.
-    frozen = settings.train_layers == "head" and settings.augment == "none"
-    return frozen and not settings.arch.startswith("squeezenet")
+    """Whether training sees the same features of the frozen layers in every epoch: they are computed once."""
+    same = settings.augment == "none" or settings.views > 0
+    # The head of a squeezenet comes before its pooling: there are as many features as in a picture.
+    return same and settings.train_layers != "all" and not settings.arch.startswith("squeezenet")
 
 
 def learning_rate(settings: Settings) -> float:
@@ -184,7 +274,9 @@ def learning_rate(settings: Settings) -> float:
     """
     if settings.lr is not None:
         return settings.lr
-    return 0.003 if settings.train_layers == "head" else 0.0003 if settings.pretrained else 0.001
+    if settings.train_layers == "all":
+        return 0.0003 if settings.pretrained else 0.001
+    return 0.003 if settings.train_layers == "head" else 0.001
 
 
 def from_sagemaker(raw: Mapping[str, Any]) -> Settings:
@@ -209,8 +301,13 @@ def as_text(settings: Settings) -> dict[str, str]:
 
 def checked(values: Mapping[str, Any]) -> dict[str, str]:
     """Return `values` as a request has them; raise `SettingsError` for the first that training would refuse."""
-    settings = as_text(parse(values))
-    return {name: settings[name] for name in sorted(values)}
+    parse(values)
+    return each_checked(values)
+
+
+def each_checked(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return what `checked` does, for values that others will join: whether they go together is not looked at."""
+    return {kebab(name): shown(value) for name, value in sorted(_values(values).items())}
 
 
 def _value(setting: Field[Any], value: Any) -> Any:

@@ -29,7 +29,7 @@ from typing import Any
 
 from byoc_vision.contract import hyperparameters, metrics
 from byoc_vision.contract.errors import UserError
-from byoc_vision.contract.hyperparameters import checked
+from byoc_vision.contract.hyperparameters import checked, each_checked
 from byoc_vision.requests.operations import Request
 from byoc_vision.requests.request_file import read_yaml
 from byoc_vision.requests.script import Script, script, text, texts
@@ -127,7 +127,7 @@ def _space(content: Mapping[str, Any], folder: Path, max_jobs: int | None, paral
             raise UserError("the strategy Hyperband deals out the epochs; give epochs one value, its greatest")
         settings["resource"] = (1, _epochs(given, own))
     alone = {name: value for name, value in given.items() if not isinstance(value, dict | list)}
-    fixed = texts(alone) if own else checked(alone)
+    fixed = texts(alone) if own else each_checked(alone)
     return Space({kind: found for kind, found in ranges.items() if found}, settings, fixed, own)
 
 
@@ -210,9 +210,7 @@ def _choices(name: str, values: list[Any], own: Script | None) -> list[str]:
 def _alone(name: str, value: Any, own: Script | None) -> str:
     if own:
         return text(value)
-    # `train-layers` goes along because a value can be fine in itself and not go with that one's default.
-    value = str(value).lower() if isinstance(value, bool) else value
-    return checked({"train-layers": "all"} | {name: value})[name]
+    return each_checked({name: value})[name]
 
 
 def _one_of(what: str, value: Any, names: tuple[str, ...]) -> str:

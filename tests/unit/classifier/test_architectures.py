@@ -23,10 +23,11 @@ class _WithoutWeights(TorchFunctionMode):
 
 
 def shapes(arch):
-    """Return the name of the head and name -> shape of all tensors."""
+    """Return the name of the head, name -> shape of all tensors, and the number of blocks."""
     with _WithoutWeights():
         net = network.build(arch, 3)
-    return network.head_name(net), {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
+    tensors = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
+    return network.head_name(net), tensors, len(network.blocks(net)) - 2
 
 
 def test_the_names_are_torchvisions():
@@ -35,8 +36,8 @@ def test_the_names_are_torchvisions():
 
 @pytest.mark.parametrize("arch", FAMILIES)
 def test_heads_and_digests_are_the_networks(arch):
-    head, tensors = shapes(arch)
-    assert ARCHITECTURES[arch] == Architecture(head, weights.digest(tensors, arch))
+    head, tensors, blocks = shapes(arch)
+    assert ARCHITECTURES[arch] == Architecture(head, weights.digest(tensors, arch), blocks)
     assert weights.architectures(tensors) == [arch]
 
 
@@ -46,6 +47,6 @@ def test_no_two_architectures_are_taken_for_each_other():
 
 if __name__ == "__main__":
     for arch in network.architectures():
-        head, tensors = shapes(arch)
-        ARCHITECTURES[arch] = Architecture(head, "")
-        print(f'    "{arch}": Architecture("{head}", "{weights.digest(tensors, arch)}"),')
+        head, tensors, blocks = shapes(arch)
+        ARCHITECTURES[arch] = Architecture(head, "", blocks)
+        print(f'    "{arch}": Architecture("{head}", "{weights.digest(tensors, arch)}", {blocks}),')

@@ -7,6 +7,7 @@ import torch
 
 from classifier.preprocessing import Preprocessing
 from train import batches, data
+from train.augmentation import Augmentation
 from train.batches import FeatureBatches, Order, PictureBatches
 from train.distributed import Group
 
@@ -27,25 +28,25 @@ def collect(source, epoch=1, skip=0):
 @pytest.mark.parametrize("augment", ["none", "basic", "trivial"])
 def test_workers_do_not_change_what_is_seen(split, augment):
     order = Order(len(split), 5, seed=3)
-    alone = PictureBatches(split, SMALL, order, 0, CPU, augment)
-    helped = PictureBatches(split, SMALL, order, 2, CPU, augment)
+    alone = PictureBatches(split, SMALL, order, 0, CPU, Augmentation(SMALL, augment))
+    helped = PictureBatches(split, SMALL, order, 2, CPU, Augmentation(SMALL, augment))
     for epoch in (1, 2):
         for one, other in zip(collect(alone, epoch), collect(helped, epoch), strict=True):
             assert torch.equal(one, other)
 
 
 def test_epochs_differ_in_order_and_augmentation(split):
-    source = PictureBatches(split, SMALL, Order(len(split), 4, seed=0), 0, CPU, "basic")
+    source = PictureBatches(split, SMALL, Order(len(split), 4, seed=0), 0, CPU, Augmentation(SMALL, "basic"))
     first, second = collect(source, 1), collect(source, 2)
     assert not torch.equal(first[1], second[1])
     assert sorted(first[1].tolist()) == sorted(second[1].tolist())
-    unshuffled = PictureBatches(split, SMALL, Order(len(split), 4), 0, CPU, "basic")
+    unshuffled = PictureBatches(split, SMALL, Order(len(split), 4), 0, CPU, Augmentation(SMALL, "basic"))
     assert not torch.equal(collect(unshuffled, 1)[0], collect(unshuffled, 2)[0])
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_epoch_can_begin_in_the_middle(split, workers):
-    source = PictureBatches(split, SMALL, Order(len(split), 4, seed=0), workers, CPU, "basic")
+    source = PictureBatches(split, SMALL, Order(len(split), 4, seed=0), workers, CPU, Augmentation(SMALL, "basic"))
     whole, rest = collect(source), collect(source, skip=2)
     assert torch.equal(whole[0][8:], rest[0])
     assert torch.equal(whole[1][8:], rest[1])
@@ -54,7 +55,7 @@ def test_an_epoch_can_begin_in_the_middle(split, workers):
 def test_the_random_stream_of_the_network_is_left_alone(split):
     torch.manual_seed(0)
     before = torch.get_rng_state()
-    collect(PictureBatches(split, SMALL, Order(len(split), 4, seed=0), 0, CPU, "trivial"))
+    collect(PictureBatches(split, SMALL, Order(len(split), 4, seed=0), 0, CPU, Augmentation(SMALL, "trivial")))
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -77,7 +78,7 @@ def test_inputs_are_normalised(split):
 
 def test_feature_batches_cover_each_sample_once_and_skip():
     features = torch.arange(10.0).reshape(10, 1)
-    source = FeatureBatches(features, torch.arange(9, -1, -1), torch.arange(9, -1, -1), Order(10, 4, seed=1))
+    source = FeatureBatches(features, torch.arange(9, -1, -1)[:, None], torch.arange(9, -1, -1), Order(10, 4, seed=1))
     inputs, targets = collect(source)
     assert len(source.order) == 3
     assert torch.equal(inputs[:, 0].long(), targets)

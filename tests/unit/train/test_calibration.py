@@ -11,7 +11,7 @@ from train.stopping import StopSignal
 
 def batches(logits: torch.Tensor, targets: torch.Tensor) -> FeatureBatches:
     """Return batches whose features are the logits of a network that changes nothing."""
-    return FeatureBatches(logits, torch.arange(len(targets)), targets, Order(len(targets), 512))
+    return FeatureBatches(logits, torch.arange(len(targets))[:, None], targets, Order(len(targets), 512))
 
 
 @pytest.mark.parametrize("spoiled", [0.3, 1.0, 4.0])

@@ -84,7 +84,7 @@ def test_features_that_replicas_have_kept_are_those_of_one(make_run, weights, tm
     assert not train_together([run, replace(run, checkpoints=tmp_path / "elsewhere")])
     make_run(out="alone", weights=weights, **settings)()
     store, other, alone = (
-        Store(next((tmp_path / folder / "features").glob("*/digests")).parent, 512)
+        Store(next((tmp_path / folder / "features").glob("*/digests")).parent, (512,))
         for folder in ("group/checkpoints", "elsewhere", "alone/checkpoints")
     )
     assert store.rows.keys() == other.rows.keys() == alone.rows.keys()

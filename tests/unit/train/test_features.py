@@ -16,7 +16,8 @@ from PIL import Image
 from byoc_vision.contract import hyperparameters
 from classifier import artifact, network
 from tests.unit.train import processes
-from train.features import Backbone, Extraction, FeaturesError, Store
+from train.augmentation import Augmentation
+from train.features import Backbone, Extraction, FeaturesError, Store, Version
 from train.stopping import Stopped, StopSignal
 
 WIDTH = 3
@@ -64,10 +65,10 @@ def tensors(tmp_path, out):
 
 
 def test_a_store_gives_back_what_was_added(tmp_path):
-    store = Store(tmp_path / "store", WIDTH)
+    store = Store(tmp_path / "store", (WIDTH,))
     store.add([name(1), name(2)], rows(1, 2))
     store.add([name(2), name(3)], rows(9, 3))
-    again = Store(tmp_path / "store", WIDTH)
+    again = Store(tmp_path / "store", (WIDTH,))
     assert list(again.rows) == [name(1), name(2), name(3)]
     found, chosen = again.of([name(3), name(1), name(3)], torch.device("cpu"))
     assert torch.equal(found[chosen], torch.from_numpy(rows(3, 1, 3)))
@@ -76,14 +77,14 @@ def test_a_store_gives_back_what_was_added(tmp_path):
 @pytest.mark.parametrize(("file", "size"), [("features", 4 * WIDTH), ("digests", 32)])
 @pytest.mark.parametrize("left", [0, 1, 31])
 def test_rows_that_were_half_written_do_not_count(tmp_path, file, size, left):
-    store = Store(tmp_path / "store", WIDTH)
+    store = Store(tmp_path / "store", (WIDTH,))
     store.add([name(1), name(2)], rows(1, 2))
     store.add([name(3)], rows(3))
     os.truncate(tmp_path / "store" / file, 2 * size + min(left, size - 1))
-    again = Store(tmp_path / "store", WIDTH)
+    again = Store(tmp_path / "store", (WIDTH,))
     assert list(again.rows) == [name(1), name(2)]
     again.add([name(4)], rows(4))
-    found = Store(tmp_path / "store", WIDTH)
+    found = Store(tmp_path / "store", (WIDTH,))
     assert list(found.rows) == [name(1), name(2), name(4)]
     assert torch.equal(found.tensor(), torch.from_numpy(rows(1, 2, 4)))
 
@@ -94,7 +95,7 @@ def test_a_full_disk_says_what_to_do(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(FeaturesError, match=r"No space left on device.*more disk"):
-        Store(tmp_path / "store", WIDTH).add([name(1)], rows(1))
+        Store(tmp_path / "store", (WIDTH,)).add([name(1)], rows(1))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -251,9 +252,10 @@ def test_extract_only_where_there_is_nothing_to_extract(other):
 
 
 def test_a_picture_that_changes_meanwhile_is_told(make_run, weights, tmp_path):
-    net = network.build("resnet18", 3)
+    net, _ = network.split(network.build("resnet18", 3), "fc")
     run = head_run(make_run, weights)
     backbone = Backbone(net, "resnet18", network.preset("resnet18").resized(32), torch.float32, torch.device("cpu"))
-    extraction = Extraction(backbone, tmp_path / "kept", None, 4, 0, run.group, run.stop)
+    plain = Augmentation(backbone.preprocessing)
+    extraction = Extraction(backbone, plain, tmp_path / "kept", None, 4, 0, run.group, run.stop)
     with pytest.raises(FeaturesError, match=r"red0\.png was changed while it was read"):
-        extraction({name(0): tmp_path / "pictures" / "red" / "red0.png"})
+        extraction({name(0): Version(tmp_path / "pictures" / "red" / "red0.png")})

@@ -34,7 +34,7 @@ def fit() -> Made:
     def make(callback: Callback | None = None, **settings: Any) -> Fit:
         torch.manual_seed(2)
         network = nn.Linear(5, 3)
-        rows = torch.arange(len(TARGETS))
+        rows = torch.arange(len(TARGETS))[:, None]
         order = Order(len(TARGETS), BATCH, seed=3)
         train = FeatureBatches(FEATURES, rows, TARGETS, order)
         plain = FeatureBatches(FEATURES, rows, TARGETS, Order(len(TARGETS), BATCH))
