@@ -1,5 +1,4 @@
-"""One container of a serving image on a loopback port, for an endpoint or a transform job.
-"""
+"""One container of a serving image on a loopback port, for an endpoint or a transform job."""
 
 import http.client
 import secrets

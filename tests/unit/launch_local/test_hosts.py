@@ -47,9 +47,8 @@ def record(tmp_path: Path) -> Record:
 def test_what_docker_itself_says_is_the_reason(play: Play, record: Record) -> None:
     play("echo 'docker: Error response from daemon: no such device.'; echo \"Run 'docker run --help'\"; exit 125")
     ending = Hosts(record, {"algo-1": ["image"]}).run()
-    assert ending.reason() == (
-        "InternalServerError: Docker could not run the container (docker: Error response from daemon: no such device.)"
-    )
+    reason = "docker: Error response from daemon: no such device."
+    assert ending.reason() == f"InternalServerError: Docker did not run the container to its end ({reason})"
 
 
 def test_lines_are_logged_as_they_come_and_the_last_of_a_progress_bar_counts(play: Play, record: Record) -> None:
