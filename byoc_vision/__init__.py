@@ -22,6 +22,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Endpoint",
+    "ModelVersion",
     "Prediction",
     "Report",
     "Session",
@@ -37,11 +38,13 @@ if TYPE_CHECKING:
     from byoc_vision.endpoint import Endpoint
     from byoc_vision.jobs import TrainingJob, TransformJob, TuningJob
     from byoc_vision.prediction import Prediction
+    from byoc_vision.registry import ModelVersion
     from byoc_vision.reports import Report
     from byoc_vision.session import Session
 
 _HOMES = {
     "Endpoint": "endpoint",
+    "ModelVersion": "registry",
     "Prediction": "prediction",
     "Report": "reports",
     "Session": "session",

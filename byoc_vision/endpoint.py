@@ -7,12 +7,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from byoc_vision import prediction
+from byoc_vision import prediction, registry
 from byoc_vision.contract.errors import UserError, one_line
 from byoc_vision.engine import Engine, Target
+from byoc_vision.pictures import Picture
 from byoc_vision.plan import Plan
 from byoc_vision.prediction import Prediction
 from byoc_vision.refusals import unless_missing
+from byoc_vision.registry import ModelVersion
 from byoc_vision.requests import operations
 from byoc_vision.requests.operations import Request
 from byoc_vision.trained_model import artifact, serving_image
@@ -64,6 +66,11 @@ class Endpoint:
         return str(self._engine.sagemaker.describe_endpoint(EndpointName=self.name)["EndpointStatus"])
 
     @property
+    def version(self) -> ModelVersion:
+        """The version of the model registry that it serves; raises `UserError` where it serves another model."""
+        return registry.served(self._engine, self.name)[0]
+
+    @property
     def is_ours(self) -> bool:
         """Whether `deploy` has made it, and it is still there."""
         found = _describe(self._engine, self.name)
@@ -96,6 +103,10 @@ class Endpoint:
     def predict(self, picture: str | Path) -> Prediction:
         """Return what the endpoint says of the picture, a file or a URL. Raises `UserError` where it says nothing."""
         return prediction.ask(self._engine.runtime, self.name, str(picture))
+
+    def answer(self, picture: Picture) -> dict[str, Any]:
+        """Return the endpoint's answer about a picture that was read; raises `UserError` where it gives none."""
+        return prediction.answer(self._engine.runtime, self.name, picture)
 
     def predictions(self, pictures: Iterable[str | Path]) -> Iterator[Prediction]:
         """Yield what the endpoint says of each file, URL, and picture in a folder; several are under way at a time.
@@ -148,11 +159,16 @@ def deploy(
         instance_type = engine.instance_type(instance_type or "ml.m5.large")
         config = operations.endpoint_config(version, version, instance_type, instance_count)
     last = "UpdateEndpoint" if replaces else "CreateEndpoint"
-    container = serving_image(engine, model, instance_type, image)
-    uri = artifact(plan, model, source)
+    if arn := registry.meant(engine, model):
+        if source or image:
+            raise UserError(f"{model} is served as it was registered; leave --source and --image out")
+        create_model = operations.registered_model(version, arn, plan.role(), port)
+    else:
+        container = serving_image(engine, model, instance_type, image)
+        create_model = operations.model(version, container, plan.role(), artifact(plan, model, source), port)
     request = plan.finish(
         {
-            "CreateModel": operations.model(version, container, plan.role(), uri, port),
+            "CreateModel": create_model,
             "CreateEndpointConfig": config,
             last: operations.endpoint(name, version),
         }

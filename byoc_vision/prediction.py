@@ -65,14 +65,19 @@ def ask(runtime: Any, endpoint: str, name: str) -> Prediction:
     """Return what the endpoint says of the picture in the file or at the URL `name`; raises `UserError`."""
     if Path(name).is_dir():
         raise UserError(f"{name} is a folder; name one picture")
+    return Prediction(name, answer(runtime, endpoint, pictures.read(name)))
+
+
+def answer(runtime: Any, endpoint: str, picture: pictures.Picture) -> dict[str, Any]:
+    """Return the endpoint's answer about the picture; raises `UserError` where it is refused."""
     try:
-        answer = runtime.invoke_endpoint(**request(endpoint, pictures.read(name)))
+        response = runtime.invoke_endpoint(**request(endpoint, picture))
     except Exception as error:
         said = _model_error(error)
         if said is None:
             raise
         raise UserError(said) from error
-    return Prediction(name, parsed(answer["Body"].read()))
+    return parsed(response["Body"].read())
 
 
 def ask_all(runtime: Any, endpoint: str, sources: Iterable[str]) -> Iterator[Prediction]:

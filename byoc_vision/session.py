@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from byoc_vision import checks, hyperparameter_sources, jobs, reports
+from byoc_vision import checks, hyperparameter_sources, jobs, registry, reports
 from byoc_vision import endpoint as endpoints
 from byoc_vision.contract import hyperparameters as contract
 from byoc_vision.contract.errors import UserError
@@ -17,6 +17,7 @@ from byoc_vision.engine import Engine, Target
 from byoc_vision.jobs import Show, TrainingJob, TransformJob, TuningJob
 from byoc_vision.plan import Plan
 from byoc_vision.refusals import sentence
+from byoc_vision.registry import ModelVersion
 from byoc_vision.reports import Report
 from byoc_vision.requests import managed_debugger, operations, search_space
 from byoc_vision.requests import script as scripts
@@ -192,7 +193,8 @@ class Session:
     ) -> Endpoint:
         """Serve a model. An endpoint that runs already is given it: the old model answers until the new one does.
 
-        model: a training job; a model.tar.gz, S3 URI or file; or a folder, a .pt or a .pth file of any origin.
+        model: a training job; a model.tar.gz, S3 URI or file; a folder, a .pt or a .pth file of any origin; or what is
+            in the registry: an approved version, GROUP/NUMBER, or a group for its newest.
         serverless: MB of memory, in place of instances (ml.m5.large).
         image: "serve", or "serve-cpu"; without it serve for GPUs, and the lean serve-cpu for all else.
         source: a folder with another handler script, inference.py.
@@ -232,6 +234,31 @@ class Session:
             made.delete_model()
             raise
         return made
+
+    def register(self, job: str, group: str = "byoc-vision", *, dry_run: bool = False) -> ModelVersion:
+        """Make a training job's model the next version of a group in the model registry; it waits for approval."""
+        return registry.register(self._plan(dry_run), job, group)
+
+    def models(self, group: str | None = None) -> list[ModelVersion]:
+        """Return the versions of models in the registry, of one group or of all, newest first."""
+        return registry.versions(self.engine, group)
+
+    def model(self, name: str) -> ModelVersion:
+        """Return the version of that name, GROUP/NUMBER."""
+        return registry.version(self.engine, name)
+
+    def rollback(self, endpoint: str = "byoc-vision", *, dry_run: bool = False) -> Endpoint:
+        """Give the endpoint the approved version before the one that it serves, on the same instances."""
+        present, variant = registry.served(self.engine, endpoint)
+        older = registry.newest(self.engine, present.group, below=present.number)
+        return self.deploy(
+            older.name,
+            endpoint,
+            instance_type=variant.get("InstanceType"),
+            instance_count=variant.get("InitialInstanceCount", 1),
+            serverless=variant.get("ServerlessConfig", {}).get("MemorySizeInMB"),
+            dry_run=dry_run,
+        )
 
     def report(
         self,

@@ -106,6 +106,9 @@ if ! cmp -s tests/requirements.txt "$tools/requirements.txt"; then
     cp tests/requirements.txt "$tools/"
 fi
 printf -- '-- set up: %d s\n' "$SECONDS"
+if [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null && ! command -v chromedriver >/dev/null; then
+    { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes chromium-driver; } >/dev/null
+fi
 run build ./build.sh
 
 # Containers leave the cores idle while they start, wait and end; what only computes fills the gaps.

@@ -66,6 +66,13 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def port(text: str) -> int:
+    """Return the port that an option was given; 0 is any that is free."""
+    if not text.isascii() or not text.isdigit() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: a number up to 65535")
+    return int(text)
+
+
 def path(text: str) -> Path:
     """Return the path that an option was given; nothing is none, and not the current folder."""
     if not text.strip():
@@ -113,6 +120,14 @@ def shown(uri: str) -> str:
     from byoc_vision.contract.folders import text
 
     return text(path_in(uri)) if uri.startswith("file://") else uri
+
+
+def browse(url: str) -> None:
+    """Open the URL in the user's browser, unless there is no screen that could show one."""
+    if sys.platform != "linux" or {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():
+        import webbrowser
+
+        webbrowser.open(url)
 
 
 def left(job: "TrainingJob", option: str) -> None:

@@ -11,7 +11,7 @@ import argparse
 import shlex
 import sys
 
-from byoc_vision.cli.launcher import command
+from byoc_vision.cli.launcher import command, port
 
 
 def options() -> argparse.ArgumentParser:
@@ -25,7 +25,7 @@ def options() -> argparse.ArgumentParser:
     actions = new.add_subparsers(dest="action", required=True, metavar="ACTION")
     for name, purpose in (("start", "start it in the background"), ("foreground", "serve until Ctrl-C")):
         action = actions.add_parser(name, help=purpose, allow_abbrev=False)
-        action.add_argument("--port", type=_port, help="its port (the last one, else 4545; 0: a free one)")
+        action.add_argument("--port", type=port, help="its port (the last one, else 4545; 0: a free one)")
         action.add_argument("--host", help="its address (127.0.0.1); on another one clients need the token in `env`")
     actions.add_parser("stop", help="end it; jobs and endpoints go on", allow_abbrev=False)
     actions.add_parser("status", help="say whether it runs, and where", allow_abbrev=False)
@@ -62,9 +62,3 @@ def main(arguments: list[str] | None = None) -> int:
         if sys.stdout.isatty():
             print(f'# to set them: eval "$({command("service env")})"')
     return 0
-
-
-def _port(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port: a number up to 65535")
-    return int(text)

@@ -120,9 +120,35 @@ def tuning_job(name: str, space: Mapping[str, Any], ranges: Request, trial: Requ
 
 def model(name: str, image: str, role: str, artifact: str, port: int | None = None) -> Request:
     """Return CreateModel: `image` serving the model.tar.gz at the URI `artifact`, on this machine on the `port`."""
+    return _model(name, {"Image": image, "ModelDataUrl": artifact}, role, port)
+
+
+def registered_model(name: str, package: str, role: str, port: int | None = None) -> Request:
+    """Return CreateModel: a version in the model registry, of which `package` is the ARN."""
+    return _model(name, {"ModelPackageName": package}, role, port)
+
+
+def _model(name: str, container: Request, role: str, port: int | None) -> Request:
     environment = {PORT_VARIABLE: str(port)} if port else {}
-    container = {"Image": image, "ModelDataUrl": artifact, "Environment": environment}
-    return {"ModelName": name, "ExecutionRoleArn": role, "PrimaryContainer": container}
+    return {
+        "ModelName": name,
+        "ExecutionRoleArn": role,
+        "PrimaryContainer": container | {"Environment": environment},
+    }
+
+
+def model_package(group: str, image: str, artifact: str, properties: Mapping[str, str]) -> Request:
+    """Return CreateModelPackage: the next version of the group, which waits for approval. `properties` are shown."""
+    return {
+        "ModelPackageGroupName": group,
+        "ModelApprovalStatus": "PendingManualApproval",
+        "InferenceSpecification": {
+            "Containers": [{"Image": image, "ModelDataUrl": artifact}],
+            "SupportedContentTypes": ["application/x-image", "image/jpeg", "image/png", "application/x-npy"],
+            "SupportedResponseMIMETypes": ["application/json", "text/csv", "application/x-npy"],
+        },
+        "CustomerMetadataProperties": dict(properties),
+    }
 
 
 def endpoint_config(name: str, model_name: str, instance_type: str, instance_count: int = 1) -> Request:

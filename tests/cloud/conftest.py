@@ -155,6 +155,30 @@ def client(aws: FakeAws) -> Callable[[str], Any]:
     return make
 
 
+def prediction(label: str, probability: float) -> dict[str, Any]:
+    """Return what a serving container says of one picture."""
+    best = {"predicted_class": 1, "label": label, "probability": probability}
+    other = {"predicted_class": 0, "label": "other", "probability": round(1 - probability, 6)}
+    return {"predictions": [best | {"top_k": [best, other]}], "model": "resnet18"}
+
+
+@pytest.fixture
+def endpoint(aws: FakeAws, client: Callable[[str], Any]) -> None:
+    """An endpoint that takes every picture for what its text says, and refuses what is none."""
+    sagemaker = client("sagemaker")
+    sagemaker.create_model(ModelName="m", ExecutionRoleArn="arn:aws:iam::123456789012:role/vision")
+    variant = {"VariantName": "AllTraffic", "ModelName": "m", "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
+    sagemaker.create_endpoint_config(EndpointConfigName="c", ProductionVariants=[variant])
+    sagemaker.create_endpoint(EndpointName="byoc-vision", EndpointConfigName="c")
+
+    def container(body: bytes, content_type: str) -> tuple[int, dict[str, Any]]:
+        if body.startswith(b"broken"):
+            return 400, {"error": "the picture cannot be read"}
+        return 200, prediction(f"{body.decode()} as {content_type}", 0.93)
+
+    aws.container = container
+
+
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """A small folder of labelled pictures, or what passes for them."""

@@ -4,11 +4,13 @@ import base64
 import http.client
 import http.server
 import json
+import re
 import threading
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from moto.server import ThreadedMotoServer
 
@@ -27,6 +29,16 @@ class Refusal:
 
 Answer = dict[str, Any] | Refusal
 
+#: HTTP's method -> the action that S3 asks a permission for. Deleting several objects at once is a POST to the bucket.
+_BUCKET_ACTIONS = {"GET": "ListBucket", "HEAD": "ListBucket", "PUT": "CreateBucket", "POST": "DeleteObject"}
+_OBJECT_ACTIONS = {
+    "GET": "GetObject",
+    "HEAD": "GetObject",
+    "PUT": "PutObject",
+    "POST": "PutObject",
+    "DELETE": "DeleteObject",
+}
+
 #: What a serving container would say: (picture, its content type) -> (status, body).
 Container = Callable[[bytes, str], tuple[int, dict[str, Any]]]
 
@@ -41,6 +53,8 @@ class FakeAws:
     answers: dict[str, list[Answer]] = field(default_factory=dict)
     container: Container | None = None
     invocations: list[dict[str, str]] = field(default_factory=list)
+    #: Access key -> the actions that its calls need, as policies name them.
+    actions: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     #: A registry (host:port, password) that ECR's answers name in place of Amazon's.
     registry: tuple[str, str] | None = None
 
@@ -57,6 +71,7 @@ class FakeAws:
         self.calls.clear()
         self.answers.clear()
         self.invocations.clear()
+        self.actions.clear()
         self.container = self.registry = None
 
 
@@ -102,6 +117,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         body = self._body()
         operation = self.headers.get("X-Amz-Target", "").rpartition(".")[2]
         aws = self.server.aws
+        self._note_action(operation, body)
         if self.path.startswith("/endpoints/"):
             self._invoke(body)
             return
@@ -131,6 +147,20 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(content)
 
     do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = _handle  # noqa: N815
+
+    def _note_action(self, operation: str, body: bytes) -> None:
+        signed = re.search(r"Credential=([^/]+)/\d+/[^/]+/([^/]+)/", self.headers.get("Authorization", ""))
+        if signed is None:
+            return
+        key, service = signed.groups()
+        if service == "s3":
+            bucket_only = not urlsplit(self.path).path.strip("/").partition("/")[2]
+            operation = (_BUCKET_ACTIONS if bucket_only else _OBJECT_ACTIONS)[self.command]
+        elif self.path.startswith("/endpoints/"):
+            operation = "InvokeEndpoint"
+        elif not operation:
+            operation = parse_qs(body.decode())["Action"][0]
+        self.server.aws.actions[key].add(f"{service}:{operation}")
 
     def _body(self) -> bytes:
         if "chunked" not in self.headers.get("Transfer-Encoding", ""):

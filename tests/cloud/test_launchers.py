@@ -39,6 +39,7 @@ REQUESTS = {
     "CreateModel": operations.model("m", "image", ROLE, "s3://b/model.tar.gz"),
     "CreateEndpointConfig": operations.endpoint_config("c", "m", "ml.m5.large"),
     "CreateEndpoint": operations.endpoint("e", "c"),
+    "UpdateEndpoint": operations.endpoint("e", "c"),
     "CreateTransformJob": operations.transform_job("t", "m", "s3://b/d/", "s3://b/o/", "ml.m5.large"),
 }
 

@@ -22,13 +22,14 @@ FLOORS = (
     ("aws", "local"),
     ("service",),
     (
-        *("checks", "hyperparameter_sources", "pictures", "plan", "repack", "prediction", "trained_model", "endpoint"),
-        "searches",
+        *("checks", "hyperparameter_sources", "pictures", "plan", "repack", "prediction", "trained_model", "registry"),
+        *("endpoint", "searches"),
         *("reports", "jobs", "session"),
     ),
+    ("demo",),
     ("cli",),
 )
-SHARING = FLOORS[-2]
+SHARING = FLOORS[-3]
 
 #: What the other packages may know besides themselves.
 KNOWN = {
@@ -156,6 +157,7 @@ def test_a_launcher_is_one_call() -> None:
 def test_the_public_names() -> None:
     names = [
         "Endpoint",
+        "ModelVersion",
         "Prediction",
         "Report",
         "Session",
