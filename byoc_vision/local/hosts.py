@@ -70,9 +70,8 @@ class Hosts:
 
     def run(self) -> Ending:
         """Run all to their end; stop all where that is asked for, their time is up, or one of them has failed."""
-        deadline = time.monotonic() + self._record.request.get("StoppingCondition", {}).get(
-            "MaxRuntimeInSeconds", float("inf")
-        )
+        longest = self._record.request.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", float("inf"))
+        deadline = time.monotonic() + longest
         if self._network:
             internal = ["--internal"] if _isolated(self._record.request) else []
             containers.checked("network", "create", *internal, "--label", _label(self._record), self._network)
@@ -80,16 +79,20 @@ class Hosts:
         stopped = ""
         with ThreadPoolExecutor(len(self._commands)) as pool:
             running = {pool.submit(self._see_through, host): host for host in self._commands}
-            while running:
-                done, _ = wait(running, _PAUSE, FIRST_COMPLETED)
-                for future in done:
-                    del running[future]
-                    codes.append(future.result())
-                late = time.monotonic() > deadline
-                wanted = "Stopped" if self._record.stopping else "MaxRuntimeExceeded" if late else ""
-                if running and (wanted or any(codes)):
-                    stopped = wanted
-                    containers.stop(*(self._names[host] for host in running.values()), seconds=_STOP_SECONDS)
+            try:
+                while running:
+                    done, _ = wait(running, _PAUSE, FIRST_COMPLETED)
+                    for future in done:
+                        del running[future]
+                        codes.append(future.result())
+                    late = time.monotonic() > deadline
+                    wanted = "Stopped" if self._record.stopping else "MaxRuntimeExceeded" if late else ""
+                    if running and (wanted or any(codes)):
+                        stopped = wanted
+                        containers.stop(*(self._names[host] for host in running.values()), seconds=_STOP_SECONDS)
+            except BaseException:  # else the pool would wait for the other hosts
+                clear(self._record)
+                raise
         return Ending(codes, stopped, self._last_line)
 
     def _see_through(self, host: str) -> int:
