@@ -91,7 +91,7 @@ def tuning(subject: Subject) -> Result:
             *(Side(name, "ours", seconds) for name, seconds in found.items()),
         ],
         verdicts=[
-            at_least(f"{name}, times as fast as the baseline", baseline / median(seconds), 100, "{:.0f}")
+            at_least(f"{name}, times as fast as the baseline", baseline / median(seconds), 150, "{:.0f}")
             for name, seconds in found.items()
         ],
     )

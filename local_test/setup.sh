@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes this machine ready: a Docker engine that answers, docker compose, curl, and a Python environment (.venv in the checkout) that
-# holds the packages of requirements.txt. What is ready already is left alone.
+# Makes this machine ready: a Docker engine that answers, docker compose, curl, and a Python environment (.venv in the
+# checkout) that holds the packages of requirements.txt. What is ready already is left alone.
 #
 # usage: local_test/setup.sh [REQUIREMENTS...]      further requirements files to install
 set -euo pipefail

@@ -23,8 +23,11 @@ _STOP_SECONDS = 120
 #: Seconds between two looks at whether the job is to end.
 _PAUSE = 0.5
 
-#: What `docker run` itself ends with, where it could not start the container or has lost it.
-_DOCKER_FAILED = 125
+#: What `docker run` itself ends with, where it has failed; the others may be a program's own, too.
+_DOCKER_FAILED, _NOT_STARTED = 125, (126, 127)
+
+#: How `docker run` begins a line of its own.
+_DOCKER = "docker: "
 
 
 @dataclass(frozen=True)
@@ -40,10 +43,11 @@ class Ending:
 
     def reason(self, said: str = "") -> str:
         """Return why the job has failed, which `said` so itself, perhaps; nothing where it has not."""
-        if _DOCKER_FAILED in self.codes:
-            return f"InternalServerError: Docker could not run the container ({self.last_line})"[:1024]
-        # The least: a host that was taken down for another's sake has 137 or 143.
+        # The least: a host that was taken down for another's sake has 137 or 143, a client that was killed less than 0.
         code = min(filter(None, self.codes), default=0)
+        not_started = code in _NOT_STARTED and self.last_line.startswith(_DOCKER)
+        if code < 0 or _DOCKER_FAILED in self.codes or not_started:
+            return f"InternalServerError: Docker did not run the container to its end ({self.last_line})"[:1024]
         return f"AlgorithmError: {f'{said}, ' if said else ''}exit code: {code}"[:1024] if code else ""
 
 
@@ -66,9 +70,8 @@ class Hosts:
 
     def run(self) -> Ending:
         """Run all to their end; stop all where that is asked for, their time is up, or one of them has failed."""
-        deadline = time.monotonic() + self._record.request.get("StoppingCondition", {}).get(
-            "MaxRuntimeInSeconds", float("inf")
-        )
+        longest = self._record.request.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", float("inf"))
+        deadline = time.monotonic() + longest
         if self._network:
             internal = ["--internal"] if _isolated(self._record.request) else []
             containers.checked("network", "create", *internal, "--label", _label(self._record), self._network)
@@ -76,16 +79,20 @@ class Hosts:
         stopped = ""
         with ThreadPoolExecutor(len(self._commands)) as pool:
             running = {pool.submit(self._see_through, host): host for host in self._commands}
-            while running:
-                done, _ = wait(running, _PAUSE, FIRST_COMPLETED)
-                for future in done:
-                    del running[future]
-                    codes.append(future.result())
-                late = time.monotonic() > deadline
-                wanted = "Stopped" if self._record.stopping else "MaxRuntimeExceeded" if late else ""
-                if running and (wanted or any(codes)):
-                    stopped = wanted
-                    containers.stop(*(self._names[host] for host in running.values()), seconds=_STOP_SECONDS)
+            try:
+                while running:
+                    done, _ = wait(running, _PAUSE, FIRST_COMPLETED)
+                    for future in done:
+                        del running[future]
+                        codes.append(future.result())
+                    late = time.monotonic() > deadline
+                    wanted = "Stopped" if self._record.stopping else "MaxRuntimeExceeded" if late else ""
+                    if running and (wanted or any(codes)):
+                        stopped = wanted
+                        containers.stop(*(self._names[host] for host in running.values()), seconds=_STOP_SECONDS)
+            except BaseException:  # else the pool would wait for the other hosts
+                clear(self._record)
+                raise
         return Ending(codes, stopped, self._last_line)
 
     def _see_through(self, host: str) -> int:
@@ -112,7 +119,7 @@ class Hosts:
     def _write(self, host: str, line: str) -> None:
         with self._writing, (self._record.folder / "log").open("a", encoding="utf-8") as log:
             print(f"{now()} {f'{host}: ' if self._network else ''}{line}", file=log)
-            if line and "docker run --help" not in line:
+            if line and not self._last_line.startswith(_DOCKER):  # after that line it only points to its help
                 self._last_line = line
             self._look(line)
 

@@ -148,11 +148,11 @@ def folder_uri(record: Record) -> str:
 
 
 def clear(record: Record) -> None:
-    """Remove the containers and the scratch folder that the job's last attempt has left."""
+    """Remove the containers and the scratch folders that the job's attempts have left."""
     hosts.clear(record)
     for scratch in record.folder.glob(f"{SCRATCH}*"):
         containers.give_to_caller(record.request["AlgorithmSpecification"]["TrainingImage"], scratch)
-        shutil.rmtree(scratch)
+        shutil.rmtree(scratch, ignore_errors=True)  # without Docker, what is root's stays; the next attempt has its own
 
 
 def _settled(record: Record) -> Request:

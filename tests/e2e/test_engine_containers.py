@@ -19,6 +19,7 @@ class Shell:
     """Runs lines of shell as training jobs of an engine of its own."""
 
     def __init__(self, root: Path) -> None:
+        root.mkdir(exist_ok=True)
         self.local = Local(root / 'local, engine: "1"', root)
         self.store = Store(self.local.engine.root)
 
@@ -195,7 +196,7 @@ def test_a_job_whose_container_docker_loses_has_failed_and_leaves_nothing(shell:
     subprocess.run(["kill", "-KILL", pid], check=True)
     job = shell.local.ended("TrainingJob", "lost")
     assert job["TrainingJobStatus"] == "Failed"
-    assert job["FailureReason"].startswith("InternalServerError: Docker could not run the container")
+    assert job["FailureReason"].startswith("InternalServerError: Docker did not run the container to its end")
     assert containers.labelled(containers.OWNER, str(folder)) == []
 
 
@@ -205,6 +206,7 @@ def test_what_cannot_be_started_says_why(shell: Shell) -> None:
     shell.local.sagemaker.create_training_job(**request)
     job = shell.local.ended("TrainingJob", "no-program")
     assert job["TrainingJobStatus"] == "Failed"
-    assert "no-such-program" in job["FailureReason"] and job["FailureReason"].startswith("AlgorithmError: ")
+    assert job["FailureReason"].startswith("InternalServerError: Docker did not run the container to its end (docker: ")
+    assert "no-such-program" in job["FailureReason"]
     with pytest.raises(Exception, match="already existing"):
         shell.local.sagemaker.create_training_job(**request)

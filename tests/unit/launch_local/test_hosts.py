@@ -47,9 +47,8 @@ def record(tmp_path: Path) -> Record:
 def test_what_docker_itself_says_is_the_reason(play: Play, record: Record) -> None:
     play("echo 'docker: Error response from daemon: no such device.'; echo \"Run 'docker run --help'\"; exit 125")
     ending = Hosts(record, {"algo-1": ["image"]}).run()
-    assert ending.reason() == (
-        "InternalServerError: Docker could not run the container (docker: Error response from daemon: no such device.)"
-    )
+    reason = "docker: Error response from daemon: no such device."
+    assert ending.reason() == f"InternalServerError: Docker did not run the container to its end ({reason})"
 
 
 def test_lines_are_logged_as_they_come_and_the_last_of_a_progress_bar_counts(play: Play, record: Record) -> None:
@@ -70,6 +69,23 @@ def test_a_full_disk_under_the_log_ends_the_container(play: Play, record: Record
     with pytest.raises(OSError, match="No space left"):
         Hosts(record, {"algo-1": ["image"]}, fail).run()
     assert "rm --force --volumes byoc-vision-job-algo-1-" in calls.read_text()
+
+
+def test_what_breaks_off_one_host_takes_the_others_down(play: Play, record: Record) -> None:
+    calls = play(
+        'case $1 in run) echo "$6" >>"$0.names"; until [ -f "$0.$6" ]; do echo line; sleep 0.05; done ;;'
+        'ps) cat "$0.names" ;; rm) touch "$0.$4" ;; esac'
+    )
+    looks = iter([FULL])
+
+    def fail_once(_: str) -> None:
+        for error in looks:
+            raise error
+
+    with pytest.raises(OSError, match="No space left"):
+        Hosts(record, {"algo-1": ["image"], "algo-2": ["image"]}, fail_once).run()
+    removed = {line.split()[-1].rpartition("-")[0] for line in calls.read_text().splitlines() if line.startswith("rm ")}
+    assert removed == {"byoc-vision-job-algo-1", "byoc-vision-job-algo-2"}
 
 
 def test_a_full_disk_while_data_are_prepared_starts_nothing_and_leaves_nothing(
