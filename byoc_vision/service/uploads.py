@@ -6,6 +6,7 @@ All of it is in one folder beside the buckets, so that a file which is complete 
 import base64
 import errno
 import hashlib
+import io
 import json
 import os
 import re
@@ -56,6 +57,17 @@ _SUMS: dict[str, Callable[[], Any]] = {
 }
 
 
+class _Whole(io.FileIO):
+    """A file, unbuffered, of which nothing is missing: a disk that is nearly full takes a part without an error."""
+
+    def write(self, content: Any, /) -> int:
+        """Write all of the content; raise `OSError` where that cannot be."""
+        left = memoryview(content)
+        while left:
+            left = left[super().write(left) :]
+        return len(content)
+
+
 class Uploads:
     """The uploads to the buckets of `objects`."""
 
@@ -71,7 +83,7 @@ class Uploads:
         descriptor, name = tempfile.mkstemp(prefix="put-", dir=self._folder)
         try:
             os.fchmod(descriptor, 0o644)  # containers read it as whoever they run as
-            with open(descriptor, "wb", buffering=0) as file:
+            with _Whole(descriptor, "wb") as file:
                 yield file, Path(name)
         except OSError as error:
             if error.errno in _FULL:

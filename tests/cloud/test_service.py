@@ -1,16 +1,17 @@
 """SageMaker on this machine, over HTTP: what boto3 and hostile clients are answered. No containers here."""
 
-import errno
 import http.client
 import io
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -320,6 +321,8 @@ def test_a_multipart_upload_step_by_step(s3: Any, service: Service) -> None:
 def test_an_aborted_upload_leaves_nothing(s3: Any, service: Service) -> None:
     upload = {"Bucket": BUCKET, "Key": "a", "UploadId": s3.create_multipart_upload(Bucket=BUCKET, Key="a")["UploadId"]}
     s3.upload_part(**upload, PartNumber=1, Body=b"x" * 1000)
+    (part,) = (service.store.root / "s3" / ".uploads").glob("*/00001")
+    os.truncate(part, 5 << 30)  # as if as much had come
     s3.abort_multipart_upload(**upload)
     assert keys(s3) == []
     assert list((service.store.root / "s3" / ".uploads").iterdir()) == []
@@ -336,18 +339,57 @@ def test_a_client_that_leaves_in_the_middle_leaves_the_old_object(s3: Any, servi
     assert list((service.store.root / "s3" / ".uploads").iterdir()) == []
 
 
-def test_a_full_disk_is_said_and_loses_nothing(s3: Any, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_said_and_loses_nothing(s3: Any, service: Service) -> None:
     s3.put_object(Bucket=BUCKET, Key="a", Body=b"old")
+    upload = {"Bucket": BUCKET, "Key": "a", "UploadId": s3.create_multipart_upload(Bucket=BUCKET, Key="a")["UploadId"]}
+    least, half = b"1" * (5 << 20), b"2" * (1 << 19)
+    parts = [
+        {"PartNumber": number, "ETag": s3.upload_part(**upload, PartNumber=number, Body=body)["ETag"]}
+        for number, body in ((1, least), (2, half))
+    ]
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for room, call in (
+        # In both there is room for all but a part of what is written last.
+        (len(half) - 1000, lambda: s3.put_object(Bucket=BUCKET, Key="a", Body=half)),
+        (len(half) - 1000, lambda: s3.upload_part(**upload, PartNumber=2, Body=half)),
+        (len(least) + 1000, lambda: s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})),
+    ):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+        try:
+            with refused("EntityTooLarge", "disk is full"):
+                call()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert s3.get_object(Bucket=BUCKET, Key="a")["Body"].read() == b"old"
+    assert not list((service.store.root / "s3" / ".uploads").glob("put-*"))
+    s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})  # once there is room
+    assert s3.get_object(Bucket=BUCKET, Key="a")["Body"].read() == least + half
 
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "fchmod", full)
-        with refused("EntityTooLarge", "disk is full"):
-            s3.put_object(Bucket=BUCKET, Key="a", Body=b"new")
-    assert s3.get_object(Bucket=BUCKET, Key="a")["Body"].read() == b"old"
-    assert list((service.store.root / "s3" / ".uploads").iterdir()) == []
+def test_clients_at_once_get_whole_objects(s3: Any, service: Service) -> None:
+    bodies = [bytes([number]) * 300_000 for number in range(8)]
+    s3.put_object(Bucket=BUCKET, Key="a/b", Body=bodies[0])
+    done = threading.Event()
+
+    def write(number: int) -> None:
+        client = service.client("s3")
+        for _ in range(5):
+            client.put_object(Bucket=BUCKET, Key="a/b", Body=bodies[number])
+            client.put_object(Bucket=BUCKET, Key=f"c/{number}/d", Body=b"x")
+            client.delete_object(Bucket=BUCKET, Key=f"c/{number}/d")  # with the folders that others put into
+
+    with ThreadPoolExecutor(9) as pool:
+        writers = [pool.submit(write, number) for number in range(8)]
+        reader = pool.submit(lambda: [_read(service) for _ in iter(done.is_set, True)])
+        for writer in writers:
+            writer.result()
+        done.set()
+        assert set(reader.result()) <= set(bodies)
+    assert keys(s3) == ["a/b"]
+
+
+def _read(service: Service) -> bytes:
+    return bytes(service.client("s3").get_object(Bucket=BUCKET, Key="a/b")["Body"].read())
 
 
 def test_checksums_are_checked(s3: Any, service: Service) -> None:
@@ -690,6 +732,30 @@ def test_a_processing_job_is_checked(sagemaker: Any, service: Service) -> None:
     sagemaker.stop_processing_job(ProcessingJobName="job")
     assert sagemaker.describe_processing_job(ProcessingJobName="job")["ProcessingJobStatus"] == "Stopping"
     assert len(sagemaker.list_processing_jobs()["ProcessingJobSummaries"]) == 1
+
+
+def test_of_clients_that_create_one_job_at_once_one_does(sagemaker: Any) -> None:
+    def create(_: int) -> str:
+        try:
+            sagemaker.create_training_job(**training_request())
+        except ClientError as error:
+            return str(error.response["Error"]["Code"])
+        return ""
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(pool.map(create, range(8))) == ["", *["ResourceInUse"] * 7]
+    assert len(sagemaker.list_training_jobs()["TrainingJobSummaries"]) == 1
+
+
+def test_two_services_know_nothing_of_each_other(sagemaker: Any, service: Service, tmp_path: Path) -> None:
+    sagemaker.create_training_job(**training_request())
+    other = Service(tmp_path / "other")
+    try:
+        assert other.port != service.port
+        assert other.client("s3").list_buckets()["Buckets"] == []
+        assert other.client("sagemaker").list_training_jobs()["TrainingJobSummaries"] == []
+    finally:
+        other.close()
 
 
 def test_waiters_wait(sagemaker: Any, service: Service) -> None:
