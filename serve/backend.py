@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -162,15 +161,7 @@ def load(folder: Path, gpu: int | None = None) -> Model:
 
     Raises `UserError` when the files cannot be used, or the GPU cannot.
     """
-    network: Network = _backend().load(folder, gpu)
+    name = "serve.torch_backend" if find_spec("torch") else "serve.openvino_backend"
+    # Not by importlib, which would take the user's module `serve` for ours, where there is one (serve/shadowed.py).
+    network: Network = __import__(name, globals(), None, ["load"]).load(folder, gpu)
     return Model(network, os.environ.get("BYOC_PRECISION", "fastest"), forms.record(folder))
-
-
-def _backend() -> Any:
-    if find_spec("torch"):
-        from serve import torch_backend
-
-        return torch_backend
-    from serve import openvino_backend
-
-    return openvino_backend
