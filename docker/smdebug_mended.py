@@ -17,6 +17,9 @@ from torch import Tensor, nn
 from torch.fx._symbolic_trace import is_fx_symbolic_tracing
 from torch.nn.modules import module as modules
 
+_is_fx_symbolic_tracing: Callable[[], bool] = is_fx_symbolic_tracing
+_is_traced: Callable[[], bool] = torch._C._is_tracing
+
 #: smdebug's functions before and after each module that is registered.
 _before: "weakref.WeakKeyDictionary[nn.Module, list[Any]]" = weakref.WeakKeyDictionary()
 _after: "weakref.WeakKeyDictionary[nn.Module, list[Any]]" = weakref.WeakKeyDictionary()
@@ -24,7 +27,7 @@ _after: "weakref.WeakKeyDictionary[nn.Module, list[Any]]" = weakref.WeakKeyDicti
 
 def _is_followed() -> bool:
     """Whether this call is only looked at: its tensors hold nothing, or what is done with them would be kept."""
-    return torch.compiler.is_compiling() or torch.jit.is_tracing() or is_fx_symbolic_tracing()
+    return torch.compiler.is_compiling() or _is_traced() or _is_fx_symbolic_tracing()
 
 
 def _registered(module: nn.Module) -> nn.Module:
@@ -79,7 +82,7 @@ def _compiled(compile_: Callable[..., None]) -> Callable[..., None]:
     @wraps(compile_)
     def compiling(module: nn.Module, *options: Any, **named: Any) -> None:
         compile_(module, *options, **named)
-        call = module._compiled_call_impl
+        call: Any = module._compiled_call_impl
 
         def calling(*inputs: Any, **named_inputs: Any) -> Any:
             _call_before(module, inputs)
@@ -100,8 +103,11 @@ def _array(value: Any, plain: Callable[[Any], Any] = Hook._make_numpy_array) -> 
 warnings.filterwarnings("ignore", "Using `torch.compile.module.` when there are global hooks")
 modules.register_module_forward_pre_hook(_call_before)
 modules.register_module_forward_hook(_call_after)
-nn.Module.compile = _compiled(nn.Module.compile)
-nn.Module._replicate_for_data_parallel = _replicated(nn.Module._replicate_for_data_parallel)
-Hook.register_module = _apart(Hook.register_module)
-Hook.register_loss = _apart(Hook.register_loss)
+for owner, name, made in (
+    (nn.Module, "compile", _compiled),
+    (nn.Module, "_replicate_for_data_parallel", _replicated),
+    (Hook, "register_module", _apart),
+    (Hook, "register_loss", _apart),
+):
+    setattr(owner, name, made(getattr(owner, name)))
 Hook._make_numpy_array = staticmethod(_array)

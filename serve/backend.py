@@ -12,7 +12,6 @@ from functools import cache, partial
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -198,20 +197,12 @@ def load(folder: Path, gpu: int | None = None) -> Model:
 
     Raises `UserError` when the files cannot be used, or the GPU cannot.
     """
-    network: Network = _backend().load(folder, gpu)
+    name = "serve.torch_backend" if find_spec("torch") else "serve.openvino_backend"
+    # Not by importlib, which would take the user's module `serve` for ours, where there is one (serve/shadowed.py).
+    network: Network = __import__(name, globals(), None, ["load"]).load(folder, gpu)
     precision = os.environ.get("BYOC_PRECISION", "fastest")
     shared = os.environ.get(records.SHARED_VARIABLE)
     if not shared:  # there is no container around this process
         return Model(network, precision)
     kept = Kept.under(_circumstances(folder, network, precision))
     return Model(network, precision, records.shared(folder, Path(shared)), kept)
-
-
-def _backend() -> Any:
-    if find_spec("torch"):
-        from serve import torch_backend
-
-        return torch_backend
-    from serve import openvino_backend
-
-    return openvino_backend

@@ -24,7 +24,7 @@ def give_way() -> None:
     names = {name for name in _OURS if _is_module(PathFinder.find_spec(name, others))}
     if names:
         sys.path[:] = others  # where a folder without __init__.py would come after ours, which are loaded
-        builtins.__import__ = _Import(names)
+        builtins.__import__ = _Import(names)  # type: ignore[assignment]
 
 
 def _is_module(spec: ModuleSpec | None) -> bool:
