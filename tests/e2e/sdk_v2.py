@@ -110,6 +110,7 @@ class Client:
             METRICS,
             max_jobs=2,
             max_parallel_jobs=2,
+            base_tuning_job_name="sdk-v2",
         )
         tuner.fit({"training": self.data}, wait=False)
         tuner.wait()

@@ -84,6 +84,7 @@ def main() -> None:
         METRICS,
         max_jobs=2,
         max_parallel_jobs=2,
+        base_tuning_job_name="sdk-v3",
     )
     tuner.tune([InputData(channel_name="training", data_source=data)])
     frame = tuner.analytics().dataframe()

@@ -20,6 +20,7 @@ class ManagedHook:
     """Records `network` as the file `configuration` says."""
 
     def __init__(self, network: nn.Module, configuration: Path) -> None:
+        self._network = network
         self._hook = SmdebugHook.create_from_json_file(str(configuration))
         self._hook.register_module(network)
 
@@ -39,8 +40,12 @@ class ManagedHook:
         """Smdebug writes when it likes to."""
 
     def close(self) -> None:
-        """Write what is left, and that it is all."""
+        """Write what is left, and that it is all; leave the network as it was, for it will be copied and traced."""
         self._hook.close()
+        for module in self._network.modules():  # smdebug keeps no handles
+            for registered in (module._forward_pre_hooks, module._forward_hooks):
+                for key in [key for key, call in registered.items() if getattr(call, "__self__", None) is self._hook]:
+                    del registered[key]
 
 
 class Array(np.ndarray[Any, Any]):

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from byoc_vision.debugger.finished_trial import FinishedTrial
 from byoc_vision.debugger.trial import Mode
 from classifier import artifact
 from train.record import smdebug_files, tensor_hook
+from train.record.managed_hook import ManagedHook
 from train.record.smdebug_files import Record, RecordingError, Step
 from train.record.tensor_hook import Hook
 
@@ -200,3 +202,21 @@ def test_the_service_configuration_is_obeyed(make_run, tmp_path):
     assert len(trial.steps(mode=ModeKeys.TRAIN)) > 2 and trial.steps(mode=ModeKeys.EVAL)
     assert any(name.startswith("gradient/") for name in trial.tensor_names())
     assert not (tmp_path / "out" / "output" / "debugger").exists()
+
+
+def test_the_services_hook_leaves_the_network_as_it_was(tmp_path):
+    configuration = tmp_path / "debughookconfig.json"
+    content = {
+        "LocalPath": str(tmp_path / "tensors"),
+        "CollectionConfigurations": [{"CollectionName": "losses", "CollectionParameters": {"save_interval": "5"}}],
+    }
+    configuration.write_text(json.dumps(content))
+    net = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
+    hook = ManagedHook(net, configuration)
+    step = Step("train", 1, 0, 0)
+    hook.begin(step)
+    hook.forward(step, net(torch.ones(1, 2)).sum())
+    hook.close()
+    assert not [module for module in net.modules() if module._forward_hooks or module._forward_pre_hooks]
+    copied = deepcopy(net)  # as what makes the graphs for CPUs does
+    assert torch.equal(copied(torch.ones(1, 2)), net(torch.ones(1, 2)))
