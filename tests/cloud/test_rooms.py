@@ -23,7 +23,7 @@ FLOORS = (
     ("service",),
     (
         *("checks", "hyperparameter_sources", "pictures", "plan", "repack", "prediction", "trained_model", "endpoint"),
-        "searches",
+        *("searches", "importance", "listing"),
         *("reports", "jobs", "session"),
     ),
     ("cli",),
