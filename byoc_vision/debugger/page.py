@@ -81,7 +81,7 @@ def _head(facts: Facts) -> str:
     items = "".join(f"<li><b>{escape(value)}</b><span>{name}</span></li>" for value, name in shown)
     said += f" Judged by byoc-vision {escape(facts['version'])}."
     return (
-        f'<header><h1>{escape(_title(facts))}</h1><p class="soft">{escape(_identity(facts["identity"]))}</p>'
+        f'<header><h1>{escape(_title(facts))}</h1><p class="soft">{escape(identity_line(facts["identity"]))}</p>'
         f'<ul class="figures">{items}</ul><p style="margin-top:16px">{said}</p></header>'
     )
 
@@ -90,7 +90,8 @@ def _title(facts: Facts) -> str:
     return str(facts["identity"].get("job", "Training report"))
 
 
-def _identity(known: Facts) -> str:
+def identity_line(known: Facts) -> str:
+    """Return a job's `facts.identity` but for its name in one line."""
     parts = [str(known["arch"])] if "arch" in known else []
     if "pictures" in known:
         digest = f" (digest {known['digest'][:8]})" if "digest" in known else ""
