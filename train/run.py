@@ -157,9 +157,18 @@ class Run:
             if found.test and settings.report:
                 phase("heat maps")
                 self._heat_maps(classifier, found, tested)
-            more = {"unreadable": unreadable, "copies": copied, "data_digest": found.digest}
-            more["seconds"] = round(time.monotonic() - begun, 3)
-            results.write_metrics(self.output, found, figures | {"history": progress.history} | more)
+            results.write_metrics(
+                self.output,
+                found,
+                {
+                    **figures,
+                    "history": progress.history,
+                    "unreadable": unreadable,
+                    "copies": copied,
+                    "data_digest": found.digest,
+                    "seconds": round(time.monotonic() - begun, 3),
+                },
+            )
             checkpoint.remove()
         phase("report")
 
