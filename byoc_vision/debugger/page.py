@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from byoc_vision.contract.hyperparameters import PRESET, Settings, as_text
-from byoc_vision.debugger import sections
+from byoc_vision.debugger import sections, usage
 from byoc_vision.debugger.facts import run_time
 from byoc_vision.debugger.quality import TOP
 from byoc_vision.debugger.sections import Facts, Thumbnail, section, table
@@ -32,8 +32,8 @@ def page(facts: Facts, thumbnail: Thumbnail) -> str:
             sections.probabilities(facts),
             sections.pictures(facts, thumbnail),
             sections.copies(facts, thumbnail),
-            sections.time(facts),
-            sections.utilisation(facts),
+            usage.time(facts),
+            usage.utilisation(facts),
             _settings(facts),
             _missing(facts),
         ]
