@@ -33,6 +33,7 @@ def described(status: str, secondary: str = "", **more: object) -> dict[str, Any
         "TrainingJobStatus": status,
         "SecondaryStatus": secondary or status,
         "ModelArtifacts": {"S3ModelArtifacts": artifact},
+        "OutputDataConfig": {"S3OutputPath": f"s3://{BUCKET}/byoc-vision"},
         **more,
     }
 
