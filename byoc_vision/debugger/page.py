@@ -31,6 +31,7 @@ def page(facts: Facts, thumbnail: Thumbnail) -> str:
             sections.classes(facts),
             sections.probabilities(facts),
             sections.pictures(facts, thumbnail),
+            sections.data(facts),
             sections.copies(facts, thumbnail),
             usage.time(facts),
             usage.utilisation(facts),

@@ -147,7 +147,7 @@ def classes(facts: Facts) -> str:
     )
     return section(
         "Classes",
-        f'<h3>Accuracy, the lowest first</h3><div class="scroll">{shown}</div>{_untested(facts["untested"])}',
+        f'<h3>Accuracy, the lowest first</h3><div class="scroll">{shown}</div>{_without("test", facts["untested"])}',
         '<div class="pair" style="margin-top:28px">'
         f'<div><h3>Confusion</h3>{hint}<div class="scroll">{square}</div></div>'
         f'<div><h3>Most often taken for another</h3><div class="scroll narrow">{most}</div></div></div>',
@@ -155,12 +155,12 @@ def classes(facts: Facts) -> str:
     )
 
 
-def _untested(labels: list[str]) -> str:
+def _without(split: str, labels: list[str]) -> str:
     if not labels:
         return ""
     more = f" and {len(labels) - NAMED:,} more" if len(labels) > NAMED else ""
     names = ", ".join(map(_name, labels[:NAMED])) + more
-    return f'<p class="small" style="margin-top:12px">Without a test picture, so that nothing is known: {names}.</p>'
+    return f'<p class="small note">Without a {escape(split)} picture: {names}.</p>'
 
 
 def _between(row: dict[str, Any]) -> str:
@@ -230,6 +230,32 @@ def pictures(facts: Facts, thumbnail: Thumbnail) -> str:
             "without."
         )
     return section("Most wrong about", f'<ul class="pictures">{"".join(items)}</ul>', lead=lead)
+
+
+def data(facts: Facts) -> str:
+    """How many pictures each class has in each split, those with the fewest to learn from first."""
+    found = facts["data"]
+    splits = list(dict.fromkeys(split for counts in found.values() for split in counts))
+    if not splits:
+        return ""
+    sums = ["<b>all classes</b>", *(f"<b>{sum(row.get(name, 0) for row in found.values()):,}</b>" for name in splits)]
+    rows = [
+        [_name(label), *(f"{counts.get(name, 0):,}" for name in splits)]
+        for label, counts in sorted(found.items(), key=lambda item: (item[1].get("train", 0), item[0]))
+    ]
+    head, numbers = ["class", *map(escape, splits)], range(1, 1 + len(splits))
+    shown = table(head, [sums, *rows[:FIRST_CLASSES]], numbers)
+    if left := rows[FIRST_CLASSES:]:
+        shown += f"<details><summary>The other {len(left)} classes</summary>{table(head, left, numbers)}</details>"
+    lacking = "".join(
+        _without(name, [label for label, counts in found.items() if not counts.get(name)])
+        for name in splits
+        if any(counts.get(name) for counts in found.values())
+    )
+    unread = len(facts["unreadable"])
+    skipped = f'<p class="small note">Pictures that could not be read: {unread:,}.</p>' if unread else ""
+    lead = "The pictures that each class had, the fewest to learn from first. What has few is learned badly."
+    return section("Data", f'<div class="scroll narrow">{shown}</div>{lacking}{skipped}', lead=lead)
 
 
 def copies(facts: Facts, thumbnail: Thumbnail) -> str:
