@@ -85,7 +85,7 @@ class HeatMaps:
         order = Order(len(self.split), _BATCH)
         batches = PictureBatches(self.split, self.classifier.preprocessing, order, self.workers, device)
         found: list[NDArray[np.float32]] = []
-        answers = self.answered.to(device).split(_BATCH)
+        answers = torch.split(self.answered.to(device), _BATCH)
         for (inputs, _), classes in zip(progress(batches.epoch(0), len(order), "heat maps"), answers, strict=False):
             self.stop.check()
             found.extend(maps(network, inputs, classes))
@@ -142,7 +142,7 @@ def _grid(features: Tensor) -> Tensor:
     if features.dim() == 3:
         tokens = features[:, 1:]  # without the class token
         side = round(tokens.shape[1] ** 0.5)
-        return tokens.transpose(1, 2).unflatten(2, (side, side))
+        return tokens.transpose(1, 2).reshape(len(tokens), -1, side, side)
     return features if features.shape[2] == features.shape[3] else features.permute(0, 3, 1, 2)
 
 

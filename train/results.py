@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -48,7 +49,11 @@ def most_wrong(data: Data, tested: Evaluation) -> list[int]:
 
 
 def write_metrics(folder: Path, data: Data, figures: Mapping[str, object]) -> None:
-    """Write `metrics.json` into `folder`: the figures, and how many pictures each split has."""
+    """Write `metrics.json` into `folder`: the figures, and how many pictures each split has, also of each class."""
     content = {**figures, "pictures": {name: len(split) for name, split in data.splits.items()}}
+    columns = {name: Counter(split.targets) for name, split in data.splits.items()}
+    content["pictures_of_classes"] = {
+        label: {name: column[target] for name, column in columns.items()} for target, label in enumerate(data.labels)
+    }
     text = json.dumps(content, indent=2, ensure_ascii=False)
     write_whole(folder / job.METRICS, lambda path: path.write_text(text, encoding="utf-8"))

@@ -26,7 +26,7 @@ from train.batches import Batches, FeatureBatches, Order, PictureBatches
 from train.checkpoint import NAME, Checkpoint
 from train.data import Data, Split
 from train.distributed import ALONE, Group
-from train.evaluation import Evaluation, evaluate, precision
+from train.evaluation import evaluate, precision
 from train.features import Backbone, Extraction, Store, Version
 from train.fit import Fit, Progress
 from train.heatmaps import HeatMaps
@@ -157,12 +157,22 @@ class Run:
             if settings.export:
                 phase("graphs for CPUs")
                 self._export(classifier, found)
-            if found.test and settings.report:
+            if found.test and settings.report and (wrong := results.most_wrong(found, tested)):
                 phase("heat maps")
-                self._heat_maps(classifier, found, tested)
-            more = {"unreadable": unreadable, "copies": copied, "data_digest": found.digest}
-            more["seconds"] = round(time.monotonic() - begun, 3)
-            results.write_metrics(self.output, found, figures | {"history": progress.history} | more)
+                split, answered = found.test.take(wrong), tested.predicted[wrong]
+                HeatMaps(classifier, split, answered, self.output, self._workers, self.stop, self.report)()
+            results.write_metrics(
+                self.output,
+                found,
+                {
+                    **figures,
+                    "history": progress.history,
+                    "unreadable": unreadable,
+                    "copies": copied,
+                    "data_digest": found.digest,
+                    "seconds": round(time.monotonic() - begun, 3),
+                },
+            )
             checkpoint.remove()
         phase("report")
 
@@ -198,11 +208,6 @@ class Run:
             self._say(f"no graphs for CPUs were made: {error}")
             return
         Export(classifier, found, self.model, self._workers, self.stop, self.report)()
-
-    def _heat_maps(self, classifier: Classifier, found: Data, tested: Evaluation) -> None:
-        if wrong := results.most_wrong(found, tested):
-            split, answered = found.test.take(wrong), tested.predicted[wrong]
-            HeatMaps(classifier, split, answered, self.output, self._workers, self.stop, self.report)()
 
     def _say(self, line: str) -> None:
         if self.group.rank == 0:

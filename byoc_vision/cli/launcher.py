@@ -126,11 +126,11 @@ def left(job: "TrainingJob", option: str) -> None:
     """Print a training job's figures, what it has left and where, and what to do with it."""
     for name, value in job.metrics.items():
         print(f"{name}={value:.5g}")
-    if not job.has_model:
+    if job.has_model:
+        print(f"deploy it: {command(f'deploy --model {job.name} {option}')}")
+        print(f"the model is {shown(job.model)}")
+    else:
         print("the job left no model")
-        return
-    print(f"deploy it: {command(f'deploy --model {job.name} {option}')}")
-    print(f"the model is {shown(job.model)}")
     print(f"the report: {left_report(job) or command(f'report {job.name} {option}')}")
 
 
@@ -138,9 +138,8 @@ def left_report(job: "TrainingJob") -> Path | None:
     """Return the page that the job has left on this machine, if it has."""
     from byoc_vision.contract.job import REPORT, report_folder
 
-    if not job.has_model:
-        return None
-    report = report_folder(Path(shown(job.model)).parent / "data") / REPORT
+    output = shown(job.describe()["OutputDataConfig"]["S3OutputPath"])
+    report = report_folder(Path(output) / job.name / "output" / "data") / REPORT
     return report if report.is_file() else None
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from byoc_vision.debugger import charts
 from byoc_vision.debugger.charts import Line
 from byoc_vision.debugger.facts import run_time
-from byoc_vision.debugger.page import document
+from byoc_vision.debugger.page import document, identity_line
 from byoc_vision.debugger.sections import pair, seconds, section, table
 
 #: Classes whose accuracy differs most between the jobs.
@@ -29,9 +29,8 @@ def facts(jobs: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
 
 def page(jobs: Mapping[str, dict[str, Any]]) -> str:
     """Return the HTML of the page; `jobs` are as in `facts`."""
-    title = " and ".join(jobs) if len(jobs) == 2 else f"{len(jobs)} jobs"
-    head = f'<header><h1>{escape(title)}</h1><p class="soft">Training jobs side by side</p></header>'
-    return document(title, "".join([head, _table(jobs), _settings(jobs), _curves(jobs), _classes(jobs)]))
+    parts = [_head(jobs), _table(jobs), _settings(jobs), _curves(jobs), _classes(jobs)]
+    return document("Jobs side by side", "".join(parts))
 
 
 def differing(settings: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
@@ -39,6 +38,25 @@ def differing(settings: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, 
     names = {name: None for values in settings.values() for name in values}
     rows = {name: {job: values.get(name, "–") for job, values in settings.items()} for name in names}
     return {name: row for name, row in rows.items() if len(set(row.values())) > 1}
+
+
+def _head(jobs: Mapping[str, dict[str, Any]]) -> str:
+    """Say which jobs they are: further down each is a letter and a colour."""
+    items = "".join(
+        f"<li>{_letter(number)} <b>{escape(name)}</b> "
+        f'<span class="soft small">{escape(identity_line(content["identity"]))}</span></li>'
+        for number, (name, content) in enumerate(jobs.items())
+    )
+    return f'<header><h1>{len(jobs)} training jobs side by side</h1><ul class="jobs">{items}</ul></header>'
+
+
+def _letter(number: int) -> str:
+    return f'<i class="swatch c{number % _COLOURS}"></i>{_name(number)}'
+
+
+def _name(number: int) -> str:
+    """Return A to Z, then A1 and so on."""
+    return chr(ord("A") + number % 26) + (str(number // 26) if number > 25 else "")
 
 
 def _figures(content: dict[str, Any]) -> dict[str, Any]:
@@ -82,25 +100,29 @@ def _table(jobs: Mapping[str, dict[str, Any]]) -> str:
         "Where the ranges of two test accuracies overlap, one job may be better by luck. Figures on different data "
         "(see the digests) do not compare."
     )
-    return section("Figures", _scrolled(["", *map(escape, jobs)], rows), lead=lead)
+    return section("Figures", _by_job(rows), lead=lead)
 
 
-def _scrolled(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return f'<div class="scroll">{table(head, rows, range(1, len(head)))}</div>' if rows else ""
+def _by_job(rows: Sequence[Sequence[str]]) -> str:
+    """Return a table with a column for each job, after the first."""
+    if not rows:
+        return ""
+    head = ["", *map(_letter, range(len(rows[0]) - 1))]
+    return f'<div class="scroll narrow">{table(head, rows, range(1, len(head)))}</div>'
 
 
 def _settings(jobs: Mapping[str, dict[str, Any]]) -> str:
     found = differing({name: content["settings"] for name, content in jobs.items()})
     rows = [[escape(name), *map(escape, values.values())] for name, values in found.items()]
-    return section("What was set differently", _scrolled(["", *map(escape, jobs)], rows) or "<p>Nothing.</p>")
+    return section("What was set differently", _by_job(rows) or "<p>Nothing.</p>")
 
 
 def _curves(jobs: Mapping[str, dict[str, Any]]) -> str:
     def chart(what: str) -> str:
         lines = []
-        for number, (name, content) in enumerate(jobs.items()):
+        for number, content in enumerate(jobs.values()):
             known = [(epoch, row[what]) for epoch, row in enumerate(content["history"], 1) if what in row]
-            lines.append(Line(name, [at for at, _ in known], [value for _, value in known], number % _COLOURS))
+            lines.append(Line(_name(number), [at for at, _ in known], [value for _, value in known], number % _COLOURS))
         return charts.lines(lines, f"{what} by epoch", "epoch")
 
     curves = ("Validation loss", chart("validation_loss")), ("Validation accuracy", chart("validation_accuracy"))
@@ -114,4 +136,4 @@ def _classes(jobs: Mapping[str, dict[str, Any]]) -> str:
     chosen = sorted((label for label in apart if apart[label] > 0), key=lambda label: (-apart[label], label))[:CLASSES]
     rows = [[escape(label), *(f"{100 * each[label]:.1f} %" for each in known)] for label in chosen]
     lead = "The accuracy of the classes that the jobs differ on most."
-    return section("Classes", _scrolled(["", *map(escape, jobs)], rows), lead=lead)
+    return section("Classes", _by_job(rows), lead=lead)

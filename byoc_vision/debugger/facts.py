@@ -56,6 +56,7 @@ def facts(
         "quality": quality.overall(job.predictions) | _top(job),
         "confusion": confusion(job),
         "wrong": wrong(job),
+        "data": data(job),
         "copies": asdict(job.copies),
         "time": spent,
         "utilisation": utilisation(job),
@@ -105,6 +106,17 @@ def run_time(spent: dict[str, Any], figures: dict[str, Any]) -> float | None:
 def _hosts(run: dict[str, Any]) -> int:
     hosts = run.get("hosts")
     return int(hosts) if isinstance(hosts, int) and hosts > 0 else 1
+
+
+def data(job: Job) -> dict[str, dict[str, int]]:
+    """Return class -> split -> how many pictures, as far as the job has told."""
+    found = job.metrics.get("pictures_of_classes")
+    rows = found.items() if isinstance(found, dict) else ()
+    return {
+        str(label): {str(split): int(count) for split, count in counts.items() if finite(count)}
+        for label, counts in rows
+        if isinstance(counts, dict)
+    }
 
 
 def untested(job: Job) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from byoc_vision.contract.hyperparameters import PRESET, Settings, as_text
-from byoc_vision.debugger import sections
+from byoc_vision.debugger import sections, usage
 from byoc_vision.debugger.facts import run_time
 from byoc_vision.debugger.quality import TOP
 from byoc_vision.debugger.sections import Facts, Thumbnail, section, table
@@ -31,9 +31,10 @@ def page(facts: Facts, thumbnail: Thumbnail) -> str:
             sections.classes(facts),
             sections.probabilities(facts),
             sections.pictures(facts, thumbnail),
+            sections.data(facts),
             sections.copies(facts, thumbnail),
-            sections.time(facts),
-            sections.utilisation(facts),
+            usage.time(facts),
+            usage.utilisation(facts),
             _settings(facts),
             _missing(facts),
         ]
@@ -81,7 +82,7 @@ def _head(facts: Facts) -> str:
     items = "".join(f"<li><b>{escape(value)}</b><span>{name}</span></li>" for value, name in shown)
     said += f" Judged by byoc-vision {escape(facts['version'])}."
     return (
-        f'<header><h1>{escape(_title(facts))}</h1><p class="soft">{escape(_identity(facts["identity"]))}</p>'
+        f'<header><h1>{escape(_title(facts))}</h1><p class="soft">{escape(identity_line(facts["identity"]))}</p>'
         f'<ul class="figures">{items}</ul><p style="margin-top:16px">{said}</p></header>'
     )
 
@@ -90,7 +91,8 @@ def _title(facts: Facts) -> str:
     return str(facts["identity"].get("job", "Training report"))
 
 
-def _identity(known: Facts) -> str:
+def identity_line(known: Facts) -> str:
+    """Return a job's `facts.identity` but for its name in one line."""
     parts = [str(known["arch"])] if "arch" in known else []
     if "pictures" in known:
         digest = f" (digest {known['digest'][:8]})" if "digest" in known else ""

@@ -1,11 +1,10 @@
-"""The report's parts that show data: curves, classes, pictures, time, utilisation. Each returns markup, or ""."""
+"""The report's parts that show what was learned: curves, classes, pictures. Each returns markup, or ""."""
 
 import math
 from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any
 
-from byoc_vision.contract.job import PHASES
 from byoc_vision.debugger import charts
 from byoc_vision.debugger.charts import Line
 
@@ -25,9 +24,6 @@ NAMED = 20
 
 #: Pairs of classes taken for one another.
 FIRST_PAIRS = 10
-
-_PHASE_NAMES = {"data": "waiting for data", "forward": "forward", "backward": "backward", "optimizer": "optimizer"}
-_COLOURS = {name: colour for colour, name in enumerate(("forward", "data", "backward", "optimizer"))}
 
 
 def section(title: str, *parts: str, lead: str = "") -> str:
@@ -151,7 +147,7 @@ def classes(facts: Facts) -> str:
     )
     return section(
         "Classes",
-        f'<h3>Accuracy, the lowest first</h3><div class="scroll">{shown}</div>{_untested(facts["untested"])}',
+        f'<h3>Accuracy, the lowest first</h3><div class="scroll">{shown}</div>{_without("test", facts["untested"])}',
         '<div class="pair" style="margin-top:28px">'
         f'<div><h3>Confusion</h3>{hint}<div class="scroll">{square}</div></div>'
         f'<div><h3>Most often taken for another</h3><div class="scroll narrow">{most}</div></div></div>',
@@ -159,12 +155,12 @@ def classes(facts: Facts) -> str:
     )
 
 
-def _untested(labels: list[str]) -> str:
+def _without(split: str, labels: list[str]) -> str:
     if not labels:
         return ""
     more = f" and {len(labels) - NAMED:,} more" if len(labels) > NAMED else ""
     names = ", ".join(map(_name, labels[:NAMED])) + more
-    return f'<p class="small" style="margin-top:12px">Without a test picture, so that nothing is known: {names}.</p>'
+    return f'<p class="small note">Without a {escape(split)} picture: {names}.</p>'
 
 
 def _between(row: dict[str, Any]) -> str:
@@ -236,6 +232,32 @@ def pictures(facts: Facts, thumbnail: Thumbnail) -> str:
     return section("Most wrong about", f'<ul class="pictures">{"".join(items)}</ul>', lead=lead)
 
 
+def data(facts: Facts) -> str:
+    """How many pictures each class has in each split, those with the fewest to learn from first."""
+    found = facts["data"]
+    splits = list(dict.fromkeys(split for counts in found.values() for split in counts))
+    if not splits:
+        return ""
+    sums = ["<b>all classes</b>", *(f"<b>{sum(row.get(name, 0) for row in found.values()):,}</b>" for name in splits)]
+    rows = [
+        [_name(label), *(f"{counts.get(name, 0):,}" for name in splits)]
+        for label, counts in sorted(found.items(), key=lambda item: (item[1].get("train", 0), item[0]))
+    ]
+    head, numbers = ["class", *map(escape, splits)], range(1, 1 + len(splits))
+    shown = table(head, [sums, *rows[:FIRST_CLASSES]], numbers)
+    if left := rows[FIRST_CLASSES:]:
+        shown += f"<details><summary>The other {len(left)} classes</summary>{table(head, left, numbers)}</details>"
+    lacking = "".join(
+        _without(name, [label for label, counts in found.items() if not counts.get(name)])
+        for name in splits
+        if any(counts.get(name) for counts in found.values())
+    )
+    unread = len(facts["unreadable"])
+    skipped = f'<p class="small note">Pictures that could not be read: {unread:,}.</p>' if unread else ""
+    lead = "The pictures that each class had, the fewest to learn from first. What has few is learned badly."
+    return section("Data", f'<div class="scroll narrow">{shown}</div>{lacking}{skipped}', lead=lead)
+
+
 def copies(facts: Facts, thumbnail: Thumbnail) -> str:
     """The pictures that are copies of one another, across splits or with different labels."""
     found = facts["copies"]
@@ -261,84 +283,9 @@ def copies(facts: Facts, thumbnail: Thumbnail) -> str:
     return section("Copies across splits and label conflicts", f"<p>{counts}{shown} {advice}</p>", *groups)
 
 
-def time(facts: Facts) -> str:
-    """Where the time went: before the first step, and in each part of the steps."""
-    spent = facts["time"]
-    parts, courses = [_whole(spent)] if spent.get("phases") else [], []
-    if "start_up" in spent:
-        parts.append(f"<p>{seconds(spent['start_up'])} from the job's start to its first step.</p>")
-    rows = []
-    for mode, title in (("train", "Training"), ("eval", "Evaluation")):
-        if mode not in spent:
-            continue
-        of_mode = spent[mode]
-        total = sum(of_mode["seconds"].values())
-        named = [(_PHASE_NAMES[name], _COLOURS[name], of_mode["seconds"][name]) for name in PHASES]
-        said = f"{title}: {seconds(total)} in {of_mode['steps']:,} timed steps"  # those that were recorded are not
-        parts.append(f"<h3>{said}</h3>{charts.shares(named, title)}")
-        split = [
-            f'<li><i class="swatch c{colour}"></i>{name} {seconds(value)}, {100 * value / total:.0f} %</li>'
-            for name, colour, value in named
-            if value and total
-        ]
-        parts.append(f'<ul class="legend" style="margin-bottom:18px">{"".join(split)}</ul>')
-        marks = of_mode["step"]
-        cells = [_milliseconds(marks[mark]) for mark in ("p50", "p95", "p99", "max")] if marks else [""] * 4
-        rows.append([title.lower(), *cells])
-        course = of_mode["course"]
-        layers = [(_PHASE_NAMES[name], _COLOURS[name], course[name]) for name in PHASES if any(course[name])]
-        chart = charts.stacked(course["step"], layers, f"parts of a {title.lower()} step", "step")
-        courses.append((f"{title} steps, ms", chart))
-    if rows:
-        parts.append(pair(*courses))
-        head = ["a step, ms", "median", "p95", "p99", "longest"]
-        parts.append(f'<div style="margin-top:24px;max-width:520px">{table(head, rows, (1, 2, 3, 4))}</div>')
-    return section("Where the time went", *parts, lead="The longest part is the one that is worth making faster.")
-
-
-def _whole(spent: Facts) -> str:
-    """One bar from the container's start to the report, and what took the longest."""
-    phases = spent["phases"]
-    total = sum(value for _, value in phases)
-    named = [(name, place % 8, value) for place, (name, value) in enumerate(phases)]
-    split = "".join(
-        f'<li><i class="swatch c{colour}"></i>{escape(name)} {seconds(value)}, {100 * value / total:.0f} %</li>'
-        for name, colour, value in named
-    )
-    return (
-        f"<h3>{seconds(total)} from the container's start to this report</h3>{charts.shares(named, 'all of the time')}"
-        f'<ul class="legend">{split}</ul><p style="margin-bottom:18px">{escape(spent["bottleneck"])}</p>'
-    )
-
-
-def _milliseconds(value: float) -> str:
-    return f"{1000 * value:,.0f}" if value >= 0.1 else f"{1000 * value:.3g}"
-
-
 def seconds(value: float) -> str:
     """Return a duration in words."""
     if value < 120:
         return f"{value:.3g} s"
     minutes, rest = divmod(round(value), 60)
     return f"{minutes} min {rest} s" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def utilisation(facts: Facts) -> str:
-    """The load of the processors and the fill of the memories over time."""
-    course = facts["utilisation"]
-
-    def chart(names: list[str], label: str) -> str:
-        found = [
-            Line(name, course[name]["x"], course[name]["mean"], colour % 8)
-            for colour, name in enumerate(names)
-            if name in course
-        ]
-        return charts.lines(found, label, "minutes", y_range=(0, 100))
-
-    gpus = [name for name in course if name.startswith("GPU")]
-    processor = ["CPU, mean of cores", "CPU, busiest core", "waiting for I/O", "memory"]
-    return section(
-        "Utilisation",
-        pair(("CPU and memory, %", chart(processor, "CPU")), ("GPU, %", chart(gpus, "GPU") if gpus else "")),
-        lead="What is near 100 % is what the job waited for; what is near 0 % was paid for and not used.",
-    )

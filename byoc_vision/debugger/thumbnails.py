@@ -23,7 +23,7 @@ _MAP_SIDE = 48
 
 #: The heat map's colours, red, green, blue and opacity, at 0, a third, two thirds and 1: what counted for nothing is
 #: dimmed, what counted most glows.
-_COLOURS = np.array([[16, 18, 32, 140], [16, 18, 32, 50], [255, 140, 0, 70], [255, 90, 0, 150]], float)
+_COLOURS = np.array([[16, 18, 32, 140], [16, 18, 32, 50], [255, 150, 0, 95], [255, 90, 0, 175]], float)
 
 
 def thumbnail(folder: Path, name: str) -> str | None:

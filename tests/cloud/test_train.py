@@ -33,6 +33,7 @@ def described(status: str, secondary: str = "", **more: object) -> dict[str, Any
         "TrainingJobStatus": status,
         "SecondaryStatus": secondary or status,
         "ModelArtifacts": {"S3ModelArtifacts": artifact},
+        "OutputDataConfig": {"S3OutputPath": f"s3://{BUCKET}/byoc-vision"},
         **more,
     }
 
@@ -196,7 +197,8 @@ def test_instances_are_told_apart_in_the_log(
     aws.script("DescribeTrainingJob", described("Completed"))
     said = run("watch", "my-job").out.splitlines()
     assert said[:2] == ["algo-1: here", "algo-2: there"]
-    assert said[-1] == f"the model is s3://{BUCKET}/byoc-vision/job/output/model.tar.gz"
+    assert said[-2] == f"the model is s3://{BUCKET}/byoc-vision/job/output/model.tar.gz"
+    assert said[-1] == "the report: python -m launch.report my-job"
 
 
 def test_a_failed_job_shows_its_reason_and_last_lines(

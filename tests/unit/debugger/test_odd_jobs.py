@@ -33,7 +33,20 @@ def test_a_class_without_test_pictures_is_named(out: Path) -> None:
     write_predictions(out, [("a.jpg", "cat", "cat", 0.9), ("b.jpg", "dog", "cat", 0.8)])
     facts, page, _ = report(out, "--model", described(out, ["cat", "dog", HOSTILE]))
     assert facts["untested"] == [HOSTILE]
-    assert f"Without a test picture, so that nothing is known: {HOSTILE}." in page.text
+    assert f"Without a test picture: {HOSTILE}." in page.text
+
+
+def test_how_many_pictures_each_class_had(out: Path) -> None:
+    counts = {"cat": {"train": 40, "validation": 5, "test": 0}, HOSTILE: {"train": 7, "validation": 5, "test": 6}}
+    content = {"pictures_of_classes": counts, "unreadable": {"a.jpg": "the file is empty"}}
+    (out / "metrics.json").write_text(json.dumps(content))
+    facts, page, _ = report(out)
+    assert facts["data"] == counts
+    assert "Data" in page.text and "Without a test picture: cat." in page.text
+    assert page.text.index(HOSTILE) < page.text.index("cat") and "47" in page.text
+    assert "Pictures that could not be read: 1." in page.text
+    (out / "metrics.json").write_text(json.dumps({"pictures_of_classes": {"cat": [1], "dog": {"train": math.nan}}}))
+    assert "The pictures that each class had" not in report(out)[1].text
 
 
 def test_one_picture_of_each_class(out: Path) -> None:

@@ -57,6 +57,7 @@ def test_a_run_leaves_model_metrics_and_predictions(make_run, tmp_path):
     assert [classifier.labels[i] for i in probabilities.argmax(axis=1)] == [row["predicted"] for row in rows]
     assert [f"{most:.6f}" for most in probabilities.max(axis=1)] == [row["probability"] for row in rows]
     assert re.fullmatch("[0-9a-f]{16}", left["data_digest"])
+    assert left["pictures_of_classes"]["red"] == {"train": 6, "validation": 1, "test": 1}
     assert not (out / "checkpoints" / "checkpoint.pt").exists()
 
 
