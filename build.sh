@@ -2,6 +2,7 @@
 # Builds the images for linux/amd64, tagged "latest" and by commit.
 #
 # usage: ./build.sh [train|serve|serve-cpu|all]      (default: all)
+#        ./build.sh today                            what users deploy today, to compare with (bench/)
 #
 # environment, all optional:
 #   BASE_IMAGE      a Debian 12 image to build on instead of debian:bookworm-slim
@@ -16,7 +17,7 @@ usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p;}' "$0"; }
 
 case ${1:-all} in
 all) targets=(train serve serve-cpu) ;;
-train | serve | serve-cpu) targets=("$1") ;;
+train | serve | serve-cpu | today) targets=("$1") ;;
 -h | --help) usage; exit ;;
 *)
     echo "build.sh: unknown target '$1'" >&2

@@ -150,7 +150,7 @@ def start(subject: Subject) -> Result:
             for name, each in servers.items()
         ],
         verdicts=[
-            at_most("serve-cpu, MB", megabytes[servers[f"serve-cpu, {ARCH}"].image], 700, "{:.0f}"),
+            at_most("serve-cpu, MB", megabytes[servers[f"serve-cpu, {ARCH}"].image], 550, "{:.0f}"),
             at_most(f"serve-cpu, s to {ARCH}'s first right prediction", median(found[f"serve-cpu, {ARCH}"]), 3),
         ],
     )
@@ -200,7 +200,15 @@ def _servers(models: Models) -> list[Server]:
     serve, lean = places.build("serve"), places.build("serve-cpu")
     return [
         *(
-            [Server("today's endpoint", "baseline", serve, models.users, ("python", "-m", "bench.baseline.serving"))]
+            [
+                Server(
+                    "today's endpoint",
+                    "baseline",
+                    places.build("today"),
+                    models.users,
+                    ("python", "-m", "bench.baseline.serving"),
+                )
+            ]
             if models.users
             else []
         ),

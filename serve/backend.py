@@ -162,12 +162,13 @@ def _choose(network: Network, precision: str, kept: Kept | None, trials: Trials)
             return reference, sentence
         # A GPU gets concurrent requests as one batch, a core one picture after the other.
         batch = 1 if network.device == "cpu" else len(pictures)
-        name = kept.read() if kept else None
-        sentence = name and forms.confirm(name, allowed, pictures, answers, trials)
-        if not (name and sentence):
-            name, sentence = forms.choose(allowed, pictures, answers, batch, trials)
-            if kept:
-                kept.write(name)
+        known = kept.read() if kept else None
+        confirmed = known and forms.confirm(known, allowed, pictures, answers, trials)
+        if known and confirmed:
+            return known, confirmed + asked
+        name, sentence = forms.choose(allowed, pictures, answers, batch, trials)
+        if kept:
+            kept.write(name)
         return name, sentence + asked
 
 

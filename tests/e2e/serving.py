@@ -22,7 +22,11 @@ from pathlib import Path
 from typing import Any
 
 DOCKER = os.environ.get("DOCKER", "docker")
-TRAIN, SERVE, LEAN = (f"byoc-vision-{name}:latest" for name in ("train", "serve", "serve-cpu"))
+#: Other names of these images can be given, to try what is built beside them.
+TRAIN, SERVE, LEAN = (
+    os.environ.get(f"BYOC_TEST_{name.upper().replace('-', '_')}", f"byoc-vision-{name}:latest")
+    for name in ("train", "serve", "serve-cpu")
+)
 SAMPLES = Path(__file__).with_name("serving_samples.py")
 HEIC = Path(__file__).parents[1] / "samples" / "picture.heic"
 MB = 1024 * 1024

@@ -332,4 +332,4 @@ def test_an_image_holds_only_what_it_serves_with(image: str, absent: list[str]) 
 
 
 def test_the_lean_image_is_lean() -> None:
-    assert int(docker("image", "inspect", "--format", "{{.Size}}", LEAN)) <= 700e6
+    assert int(docker("image", "inspect", "--format", "{{.Size}}", LEAN)) <= 550e6

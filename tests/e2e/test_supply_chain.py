@@ -10,7 +10,10 @@ import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
+from tests.e2e import serving
+
 TRAIN, SERVE, LEAN = IMAGES = ("byoc-vision-train", "byoc-vision-serve", "byoc-vision-serve-cpu")
+TAGS = dict(zip(IMAGES, (serving.TRAIN, serving.SERVE, serving.LEAN), strict=True))
 SBOM = Path(__file__).resolve().parents[2] / "docker" / "sbom.py"
 
 #: Prints the distributions that Python finds by itself.
@@ -48,7 +51,7 @@ JAVA = (
 def inside(image: str, *command: str) -> str:
     """Return what a command prints in a container of the image."""
     mount = ("--volume", f"{SBOM}:/checkout/sbom.py:ro")
-    return subprocess.check_output(["docker", "run", "--rm", *mount, f"{image}:latest", *command], text=True)
+    return subprocess.check_output(["docker", "run", "--rm", *mount, TAGS[image], *command], text=True)
 
 
 def listed(image: str) -> tuple[dict[str, Any], set[tuple[str, str]]]:

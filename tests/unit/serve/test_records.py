@@ -49,7 +49,7 @@ def test_the_next_worker_is_told_which_form_has_ended_the_first(tmp_path: Path) 
         with trials.of("float32"):
             pass
         with trials.of("bfloat16"):
-            os.kill(os.getpid(), signal.SIGILL)
+            os.kill(os.getpid(), signal.SIGKILL)
         raise AssertionError
 
     model, folder = tmp_path / "model", tmp_path / "forms"
@@ -63,7 +63,7 @@ def test_the_next_worker_is_told_which_form_has_ended_the_first(tmp_path: Path) 
             records.once(records.shared(model, folder), end)
         finally:
             os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGILL
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
     assert records.ended(model, folder) == {"bfloat16"}
     told = records.once(records.shared(model, folder), lambda trials: ("float32", " ".join(trials.ended)))
     assert told == ("float32", "bfloat16")
