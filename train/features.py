@@ -308,8 +308,8 @@ class _Parts(Dataset[tuple[list[bytes], NDArray[Any], tuple[float, float]]]):
         for file, versions in groupby(self.parts[part], key=attrgetter("file")):  # is read once for all its views
             content = file.read_bytes()
             image = pictures.decode(content, preprocessing.enough)
-            for version in versions:
-                pixels[len(digests)], name = self.augmentation.view(image, digest(content), version.view)
+            for _, view in versions:
+                pixels[len(digests)], name = self.augmentation.view(image, digest(content), view)
                 digests.append(name)
         decoded = time.perf_counter()
         values = self.backbone.features(torch.from_numpy(pixels)) if self.backbone else pixels

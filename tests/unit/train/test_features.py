@@ -131,6 +131,38 @@ def test_what_changes_the_features_reuses_none(make_run, weights, tmp_path, comp
     assert sum(computed) == 24
 
 
+def test_views_are_computed_once_and_only_the_missing_ones(make_run, weights, tmp_path, computed):
+    head_run(make_run, weights, augment="basic", views=2)()
+    pictures, training = 24, 18
+    assert sum(computed) == pictures + 2 * training
+    for change, missing in (({"seed": 0, "lr": 0.1}, 0), ({"views": 3}, training), ({"flip": "none"}, 2 * training)):
+        computed.clear()
+        head_run(make_run, weights, **{"augment": "basic", "views": 2, **change})()
+        assert sum(computed) == missing
+    computed.clear()
+    head_run(make_run, weights)()
+    assert not computed
+
+
+def test_views_change_what_is_learnt(make_run, weights, tmp_path):
+    for out, settings in (("plain", {}), ("views", {"augment": "basic", "views": 2})):
+        head_run(make_run, weights, out=out, **settings)()
+    assert tensors(tmp_path, "plain") != tensors(tmp_path, "views")
+
+
+@pytest.mark.parametrize("interrupted", [24, 27, 40, 45])
+def test_interrupted_training_on_views_ends_with_the_same_bits(make_run, weights, tmp_path, interrupted):
+    settings = {
+        "train_layers": "last-block", "augment": "basic", "views": 1, "mixup": 0.2, "sampling": "balanced",
+        "arch": "resnet18", "lr": 0.001,
+    }  # fmt: skip
+    head_run(make_run, weights, out="whole", **settings)()
+    with pytest.raises(Stopped):
+        replace(head_run(make_run, weights, **settings), stop=StopAfter(interrupted))()
+    head_run(make_run, weights, **settings)()
+    assert tensors(tmp_path, "out") == tensors(tmp_path, "whole")
+
+
 def test_one_changed_weight_reuses_none(make_run, weights, computed):
     head_run(make_run, weights)()
     computed.clear()
