@@ -19,13 +19,14 @@ from byoc_vision.contract.hyperparameters import Settings, SettingsError
 from classifier import artifact, network
 from classifier.artifact import Classifier
 from classifier.preprocessing import Preprocessing
-from train import calibration, copies, data, features, memory, results
+from train import calibration, copies, data, features, forms, memory, results
+from train.backbone import Backbone
 from train.batches import Batches, FeatureBatches, Order, PictureBatches
 from train.checkpoint import NAME, Checkpoint
 from train.data import Data, Split
 from train.distributed import ALONE, Group
 from train.evaluation import evaluate, precision
-from train.features import Backbone, Extraction, Store
+from train.features import Extraction
 from train.fit import Fit, Progress
 from train.normalization import measured
 from train.record.callback import Callback
@@ -33,6 +34,7 @@ from train.record.recorder import Recorder
 from train.record.tensor_hook import Hook
 from train.record.utilisation import Profiler
 from train.stopping import Stopped, StopSignal
+from train.store import Store
 
 Report = Callable[[str], None]
 
@@ -255,10 +257,11 @@ class Run:
     def _computed_features(
         self, net: nn.Module, preprocessing: Preprocessing, found: Data, profiler: Profiler | None
     ) -> Store:
-        backbone = Backbone(net, self.settings.arch, preprocessing, precision(self.settings), self._device)
+        backbone = Backbone(net, self.settings.arch, preprocessing, self._device)
+        possible = forms.candidates(self._device, self.settings.precision)
         size = features.CPU_BATCH if self._device.type == "cpu" else self.settings.test_batch_size
         extraction = Extraction(
-            backbone, self._kept_features, self.features, size, self._workers, self.group, self.stop
+            backbone, possible, self._kept_features, self.features, size, self._workers, self.group, self.stop, self._say
         )
         store = extraction({name: file for split in found.splits.values() for name, file in split.pictures()})
         if profiler:

@@ -16,7 +16,10 @@ from PIL import Image
 from byoc_vision.contract import hyperparameters
 from classifier import artifact, network
 from tests.unit.train import processes
-from train.features import Backbone, Extraction, FeaturesError, Store
+from train.backbone import Backbone
+from train.features import Extraction, FeaturesError
+from train.forms import Form
+from train.store import Store
 from train.stopping import Stopped, StopSignal
 
 WIDTH = 3
@@ -51,9 +54,9 @@ def computed(monkeypatch):
     counted = []
     real = Backbone.features
 
-    def features(self, pixels):
+    def features(self, pixels, *precision):
         counted.append(int((pixels.flatten(1).amax(dim=1) > 0).sum()))
-        return real(self, pixels)
+        return real(self, pixels, *precision)
 
     monkeypatch.setattr(Backbone, "features", features)
     return counted
@@ -253,7 +256,7 @@ def test_extract_only_where_there_is_nothing_to_extract(other):
 def test_a_picture_that_changes_meanwhile_is_told(make_run, weights, tmp_path):
     net = network.build("resnet18", 3)
     run = head_run(make_run, weights)
-    backbone = Backbone(net, "resnet18", network.preset("resnet18").resized(32), torch.float32, torch.device("cpu"))
-    extraction = Extraction(backbone, tmp_path / "kept", None, 4, 0, run.group, run.stop)
+    backbone = Backbone(net, "resnet18", network.preset("resnet18").resized(32), torch.device("cpu"))
+    extraction = Extraction(backbone, [Form("torch", "float32")], tmp_path / "kept", None, 4, 0, run.group, run.stop)
     with pytest.raises(FeaturesError, match=r"red0\.png was changed while it was read"):
         extraction({name(0): tmp_path / "pictures" / "red" / "red0.png"})
