@@ -29,7 +29,7 @@ class Backbone:
     preprocessing: Preprocessing
     device: torch.device
 
-    @property
+    @cached_property
     def width(self) -> int:
         """The number of a picture's features."""
         return int(self.network.get_submodule(head_name(self.network)).in_features)  # type: ignore[arg-type]
@@ -55,6 +55,7 @@ class Backbone:
     @contextmanager
     def beheaded(self) -> Iterator[None]:
         """For as long as this lasts, the network has no head and gives features. It stays in evaluation mode."""
+        _ = self.width, self.recipe  # while there is a head
         parent_name, _, name = head_name(self.network).rpartition(".")
         parent = self.network.get_submodule(parent_name)
         head = getattr(parent, name)

@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import product
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -85,11 +86,10 @@ class Extraction:
 
         Raises `Stopped` when asked to stop; what was computed by then is kept.
         """
-        for folder in (self.given, self.folder):
-            for form in self.forms if folder else ():
-                store = self._store(folder, form)
-                if all(self.group.everyone(files.keys() <= store.rows.keys())):
-                    return store
+        for folder, form in product(self._folders, self.forms):
+            store = self._store(folder, form)
+            if all(self.group.everyone(files.keys() <= store.rows.keys())):
+                return store
         with self.backbone.beheaded(), tempfile.TemporaryDirectory(prefix="byoc-vision-") as graphs:
             left = list(self.forms)
             while True:
@@ -109,6 +109,9 @@ class Extraction:
         many = len(missing) >= FEW
         begun = len(rows[kept]) >= (FEW if kept == last and many else 1)
         if len(left) == 1 or (kept == last if begun else not many):
+            return last
+        if self.backbone.device.type == "cpu" and not forms.fit_memory(self.backbone.network, self.workers):
+            self.say(f"features: {last}, of which {self.workers} processes share one copy: no other fits in the memory")
             return last
         sample = missing[:: -(-len(missing) // forms.SAMPLE)]
         pixels = _decoded([file.read_bytes() for file in sample], forms.SAMPLE, self.backbone.preprocessing)
@@ -150,7 +153,11 @@ class Extraction:
 
     def _kept(self, form: Form) -> set[bytes]:
         """Return the digests of all pictures whose features in `form` are there."""
-        return {name for folder in (self.given, self.folder) if folder for name in self._store(folder, form).rows}
+        return {name for folder in self._folders for name in self._store(folder, form).rows}
+
+    @property
+    def _folders(self) -> list[Path]:
+        return [self.given, self.folder] if self.given else [self.folder]
 
     def _computed(
         self, files: Sequence[Path], form: Form, graphs: Path
@@ -162,7 +169,7 @@ class Extraction:
         parts = [part[group.rank * self.batch_size :][: self.batch_size] for part in parts]
         workers = min(self.workers, len(parts))
         size = self.batch_size * 3 * backbone.preprocessing.crop_size**2
-        make = lambda: forms.runner(backbone, form, graphs)  # noqa: E731
+        make = partial(forms.runner, backbone, form, graphs)
         loader = DataLoader(
             _Parts(parts, self.batch_size, backbone.preprocessing, make if on_cpu else None),
             batch_size=None,

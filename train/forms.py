@@ -6,9 +6,11 @@ process of its own: a form may meet an instruction that the processor lacks.
 
 import importlib.util
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -17,8 +19,10 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from byoc_vision.contract.errors import described
 from train.backbone import Backbone
@@ -96,6 +100,12 @@ def fastest(trials: Mapping[Form, Trial]) -> Form:
     return max(trials, key=lambda form: trials[form].speed if form == exact or trials[form].speed >= worth else 0)
 
 
+def fit_memory(network: nn.Module, processes: int) -> bool:
+    """Whether each of `processes` may have a copy of the network's weights, which torch's share with their parent."""
+    weights = sum(tensor.nbytes for tensor in network.state_dict().values())
+    return bool(processes * weights < psutil.virtual_memory().available / 2)
+
+
 def attempt(
     backbone: Backbone, forms: Sequence[Form], pixels: NDArray[np.uint8], graphs: Path, say: Callable[[str], None]
 ) -> dict[Form, Trial]:
@@ -110,11 +120,13 @@ def attempt(
             trials, problems = compare(backbone, left, pixels, graphs)
         except _CrashError as crash:
             say(f"features: {crash.form} is not used: it ended its process ({crash})")
-            (graphs / _GRAPH).unlink(missing_ok=True)  # it may be half written
             if crash.form not in left[:-1]:
                 return {forms[-1]: Trial(0, 1)}
             left.remove(crash.form)
             continue
+        except FormError as error:  # not even the last works there; where it is to run it may say more
+            say(f"features: forms cannot be tried: {error}")
+            return {forms[-1]: Trial(0, 1)}
         for form, problem in problems.items():
             say(f"features: {form} is not used: {problem}")
         return trials
@@ -131,7 +143,7 @@ def runner(backbone: Backbone, form: Form, graphs: Path) -> Run:
     import openvino as ov  # only here: its threads do not outlive a fork
 
     if not (graphs / _GRAPH).exists():
-        ov.save_model(_graph(backbone), graphs / _GRAPH, compress_to_fp16=False)
+        _write_graph(backbone, graphs)
     wanted = ov.Type.bf16 if form.precision == "bfloat16" else ov.Type.f32
     options = {"INFERENCE_PRECISION_HINT": wanted, "INFERENCE_NUM_THREADS": torch.get_num_threads(), "NUM_STREAMS": 1}
     compiled = ov.Core().compile_model(graphs / _GRAPH, "CPU", options)
@@ -147,8 +159,8 @@ def runner(backbone: Backbone, form: Form, graphs: Path) -> Run:
     return run
 
 
-def _graph(backbone: Backbone) -> Any:
-    """Return the beheaded network as OpenVINO's graph, uint8 [4, 3, S, S] -> float32 [4, D]."""
+def _write_graph(backbone: Backbone, folder: Path) -> None:
+    """Write the beheaded network as OpenVINO's graph, uint8 [4, 3, S, S] -> float32 [4, D]."""
     import openvino as ov
     from openvino.preprocess import PrePostProcessor
 
@@ -161,7 +173,11 @@ def _graph(backbone: Backbone) -> Any:
     processor.input().tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NCHW"))
     mean, std = ([255 * value for value in values] for values in (preprocessing.mean, preprocessing.std))
     processor.input().preprocess().convert_element_type(ov.Type.f32).mean(mean).scale(std)
-    return processor.build()
+    # Whole or not at all: other processes look for it, and this one may die.
+    with tempfile.TemporaryDirectory(dir=folder) as partial:
+        ov.save_model(processor.build(), Path(partial, _GRAPH), compress_to_fp16=False)
+        for file in sorted(Path(partial).iterdir()):  # .bin before .xml
+            file.rename(folder / file.name)
 
 
 Compared = tuple[dict[Form, Trial], dict[Form, str]]
@@ -209,7 +225,7 @@ def _compared(
 
 
 def _difference(features: NDArray[np.float32], exact: NDArray[np.float32]) -> float:
-    """Return the root mean square of the differences as a share of the features' spread, NaN where these are no numbers."""
+    """Return the root mean square of the differences as a share of that of the features' spread; NaN of no numbers."""
     with np.errstate(all="ignore"):
         spread = np.sqrt(np.mean((exact - exact.mean(axis=0)) ** 2))
         return float(np.sqrt(np.mean((features - exact) ** 2)) / spread)
@@ -227,7 +243,8 @@ class _CrashError(Exception):
 def _compared_apart(backbone: Backbone, forms: Sequence[Form], pixels: NDArray[np.uint8], graphs: Path) -> Compared:
     """Compare in a process of its own, on one core, as the processes that extract will run; raises `_CrashError`."""
     receiver, sender = get_context("fork").Pipe(duplex=False)
-    process = get_context("fork").Process(target=_tell, args=(sender, backbone, forms, pixels, graphs), daemon=True)
+    compare = partial(_compared, backbone, forms, pixels, graphs)
+    process = get_context("fork").Process(target=_tell, args=(sender, compare), daemon=True)
     process.start()
     sender.close()
     running = None
@@ -247,10 +264,10 @@ def _compared_apart(backbone: Backbone, forms: Sequence[Form], pixels: NDArray[n
         process.join()
 
 
-def _tell(sender: Connection, backbone: Backbone, forms: Sequence[Form], pixels: NDArray[np.uint8], graphs: Path) -> None:
+def _tell(sender: Connection, compare: Callable[..., Compared]) -> None:
     leave_signals_to_parent(0)
     torch.set_num_threads(1)
     try:
-        sender.send(_compared(backbone, forms, pixels, graphs, sender.send))
+        sender.send(compare(begin=sender.send))
     except Exception as error:
         sender.send(FormError(described(error)))

@@ -260,9 +260,8 @@ class Run:
         backbone = Backbone(net, self.settings.arch, preprocessing, self._device)
         possible = forms.candidates(self._device, self.settings.precision)
         size = features.CPU_BATCH if self._device.type == "cpu" else self.settings.test_batch_size
-        extraction = Extraction(
-            backbone, possible, self._kept_features, self.features, size, self._workers, self.group, self.stop, self._say
-        )
+        kept, given, workers = self._kept_features, self.features, self._workers
+        extraction = Extraction(backbone, possible, kept, given, size, workers, self.group, self.stop, self._say)
         store = extraction({name: file for split in found.splits.values() for name, file in split.pictures()})
         if profiler:
             profiler.note(extraction=asdict(extraction.work))

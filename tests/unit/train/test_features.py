@@ -19,8 +19,8 @@ from tests.unit.train import processes
 from train.backbone import Backbone
 from train.features import Extraction, FeaturesError
 from train.forms import Form
-from train.store import Store
 from train.stopping import Stopped, StopSignal
+from train.store import Store
 
 WIDTH = 3
 
