@@ -64,8 +64,8 @@ class Store:
         needed, free = count * self._bytes, shutil.disk_usage(place).free
         if needed > free:
             raise FeaturesError(
-                f"the features take {needed / 1e9:.1f} GB, and {place} has room for {free / 1e9:.1f}; give the job more "
-                "disk (VolumeSizeInGB), or set blocks or views to fewer"
+                f"the features take {needed / 1e9:.1f} GB, and {place} has room for {free / 1e9:.1f}; give the job "
+                "more disk (VolumeSizeInGB), or set blocks or views to fewer"
             )
 
     def add(self, digests: Sequence[bytes], features: NDArray[np.float32]) -> None:
