@@ -85,7 +85,7 @@ def _is_stack(module: nn.Module) -> bool:
     if _is_chain(module):
         return True
     for chain in filter(_is_chain, module.children()):
-        kinds = [type(child) for child in chain if _weighted(child) > 1 and not _is_chain(child)]
+        kinds = [type(child) for child in chain.children() if _weighted(child) > 1 and not _is_chain(child)]
         if len(kinds) > len(set(kinds)):
             return True
     return False

@@ -1,4 +1,4 @@
-"""Training pictures are cropped and changed at random, as the settings say, and the same each time for the same place."""
+"""Training pictures are cropped and changed at random, as the settings say: at the same place always alike."""
 
 import hashlib
 from dataclasses import dataclass

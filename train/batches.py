@@ -66,15 +66,14 @@ class Order:
         if not self.classes:
             return torch.randperm(self.samples, generator=generator)
         classes = torch.tensor(self.classes)
-        share, rest = divmod(self.samples, int(classes.max()) + 1)
+        numbers = torch.randperm(int(classes.max()) + 1, generator=generator).tolist()
+        share, rest = divmod(self.samples, len(numbers))
         chosen = []
-        for number, which in enumerate(torch.randperm(int(classes.max()) + 1, generator=generator)):
-            members = torch.nonzero(classes == which).flatten()
-            wanted = share + (number < rest)
-            rounds = [
-                members[torch.randperm(len(members), generator=generator)] for _ in range(0, wanted, len(members))
-            ]
-            chosen.append(torch.cat([*rounds, members[:0]])[:wanted])
+        for i, number in enumerate(numbers):
+            members = torch.nonzero(classes == number).flatten()
+            wanted = share + (i < rest)
+            rounds = [torch.randperm(len(members), generator=generator) for _ in range(-(-wanted // len(members)))]
+            chosen.append(members[torch.cat([*rounds, members[:0]])[:wanted]])
         return torch.cat(chosen)[torch.randperm(self.samples, generator=generator)]
 
 

@@ -65,8 +65,8 @@ class Progress:
 class Fit:
     """Fits the trainable parameters of `network` to `train`; afterwards `network` has the weights of the best epoch.
 
-    `train` and `validation` are on the network's device. `callback` is told of every step. `blocks` are the names of the
-    network's layers, by block, where blocks learn differently (see `Layers`).
+    `train` and `validation` are on the network's device. `callback` is told of every step. `blocks` are the names of
+    the network's layers, by block, where blocks learn differently (see `Layers`).
     """
 
     def __init__(

@@ -20,14 +20,15 @@ from byoc_vision.contract.hyperparameters import Settings, SettingsError
 from classifier import artifact, network
 from classifier.artifact import Classifier
 from classifier.preprocessing import Preprocessing
-from train import calibration, copies, data, features, memory, results
+from train import calibration, copies, data, features, forms, memory, results
 from train.augmentation import Augmentation
+from train.backbone import Backbone
 from train.batches import Batches, FeatureBatches, Order, PictureBatches
 from train.checkpoint import NAME, Checkpoint
 from train.data import Data, Split
 from train.distributed import ALONE, Group
 from train.evaluation import evaluate, precision
-from train.features import Backbone, Extraction, Store, Version
+from train.features import Extraction, View
 from train.fit import Fit, Progress
 from train.heatmaps import HeatMaps
 from train.normalization import measured
@@ -36,6 +37,7 @@ from train.record.recorder import Recorder
 from train.record.tensor_hook import Hook
 from train.record.utilisation import Profiler
 from train.stopping import Stopped, StopSignal
+from train.store import Store
 
 Report = Callable[[str], None]
 
@@ -286,19 +288,21 @@ class Run:
     def _computed_features(
         self, frozen: nn.Module, preprocessing: Preprocessing, found: Data, profiler: Profiler | None
     ) -> Store:
-        backbone = Backbone(frozen, self.settings.arch, preprocessing, precision(self.settings), self._device)
-        size = features.CPU_BATCH if self._device.type == "cpu" else self.settings.test_batch_size
+        backbone = Backbone(frozen, self.settings.arch, preprocessing, self._device)
         augmentation = Augmentation.of(self.settings, preprocessing)
+        possible = forms.candidates(self._device, self.settings.precision)
+        size = features.CPU_BATCH if self._device.type == "cpu" else self.settings.test_batch_size
+        kept, given, workers = self._kept_features, self.features, self._workers
         extraction = Extraction(
-            backbone, augmentation, self._kept_features, self.features, size, self._workers, self.group, self.stop
+            backbone, augmentation, possible, kept, given, size, workers, self.group, self.stop, self._say
         )
-        versions = {
-            augmentation.name(name, view): Version(file, view)
+        views = {
+            augmentation.name(name, number): View(file, number)
             for split in found.splits.values()
             for name, file in split.pictures()
-            for view in (self._views if split is found.train else [0])
+            for number in (self._views if split is found.train else [0])
         }
-        store = extraction(versions)
+        store = extraction(views)
         if profiler:
             profiler.note(extraction=asdict(extraction.work))
         return store

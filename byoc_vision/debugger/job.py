@@ -99,10 +99,10 @@ class Job:
 
     @property
     def fine_tuned(self) -> bool:
-        """Whether all layers were trained, from pretrained weights, as far as the model's settings tell."""
+        """Whether more than the head was trained, from pretrained weights, as far as the model's settings tell."""
         settings = self.model.get("settings")
         known = settings if isinstance(settings, dict) else {}
-        return known.get("pretrained") is True and known.get("train_layers") == "all"
+        return known.get("pretrained") is True and known.get("train_layers") in ("last-block", "all")
 
     @property
     def labels(self) -> list[str]:

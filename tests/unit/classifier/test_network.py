@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -23,10 +24,43 @@ FAMILIES = [
 def test_every_family_gets_a_head_for_the_classes(arch):
     net = network.build(arch, classes=5).eval()
     side = network.preset(arch).crop_size
+    picture = torch.randn(1, 3, side, side)
+    *_, last, (name,) = network.blocks(net)
+    frozen, trained = network.split(net, last[0])
     with torch.inference_mode():
-        assert net(torch.zeros(1, 3, side, side)).shape == (1, 5)
+        logits = net(picture)
+        assert logits.shape == (1, 5)
+        assert torch.equal(trained.eval()(frozen(picture)), logits)
+    assert not frozen.state_dict().keys() & trained.state_dict().keys()
+    assert frozen.state_dict().keys() | trained.state_dict().keys() == net.state_dict().keys()
+    assert trained.get_submodule(name) is net.get_submodule(network.head_name(net))
     head = net.get_submodule(network.head_name(net))
     assert 5 in (getattr(head, "out_features", 0), getattr(head, "out_channels", 0))
+
+
+@pytest.mark.parametrize(
+    ("arch", "last"),
+    [
+        ("alexnet", ("classifier.4",)),
+        ("convnext_tiny", ("features.7.2", "classifier.0")),
+        ("densenet121", ("features.denseblock4", "features.norm5")),
+        ("efficientnet_b0", ("features.7.0", "features.8.0", "features.8.1")),
+        ("googlenet", ("inception5b",)),
+        ("inception_v3", ("Mixed_7c",)),
+        ("mnasnet0_5", ("layers.13.0", "layers.14", "layers.15")),
+        ("mobilenet_v2", ("features.17", "features.18.0", "features.18.1")),
+        ("regnet_y_400mf", ("trunk_output.block4.block4-5",)),
+        ("resnet18", ("layer4.1",)),
+        ("shufflenet_v2_x0_5", ("stage4.3", "conv5.0", "conv5.1")),
+        ("squeezenet1_1", ("features.12",)),
+        ("swin_t", ("features.7.1", "norm")),
+        ("vgg11", ("classifier.3",)),
+        ("vit_b_32", ("encoder.layers.encoder_layer_11", "encoder.ln")),
+    ],
+)
+def test_the_last_block_is_what_the_network_repeats_and_what_follows(arch, last):
+    with torch.device("meta") if arch != "regnet_y_400mf" else nullcontext():  # computes its widths
+        assert network.blocks(network.build(arch, 2))[-2] == last
 
 
 def test_architectures_are_the_classifiers_only():

@@ -86,6 +86,31 @@ def test_feature_batches_cover_each_sample_once_and_skip():
     assert torch.equal(collect(source, skip=1)[1], targets[4:])
 
 
+def test_each_epoch_shows_one_of_a_pictures_versions():
+    rows = torch.arange(40).reshape(10, 4)
+    source = FeatureBatches(torch.arange(40.0)[:, None], rows, torch.arange(10), Order(10, 4, seed=1))
+    seen = [collect(source, epoch) for epoch in range(1, 40)]
+    for inputs, targets in seen:
+        assert torch.equal(inputs[:, 0].long() // 4, targets)
+    assert torch.cat([inputs for inputs, _ in seen]).unique().numel() == 40
+    assert torch.equal(collect(source, 5, skip=1)[0], seen[4][0][4:])
+
+
+@pytest.mark.parametrize(("classes", "samples"), [((0,) * 20 + (1,) * 3 + (2,), 24), ((0, 1, 1, 1, 1, 2, 2), 7)])
+def test_balanced_sampling_shows_classes_equally_often(classes, samples):
+    order = Order(samples, 5, seed=2, classes=classes)
+    epochs = [torch.cat(order.batches(epoch)) for epoch in (1, 2, 3)]
+    for positions in epochs:
+        assert len(positions) == samples
+        shown = torch.bincount(torch.tensor(classes)[positions])
+        assert shown.max() - shown.min() <= 1
+        for number in range(3):  # none is shown again before all of its class have been
+            times = torch.bincount(positions, minlength=samples)[torch.tensor(classes) == number]
+            assert times.max() - times.min() <= 1
+    assert not torch.equal(epochs[0], epochs[1])
+    assert torch.equal(torch.cat(order.batches(2, skip=1)), epochs[1][5:])
+
+
 @pytest.mark.parametrize(("samples", "batch", "expected"), [(9, 4, 8), (10, 4, 10), (8, 4, 8), (1, 4, 1), (3, 8, 3)])
 def test_no_last_batch_of_one_where_batch_normalisation_learns(samples, batch, expected):
     order = Order(samples, batch, seed=0, whole=True)

@@ -46,6 +46,25 @@ def test_names_that_sagemaker_adds_are_left_out():
         ({"weights": "w.pth"}, "weights is a channel and no hyperparameter; .* weights=SOURCE"),
         ({"max_grad_norm": "1"}, "did you mean 'clip-gradient'"),
         ({"ema-decay": "0.9"}, "did you mean 'ema'"),
+        (
+            {"layer-decay": "0.8"},
+            "layer-decay is for more layers than the head.* set train-layers to last-block or all",
+        ),
+        ({"unfreeze-epochs": "2"}, "unfreeze-epochs is for more layers than the head"),
+        ({"train-layers": "all", "unfreeze-epochs": "30"}, "some layers would never learn; set unfreeze-epochs to"),
+        ({"blocks": "2"}, "blocks is how many train-layers last-block trains"),
+        ({"train-layers": "last-block", "blocks": "17"}, "blocks is 17, and resnet50 has 16; set blocks to fewer"),
+        ({"train-layers": "last-block", "pretrained": "false"}, "pretrained is false.* set train-layers to all"),
+        ({"class-weights": "balanced", "sampling": "balanced"}, "both balanced.* set one of the two"),
+        ({"crop-scale": "0.5"}, "crop-scale is part of augment, and that is none; set augment to basic"),
+        ({"flip": "none"}, "flip is part of augment"),
+        ({"views": "4"}, "views is part of augment"),
+        ({"views": "4", "augment": "basic", "train-layers": "all"}, "train-layers all and squeezenets have none"),
+        ({"views": "4", "augment": "basic", "arch": "squeezenet1_0"}, "train-layers all and squeezenets have none"),
+        ({"cutmix": "1"}, "cutmix is for pictures.* set mixup instead, or augment to basic"),
+        ({"cutmix": "1", "augment": "basic", "views": "2"}, "cutmix is for pictures"),
+        ({"oversampling": "true"}, "did you mean 'sampling'"),
+        ({"layerwise_decay": "0.9"}, "did you mean 'layer-decay'"),
         ({"dropout": "0.1"}, "no hyperparameter 'dropout'; the names are"),
     ],
 )
@@ -53,6 +72,25 @@ def test_wrong_values_are_named(values, message):
     with pytest.raises(SettingsError, match=message) as raised:
         parse(values)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"train-layers": "last-block", "blocks": "16", "layer-decay": "0.8", "unfreeze-epochs": "29"},
+        {"augment": "basic", "crop-scale": "0.5", "flip": "both", "cutmix": "1.0", "sampling": "balanced"},
+        {"augment": "trivial", "views": "8", "extract-only": "true"},
+        {"train-layers": "all", "cutmix": "1.0", "mixup": "0.2"},
+    ],
+)
+def test_values_that_go_together(values):
+    assert hyperparameters.checked(values) == values
+
+
+def test_values_that_others_will_join_are_checked_one_by_one():
+    assert hyperparameters.each_checked({"views": 4, "pretrained": False}) == {"views": "4", "pretrained": "false"}
+    with pytest.raises(SettingsError, match="views is 65"):
+        hyperparameters.each_checked({"views": 65})
 
 
 def test_preset_means_unset():
@@ -63,6 +101,7 @@ def test_preset_means_unset():
     ("settings", "rate"),
     [
         (Settings(), 0.003),
+        (Settings(train_layers="last-block"), 0.001),
         (Settings(train_layers="all"), 0.0003),
         (Settings(train_layers="all", pretrained=False), 0.001),
         (Settings(lr=0.1), 0.1),

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,8 +18,11 @@ from byoc_vision.contract import hyperparameters
 from classifier import artifact, network
 from tests.unit.train import processes
 from train.augmentation import Augmentation
-from train.features import Backbone, Extraction, FeaturesError, Store, Version
+from train.backbone import Backbone
+from train.features import Extraction, FeaturesError, View
+from train.forms import Form
 from train.stopping import Stopped, StopSignal
+from train.store import Store
 
 WIDTH = 3
 
@@ -52,9 +56,9 @@ def computed(monkeypatch):
     counted = []
     real = Backbone.features
 
-    def features(self, pixels):
+    def features(self, pixels, *precision):
         counted.append(int((pixels.flatten(1).amax(dim=1) > 0).sum()))
-        return real(self, pixels)
+        return real(self, pixels, *precision)
 
     monkeypatch.setattr(Backbone, "features", features)
     return counted
@@ -87,6 +91,13 @@ def test_rows_that_were_half_written_do_not_count(tmp_path, file, size, left):
     found = Store(tmp_path / "store", (WIDTH,))
     assert list(found.rows) == [name(1), name(2), name(4)]
     assert torch.equal(found.tensor(), torch.from_numpy(rows(1, 2, 4)))
+
+
+def test_a_disk_without_room_says_so_before_anything_is_computed(make_run, weights, monkeypatch, computed):
+    monkeypatch.setattr("train.store.shutil.disk_usage", lambda path: SimpleNamespace(free=24 * 512 * 4 - 1))
+    with pytest.raises(FeaturesError, match=r"take 0\.0 GB.* more disk.* or set blocks or views to fewer"):
+        head_run(make_run, weights)()
+    assert not computed
 
 
 def test_a_full_disk_says_what_to_do(tmp_path, monkeypatch):
@@ -129,6 +140,38 @@ def test_what_changes_the_features_reuses_none(make_run, weights, tmp_path, comp
         torch.save(network.build("resnet34", 10).state_dict(), weights)
     head_run(make_run, weights, **change)()
     assert sum(computed) == 24
+
+
+def test_views_are_computed_once_and_only_the_missing_ones(make_run, weights, tmp_path, computed):
+    head_run(make_run, weights, augment="basic", views=2)()
+    pictures, training = 24, 18
+    assert sum(computed) == pictures + 2 * training
+    for change, missing in (({"seed": 0, "lr": 0.1}, 0), ({"views": 3}, training), ({"flip": "none"}, 2 * training)):
+        computed.clear()
+        head_run(make_run, weights, **{"augment": "basic", "views": 2, **change})()
+        assert sum(computed) == missing
+    computed.clear()
+    head_run(make_run, weights)()
+    assert not computed
+
+
+def test_views_change_what_is_learnt(make_run, weights, tmp_path):
+    for out, settings in (("plain", {}), ("views", {"augment": "basic", "views": 2})):
+        head_run(make_run, weights, out=out, **settings)()
+    assert tensors(tmp_path, "plain") != tensors(tmp_path, "views")
+
+
+@pytest.mark.parametrize("interrupted", [24, 27, 40, 45])
+def test_interrupted_training_on_views_ends_with_the_same_bits(make_run, weights, tmp_path, interrupted):
+    settings = {
+        "train_layers": "last-block", "augment": "basic", "views": 1, "mixup": 0.2, "sampling": "balanced",
+        "arch": "resnet18", "lr": 0.001,
+    }  # fmt: skip
+    head_run(make_run, weights, out="whole", **settings)()
+    with pytest.raises(Stopped):
+        replace(head_run(make_run, weights, **settings), stop=StopAfter(interrupted))()
+    head_run(make_run, weights, **settings)()
+    assert tensors(tmp_path, "out") == tensors(tmp_path, "whole")
 
 
 def test_one_changed_weight_reuses_none(make_run, weights, computed):
@@ -254,8 +297,8 @@ def test_extract_only_where_there_is_nothing_to_extract(other):
 def test_a_picture_that_changes_meanwhile_is_told(make_run, weights, tmp_path):
     net, _ = network.split(network.build("resnet18", 3), "fc")
     run = head_run(make_run, weights)
-    backbone = Backbone(net, "resnet18", network.preset("resnet18").resized(32), torch.float32, torch.device("cpu"))
-    plain = Augmentation(backbone.preprocessing)
-    extraction = Extraction(backbone, plain, tmp_path / "kept", None, 4, 0, run.group, run.stop)
+    backbone = Backbone(net, "resnet18", network.preset("resnet18").resized(32), torch.device("cpu"))
+    plain, form = Augmentation(backbone.preprocessing), Form("torch", "float32")
+    extraction = Extraction(backbone, plain, [form], tmp_path / "kept", None, 4, 0, run.group, run.stop)
     with pytest.raises(FeaturesError, match=r"red0\.png was changed while it was read"):
-        extraction({name(0): Version(tmp_path / "pictures" / "red" / "red0.png")})
+        extraction({name(0): View(tmp_path / "pictures" / "red" / "red0.png")})

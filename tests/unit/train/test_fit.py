@@ -15,6 +15,7 @@ from byoc_vision.contract.hyperparameters import Settings
 from train.batches import FeatureBatches, Order
 from train.checkpoint import Checkpoint
 from train.fit import Fit
+from train.mixing import mix
 from train.record.callback import Callback
 from train.stopping import Stopped, StopSignal
 
@@ -134,10 +135,96 @@ def test_mixup_trains_on_pairs(fit: Made, run: Callable[[Fit], Fit]) -> None:
     assert run(made).progress.history[0]["train_loss"] == pytest.approx(total / len(TARGETS), rel=1e-4)
 
 
+def test_cutmix_pastes_a_part_and_says_how_large_it_is() -> None:
+    pictures = torch.arange(8.0).view(8, 1, 1, 1).expand(8, 3, 20, 30).contiguous()
+    shares = []
+    for number in range(200):
+        mixed = mix(pictures, 0.0, 1.0, (0, number))
+        assert mixed
+        own = mixed.inputs == pictures
+        assert torch.equal(mixed.inputs[~own], pictures[mixed.others][~own])
+        changed = (mixed.others != torch.arange(8)).nonzero().flatten()
+        assert own[changed].float().mean(dim=(1, 2, 3)).tolist() == pytest.approx([mixed.share] * len(changed))
+        rows, columns = (own[changed[0], 0].logical_not().any(dim=axis).nonzero().flatten() for axis in (1, 0))
+        if len(rows):  # one rectangle
+            assert len(rows) * len(columns) == pytest.approx((1 - mixed.share) * 600)
+        shares.append(mixed.share)
+    assert 0.5 < np.mean(shares) < 0.8 and min(shares) < 0.3  # a part is cut off at the picture's ends
+
+
+def test_both_kinds_of_mixing_take_turns() -> None:
+    pictures = torch.arange(4.0).view(4, 1, 1, 1).expand(4, 3, 8, 8).contiguous()
+    whole = 0
+    for number in range(100):
+        mixed = mix(pictures, 1.0, 1.0, (number,))
+        assert mixed
+        whole += bool((mixed.inputs == mixed.inputs[:, :1, :1, :1]).all())
+    assert 30 < whole < 75
+    assert mix(pictures, 0.0, 0.0, (0,)) is None
+
+
+@pytest.fixture
+def deep() -> Made:
+    """Return a function that makes the fit of a network of three layers, the last its head."""
+
+    def make(callback: Callback | None = None, **settings: Any) -> Fit:
+        torch.manual_seed(2)
+        network = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.Linear(4, 4), nn.Linear(4, 3))
+        rows = torch.arange(len(TARGETS))[:, None]
+        order = Order(len(TARGETS), BATCH, seed=3)
+        batches = FeatureBatches(FEATURES, rows, TARGETS, order)
+        blocks = (("0", "1"), ("2",), ("3",))
+        return Fit(network, Settings(**PLAIN | {"train_layers": "all"} | settings), batches, batches, callback, blocks)
+
+    return make
+
+
+def test_blocks_learn_the_slower_the_farther_they_are_from_the_head(deep: Made, run: Callable[[Fit], Fit]) -> None:
+    plain = {"optimizer": "sgd", "momentum": 0.0, "weight_decay": 0.0, "lr": 1e-4, "epochs": 1}
+    steps = {}
+    for decay in (1.0, 0.5):
+        made = deep(layer_decay=decay, **plain)
+        before = {name: tensor.clone() for name, tensor in made.network.state_dict().items()}
+        after = run(made).network.state_dict()
+        steps[decay] = {name: after[name] - tensor for name, tensor in before.items()}
+    for layer, share in (("0", 0.25), ("1", 0.25), ("2", 0.5), ("3", 1.0)):
+        torch.testing.assert_close(
+            steps[0.5][f"{layer}.weight"], share * steps[1.0][f"{layer}.weight"], rtol=0.02, atol=1e-6
+        )
+
+
+def test_layers_begin_to_learn_from_the_head_on(deep: Made, run: Callable[[Fit], Fit]) -> None:
+    seen: dict[int, dict[str, Tensor]] = {}
+
+    class Remember(Callback):
+        def update(self) -> None:
+            seen[made.progress.epoch] = {name: tensor.clone() for name, tensor in made.network.state_dict().items()}
+
+    made = deep(Remember(), unfreeze_epochs=2, epochs=4)
+    seen[0] = {name: tensor.clone() for name, tensor in made.network.state_dict().items()}
+    run(made)
+    for epoch, learning in ((1, "3"), (2, "23"), (3, "0123"), (4, "0123")):
+        changed = {name[0] for name in seen[0] if not torch.equal(seen[epoch][name], seen[epoch - 1][name])}
+        assert changed == set(learning), f"in epoch {epoch}"  # with batch normalisation's statistics
+
+
+@pytest.mark.parametrize(
+    "settings", [{"unfreeze_epochs": 1}, {"unfreeze_epochs": 2, "layer_decay": 0.5, "mixup": 0.4, "ema": 0.9}]
+)
+def test_a_run_that_unfreezes_and_was_interrupted_ends_with_the_same_bits(
+    deep: Made, run: Callable[[Fit], Fit], tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    interrupted(deep, run, tmp_path, settings)
+
+
 @pytest.mark.parametrize("settings", [{"mixup": 0.4}, {"ema": 0.9}, {"warmup_epochs": 1.0, "clip_gradient": 0.1}])
 def test_a_run_that_was_interrupted_ends_with_the_same_bits(
     fit: Made, run: Callable[[Fit], Fit], tmp_path: Path, settings: dict[str, float]
 ) -> None:
+    interrupted(fit, run, tmp_path, settings)
+
+
+def interrupted(fit: Made, run: Callable[[Fit], Fit], tmp_path: Path, settings: dict[str, Any]) -> None:
     whole = run(fit(epochs=3, **settings)).network.state_dict()
     checkpoint = Checkpoint(tmp_path / "other", {})
     stop = StopSignal()

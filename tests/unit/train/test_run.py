@@ -103,10 +103,26 @@ def test_frozen_means_frozen(make_run, weights, tmp_path, augment):
     assert not torch.equal(trained[f"{head}.weight"], network.build("resnet18", 3).state_dict()[f"{head}.weight"])
 
 
-def test_features_computed_once_give_the_same_model_as_running_the_backbone(make_run, weights, tmp_path, monkeypatch):
-    head_run(make_run, weights, out="cached")()
+@pytest.mark.parametrize("blocks", [1, 3])
+def test_the_last_blocks_learn_and_no_others(make_run, weights, tmp_path, blocks):
+    head_run(make_run, weights, train_layers="last-block", blocks=blocks, epochs=2)()
+    trained = artifact.load(tmp_path / "out" / "model").network.state_dict()
+    before = torch.load(weights)
+    changed = {name for name in before if "fc" not in name and not torch.equal(trained[name], before[name])}
+    learning = ("layer3.1", "layer4.0", "layer4.1")[-blocks:]
+    # Everything in them, batch normalisation's statistics too.
+    assert changed == {name for name in before if name.startswith(learning)}
+
+
+@pytest.mark.parametrize(
+    "layers", [{}, {"train_layers": "last-block", "blocks": 2, "epochs": 3, "lr": 0.001, "mixup": 0.2}]
+)
+def test_features_computed_once_give_the_same_model_as_running_the_backbone(
+    make_run, weights, tmp_path, monkeypatch, layers
+):
+    head_run(make_run, weights, out="cached", **layers)()
     monkeypatch.setattr("byoc_vision.contract.hyperparameters.on_features", lambda settings: False)
-    head_run(make_run, weights, out="direct")()
+    head_run(make_run, weights, out="direct", **layers)()
     cached, direct = (artifact.load(tmp_path / out / "model") for out in ("cached", "direct"))
     for name, tensor in direct.network.state_dict().items():
         assert torch.allclose(cached.network.state_dict()[name], tensor, atol=1e-5), name
