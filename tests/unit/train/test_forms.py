@@ -275,6 +275,7 @@ def test_a_processor_without_bfloat16(backbone, tmp_path):
     environment = os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "default"}
     program = """
 import json, sys, torch
+from pathlib import Path
 from tests.unit.train.test_forms import *
 torch.manual_seed(1)
 net = network.build("resnet18", 3).requires_grad_(False)

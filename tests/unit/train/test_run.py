@@ -115,7 +115,7 @@ def test_the_last_blocks_learn_and_no_others(make_run, weights, tmp_path, blocks
 
 
 @pytest.mark.parametrize(
-    "layers", [{}, {"train_layers": "last-block", "blocks": 2, "epochs": 3, "lr": 0.001, "mixup": 0.2}]
+    "layers", [{}, {"train_layers": "last-block", "blocks": 2, "epochs": 3, "mixup": 0.2, "optimizer": "sgd"}]
 )
 def test_features_computed_once_give_the_same_model_as_running_the_backbone(
     make_run, weights, tmp_path, monkeypatch, layers
