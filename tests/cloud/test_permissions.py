@@ -101,6 +101,7 @@ def test_launchers_may_do_what_they_do_and_nothing_else(
     launch("deploy", "--model", first)
     launch("deploy", "--model", first)
     launch("endpoints")
+    launch("jobs")
     aws.container = lambda body, content_type: (200, prediction("dog", 0.9))
     launch("predict", data / "test" / "dog")
     launch("transform", "--model", first, "--data", data / "test", "--no-wait")
