@@ -96,6 +96,11 @@ all_code() { # what computes all the time
     fi
 }
 
+all_jobs() { # training on this machine: in SageMaker's local mode, then in the local engine
+    test_here e2e-main "$main"
+    test_here e2e-jobs "${parallel[@]}" tests/e2e "${containers[@]/#/--ignore=}" "--ignore=$main"
+}
+
 printf '== set up\n'
 local_test/setup.sh tests/requirements.txt
 if ! cmp -s tests/requirements.txt "$tools/requirements.txt"; then
@@ -119,9 +124,8 @@ run build ./build.sh
 echo "-- all tests side by side; what they print comes at the end"
 if [[ $parts == *e2e* ]]; then
     containers=(tests/e2e/test_serving*.py tests/e2e/test_{hostile,local_scripts,report,supply_chain}.py)
-    main=tests/e2e/test_main_job.py # the only one in SageMaker's local mode, whose network all would share
-    lane main test_here e2e-main "$main"
-    lane jobs test_here e2e-jobs "${parallel[@]}" tests/e2e "${containers[@]/#/--ignore=}" "--ignore=$main"
+    main=tests/e2e/test_main_job.py
+    lane jobs all_jobs
     lane containers test_here e2e-containers "${parallel[@]}" "${containers[@]}"
 fi
 lane code all_code
