@@ -290,7 +290,8 @@ class Run:
     ) -> Store:
         backbone = Backbone(frozen, self.settings.arch, preprocessing, self._device)
         augmentation = Augmentation.of(self.settings, preprocessing)
-        possible = forms.candidates(self._device, self.settings.precision)
+        # Rounded features only where they were asked for: figures of rounded ones would be those of another network.
+        possible = forms.candidates(self._device, self.settings.precision or "float32")
         size = features.CPU_BATCH if self._device.type == "cpu" else self.settings.test_batch_size
         kept, given, workers = self._kept_features, self.features, self._workers
         extraction = Extraction(
