@@ -256,6 +256,14 @@ def test_hyperparameters_of_a_file_are_overruled_by_set(run: Run, data: Path, tm
     assert hyperparameters.parse(values).batch_size == 32
 
 
+def test_the_recipe_is_a_request(run: Run, data: Path) -> None:
+    recipe = Path(__file__).parents[2] / "launch" / "examples" / "accurate.yaml"
+    done = run("train", "--data", data, "--hyperparameters", recipe, "--dry-run")
+    assert done.code == 0, done.err
+    sent = json.loads(done.out)["CreateTrainingJob"]["HyperParameters"]
+    assert {"train-layers": "last-block", "augment": "basic"}.items() <= sent.items()
+
+
 def test_hyperparameters_of_a_tuning_job(run: Run, aws: FakeAws, data: Path) -> None:
     aws.script(
         "DescribeHyperParameterTuningJob",

@@ -132,6 +132,16 @@ def test_a_failed_computation_of_features_ends_the_search(run: Run, aws: FakeAws
     assert not aws.sent("CreateHyperParameterTuningJob")
 
 
+def test_values_are_judged_together_with_those_that_join_them(run: Run, data: Path, tmp_path: Path) -> None:
+    space = tmp_path / "space.yaml"
+    space.write_text("hyperparameters: {layer-decay: [0.5, 0.8], augment: basic, pretrained: [true, false]}")
+    arguments = ("tune", space, "--data", data, "--set", "flip=none", "--dry-run")
+    assert run(*arguments, "--set", "train-layers=all").code == 0
+    refused = run(*arguments)
+    assert refused.code != 0
+    assert "a trial with pretrained=false would be refused" in refused.err
+
+
 def test_a_grid_has_its_own_number_of_trials(run: Run, data: Path) -> None:
     request = json.loads(run("tune", EXAMPLES / "tune-grid.yaml", "--data", data, "--dry-run").out)
     limits = request["CreateHyperParameterTuningJob"]["HyperParameterTuningJobConfig"]["ResourceLimits"]
