@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from byoc_vision import http_server
 from byoc_vision.contract.errors import UserError
 from byoc_vision.demo.kept import Kept
 from byoc_vision.pictures import MAX_BYTES, SUFFIXES, Picture
@@ -55,14 +56,12 @@ class Reply:
     content_type: str = "application/json"
 
 
-class Demo(http.server.ThreadingHTTPServer):
+class Demo(http_server.Server):
     """Serves the page at `url` until `shutdown`.
 
     ask: returns the endpoint's answer about a picture; may raise `UserError`.
     endpoint, where: the endpoint's name, and where it is, in words.
     """
-
-    daemon_threads = True
 
     def __init__(
         self, ask: Callable[[Picture], dict[str, Any]], endpoint: str, where: str, kept: Kept, port: int = 0
@@ -75,11 +74,6 @@ class Demo(http.server.ThreadingHTTPServer):
         except OSError as error:
             raise UserError(f"port {port} cannot be listened on ({error.strerror}); give another --port") from None
         self.url = f"http://127.0.0.1:{self.server_port}/{self.token}/"
-
-    def server_bind(self) -> None:
-        """Bind the socket. The class before asks the network for the host's name, which may take seconds."""
-        super(http.server.HTTPServer, self).server_bind()
-        self.server_name, self.server_port = "127.0.0.1", int(self.server_address[1])
 
     def answer(self, picture: Picture) -> dict[str, Any]:
         """Return the endpoint's `answer` about the picture or an `error`, and the `seconds` that it took."""

@@ -3,13 +3,12 @@
 import hmac
 import http.server
 import re
-import sys
 import traceback
 import uuid
 from http import HTTPStatus
-from typing import Any
 from urllib.parse import parse_qsl
 
+from byoc_vision import http_server
 from byoc_vision.contract.errors import UserError
 from byoc_vision.local.store import ServiceError, Store
 from byoc_vision.service import accounts, bodies, registry, s3, signature
@@ -31,10 +30,9 @@ _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 _STATUS = {"ServiceUnavailable": 503, "InternalFailure": 500, "AccessDenied": 403, "InvalidClientTokenId": 403}
 
 
-class Server(http.server.ThreadingHTTPServer):
+class Server(http_server.Server):
     """The service at `host`; elsewhere than on loopback the access key's id must be `token`."""
 
-    daemon_threads = True
     request_queue_size = 128
 
     def __init__(self, store: Store, host: str, port: int, token: str | None = None) -> None:
@@ -52,16 +50,6 @@ class Server(http.server.ThreadingHTTPServer):
             "ecr": registry.answer,
         }
         super().__init__((host, port), _Handler)
-
-    def server_bind(self) -> None:
-        """Bind the socket. The class before asks the network for the host's name, which may take seconds."""
-        super(http.server.HTTPServer, self).server_bind()
-        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of connections that clients have left."""
-        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
-            super().handle_error(request, client_address)
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):

@@ -17,7 +17,7 @@ from tests.cloud.conftest import ROOT
 #: The library's floors, from the ground up; rooms of one floor do not know each other, but for the top but one.
 FLOORS = (
     ("contract",),
-    ("archives", "home", "engine", "refusals"),
+    ("archives", "home", "engine", "http_server", "refusals"),
     ("requests", "debugger"),
     ("aws", "local"),
     ("service",),
