@@ -16,21 +16,11 @@ from botocore.validate import ParamValidator
 
 from byoc_vision.local.machine import Machine
 from byoc_vision.requests import operations
+from tests.e2e import small_training
+from tests.e2e.small_training import ENVIRONMENT
 
-SETTINGS = {
-    "arch": "resnet18",
-    "pretrained": "false",
-    "train-layers": "all",
-    "image-size": "32",
-    "batch-size": "8",
-    "epochs": "2",
-    "workers": "0",
-    "export": "false",
-}
+SETTINGS = small_training.SETTINGS | {"epochs": "2"}
 FOREVER = SETTINGS | {"epochs": "5000", "patience": "5000"}
-
-#: Threads of networks so small wait for each other, busily, for longer than they compute.
-ENVIRONMENT = {"OMP_NUM_THREADS": "1"}
 
 
 class Checked:

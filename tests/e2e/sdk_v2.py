@@ -22,23 +22,11 @@ from sagemaker.pytorch import PyTorch, PyTorchModel
 from sagemaker.serializers import IdentitySerializer, JSONSerializer, NumpySerializer
 from sagemaker.transformer import Transformer
 from sagemaker.tuner import CategoricalParameter, ContinuousParameter, HyperparameterTuner
+from small_training import ENVIRONMENT, METRICS, SETTINGS
 
 ROLE = os.environ["SAGEMAKER_ROLE"]
 EXAMPLE = str(Path(__file__).resolve().parents[2] / "examples" / "own_scripts")
 TRAIN, SERVE = "byoc-vision-train:latest", "byoc-vision-serve:latest"
-METRICS = [{"Name": "validation_accuracy", "Regex": r"validation_accuracy=(\S+)"}]
-SETTINGS = {
-    "arch": "resnet18",
-    "pretrained": "false",
-    "train-layers": "all",
-    "image-size": "32",
-    "batch-size": "8",
-    "epochs": "1",
-    "workers": "0",
-    "export": "false",
-}
-#: Threads of networks so small wait for each other for longer than they compute.
-ENVIRONMENT = {"OMP_NUM_THREADS": "1"}
 JUDGED = ("NoIssuesFound", "IssuesFound")
 
 

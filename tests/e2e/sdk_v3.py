@@ -18,23 +18,10 @@ from sagemaker.serve.model_builder import ModelBuilder
 from sagemaker.train import ModelTrainer
 from sagemaker.train.configs import Compute, InputData, SourceCode
 from sagemaker.train.tuner import HyperparameterTuner
+from small_training import ENVIRONMENT, METRICS, OBJECTIVE, SETTINGS
 
 ROLE = os.environ["SAGEMAKER_ROLE"]
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "own_scripts"
-OBJECTIVE = "validation_accuracy"
-METRICS = [{"Name": OBJECTIVE, "Regex": r"validation_accuracy=(\S+)"}]
-SETTINGS = {
-    "arch": "resnet18",
-    "pretrained": "false",
-    "train-layers": "all",
-    "image-size": "32",
-    "batch-size": "8",
-    "epochs": "1",
-    "workers": "0",
-    "export": "false",
-}
-#: Threads of networks so small wait for each other for longer than they compute.
-ENVIRONMENT = {"OMP_NUM_THREADS": "1"}
 
 
 def trainer(session: Session, name: str, **more: object) -> ModelTrainer:

@@ -5,7 +5,8 @@ import os
 import subprocess
 from pathlib import Path
 
-from tests.e2e.local_engine import ENVIRONMENT, SETTINGS
+from tests.e2e.local_engine import SETTINGS
+from tests.e2e.small_training import ENVIRONMENT
 
 
 def test_the_installed_command_trains_deploys_predicts_and_reports(wheel: Path, pictures: Path, tmp_path: Path) -> None:

@@ -17,11 +17,12 @@ from PIL import Image
 from byoc_vision.contract import hyperparameters
 from classifier import artifact, network
 from tests.unit.train import processes
+from tests.unit.train.conftest import StopAfter
 from train.augmentation import Augmentation
 from train.backbone import Backbone
 from train.features import Extraction, FeaturesError, View
 from train.forms import Form
-from train.stopping import Stopped, StopSignal
+from train.stopping import Stopped
 from train.store import Store
 
 WIDTH = 3
@@ -206,18 +207,6 @@ def test_given_features_are_completed_elsewhere(make_run, weights, tmp_path, com
     replace(head_run(make_run, weights, out="second"), features=given)()
     assert sum(computed) == 1
     assert before == {file: file.read_bytes() for file in given.rglob("*") if file.is_file()}
-
-
-class StopAfter(StopSignal):
-    """Asks for a stop once a run has looked for one `looks` times."""
-
-    def __init__(self, looks):
-        self.left = looks
-
-    @property
-    def requested(self):
-        self.left -= 1
-        return self.left < 0
 
 
 def test_an_interrupted_extraction_goes_on(make_run, weights, tmp_path, computed):

@@ -17,6 +17,7 @@ from PIL import Image
 
 from classifier import network
 from classifier.preprocessing import Preprocessing
+from tests.unit.train.conftest import StopAfter
 from train import features, forms
 from train.augmentation import Augmentation
 from train.backbone import Backbone
@@ -196,18 +197,6 @@ def test_a_process_that_dies_later_is_not_the_end(extraction, spoilt, files, exa
     spoilt(OPENVINO, die(signal.SIGILL))
     assert np.array_equal(rows(make(workers=1)(files), files), exact)
     assert "openvino float32 is not used any more: DataLoader worker" in said[-1]
-
-
-class StopAfter(StopSignal):
-    """Asks for a stop once it has been looked for so many times."""
-
-    def __init__(self, looks):
-        self.left = looks
-
-    @property
-    def requested(self):
-        self.left -= 1
-        return self.left < 0
 
 
 def test_an_interrupted_extraction_goes_on_in_its_form(extraction, files, monkeypatch):
