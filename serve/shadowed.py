@@ -20,7 +20,8 @@ _PROGRAM = str(Path(__file__).parents[1])
 
 def give_way() -> None:
     """Leave to the user those names of this project's packages that another module on the path has, too."""
-    others = [place for place in sys.path if place != _PROGRAM]
+    # What holds a copy of this very file is this program, too, as in a checkout that is tested inside an image.
+    others = [place for place in sys.path if not Path(place, "serve", Path(__file__).name).is_file()]
     names = {name for name in _OURS if _is_module(PathFinder.find_spec(name, others))}
     if names:
         sys.path[:] = others  # where a folder without __init__.py would come after ours, which are loaded
