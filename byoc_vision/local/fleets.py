@@ -11,6 +11,7 @@ status holds, for whoever asks:
 import contextlib
 import shutil
 import time
+from functools import partial
 from pathlib import Path
 
 from byoc_vision.contract.errors import UserError
@@ -64,21 +65,22 @@ def run(record: Record) -> None:
     """
     status = record.status
     wanted, port = status["Wanted"], home(status)
-    fixed = serving(status) or asked_port(wanted["Variants"][0]["Container"])
-    if not fixed and (free := server.free_port(port)) != port:
-        port = free  # another has taken the port since
-        record.update(Port=port, Home=port)
+    fixed = bool(asked_port(wanted["Variants"][0]["Container"]))
     try:
-        fleet = _brought_up(record, wanted["Variants"], None if serving(status) else port)
         if serving(status):
+            fleet = _brought_up(record, wanted["Variants"])
             _shift(record, fleet, wanted.get("Deployment", {}).get("BlueGreenUpdatePolicy", {}))
+        else:
+            fleet = _brought_up(record, wanted["Variants"], port, fixed)
+            port = fleet[0]["Port"]  # another one, if that was taken since
+            record.update(Home=port)
     except UserError as error:
         give_up(record, f"{str(error).rstrip('.')}.")
         return
     _serve(record, fleet, **wanted["Fields"])
     if fleet[0]["Port"] != port == server.free_port(port):
         with contextlib.suppress(UserError):  # it serves already, if not where it should
-            first = _brought_up(record, wanted["Variants"][:1], port, Path(fleet[0]["Model"]))
+            first = _brought_up(record, wanted["Variants"][:1], port, model=Path(fleet[0]["Model"]))
             _serve(record, first + fleet[1:])
     record.update(EndpointStatus="InService", EndpointConfigName=wanted["EndpointConfigName"], Wanted=None)
 
@@ -91,18 +93,22 @@ def give_up(record: Record, reason: str) -> None:
     record.update(EndpointStatus=status, FailureReason=reason, Wanted=None)
 
 
-def _brought_up(record: Record, variants: list[Request], first: int | None, model: Path | None = None) -> list[Request]:
+def _brought_up(
+    record: Record, variants: list[Request], first: int = 0, fixed: bool = True, model: Path | None = None
+) -> list[Request]:
     """Start a container for each variant and return them once all can serve; `UserError` where one cannot.
 
-    The first one listens on the port `first`, if given, and serves `model` where that is unpacked already.
+    The first one listens on the port `first`, if given, or where that is taken and not `fixed`, on another; and serves
+    `model` where that is unpacked already.
     """
     fleet = []
     for number, each in enumerate(variants):
         definition, variant = each["Container"], each["Variant"]
         folder = model or server.unpack(record, definition)
-        port = first if first is not None and number == 0 else server.free_port()
         options = (*server.options(variant), "--label", f"{VARIANT}={variant['VariantName']}")
-        container = server.start(record.folder, definition, folder, port, options=options)
+        begin = partial(server.start, record.folder, definition, folder, options=options)
+        port = 0 if number else first
+        container, port = (begin(port), port) if port and fixed else server.on_free_port(begin, port)
         fleet.append({**each, "Name": container, "Model": str(folder), "Port": port})
     for member in fleet:
         seconds = member["Variant"].get("ContainerStartupHealthCheckTimeoutInSeconds", _START_SECONDS)

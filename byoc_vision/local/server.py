@@ -18,6 +18,16 @@ from byoc_vision.local.store import Record, Request, ServiceError
 #: Seconds from SIGTERM to SIGKILL, as in hosting.
 _STOP_SECONDS = 30
 
+#: How many ports are tried until one is still free when a container is to listen on it.
+_PORT_TRIES = 5
+
+#: What dockerd says of a port that is taken by another container, and by another program.
+_PORT_TAKEN = ("port is already allocated", "address already in use")
+
+
+class PortTakenError(UserError):
+    """Something listens on the port that a container was to listen on."""
+
 
 def wait(container: str, port: int, seconds: float, given_up: Callable[[], bool]) -> None:
     """Return at the container's first 200 of /ping; raise `UserError` when there will be none."""
@@ -53,6 +63,20 @@ def free_port(preferred: int = 0) -> int:
     raise UserError("no port is free for the endpoint; end something that listens on one")
 
 
+def on_free_port(begin: Callable[[int], str], preferred: int = 0) -> tuple[str, int]:
+    """Return what `begin` returns of a free port, and that port: `preferred`, where that one is free.
+
+    Another may take a port after it was found free, which `begin` says by a `PortTakenError`: then it gets another one.
+    """
+    for port in (preferred, *(0 for _ in range(_PORT_TRIES))):
+        port = free_port(port)
+        try:
+            return begin(port), port
+        except PortTakenError as error:
+            taken = error
+    raise taken
+
+
 def unpack(record: Record, definition: Request) -> Path:
     """Unpack the model.tar.gz of a model's container into a new folder of the record; return the model's folder.
 
@@ -82,7 +106,7 @@ def start(
 ) -> str:
     """Start a model's container on the port, as the service would, with more docker `options`; return its name.
 
-    `owner` is the folder of the record it belongs to.
+    `owner` is the folder of the record it belongs to. `PortTakenError` where something listens on the port.
     """
     multi = models.is_multi(definition)
     variables = definition.get("Environment", {}) | (environment or {})
@@ -95,7 +119,13 @@ def start(
         *(part for variable, value in variables.items() for part in ("--env", f"{variable}={value}")),
         *options,
     ]
-    containers.checked("run", *arguments, definition["Image"], "serve")
+    try:
+        containers.checked("run", *arguments, definition["Image"], "serve")
+    except UserError as error:
+        containers.remove(name)  # it may be there, if not running
+        if any(said in str(error) for said in _PORT_TAKEN):
+            raise PortTakenError(f"something listens on port {port}; end it, or take another port") from None
+        raise
     return name
 
 

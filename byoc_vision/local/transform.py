@@ -3,6 +3,7 @@
 import shutil
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from urllib.error import HTTPError
 
@@ -61,9 +62,10 @@ def _ask_about_all(record: Record, request: Request, definition: Request) -> dic
     """Write an answer for each file; return name -> reason of those that there is none for."""
     concurrent = request.get("MaxConcurrentTransforms") or 1
     environment = request.get("Environment", {}) | {"SAGEMAKER_BATCH": "true"}
-    model, port = server.unpack(record, definition), server.free_port()
+    model = server.unpack(record, definition)
     options = server.options(request["TransformResources"])
-    container = server.start(record.folder, definition, model, port, environment, options)
+    begin = partial(server.start, record.folder, definition, model, environment=environment, options=options)
+    container, port = server.on_free_port(begin)
     server.wait(container, port, _START_SECONDS, lambda: record.stopping)
     record.update(TransformStartTime=now())
 

@@ -21,6 +21,7 @@ from botocore.exceptions import ClientError
 from byoc_vision.contract.errors import UserError
 from byoc_vision.local import containers, fleets, process, server
 from byoc_vision.local.store import Store
+from byoc_vision.requests import operations
 from byoc_vision.service.server import Server
 
 BUCKET = "pictures"
@@ -235,6 +236,34 @@ def test_no_request_is_lost_while_an_endpoint_is_replaced(machine: Machine, rout
     if sizes:
         assert answered["one"] and answered["two"], answered
         assert "new" in pending
+
+
+def test_a_port_that_another_took_since_is_left_to_it(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    lost: list[int] = []
+
+    def run(owner: Path, definition: dict[str, Any], model: Path, port: int, **more: Any) -> str:
+        if len(lost) < 2:  # each time between the look for a port and its use
+            lost.append(port)
+            raise server.PortTakenError(f"something listens on port {port}")
+        return machine._run(owner, definition, model, port, **more)
+
+    monkeypatch.setattr(server, "start", run)
+    machine.configure("one", {"a": ("one", 1)})
+    machine.sagemaker.create_endpoint(EndpointName="dogs", EndpointConfigName="one")
+    described = machine.sagemaker.describe_endpoint(EndpointName="dogs")
+    assert described["EndpointStatus"] == "InService", described
+    status = machine.store.find("endpoint", "dogs").status
+    assert status["Home"] == status["Port"] not in lost
+    assert machine.ask()[0] == "one"
+
+    machine.sagemaker.delete_endpoint(EndpointName="dogs")
+    lost.clear()
+    asks = {"Environment": {operations.PORT_VARIABLE: str(server.free_port())}}
+    machine.configure("fixed", {"a": ("one", 1)}, container=asks)
+    machine.sagemaker.create_endpoint(EndpointName="dogs", EndpointConfigName="fixed")
+    described = machine.sagemaker.describe_endpoint(EndpointName="dogs")
+    assert described["EndpointStatus"] == "Failed"
+    assert described["FailureReason"] == f"something listens on port {lost[0]}."
 
 
 def test_a_failed_update_leaves_what_served(machine: Machine) -> None:

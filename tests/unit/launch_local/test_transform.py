@@ -39,9 +39,9 @@ def port() -> Iterator[int]:
 def container(tmp_path: Path, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the server be the container of all jobs."""
     monkeypatch.setattr(server, "unpack", lambda *_: tmp_path)
-    monkeypatch.setattr(server, "start", lambda *_: "container")
+    monkeypatch.setattr(server, "start", lambda *_, **more: "container")
     monkeypatch.setattr(server, "wait", lambda *_: None)
-    monkeypatch.setattr(server, "free_port", lambda: port)
+    monkeypatch.setattr(server, "free_port", lambda preferred=0: port)
 
 
 def done(folder: Path, source: str, content_type: str) -> Record:
