@@ -200,7 +200,9 @@ def parallel(columns: Sequence[tuple[str, Sequence[float], bool]], label: str) -
         for value, y in ((high, top - 3), (low, height - bottom + 12)):
             axes.append(f'<text class="tick" x="{x:.1f}" y="{y}" text-anchor="middle">{number(value)}</text>')
         level = height - 14 + 12 * (place % 2)  # neighbours' names do not touch
-        axes.append(f'<text class="note" x="{x:.1f}" y="{level}" text-anchor="middle">{escape(name)}</text>')
+        # The outer ones stay inside, however long they are.
+        at, anchor = {0: (0.0, "start"), len(columns) - 1: (float(WIDTH), "end")}.get(place, (x, "middle"))
+        axes.append(f'<text class="note" x="{at:.1f}" y="{level}" text-anchor="{anchor}">{escape(name)}</text>')
         if logarithmic:
             values, low, high = [math.log(value) for value in values], math.log(low), math.log(high)
         for row, value in enumerate(values):

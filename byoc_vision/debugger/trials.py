@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from html import escape
@@ -18,6 +19,9 @@ from byoc_vision.debugger.sections import pair, seconds, section, table
 
 #: Trials that the table shows before the reader asks for all.
 FIRST_TRIALS = 20
+
+#: Characters of a fraction that is shown whole.
+LONGEST = 8
 
 #: How many times the highest of a hyperparameter's values is the lowest where its axis is logarithmic.
 LOGARITHMIC = 20
@@ -156,8 +160,9 @@ def _best(search: Search) -> str:
         return section("The best trial", "<p>No trial has left a value.</p>")
     best = search.judged[0]
     settings = escape(json.dumps(best.settings, indent=2, ensure_ascii=False))
-    lead = "What it found. Put it into a file, and train with it: byoc train --hyperparameters FILE --data …"
-    return section("The best trial", f"<p>{escape(best.name)}</p><pre>{settings}</pre>", lead=lead)
+    lead = "What was searched and found. The line below trains with it, and with what was the same in every trial."
+    line = f"<pre>byoc train --hyperparameters {escape(shlex.quote(search.name))} --data …</pre>"
+    return section("The best trial", f"<p>{escape(best.name)}</p><pre>{settings}</pre>{line}", lead=lead)
 
 
 def _progress(search: Search) -> str:
@@ -189,8 +194,8 @@ def _importance(search: Search) -> str:
     if not search.importance:
         return ""
     hint = (
-        '<p class="small soft">The share of each hyperparameter in what tells the best tenth of the trials from all '
-        "(PED-ANOVA). What mattered little can be left as it is.</p>"
+        '<p class="small soft">The share of each hyperparameter in what tells the best trials (a tenth, at least '
+        "five) from all (PED-ANOVA). What mattered little can be left as it is.</p>"
     )
     return hint + charts.bars(list(search.importance.items()))
 
@@ -248,17 +253,30 @@ def _parallel(search: Search) -> str:
     return hint + charts.parallel(columns, "hyperparameters and objective of all trials")
 
 
+def _short(whole: str, short: str) -> str:
+    """Return the markup of a part of a text that is shown whole when pointed at."""
+    return f'<span class="whole" title="{escape(whole)}">{escape(short)}</span>'
+
+
+def _value(value: str) -> str:
+    """Return the markup of a setting's value, a long fraction rounded."""
+    try:
+        return _short(value, f"{float(value):.4g}") if len(value) > LONGEST and "." in value else escape(value)
+    except ValueError:
+        return escape(value)
+
+
 def _all(search: Search) -> str:
     rank = {trial: place for place, trial in enumerate(search.judged, 1)}
     names = search.hyperparameters
     rows = [
         [
             str(rank.get(trial, "")),
-            escape(trial.name),
+            _short(trial.name, trial.name.removeprefix(f"{search.name}-")),
             f'<span class="state none">{escape(trial.status)}</span>',
             "" if trial.value is None else f"{trial.value:.5g}",
             "" if trial.spent is None else seconds(trial.spent),
-            *(escape(trial.settings.get(name, "")) for name in names),
+            *(_value(trial.settings.get(name, "")) for name in names),
         ]
         for trial in sorted(search.trials, key=lambda trial: rank.get(trial, len(rank) + 1))
     ]

@@ -36,6 +36,20 @@ def test_the_best_trial_and_its_settings() -> None:
     assert '"lr": "0.01"' in shown(found).text and "best validation_accuracy" in shown(found).text
 
 
+def test_long_names_and_values_are_short_in_the_table_and_whole_when_pointed_at() -> None:
+    made = (
+        Trial("tuned-001-ab", "Completed", 0.5, {"lr": "0.0010591689939940829", "seed": "123456789"}),
+        Trial("other", "Completed", 0.4, {"lr": "0.25", "seed": HOSTILE}),
+    )
+    html = trials.page(Search("tuned", "Completed", "validation_accuracy", True, made))
+    rows = Page("<section>" + html[html.index("<h2>Trials") : html.index("</body>")]).text
+    for text in ("001-ab", "other", "0.001059", "0.25", "123456789", HOSTILE):
+        assert text in rows
+    assert "tuned-" not in rows and "0.00105916" not in rows
+    assert 'title="tuned-001-ab"' in html and 'title="0.0010591689939940829"' in html
+    assert "byoc train --hyperparameters tuned --data" in Page(html).text
+
+
 def test_rank_correlation_as_scipy_has_it() -> None:
     """spearmanr of SciPy, with equal values."""
     values = [(0.1, 1.0), (0.2, 3.0), (0.2, 2.0), (0.4, 5.0), (0.3, 4.0)]
