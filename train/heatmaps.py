@@ -1,15 +1,15 @@
 """Where a network looked: how much each part of a picture spoke for the answer, for the report.
 
-Grad-CAM (Selvaraju et al., 2017): the channels of a feature map, weighted by the mean gradient of the answer's logit,
-summed, and cut at zero. Where the features are averaged and a linear head follows, that is the class activation map
-(Zhou et al., 2016). The maps of the last two resolutions are multiplied: the last knows best what it sees, the one
-before it where. Only what comes after these is differentiated, so a map costs little more than an answer.
+HiResCAM (Draelos and Carin, 2020): each cell's features, weighted by the gradient of the answer's logit there, summed,
+and cut at zero. Where the features are averaged and a linear head follows, that is the class activation map (Zhou et
+al., 2016). The maps of the last resolutions are multiplied: the last knows best what it sees, those before it where.
+Only what comes after these is differentiated, so a map costs little more than an answer.
 """
 
 import json
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,8 +32,11 @@ from train.stopping import Stopped, StopSignal
 #: Pictures at a time, and the seconds after which no more are begun.
 _BATCH, _SECONDS = 4, 30
 
-#: Cells of the last map's side, at least: a network for small pictures ends with 1 or 2, which show no place.
+#: Cells of the side of the last map, at least: a network for small pictures ends with 1 or 2, which show no place.
 _LEAST_SIDE = 4
+
+#: Cells of the side of the first map, at most: what comes before sees edges and colours rather than things.
+_MOST_SIDE = 16
 
 #: Dots in the name of a stage of a network, at most: layer4, features.17, trunk_output.block4.
 _DEPTH = 1
@@ -85,19 +88,21 @@ class HeatMaps:
         order = Order(len(self.split), _BATCH)
         batches = PictureBatches(self.split, self.classifier.preprocessing, order, self.workers, device)
         found: list[NDArray[np.float32]] = []
+        places: list[str] = []
         answers = torch.split(self.answered.to(device), _BATCH)
         for (inputs, _), classes in zip(progress(batches.epoch(0), len(order), "heat maps"), answers, strict=False):
             self.stop.check()
-            found.extend(maps(network, inputs, classes))
+            places = places or feature_maps(network, inputs[:1])
+            found.extend(maps(network, inputs, classes, places))
             if time.monotonic() - begun > _SECONDS:
                 break
         return dict(zip(self.split.names, found, strict=False))
 
 
-def maps(network: nn.Module, inputs: Tensor, classes: Tensor) -> NDArray[np.float32]:
+def maps(network: nn.Module, inputs: Tensor, classes: Tensor, places: Sequence[str]) -> NDArray[np.float32]:
     """Return how much each part of `inputs` [N, 3, S, S] spoke for `classes` [N]: [N, H, W], from 0 to 1.
 
-    It is 0 everywhere where nothing spoke for the class. Raises `ValueError` for a network without feature maps.
+    `places` are the layers that `feature_maps` returns. It is 0 everywhere where nothing spoke for the class.
     """
     network.eval()
     kept: list[Tensor] = []
@@ -106,7 +111,7 @@ def maps(network: nn.Module, inputs: Tensor, classes: Tensor) -> NDArray[np.floa
         kept.append(output if kept else output.detach().requires_grad_())
         return kept[-1].clone()  # what comes next may write into it
 
-    handles = [network.get_submodule(place).register_forward_hook(keep) for place in _places(network, inputs[:1])]
+    handles = [network.get_submodule(place).register_forward_hook(keep) for place in places]
     try:
         with torch.enable_grad():
             logits = network(inputs).float()
@@ -116,17 +121,18 @@ def maps(network: nn.Module, inputs: Tensor, classes: Tensor) -> NDArray[np.floa
     finally:
         for handle in handles:
             handle.remove()
-    layers = [_cam(features.detach(), gradient) for features, gradient in zip(kept, gradients, strict=True)]
-    last = functional.interpolate(layers[-1], layers[0].shape[2:], mode="bilinear")
-    both = last * layers[0] if len(layers) > 1 else last
-    found: NDArray[np.float32] = _scaled(torch.where(_most(both) > 0, both, last))[:, 0].cpu().numpy()
+    both = _cam(kept[-1].detach(), gradients[-1])
+    for features, gradient in zip(reversed(kept[:-1]), reversed(gradients[:-1]), strict=True):
+        finer = _cam(features.detach(), gradient)
+        last = functional.interpolate(both, finer.shape[2:], mode="bilinear")
+        both = torch.where(_most(last * finer) > 0, _scaled(last * finer), last)
+    found: NDArray[np.float32] = _scaled(both)[:, 0].cpu().numpy()
     return found
 
 
 def _cam(features: Tensor, gradient: Tensor) -> Tensor:
-    """Return Grad-CAM's map [N, 1, H, W]."""
-    grid, weight = _grid(features.float()), _grid(gradient.float()).mean(dim=(2, 3), keepdim=True)
-    return _scaled((weight * grid).sum(dim=1, keepdim=True).clamp_min(0))
+    """Return HiResCAM's map [N, 1, H, W]."""
+    return _scaled((_grid(gradient.float()) * _grid(features.float())).sum(dim=1, keepdim=True).clamp_min(0))
 
 
 def _scaled(map_: Tensor) -> Tensor:
@@ -146,8 +152,12 @@ def _grid(features: Tensor) -> Tensor:
     return features if features.shape[2] == features.shape[3] else features.permute(0, 3, 1, 2)
 
 
-def _places(network: nn.Module, example: Tensor) -> list[str]:
-    """Return the names of the layers whose outputs are the feature maps of the last two resolutions, in their order."""
+def feature_maps(network: nn.Module, example: Tensor) -> list[str]:
+    """Return the names of the layers whose outputs are the feature maps of the last resolutions, in their order.
+
+    `example` is a picture [1, 3, S, S]. Raises `ValueError` for a network without feature maps.
+    """
+    network.eval()
     if isinstance(network, VisionTransformer):
         # Of the last block's output only the class token counts; that of the block before tells the patches apart.
         return [f"encoder.layers.{[name for name, _ in network.encoder.layers.named_children()][-2]}"]
@@ -175,6 +185,7 @@ def _places(network: nn.Module, example: Tensor) -> list[str]:
     if not usable:
         raise ValueError("the network has no feature maps")
     least = min(_LEAST_SIDE, max(usable.values()))
-    last = [name for name, side in usable.items() if side >= least][-1]
-    before = [name for name, side in usable.items() if side > usable[last]]
-    return [*before[-1:], last]
+    # Of each resolution, the last.
+    last = {side: name for name, side in usable.items() if side >= least}
+    lowest = last[min(last)]
+    return [*(name for side, name in last.items() if min(last) < side <= _MOST_SIDE), lowest]

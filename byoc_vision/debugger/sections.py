@@ -226,7 +226,7 @@ def pictures(facts: Facts, thumbnail: Thumbnail) -> str:
     lead = "The test pictures with the surest wrong answers. Look at their labels first: some may be wrong."
     if heated:
         lead += (
-            " Orange is what spoke for the answer, dark what did not matter (Grad-CAM); point at a picture to see it "
+            " Orange is what spoke for the answer, dark what did not matter (HiResCAM); point at a picture to see it "
             "without."
         )
     return section("Most wrong about", f'<ul class="pictures">{"".join(items)}</ul>', lead=lead)

@@ -1,12 +1,14 @@
 """The main job: one command, from pictures to an endpoint's right answer, and a clean machine after it."""
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from local_test.draw import draw_set
+from tests.e2e.conftest import CHECKOUT
 
 RUN = "local_test/run.sh"
 
@@ -33,6 +35,20 @@ def test_without_arguments_it_draws_its_own_pictures(machine: Any) -> None:
     assert summary["test_accuracy"] >= 0.9
     assert (out / "pictures" / summary["picture"]).is_file()
     assert f"$ curl -sS -H 'Content-Type: application/x-image' --data-binary @{out}/pictures/" in machine.log
+    on_the_shape, near_it = heat(out)
+    assert near_it >= 0.95 and on_the_shape >= 0.9
+
+
+def heat(out: Path) -> list[float]:
+    """Return in which share of newly drawn pictures more than half of a heat map lies on the shape, or near it."""
+    model = out / "unpacked"
+    model.mkdir()
+    subprocess.run(["tar", "-xf", out / "model.tar.gz", "-C", model], check=True)
+    mounts = ["--volume", f"{CHECKOUT}:/checkout:ro", "--volume", f"{model}:/model:ro"]
+    settings = ["--env", "PYTHONPATH=/checkout", "--env", "OMP_NUM_THREADS=1", "--workdir", "/checkout"]
+    command = ["docker", "run", "--rm", "--network", "none", *mounts, *settings, "byoc-vision-train:latest"]
+    said = subprocess.check_output([*command, "python", "-m", "tests.unit.train.shapes", "/model"], text=True)
+    return [float(share) for share in said.split()]
 
 
 def test_on_real_photographs_with_pretrained_weights(machine: Any, real_data: Path) -> None:

@@ -1,18 +1,17 @@
 """Heat maps lie on what is in the picture, whatever the network is built of, and cost a run nothing when they fail."""
 
 import json
-import math
-import random
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageDraw
 from torch import nn
 
 from classifier import network
+from classifier.preprocessing import Preprocessing
 from local_test import draw
+from tests.unit.train.shapes import shares
 from train import heatmaps
 
 #: One of each kind: features averaged, dense blocks, a convolution as head, tokens, windows, several linear layers.
@@ -25,7 +24,7 @@ def test_every_kind_of_network_has_maps(arch: str) -> None:
     net = network.build(arch, 5).eval()
     nn.init.normal_(net.get_submodule(network.head_name(net)).weight)  # some begin with 0, which speaks for nothing
     inputs = torch.rand(2, 3, KINDS[arch], KINDS[arch])
-    found = heatmaps.maps(net, inputs, torch.tensor([1, 4]))
+    found = heatmaps.maps(net, inputs, torch.tensor([1, 4]), heatmaps.feature_maps(net, inputs[:1]))
     assert found.shape[0] == 2 and found.shape[1] == found.shape[2] >= 4
     assert found.min() >= 0 and found.max() == 1
     assert not any(module._forward_hooks for module in net.modules())
@@ -40,36 +39,20 @@ def test_a_map_of_averaged_features_is_the_class_activation_map() -> None:
     weights = head.weight - head.weight.mean(dim=0)
     wanted = torch.einsum("nc,nchw->nhw", weights[classes], body(inputs)).clamp_min(0)
     wanted = wanted / wanted.amax(dim=(1, 2), keepdim=True).clamp_min(1e-30)
-    np.testing.assert_allclose(heatmaps.maps(net, inputs, classes), wanted.detach().numpy(), atol=1e-5)
+    np.testing.assert_allclose(heatmaps.maps(net, inputs, classes, ["0"]), wanted.detach().numpy(), atol=1e-5)
 
 
 def test_what_nothing_speaks_for_has_an_empty_map() -> None:
     net = nn.Sequential(nn.Conv2d(3, 2, 8, stride=8), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     nn.init.zeros_(net[0].weight)
     nn.init.zeros_(net[0].bias)
-    assert not heatmaps.maps(net, torch.rand(1, 3, 64, 64), torch.tensor([1])).any()
+    assert not heatmaps.maps(net, torch.rand(1, 3, 64, 64), torch.tensor([1]), ["0"]).any()
 
 
 def test_a_network_without_feature_maps() -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64, 2))
     with pytest.raises(ValueError, match="the network has no feature maps"):
-        heatmaps.maps(net, torch.rand(1, 3, 8, 8), torch.tensor([0]))
-
-
-def _drawn(colour: tuple[int, int, int], corners: int, seed: str) -> tuple[Image.Image, Image.Image]:
-    """Return a drawn picture and where its shape is."""
-    picture = draw.draw_picture(colour, corners, random.Random(seed))
-    generator = random.Random(seed)
-    generator.randbytes(16 * 12 * 3)
-    radius, x, y = generator.uniform(24, 42), generator.uniform(60, 100), generator.uniform(50, 70)
-    turn, shape = generator.uniform(0, 2 * math.pi), Image.new("L", draw.SIZE)
-    angles = [turn + 2 * math.pi * i / corners for i in range(corners)]
-    around = [(x + radius * math.cos(angle), y + radius * math.sin(angle)) for angle in angles]
-    if corners:
-        ImageDraw.Draw(shape).polygon(around, fill=255)
-    else:
-        ImageDraw.Draw(shape).ellipse((x - radius, y - radius, x + radius, y + radius), fill=255)
-    return picture, shape
+        heatmaps.feature_maps(net, torch.rand(1, 3, 8, 8))
 
 
 def test_the_mass_lies_on_the_drawn_shape() -> None:
@@ -87,23 +70,30 @@ def test_the_mass_lies_on_the_drawn_shape() -> None:
         head.bias.zero_()
     pools = nn.Sequential(nn.AvgPool2d(4), nn.AvgPool2d(2), nn.AvgPool2d(2))
     net = nn.Sequential(eyes, nn.ReLU(), pools, nn.AdaptiveAvgPool2d(1), nn.Flatten(), head)
-    side, pictures, shapes, classes = 112, [], [], []
-    for number, (name, (colour, corners)) in enumerate(draw.CLASSES.items()):
-        for i in range(10):
-            picture, shape = _drawn(colour, corners, f"0 test {name} {i}")
-            box = ((draw.SIZE[0] - side) // 2, (draw.SIZE[1] - side) // 2)
-            cut = (*box, box[0] + side, box[1] + side)
-            pictures.append(torch.from_numpy(np.array(picture.crop(cut))).permute(2, 0, 1) / 255)
-            shapes.append(np.array(shape.crop(cut)) > 0)
-            classes.append(number)
-    inputs = torch.stack(pictures)
-    assert net(inputs).argmax(dim=1).tolist() == classes
-    found = heatmaps.maps(net, inputs, torch.tensor(classes))
-    shares = []
-    for map_, shape in zip(found, shapes, strict=True):
-        large = np.asarray(Image.fromarray(map_).resize((side, side), Image.Resampling.BILINEAR))
-        shares.append(large[shape].sum() / large.sum())
-    assert np.mean(np.array(shares) > 0.5) >= 0.95, shares
+    plain = Preprocessing(120, 112, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    found = shares(net, plain, 10, "0 test")
+    assert (np.mean(found > 0.5, axis=0) >= 0.95).all(), found
+
+
+@pytest.mark.parametrize(
+    ("arch", "size", "sides"),
+    [
+        ("resnet18", 224, [14, 7]),
+        ("resnet18", 64, [16, 8, 4]),
+        ("densenet121", 224, [14, 7]),
+        ("mobilenet_v2", 224, [14, 7]),
+        ("swin_t", 224, [14, 7]),
+        ("squeezenet1_1", 224, [13]),
+        ("vgg11", 512, [16, 7]),
+    ],
+)
+def test_maps_are_of_the_resolutions_that_show_a_place(arch: str, size: int, sides: list[int]) -> None:
+    net, example, found = network.build(arch, 3).eval(), torch.rand(1, 3, size, size), []
+    for name in heatmaps.feature_maps(net, example):
+        net.get_submodule(name).register_forward_hook(lambda _, __, seen: found.append(heatmaps._grid(seen).shape[2]))
+    with torch.no_grad():
+        net(example)
+    assert found == sides
 
 
 def test_a_run_leaves_maps_of_what_it_got_wrong(make_run, tmp_path, monkeypatch) -> None:
