@@ -9,6 +9,7 @@ import io
 import struct
 import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pi_heif
@@ -58,6 +59,15 @@ _TRANSPOSED = {
 _PART = 512
 
 
+class Header(NamedTuple):
+    """A picture as it is stored: Pillow's names of its format and mode, and its pixels."""
+
+    format: str
+    mode: str
+    width: int
+    height: int
+
+
 def decode(source: bytes | Path, at_least: int | None = None, limit_bytes: int | None = None) -> Image.Image:
     """Return the picture in `source` (a file's bytes, or its path) as an upright 8-bit RGB image.
 
@@ -83,6 +93,13 @@ def decode(source: bytes | Path, at_least: int | None = None, limit_bytes: int |
     except Exception as error:
         reason = one_line(error, 100) or type(error).__name__
         raise PictureError(f"the picture is damaged or incomplete ({reason})") from error
+
+
+def header(content: bytes) -> Header:
+    """Return what a file that `decode` reads says of its picture."""
+    form, data = _reduced(content)
+    with Image.open(io.BytesIO(data), formats=[form]) as image:
+        return Header(form, image.mode, *image.size)
 
 
 def _decoded(source: bytes | Path, at_least: int | None, limit_bytes: int | None) -> tuple[Image.Image, object]:

@@ -42,7 +42,7 @@ class Split:
     """Pictures of one split: `files[i]` shows class `targets[i]`; `names[i]` is how reports call it.
 
     Once `checked` has read it, `digests[i]` is that of its bytes, and `looks[i]` the picture in 8 x 8 pixels (RGB;
-    black where it is too small for that to tell pictures apart).
+    black where it is too small for that to tell pictures apart). `headers[i]` says what it is as it is stored.
     """
 
     files: tuple[Path, ...] = ()
@@ -50,6 +50,7 @@ class Split:
     names: tuple[str, ...] = ()
     digests: tuple[bytes, ...] = ()
     looks: tuple[bytes, ...] = ()
+    headers: tuple[pictures.Header, ...] = ()
 
     def __len__(self) -> int:
         return len(self.files)
@@ -66,6 +67,7 @@ class Split:
             names=tuple(self.names[i] for i in keep),
             digests=tuple(self.digests[i] for i in keep) if self.digests else (),
             looks=tuple(self.looks[i] for i in keep) if self.looks else (),
+            headers=tuple(self.headers[i] for i in keep) if self.headers else (),
         )
 
     def spread(self, count: int) -> "Split":
@@ -159,8 +161,8 @@ def checked(
         entries = [next(found) for _ in split.files]
         bad |= {split.names[i]: entry for i, entry in enumerate(entries) if isinstance(entry, str)}
         read = {i: entry for i, entry in enumerate(entries) if not isinstance(entry, str)}
-        digests, looks = (tuple(entry[k] for entry in read.values()) for k in (0, 1))
-        splits[name] = replace(split.take(list(read)), digests=digests, looks=looks)
+        digests, looks, headers = zip(*read.values(), strict=True) if read else ((), (), ())
+        splits[name] = replace(split.take(list(read)), digests=digests, looks=looks, headers=headers)
     if len(bad) > limit * len(files):
         listed = "; ".join(f"{name}: {why}" for name, why in list(bad.items())[:3])
         raise DataError(
@@ -182,8 +184,8 @@ def digest(content: bytes) -> bytes:
     return hashlib.sha256(content).digest()
 
 
-#: What a file turned out to be: its digest and look, or why it is no picture.
-_Read = tuple[bytes, bytes] | str
+#: What a file turned out to be: its digest, look and header, or why it is no picture.
+_Read = tuple[bytes, bytes, pictures.Header] | str
 
 
 def _read_all(files: Sequence[Path], workers: int, stop: StopSignal, known: Mapping[bytes, bytes]) -> Iterator[_Read]:
@@ -206,7 +208,8 @@ def _read(file: Path, stop: StopSignal, known: Mapping[bytes, bytes]) -> _Read:
             return "the file is empty"
         content = file.read_bytes()
         name = digest(content)
-        return name, known.get(name) or _look(pictures.decode(content, _ENOUGH))
+        look = known.get(name) or _look(pictures.decode(content, _ENOUGH))
+        return name, look, pictures.header(content)
     except pictures.PictureError as error:
         return str(error)
     except OSError as error:

@@ -145,12 +145,12 @@ def lines(
     return names + _svg("".join(parts), label)
 
 
-def bars(rows: Sequence[tuple[str, float]]) -> str:
-    """Return a bar for each name and its share, from 0 to 1."""
+def bars(rows: Sequence[tuple[str, float, str]]) -> str:
+    """Return a bar for each name and its share, from 0 to 1, with what is said of it."""
     cells = "".join(
         f'<tr><td>{escape(name)}</td><td><span class="meter"><i style="width:{100 * share:.1f}%"></i></span></td>'
-        f"<td class=n>{100 * share:.0f} %</td></tr>"
-        for name, share in rows
+        f"<td class=n>{escape(said)}</td></tr>"
+        for name, share, said in rows
     )
     return f'<table class="bars"><tbody>{cells}</tbody></table>'
 

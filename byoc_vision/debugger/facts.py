@@ -57,6 +57,8 @@ def facts(
         "confusion": confusion(job),
         "wrong": wrong(job),
         "data": data(job),
+        "kinds": kinds(job),
+        "left_out": _lines(job.metrics.get("left_out")),
         "copies": asdict(job.copies),
         "time": spent,
         "utilisation": utilisation(job),
@@ -117,6 +119,21 @@ def data(job: Job) -> dict[str, dict[str, int]]:
         for label, counts in rows
         if isinstance(counts, dict)
     }
+
+
+def kinds(job: Job) -> dict[str, dict[str, int]]:
+    """Return format, mode and size -> how many pictures have it, as far as the job has told (`train.results`)."""
+    found = job.metrics.get("kinds_of_pictures")
+    known = found if isinstance(found, dict) else {}
+    return {
+        name: {str(kind): int(count) for kind, count in known[name].items() if finite(count)}
+        for name in ("formats", "modes", "shorter_sides")
+        if isinstance(known.get(name), dict)
+    }
+
+
+def _lines(content: object) -> list[str]:
+    return [str(line) for line in content] if isinstance(content, list) else []
 
 
 def untested(job: Job) -> list[str]:

@@ -20,6 +20,9 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 #: Findings of a rule that are listed.
 LISTED = 8
 
+#: Unreadable pictures that are named.
+UNREAD = 50
+
 
 def page(facts: Facts, thumbnail: Thumbnail) -> str:
     """Return the HTML of a report; `thumbnail` finds a picture's small copy."""
@@ -203,6 +206,8 @@ def _settings(facts: Facts) -> str:
 
 
 def _missing(facts: Facts) -> str:
-    said = [*facts["missing"], *(f"{name}: {reason}" for name, reason in facts["unreadable"].items())]
+    unread = [f"{name}: {reason}" for name, reason in facts["unreadable"].items()]
+    more = [f"and {len(unread) - UNREAD:,} more pictures that could not be read"] if len(unread) > UNREAD else []
+    said = [*facts["missing"], *unread[:UNREAD], *more]
     items = "".join(f"<li>{escape(str(line))}</li>" for line in said)
     return section("What was missing", f'<ul class="plain soft">{items}</ul>' if items else "")

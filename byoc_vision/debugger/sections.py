@@ -252,10 +252,29 @@ def data(facts: Facts) -> str:
         for name in splits
         if any(counts.get(name) for counts in found.values())
     )
-    unread = len(facts["unreadable"])
-    skipped = f'<p class="small note">Pictures that could not be read: {unread:,}.</p>' if unread else ""
+    said = [f"{line[:1].upper()}{line[1:]}." for line in facts["left_out"]]
+    if unread := facts["unreadable"]:
+        said.append(f"Pictures that could not be read: {len(unread):,} (named at the end of this page).")
+    notes = "".join(f'<p class="small note">{escape(line)}</p>' for line in said)
     lead = "The pictures that each class had, the fewest to learn from first. What has few is learned badly."
-    return section("Data", f'<div class="scroll narrow">{shown}</div>{lacking}{skipped}', lead=lead)
+    counted = f'<div class="scroll narrow">{shown}</div>'
+    return section("Data", counted, lacking, notes, _kinds(facts["kinds"]), lead=lead)
+
+
+def _kinds(kinds: dict[str, dict[str, int]]) -> str:
+    """How large the pictures are, and as what they are stored."""
+
+    def bars(counts: dict[str, int]) -> str:
+        total = sum(counts.values())
+        return charts.bars([(kind, count / total, f"{count:,}") for kind, count in counts.items()]) if total > 0 else ""
+
+    sides = kinds.get("shorter_sides", {}).items()
+    sizes = {f"{int(side):,} to {2 * int(side) - 1:,}": n for side, n in sides if side.isdecimal() and len(side) < 8}
+    shown = pair(
+        ("Pixels of the shorter side", bars(sizes)),
+        ("Stored as", bars(kinds.get("formats", {})) + bars(kinds.get("modes", {}))),
+    )
+    return shown.replace('class="pair"', 'class="pair kinds"', 1)
 
 
 def copies(facts: Facts, thumbnail: Thumbnail) -> str:

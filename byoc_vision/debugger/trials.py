@@ -197,7 +197,7 @@ def _importance(search: Search) -> str:
         '<p class="small soft">The share of each hyperparameter in what tells the best trials (a tenth, at least '
         "five) from all (PED-ANOVA). What mattered little can be left as it is.</p>"
     )
-    return hint + charts.bars(list(search.importance.items()))
+    return hint + charts.bars([(name, share, f"{100 * share:.0f} %") for name, share in search.importance.items()])
 
 
 def _hyperparameters(search: Search) -> str:

@@ -38,13 +38,20 @@ def test_a_class_without_test_pictures_is_named(out: Path) -> None:
 
 def test_how_many_pictures_each_class_had(out: Path) -> None:
     counts = {"cat": {"train": 40, "validation": 5, "test": 0}, HOSTILE: {"train": 7, "validation": 5, "test": 6}}
-    content = {"pictures_of_classes": counts, "unreadable": {"a.jpg": "the file is empty"}}
+    kinds = {"formats": {"JPEG": 50, HOSTILE: 13}, "modes": {"RGB": 63}, "shorter_sides": {"256": 60, "1024": 3}}
+    content = {"pictures_of_classes": counts, "unreadable": {"a.jpg": "the file is empty"}, "kinds_of_pictures": kinds}
+    content["left_out"] = ["not used: docs/"]
     (out / "metrics.json").write_text(json.dumps(content))
     facts, page, _ = report(out)
     assert facts["data"] == counts
     assert "Data" in page.text and "Without a test picture: cat." in page.text
     assert page.text.index(HOSTILE) < page.text.index("cat") and "47" in page.text
-    assert "Pictures that could not be read: 1." in page.text
+    assert "Pictures that could not be read: 1 (named" in page.text and "Not used: docs/." in page.text
+    assert "256 to 511" in page.text and "1,024 to 2,047" in page.text and "RGB" in page.text
+    broken = {"formats": [], "modes": {"RGB": math.nan}, "shorter_sides": {"x": 1, "9" * 5000: 1}}
+    for kinds in (broken, 3, {"formats": {"JPEG": 0}}):
+        (out / "metrics.json").write_text(json.dumps(content | {"kinds_of_pictures": kinds, "left_out": 3}))
+        assert "Pixels of the shorter side" not in report(out)[1].text
     (out / "metrics.json").write_text(json.dumps({"pictures_of_classes": {"cat": [1], "dog": {"train": math.nan}}}))
     assert "The pictures that each class had" not in report(out)[1].text
 

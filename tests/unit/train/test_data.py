@@ -143,6 +143,21 @@ def test_unreadable_pictures_are_counted_named_and_left_out(draw_classes):
     assert not any("cut" in name for split in found.splits.values() for name in split.names)
 
 
+def test_pictures_are_known_as_they_are_stored(draw_classes):
+    root = draw_classes("plain", count=8)
+    Image.new("L", (700, 90)).save(root / "red" / "grey.jpg", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0")
+    first, _ = readable(find(training=root))
+    seen: dict[bytes, bytes] = {}
+    for split in first.splits.values():
+        seen |= zip(split.digests, split.looks, strict=True)
+    for known in ({}, seen):  # what was read before is not decoded again
+        found, _ = data.checked(find(training=root), 0, 2, StopSignal(), known)
+        headers = [header for split in found.splits.values() for header in split.headers]
+        assert {header.format: header for header in headers}["JPEG"] == ("JPEG", "L", 700, 90)
+        assert sum(header.format == "PNG" for header in headers) == 24
+        assert found.train.take([0, 1]).headers == found.train.headers[:2]
+
+
 def test_what_is_no_picture_by_its_name_is_counted_apart(draw_classes):
     root = draw_classes("plain", count=8)
     for name in ("notes.txt", "film.mov", "Thumbs.db", "._red0.png"):

@@ -58,6 +58,9 @@ def test_a_run_leaves_model_metrics_and_predictions(make_run, tmp_path):
     assert [f"{most:.6f}" for most in probabilities.max(axis=1)] == [row["probability"] for row in rows]
     assert re.fullmatch("[0-9a-f]{16}", left["data_digest"])
     assert left["pictures_of_classes"]["red"] == {"train": 6, "validation": 1, "test": 1}
+    everything = sum(left["pictures"].values())
+    kinds = {"formats": {"PNG": everything}, "modes": {"RGB": everything}, "shorter_sides": {"32": everything}}
+    assert left["kinds_of_pictures"] == kinds and left["left_out"] == []
     assert not (out / "checkpoints" / "checkpoint.pt").exists()
 
 
