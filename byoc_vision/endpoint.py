@@ -90,13 +90,13 @@ class Endpoint:
         config = self.request.get("CreateEndpointConfig", {}).get("EndpointConfigName", now)
         if found["EndpointStatus"] == "InService" and now == config:
             if self.replaced:
-                _remove_config(self._engine, self.replaced)
+                _retire(self._engine, self.replaced, now)
                 self.replaced = None
             return self
         reason = one_line(found.get("FailureReason", "the service gives no reason").rstrip("."), None)
         said = f"the endpoint {name} did not start: {reason}; delete it, or deploy again, which replaces it"
         if found["EndpointStatus"] == "InService":
-            _remove_config(self._engine, config)
+            _remove_config(self._engine, config, [self.request["CreateModel"]["ModelName"]])
             said = f"the endpoint {name} went on with its old model, because the new one did not start: {reason}"
         raise FailedError(said, logs()[-15:])
 
@@ -145,20 +145,29 @@ def deploy(
     image: Target | None,
     source: str | Path | None,
     port: int | None,
+    shadow: bool = False,
 ) -> Endpoint:
-    """Create the endpoint, or give the running one the new model. See `Session.deploy`."""
+    """Create the endpoint, or give the running one the new model, in place of its own or as a shadow.
+
+    See `Session.deploy`.
+    """
     engine = plan.engine
     old = _describe(engine, name) if engine.known else None
     _refuse_if_taken(name, old)
     replaces = old is not None and old["EndpointStatus"] == "InService"
     version = operations.new_name(name)
+    running = _running(engine, name, old if replaces else None) if shadow else {}
+    if running:
+        instance_type = instance_type or running["ProductionVariants"][0]["InstanceType"]
     if serverless:
         instance_type = ""
         config = operations.serverless_config(version, version, serverless)
     else:
         instance_type = engine.instance_type(instance_type or "ml.m5.large")
         config = operations.endpoint_config(version, version, instance_type, instance_count)
-    last = "UpdateEndpoint" if replaces else "CreateEndpoint"
+    if running:
+        config = operations.with_shadow(running, config)
+    last = "UpdateEndpoint" if replaces or shadow else "CreateEndpoint"
     if arn := versions.meant(engine, model):
         if source or image:
             raise UserError(f"{model} is served as it was registered; leave --source and --image out")
@@ -196,6 +205,21 @@ def _describe(engine: Engine, name: str) -> dict[str, Any] | None:
     return unless_missing(engine.sagemaker.describe_endpoint, EndpointName=name)
 
 
+def _running(engine: Engine, name: str, endpoint: dict[str, Any] | None) -> Request:
+    """Return the configuration of the running endpoint, which a shadow variant is to stand beside."""
+    if not engine.known:
+        return operations.endpoint_config("<configuration>", "<model>", "ml.m5.large")
+    if endpoint is None:
+        raise UserError(
+            f"no endpoint {name!r} is in service {engine.where}, which a shadow can stand beside; deploy one"
+        )
+    config = dict(engine.sagemaker.describe_endpoint_config(EndpointConfigName=endpoint["EndpointConfigName"]))
+    variants = config["ProductionVariants"]
+    if "AsyncInferenceConfig" in config or len(variants) != 1 or "InstanceType" not in variants[0]:
+        raise UserError(f"the endpoint {name!r} is not one model on instances, which a shadow can stand beside")
+    return config
+
+
 def _is_ours(name: str, endpoint: dict[str, Any]) -> bool:
     """Whether the endpoint's configuration has the kind of name that `deploy` gives."""
     return operations.is_made_from(name, endpoint["EndpointConfigName"])
@@ -216,8 +240,13 @@ def _remove(engine: Engine, name: str, config: str) -> None:
     _remove_config(engine, config, models)
 
 
-def _remove_config(engine: Engine, config: str, models: list[str] | None = None) -> None:
-    models = _models(engine, config) if models is None else models
+def _retire(engine: Engine, config: str, serving: str) -> None:
+    """Remove a configuration with its models, but for those that the one which is `serving` has, too."""
+    used = _models(engine, serving)
+    _remove_config(engine, config, [model for model in _models(engine, config) if model not in used])
+
+
+def _remove_config(engine: Engine, config: str, models: list[str]) -> None:
     # Either may have been removed by hand.
     unless_missing(engine.sagemaker.delete_endpoint_config, EndpointConfigName=config)
     for model in models:
@@ -225,5 +254,6 @@ def _remove_config(engine: Engine, config: str, models: list[str] | None = None)
 
 
 def _models(engine: Engine, config: str) -> list[str]:
-    described = unless_missing(engine.sagemaker.describe_endpoint_config, EndpointConfigName=config)
-    return [variant["ModelName"] for variant in described["ProductionVariants"]] if described else []
+    described = unless_missing(engine.sagemaker.describe_endpoint_config, EndpointConfigName=config) or {}
+    kinds = ("ProductionVariants", "ShadowProductionVariants")
+    return [variant["ModelName"] for kind in kinds for variant in described.get(kind, [])]

@@ -190,6 +190,7 @@ class Session:
         image: Target | None = None,
         source: str | Path | None = None,
         port: int | None = None,
+        shadow: bool = False,
         dry_run: bool = False,
     ) -> Endpoint:
         """Serve a model. An endpoint that runs already is given it: the old model answers until the new one does.
@@ -200,11 +201,13 @@ class Session:
         image: "serve", or "serve-cpu"; without it serve for GPUs, and the lean serve-cpu for all else.
         source: a folder with another handler script, inference.py.
         port: where a new endpoint of this machine listens; without it on 8080, if that is free.
+        shadow: beside the running endpoint's model: it gets copies of the requests; its answers are captured at most.
         """
         if port and not self._local:
             raise UserError("a port can be chosen on this machine only; leave it out, or add --local")
         plan = self._plan(dry_run)
-        return endpoints.deploy(plan, model, endpoint, instance_type, instance_count, serverless, image, source, port)
+        options = (instance_type, instance_count, serverless, image, source, port, shadow)
+        return endpoints.deploy(plan, model, endpoint, *options)
 
     def transform(
         self,

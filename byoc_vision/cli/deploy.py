@@ -5,6 +5,7 @@
     byoc deploy --model JOB --source DIR       # with another handler script
     byoc deploy --model model.pth --source DIR # a model of any origin, with the code for it
     byoc deploy --model JOB --image serve      # on a CPU with torch, which the default does without
+    byoc deploy --model JOB --shadow           # beside the running model: it gets copies of the requests
     byoc deploy --delete --endpoint dogs
 
 An endpoint that runs already is given the new model (UpdateEndpoint): the old one answers until the new one does.
@@ -41,6 +42,11 @@ def options() -> argparse.ArgumentParser:
     new.add_argument(
         "--port", type=positive, metavar="N", help="with --local: a new endpoint's (default: 8080 if free)"
     )
+    new.add_argument(
+        "--shadow",
+        action="store_true",
+        help="beside the running model: gets copies of its requests, and answers nobody",
+    )
     new.add_argument("--delete", action="store_true", help="remove the endpoint with its configuration and model")
     return new
 
@@ -53,6 +59,8 @@ def main(arguments: list[str] | None = None) -> int:
         options_parser.error("give either --model or --delete")
     if given.serverless and given.instance_type:
         options_parser.error("give either --serverless or --instance-type")
+    if given.shadow and (given.serverless or given.port):
+        options_parser.error("a shadow stands beside a model on instances: leave out --serverless and --port")
     if given.port and not given.local:
         options_parser.error("give --port with --local only")
 
@@ -73,6 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
         image=given.image,
         source=given.source,
         port=given.port,
+        shadow=given.shadow,
         dry_run=given.dry_run,
     )
     if given.dry_run:

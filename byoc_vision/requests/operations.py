@@ -164,6 +164,20 @@ def endpoint_config(name: str, model_name: str, instance_type: str, instance_cou
     return {"EndpointConfigName": name, "ProductionVariants": [variant]}
 
 
+def with_shadow(running: Request, shadow: Request) -> Request:
+    """Return CreateEndpointConfig: `running`, and beside it the variant of `shadow`, which answers nobody.
+
+    It gets a copy of every request. What is captured of the running model's is captured of its answers, too.
+    """
+    kept = ("DataCaptureConfig", "KmsKeyId", "ProductionVariants")
+    variants = [{**variant, "VariantName": "Shadow"} for variant in shadow["ProductionVariants"]]
+    return {
+        "EndpointConfigName": shadow["EndpointConfigName"],
+        **{field: running[field] for field in kept if running.get(field)},
+        "ShadowProductionVariants": variants,
+    }
+
+
 def serverless_config(name: str, model_name: str, memory: int) -> Request:
     """Return CreateEndpointConfig: no instances, but up to 5 requests at a time with `memory` MB each."""
     variant = {

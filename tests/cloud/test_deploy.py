@@ -118,6 +118,52 @@ def test_a_running_endpoint_is_replaced_without_downtime(
     assert before[0] != after[0] and before[1] != after[1] and before[2] == after[2]
 
 
+def test_a_shadow_stands_beside_the_running_model(
+    run: Run, aws: FakeAws, model: str, client: Callable[[str], Any]
+) -> None:
+    assert "no endpoint 'byoc-vision' is in service" in run("deploy", "--model", model, "--shadow").sentence
+    assert run("deploy", "--model", model, "--instance-type", "ml.c5.large", "--instance-count", 2).code == 0
+    (first,) = names(client)[0]
+    done = run("deploy", "--model", model, "--shadow")
+    assert done.code == 0, done.err
+    request = aws.sent("CreateEndpointConfig")[-1]
+    (production,), (shadow,) = request["ProductionVariants"], request["ShadowProductionVariants"]
+    assert (production["VariantName"], production["ModelName"]) == ("AllTraffic", first)
+    assert production["InstanceType"] == shadow["InstanceType"] == "ml.c5.large"
+    assert production["InitialInstanceCount"] == 2 and shadow["VariantName"] == "Shadow"
+    assert aws.sent("UpdateEndpoint")[-1]["EndpointConfigName"] == request["EndpointConfigName"]
+    # The running model stays, which both configurations have.
+    assert sorted(names(client)[0]) == sorted([first, shadow["ModelName"]]) and len(names(client)[1]) == 1
+
+    # A model that replaces the running one ends its shadow, too. (The fake does not tell of shadows.)
+    aws.script("DescribeEndpointConfig", {"ProductionVariants": [{"ModelName": "new"}]}, request)
+    assert run("deploy", "--model", model).code == 0
+    aws.answers.clear()
+    assert [len(each) for each in names(client)] == [1, 1, 1] and names(client)[0] != [first]
+
+
+def test_a_shadow_that_does_not_start_leaves_the_running_model(
+    run: Run, aws: FakeAws, model: str, client: Callable[[str], Any]
+) -> None:
+    assert run("deploy", "--model", model).code == 0
+    before = names(client)
+    running = {"EndpointStatus": "InService", "EndpointConfigName": before[1][0]}
+    aws.script("UpdateEndpoint", {"EndpointArn": "arn"})
+    aws.script("DescribeEndpoint", running, running | {"FailureReason": "The container did not pass the ping."})
+    assert "went on with its old model" in run("deploy", "--model", model, "--shadow").sentence
+    aws.answers.clear()
+    assert names(client) == before
+
+
+def test_what_a_shadow_cannot_stand_beside(run: Run, model: str) -> None:
+    assert run("deploy", "--model", model, "--serverless").code == 0
+    assert "is not one model on instances" in run("deploy", "--model", model, "--shadow").sentence
+    assert "leave out --serverless and --port" in run("deploy", "--model", model, "--shadow", "--serverless").err
+    nobody = {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None, "AWS_SESSION_TOKEN": None}
+    done = run("deploy", "--model", "dogs/1", "--shadow", "--dry-run", **nobody)
+    assert list(json.loads(done.out)) == ["CreateModel", "CreateEndpointConfig", "UpdateEndpoint"]
+
+
 def test_an_update_that_fails_leaves_the_old_model_serving(
     run: Run, aws: FakeAws, model: str, client: Callable[[str], Any]
 ) -> None:
