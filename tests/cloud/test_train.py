@@ -342,6 +342,9 @@ def test_the_request_file_reaches_every_field(run: Run, data: Path, tmp_path: Pa
         ("CreateModel: {EnableNetworkIsolation: true}", "hold nothing for CreateTrainingJob"),
         ("CreateTrainingJob: [", "cannot be read as YAML"),
         ("CreateTrainingJob: {ResourceConfig: {InstanceType: ml.g4dn.xlrge}}", "did you mean 'ml.g4dn.xlarge'?"),
+        ("CreateTrainingJob: {ResourceConfig: {InstanceType: ml.p3}}", "did you mean 'ml.p3.2xlarge'?"),
+        ("CreateTrainingJob: {ResourceConfig: {InstanceType: big}}", "give one of ml.m4.xlarge, "),
+        ("CreateTrainingJob: {OutputDataConfig: {KmsKeyId: a, KmsKeyId: b}}", "KmsKeyId is given twice"),
         ("CreateTrainingJob: {HyperParameters: {epoch: '3'}}", "did you mean 'epochs'?"),
         ("CreateTrainingJob: {HyperParameters: {warmup-epochs: '31'}}", "set warmup-epochs to fewer"),
     ],
@@ -444,6 +447,8 @@ def test_a_wrong_request_costs_no_upload(run: Run, data: Path, tmp_path: Path) -
         (["--learning_rate=0.1", "--spot"], "is set with --set lr=0.1"),
         (["--batch-size"], "is set with --set batch-size=VALUE"),
         (["--weights", "a.pth"], "there is no option --weights; the channel is given with --data weights=a.pth"),
+        (["--dryrun"], "there is no option --dryrun; did you mean --dry-run?"),
+        (["--instance_type", "ml.p3.2xlarge"], "did you mean --instance-type?"),
         (["--zzz", "3"], "unrecognized arguments: --zzz 3"),
     ],
 )
