@@ -409,7 +409,9 @@ def test_an_account_that_is_not_ready(run: Run, data: Path, variables: dict[str,
         (["--data", "data", "--hyperparameters", "no-such.json"], "No such file"),
         (["--data", "data", "--hyperparameters", "no-such-job"], "neither a file nor a tuning job in us-east-1"),
         (["--data", "data", "--output", "s3://no-such-bucket/results"], "the bucket no-such-bucket does not exist"),
-        (["--data", "s3://mine/dogs/", "--output", "s3:/mine/results"], "S3OutputPath is 's3:/mine/results'"),
+        (["--data", "s3://mine/dogs/", "--output", "s3:/mine/results"], "cannot go to 's3:/mine/results'"),
+        (["--data", "data", "--output", "out"], "results cannot go to 'out'; give s3://BUCKET/FOLDER"),
+        (["--data", "data", "--output", "s3://"], "results cannot go to 's3://'"),
     ],
 )
 def test_wrong_options(run: Run, aws: FakeAws, data: Path, arguments: list[str], said: str) -> None:
