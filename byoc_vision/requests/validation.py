@@ -7,8 +7,12 @@ from functools import cache
 from typing import Any
 
 from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.structure import listed
 from byoc_vision.engine import PLACEHOLDERS
 from byoc_vision.requests.operations import Request
+
+#: Values that one sentence lists.
+_LISTED = 20
 
 
 def check(operation: str, request: Request, name: str = "sagemaker") -> None:
@@ -51,8 +55,8 @@ def _problems(value: Any, shape: Any, where: str) -> Iterator[str]:
     if shape.type_name != "string" or value.startswith(("file://", "local")) or _has_placeholder(value):
         return
     if shape.enum and value not in shape.enum and not re.fullmatch(r"ml\.\w+(-\w+)*\.(\d*x?large|medium|\d+xl)", value):
-        near = difflib.get_close_matches(value, shape.enum, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"give one of {', '.join(shape.enum)}"
+        near = difflib.get_close_matches(value, shape.enum, n=1) or [one for one in shape.enum if one.startswith(value)]
+        hint = f"did you mean {near[0]!r}?" if near else f"give one of {listed(shape.enum, _LISTED)}"
         yield f"{where} is {value!r}; {hint}"
     if "pattern" in shape.metadata and not _matches(shape.metadata["pattern"], value):
         yield f"{where} is {value!r}, which does not have the form {shape.metadata['pattern']}"
