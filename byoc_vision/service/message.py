@@ -14,15 +14,26 @@ from byoc_vision.requests import validation
 #: Bytes that are read or written at a time.
 CHUNK = 1 << 20
 
+#: Bytes that are read at a time of what is mostly short.
+_SMALL = 1 << 16
+
 #: The longest body that is read whole; S3's largest, a list of a thousand keys to delete, is smaller.
 _WHOLE = 16 << 20
 
 
 class Source(Protocol):
-    """What a body is read from."""
+    """What a body is read from. At its end `trailers` has the headers that came after it."""
 
-    def read(self, size: int) -> bytes:
-        """Return up to `size` bytes; nothing at the end."""
+    trailers: dict[str, str]
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Fill the buffer, at the body's end a part of it; return how many bytes came."""
+
+
+def is_coded(headers: Mapping[str, str]) -> bool:
+    """Whether a body is coded `aws-chunked`."""
+    named = "aws-chunked" in headers.get("content-encoding", "").replace(" ", "").split(",")
+    return named or headers.get("x-amz-content-sha256", "").startswith("STREAMING-")
 
 
 @dataclass(frozen=True)
@@ -45,19 +56,26 @@ class Call:
         except UnicodeDecodeError:
             raise ServiceError("InvalidURI", "The path is not UTF-8.") from None
 
-    def chunks(self) -> Iterator[bytes]:
-        """Yield the body in parts."""
-        while part := self.body.read(CHUNK):
-            yield part
+    def chunks(self, size: int = CHUNK) -> Iterator[memoryview]:
+        """Yield the body in parts, each in the place of the one before."""
+        buffer = memoryview(bytearray(size))
+        while came := self.body.readinto(buffer):
+            yield buffer[:came]
 
     def whole(self) -> bytes:
         """Return the body; raise `ServiceError` where it is too long for that."""
         content = io.BytesIO()
-        for part in self.chunks():
+        for part in self.chunks(_SMALL):
             content.write(part)
             if content.tell() > _WHOLE:
                 raise ServiceError("RequestEntityTooLarge", f"The request is longer than {_WHOLE} bytes.")
         return content.getvalue()
+
+    @property
+    def length(self) -> int | None:
+        """How long the content within the body is said to be."""
+        text = self.headers.get(f"{'x-amz-decoded-' if is_coded(self.headers) else ''}content-length", "")
+        return int(text) if text.isascii() and text.isdigit() else None
 
     def json(self) -> dict[str, Any]:
         """Return the body as a JSON object."""

@@ -18,6 +18,7 @@ from byoc_vision.local.objects import Objects
 from byoc_vision.local.store import ServiceError, Store
 from byoc_vision.service import xml
 from byoc_vision.service.message import Reply
+from byoc_vision.service.parts import Multipart
 from byoc_vision.service.uploads import Uploads, etag
 
 #: Headers that are given back as they came, besides x-amz-meta-….
@@ -30,6 +31,7 @@ class Content:
     def __init__(self, store: Store) -> None:
         self.objects = Objects(store)
         self.uploads = Uploads(self.objects)
+        self.multipart = Multipart(self.uploads)
 
     def put(self, file: Path, bucket: str, key: str, headers: Mapping[str, str]) -> str:
         """Move the complete file to where the object is; return its version."""

@@ -1,13 +1,13 @@
 """S3's operations on objects, from and to disk by streaming."""
 
 import email.utils
-import shutil
+import os
 from urllib.parse import unquote
 
 from byoc_vision.local.store import ServiceError
-from byoc_vision.service.message import CHUNK, Call, Reply
+from byoc_vision.service.message import Call, Reply
 from byoc_vision.service.s3_content import Content, check_conditions, kept, span, time, xml_reply
-from byoc_vision.service.uploads import etag
+from byoc_vision.service.uploads import copy, etag, receive
 
 #: Up to so many bytes are sent together with the headers: of small pictures most of the time goes into calls.
 _SMALL = 1 << 15
@@ -50,12 +50,13 @@ def put_object(content: Content, call: Call, bucket: str, key: str) -> Reply:
     """PutObject."""
     content.objects.path(bucket, key)  # before a body is sent that cannot be kept
     check_absent(content, call, bucket, key)
-    with content.uploads.received(call) as file:
+    with content.uploads.new_file() as (file, path):
+        size = receive(call, file)
         if key.endswith("/"):
-            if file.stat().st_size:
+            if size:
                 raise ServiceError("InvalidArgument", "An object whose key ends in / is a folder, and holds no bytes.")
             return Reply(headers={"ETag": etag(content.objects.put_folder(bucket, key).stat())})
-        version = content.put(file, bucket, key, kept(call.headers))
+        version = content.put(path, bucket, key, kept(call.headers))
     return Reply(headers={"ETag": version})
 
 
@@ -67,7 +68,7 @@ def copy_object(content: Content, call: Call, bucket: str, key: str) -> Reply:
     replaced = call.headers.get("x-amz-metadata-directive") == "REPLACE"
     headers = kept(call.headers) if replaced else content.headers(source_bucket, source_key, version)
     with content.uploads.new_file() as (file, path), source.open("rb") as original:
-        shutil.copyfileobj(original, file, CHUNK)
+        copy(original, 0, os.fstat(original.fileno()).st_size, file)
         version = content.put(path, bucket, key, headers)
     stat = content.objects.existing(bucket, key).stat()
     return xml_reply("CopyObjectResult", {"ETag": version, "LastModified": time(stat)})
