@@ -7,6 +7,7 @@ of it. What cannot be a file's name is refused: a key with an empty part, "." or
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,10 +47,9 @@ class Objects:
 
     def bucket(self, name: str) -> Path:
         """Return the bucket's folder."""
-        folder = self.root / name
-        if not _BUCKET.fullmatch(name) or not folder.is_dir():
+        if not _BUCKET.fullmatch(name) or not os.path.isdir(f"{self.root}/{name}"):
             raise ServiceError("NoSuchBucket", f"There is no bucket {name!r} on this machine.")
-        return folder
+        return self.root / name
 
     def path(self, bucket: str, key: str) -> Path:
         """Return where the object is, or would be; a key's slash at its end makes it a folder."""
@@ -65,10 +65,17 @@ class Objects:
     def existing(self, bucket: str, key: str) -> Path:
         """Return where the object is."""
         path = self.path(bucket, key)
-        there = path.is_dir() and not any(path.iterdir()) if key.endswith("/") else path.is_file()
+        there = path.is_dir() and not any(path.iterdir()) if key.endswith("/") else os.path.isfile(path)
         if not there or self._leads_out(bucket, key):
-            raise ServiceError("NoSuchKey", "The specified key does not exist.")
+            raise _no_key()
         return path
+
+    def open(self, bucket: str, key: str) -> int:
+        """Return a descriptor of the object, to read; of a folder that is an object, one of that."""
+        try:
+            return os.open(self.existing(bucket, key), os.O_RDONLY)
+        except FileNotFoundError:  # removed in between
+            raise _no_key() from None
 
     def _leads_out(self, bucket: str, key: str) -> bool:
         """Whether a container has left a link on the way to the object that leads out of the bucket."""
@@ -84,12 +91,14 @@ class Objects:
         path = self.path(bucket, key)
         while True:
             try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                os.replace(file, path)
-                return path
-            except FileNotFoundError:  # its folder was empty, and was removed in between
-                if not file.exists() or not (self.root / bucket).is_dir():
-                    raise
+                with suppress(FileNotFoundError):
+                    os.replace(file, path)
+                    return path
+                if not file.exists():
+                    raise RuntimeError(f"{file} is not there any more")
+                self.bucket(bucket)
+                with suppress(FileNotFoundError):  # a folder that was empty was removed in between
+                    path.parent.mkdir(parents=True, exist_ok=True)
             except _CONFLICTS:
                 raise _conflict(key) from None
 
@@ -136,6 +145,10 @@ class Objects:
             elif (common := entry.key[: end + len(delimiter)]) not in (last, after):
                 last = common
                 yield Entry(common, None)
+
+
+def _no_key() -> ServiceError:
+    return ServiceError("NoSuchKey", "The specified key does not exist.")
 
 
 def _conflict(key: str) -> ServiceError:

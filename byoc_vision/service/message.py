@@ -1,9 +1,11 @@
 """A request and a reply as the services see them."""
 
+import email.utils
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, BinaryIO, Protocol
 from urllib.parse import parse_qsl, unquote
 
@@ -14,7 +16,7 @@ from byoc_vision.requests import validation
 #: Bytes that are read or written at a time.
 CHUNK = 1 << 20
 
-#: Bytes that are read at a time of what is mostly short.
+#: Bytes that are read at a time where nobody says how long the body is.
 _SMALL = 1 << 16
 
 #: The longest body that is read whole; S3's largest, a list of a thousand keys to delete, is smaller.
@@ -56,16 +58,16 @@ class Call:
         except UnicodeDecodeError:
             raise ServiceError("InvalidURI", "The path is not UTF-8.") from None
 
-    def chunks(self, size: int = CHUNK) -> Iterator[memoryview]:
+    def chunks(self) -> Iterator[memoryview]:
         """Yield the body in parts, each in the place of the one before."""
-        buffer = memoryview(bytearray(size))
+        buffer = memoryview(bytearray(max(1, min(CHUNK, self.length or _SMALL))))
         while came := self.body.readinto(buffer):
             yield buffer[:came]
 
     def whole(self) -> bytes:
         """Return the body; raise `ServiceError` where it is too long for that."""
         content = io.BytesIO()
-        for part in self.chunks(_SMALL):
+        for part in self.chunks():
             content.write(part)
             if content.tell() > _WHOLE:
                 raise ServiceError("RequestEntityTooLarge", f"The request is longer than {_WHOLE} bytes.")
@@ -107,6 +109,12 @@ class Reply:
         self.status, self.body, self.headers = status, body, dict(headers or {})
         self.file, self.offset = file, offset
         self.length = len(body) if length is None else length
+
+
+@lru_cache(1 << 10)
+def http_date(seconds: int) -> str:
+    """Return the time as headers have it."""
+    return email.utils.formatdate(seconds, usegmt=True)
 
 
 #: Answers a request.

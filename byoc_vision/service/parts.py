@@ -129,7 +129,7 @@ class Multipart:
                 with self._uploads.new_file() as (file, path):
                     for part in chosen:
                         with part.file.open("rb") as content:
-                            copy(content, part.offset, part.offset + part.size, file)
+                            copy(content.fileno(), part.offset, part.offset + part.size, file)
                     yield path
             self._forget(upload, folder)
 

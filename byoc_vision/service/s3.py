@@ -48,7 +48,9 @@ class S3:
             raise ServiceError("NotImplemented", f"S3 on this machine has no {call.method} ?{aspect} of {level}.")
         if call.headers.get("x-amz-expected-bucket-owner", ACCOUNT) != ACCOUNT:
             raise ServiceError("AccessDenied", f"All buckets on this machine belong to the account {ACCOUNT}.")
-        if level != "all" and operation is not s3_buckets.create_bucket:
+        if (
+            level == "bucket" and call.method != "PUT"
+        ) or "uploadId" in call.query:  # of others the object is looked for
             self._content.objects.bucket(bucket)
         return operation(self._content, call, bucket, key)
 

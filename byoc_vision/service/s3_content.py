@@ -9,20 +9,29 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Lock
+from types import MappingProxyType
 from typing import Any
+from urllib.parse import unquote
 
 from byoc_vision.local.objects import Objects
 from byoc_vision.local.store import ServiceError, Store
 from byoc_vision.service import xml
-from byoc_vision.service.message import Reply
+from byoc_vision.service.message import Call, Reply
 from byoc_vision.service.parts import Multipart
 from byoc_vision.service.uploads import Uploads, etag
 
 #: Headers that are given back as they came, besides x-amz-meta-….
 _KEPT = ("content-type", "cache-control", "content-disposition", "content-encoding", "content-language", "expires")
+
+#: How conditions begin on what is copied.
+_OF_SOURCE = "x-amz-copy-source-"
+
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 class Content:
@@ -32,35 +41,88 @@ class Content:
         self.objects = Objects(store)
         self.uploads = Uploads(self.objects)
         self.multipart = Multipart(self.uploads)
+        self._lock = Lock()
 
-    def put(self, file: Path, bucket: str, key: str, headers: Mapping[str, str]) -> str:
-        """Move the complete file to where the object is; return its version."""
-        version = etag(self.objects.put(file, bucket, key).stat())
+    def put(
+        self, file: Path, bucket: str, key: str, headers: Mapping[str, str], conditions: Mapping[str, str] = _NONE
+    ) -> str:
+        """Move the complete file to where the object is, if that is as the conditions want it; return its version."""
+        with self._lock:
+            self.check_target(conditions, bucket, key)
+            stat = file.stat()
+            if key.endswith("/"):
+                if stat.st_size:
+                    reason = "An object whose key ends in / is a folder, and holds no bytes."
+                    raise ServiceError("InvalidArgument", reason)
+                return etag(self.objects.put_folder(bucket, key).stat())
+            version = etag(stat)
+            self.objects.put(file, bucket, key)
+            self._keep(bucket, key, version, headers)
+            return version
+
+    def _keep(self, bucket: str, key: str, version: str, headers: Mapping[str, str]) -> None:
         note = self._note(bucket, key)
         if headers:
-            note.parent.mkdir(parents=True, exist_ok=True)
-            fresh = note.with_name(f"{note.name}.{file.name}")
-            fresh.write_text(json.dumps({"ETag": version, "Headers": dict(headers)}), encoding="utf-8")
+            os.makedirs(os.path.dirname(note), exist_ok=True)
+            fresh = f"{note}.new"
+            with open(fresh, "w", encoding="utf-8") as out:
+                json.dump({"ETag": version, "Headers": dict(headers)}, out)
             os.replace(fresh, note)
         else:
-            note.unlink(missing_ok=True)
-        return version
+            with suppress(FileNotFoundError):
+                os.unlink(note)
+
+    def check_target(self, conditions: Mapping[str, str], bucket: str, key: str) -> None:
+        """Raise `ServiceError` where the key cannot be, or what is there is not as a writing request wants it."""
+        path = self.objects.path(bucket, key)
+        if "if-none-match" in conditions and path.exists():
+            raise ServiceError("PreconditionFailed", "The object exists already.")
+        if "if-match" in conditions:
+            check_conditions({"if-match": conditions["if-match"]}, self.objects.existing(bucket, key).stat())
+
+    @contextmanager
+    def source(self, call: Call) -> Iterator[tuple[int, os.stat_result, dict[str, str]]]:
+        """Give the open file that a request wants to be copied, with its headers."""
+        source, _, version = call.headers["x-amz-copy-source"].partition("?")
+        bucket, _, key = unquote(source).removeprefix("/").partition("/")
+        if version:
+            raise ServiceError("NotImplemented", "S3 on this machine has no versions of objects.")
+        file = self.objects.open(bucket, key)
+        try:
+            stat = os.fstat(file)
+            conditions = {
+                name.removeprefix(_OF_SOURCE): value
+                for name, value in call.headers.items()
+                if name.startswith(f"{_OF_SOURCE}if-")
+            }
+            try:
+                check_conditions(conditions, stat)
+            except ServiceError as error:
+                raise ServiceError("PreconditionFailed", str(error)) from None
+            yield file, stat, self.headers(bucket, key, etag(stat))
+        finally:
+            os.close(file)
 
     def headers(self, bucket: str, key: str, version: str) -> dict[str, str]:
         """Return the headers that this version of the object came with."""
         try:
-            note = json.loads(self._note(bucket, key).read_text(encoding="utf-8"))
+            with open(self._note(bucket, key), encoding="utf-8") as file:
+                note = json.load(file)
         except FileNotFoundError:
             return {}
         return dict(note["Headers"]) if note["ETag"] == version else {}
 
-    def delete(self, bucket: str, key: str) -> None:
-        """Remove the object."""
-        self.objects.delete(bucket, key)
-        self._note(bucket, key).unlink(missing_ok=True)
+    def delete(self, bucket: str, key: str, conditions: Mapping[str, str] = _NONE) -> None:
+        """Remove the object, if it is as the conditions want it."""
+        with self._lock:
+            if "if-match" in conditions:
+                self.check_target(conditions, bucket, key)
+            self.objects.delete(bucket, key)
+            with suppress(FileNotFoundError):
+                os.unlink(self._note(bucket, key))
 
-    def _note(self, bucket: str, key: str) -> Path:
-        return self.objects.root / ".headers" / bucket / hashlib.sha256(key.encode()).hexdigest()
+    def _note(self, bucket: str, key: str) -> str:
+        return f"{self.objects.root}/.headers/{bucket}/{hashlib.sha256(key.encode()).hexdigest()}"
 
 
 def kept(headers: Mapping[str, str]) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """S3's operations on multipart uploads."""
 
-import os
 from functools import partial
 from urllib.parse import quote
 
@@ -8,7 +7,6 @@ from byoc_vision.local.store import ServiceError
 from byoc_vision.service import xml
 from byoc_vision.service.message import Call, Reply
 from byoc_vision.service.s3_content import Content, kept, span, time, xml_reply
-from byoc_vision.service.s3_objects import check_absent, source_of
 from byoc_vision.service.uploads import copy, receive
 
 
@@ -28,8 +26,7 @@ def upload_part(content: Content, call: Call, bucket: str, key: str) -> Reply:
 
 def copy_part(content: Content, call: Call, bucket: str, key: str) -> Reply:
     """UploadPartCopy."""
-    with content.objects.existing(*source_of(call)).open("rb") as source:
-        stat = os.fstat(source.fileno())
+    with content.source(call) as (source, stat, _):
         begin, end = span(call.headers.get("x-amz-copy-source-range", ""), stat.st_size) or (0, stat.st_size)
         upload, number = call.query["uploadId"], call.query.get("partNumber", "")
         version = content.multipart.keep(upload, number, end - begin, partial(copy, source, begin, end))
@@ -40,7 +37,7 @@ def complete_upload(content: Content, call: Call, bucket: str, key: str) -> Repl
     """CompleteMultipartUpload."""
     upload = call.query["uploadId"]
     headers = content.multipart.headers(upload)
-    check_absent(content, call, bucket, key)
+    content.check_target(call.headers, bucket, key)
     try:
         parts = [
             (int(part.findtext("PartNumber") or ""), part.findtext("ETag") or "")
@@ -49,7 +46,7 @@ def complete_upload(content: Content, call: Call, bucket: str, key: str) -> Repl
     except ValueError:
         raise ServiceError("MalformedXML", "A part has no number.") from None
     with content.multipart.completed(upload, parts) as file:
-        version = content.put(file, bucket, key, headers)
+        version = content.put(file, bucket, key, headers, call.headers)
     result = {"Location": f"/{bucket}/{quote(key)}", "Bucket": bucket, "Key": key, "ETag": version}
     return xml_reply("CompleteMultipartUploadResult", result)
 

@@ -4,17 +4,20 @@ import base64
 import errno
 import hashlib
 import io
+import itertools
 import os
-import tempfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from byoc_vision.local.objects import Objects
 from byoc_vision.local.store import ServiceError
 from byoc_vision.service.message import Call
+
+#: No two files of this process have one of these.
+_NUMBERS = itertools.count()
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -71,12 +74,13 @@ class Uploads:
     @contextmanager
     def new_file(self) -> Iterator[tuple[BinaryIO, Path]]:
         """Give a new file, which is removed where it was not put anywhere; a full disk is a `ServiceError`."""
-        descriptor, name = tempfile.mkstemp(prefix="put-", dir=self.folder)
+        name = f"{self.folder}/put-{os.getpid()}-{next(_NUMBERS)}"
         try:
-            with writing(descriptor) as file:
+            with writing(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL)) as file:
                 yield file, Path(name)
         finally:
-            Path(name).unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                os.unlink(name)
 
 
 @contextmanager
@@ -109,15 +113,15 @@ def receive(call: Call, file: BinaryIO) -> int:
     return length
 
 
-def copy(source: BinaryIO, begin: int, end: int, target: BinaryIO) -> None:
-    """Add a part of one file to another, in the kernel: some file systems need not even write it again."""
+def copy(source: int, begin: int, end: int, target: BinaryIO) -> None:
+    """Add a part of an open file to another, in the kernel: some file systems need not even write it again."""
     while begin < end:
         try:
-            count = os.copy_file_range(source.fileno(), target.fileno(), end - begin, begin)
+            count = os.copy_file_range(source, target.fileno(), end - begin, begin)
         except OSError as error:
             if error.errno in _FULL:
                 raise
-            count = os.sendfile(target.fileno(), source.fileno(), begin, end - begin)  # from another file system
+            count = os.sendfile(target.fileno(), source, begin, end - begin)  # from another file system
         if not count:
             raise ServiceError("InternalFailure", "The object became shorter while it was copied; try again.")
         begin += count

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from byoc_vision.local.files import locate
 from tests.cloud.service.conftest import BUCKET, SIGNED, Service, keys, refused
@@ -117,6 +118,46 @@ def test_conditions(s3: Any) -> None:
     s3.put_object(Bucket=BUCKET, Key="a", Body=b"newer")
     with refused("PreconditionFailed"):
         s3.get_object(Bucket=BUCKET, Key="a", IfMatch=version)
+
+
+def test_conditions_of_writing_and_copying(s3: Any) -> None:
+    version = s3.put_object(Bucket=BUCKET, Key="a", Body=b"old", Metadata={"name": "value"})["ETag"]
+    for key, wanted, code in (("a", '"other"', "PreconditionFailed"), ("none", version, "NoSuchKey")):
+        for call in (s3.put_object, s3.delete_object):
+            with refused(code):
+                call(Bucket=BUCKET, Key=key, IfMatch=wanted)
+    newer = s3.put_object(Bucket=BUCKET, Key="a", Body=b"new", IfMatch=version)["ETag"]
+    source = {"Bucket": BUCKET, "Key": "b", "CopySource": f"{BUCKET}/a"}
+    for wrong in ({"CopySourceIfMatch": version}, {"CopySourceIfNoneMatch": newer}):
+        with refused("PreconditionFailed"):
+            s3.copy_object(**source, **wrong)
+    s3.copy_object(**source, CopySourceIfMatch=newer)
+    with refused("NotImplemented", "no versions"):
+        s3.copy_object(**source | {"CopySource": f"{BUCKET}/a?versionId=1"})
+    s3.delete_object(Bucket=BUCKET, Key="a", IfMatch=newer)
+    assert keys(s3) == ["b"]
+
+
+def test_of_clients_that_make_an_object_at_once_one_does(s3: Any) -> None:
+    def make(number: int) -> int:
+        try:
+            s3.put_object(Bucket=BUCKET, Key="lock", Body=str(number).encode(), IfNoneMatch="*")
+        except ClientError as error:
+            assert error.response["Error"]["Code"] == "PreconditionFailed"
+            return 0
+        return 1
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(make, range(24))) == 1
+
+
+def test_a_folder_is_copied(s3: Any) -> None:
+    s3.put_object(Bucket=BUCKET, Key="a/")
+    s3.copy_object(Bucket=BUCKET, Key="b/", CopySource=f"{BUCKET}/a/")
+    s3.copy_object(Bucket=BUCKET, Key="c", CopySource=f"{BUCKET}/a/")
+    assert keys(s3) == ["a/", "b/", "c"]
+    with refused("InvalidArgument", "holds no bytes"):
+        s3.put_object(Bucket=BUCKET, Key="d/", Body=b"x")
 
 
 def test_what_a_container_writes_is_an_object(s3: Any, service: Service) -> None:
