@@ -55,8 +55,9 @@ class Logs:
     def _groups(self, request: Request) -> Request:
         endpoints = [f"{_GROUPS['endpoint']}/{each.name}" for each in self._store.all("endpoint")]
         names = sorted([*(group for kind, group in _GROUPS.items() if kind != "endpoint"), *endpoints])
-        prefix = request.get("logGroupNamePrefix", "")
-        found = [{"logGroupName": name, "arn": _arn(name)} for name in names if name.startswith(prefix)]
+        prefix, part = request.get("logGroupNamePrefix", ""), request.get("logGroupNamePattern", "").lower()
+        names = [name for name in names if name.startswith(prefix) and part in name.lower()]
+        found = [{"logGroupName": name, "arn": _arn(name)} for name in names]
         return page(found, request, "logGroups")
 
     def _describe_streams(self, request: Request) -> Request:

@@ -28,6 +28,9 @@ from byoc_vision.service.uploads import Uploads, etag
 #: Headers that are given back as they came, besides x-amz-meta-….
 _KEPT = ("content-type", "cache-control", "content-disposition", "content-encoding", "content-language", "expires")
 
+#: Beginnings of headers which would give an object what there is not here.
+_REFUSED = ("x-amz-tagging", "x-amz-object-lock", "x-amz-website-redirect", "x-amz-server-side-encryption-customer")
+
 #: How conditions begin on what is copied.
 _OF_SOURCE = "x-amz-copy-source-"
 
@@ -126,7 +129,10 @@ class Content:
 
 
 def kept(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers of a request that its object is given back with."""
+    """Return the headers of a request that its object is given back with; refuse such as would have to do something."""
+    for name in headers:
+        if name.startswith(_REFUSED):
+            raise ServiceError("NotImplemented", f"S3 on this machine has no {name}; leave it out.")
     found = {name: value for name, value in headers.items() if name in _KEPT or name.startswith("x-amz-meta-")}
     coding = [each.strip() for each in found.pop("content-encoding", "").split(",")]
     if coding := [each for each in coding if each not in ("", "aws-chunked")]:
@@ -152,18 +158,27 @@ def span(text: str, size: int) -> tuple[int, int] | None:
 
 def check_conditions(headers: Mapping[str, str], stat: os.stat_result) -> None:
     """Raise `ServiceError` where the object is not as the request's conditions want it."""
-    version = etag(stat)
-    if "if-match" in headers and headers["if-match"] not in ("*", version, version.strip('"')):
+    these = {"*", etag(stat).strip('"')}
+    if "if-match" in headers and these.isdisjoint(_versions(headers["if-match"])):
         raise ServiceError("PreconditionFailed", "The object has changed.")
-    if headers.get("if-none-match") in ("*", version, version.strip('"')):
+    if not these.isdisjoint(_versions(headers.get("if-none-match", ""))):
         raise ServiceError("NotModified", "The object has not changed.")
-    for header, wanted in (("if-modified-since", False), ("if-unmodified-since", True)):
+    for header, wanted, stronger in (
+        ("if-modified-since", False, "if-none-match"),
+        ("if-unmodified-since", True, "if-match"),
+    ):
+        if stronger in headers:
+            continue
         try:
             since = email.utils.parsedate_to_datetime(headers[header]).timestamp()
         except (KeyError, ValueError):
             continue
         if (int(stat.st_mtime) <= since) is not wanted:
             raise ServiceError("PreconditionFailed" if wanted else "NotModified", "The object's time is another one.")
+
+
+def _versions(text: str) -> list[str]:
+    return [each.strip().strip('"') for each in text.split(",")]
 
 
 def time(stat: os.stat_result) -> str:

@@ -4,6 +4,7 @@ import os
 from contextlib import ExitStack
 from stat import S_ISDIR
 
+from byoc_vision.local.store import ServiceError
 from byoc_vision.service.message import Call, Reply, http_date
 from byoc_vision.service.s3_content import Content, check_conditions, kept, span, time, xml_reply
 from byoc_vision.service.uploads import copy, etag, receive
@@ -32,6 +33,8 @@ def get_object(content: Content, call: Call, bucket: str, key: str) -> Reply:
             },
         }
         check_conditions(call.headers, stat)
+        if call.query.get("partNumber", "1") != "1":
+            raise ServiceError("InvalidPartNumber", "The requested part is not there; an object here has one.")
         size = 0 if key.endswith("/") else stat.st_size
         wanted = span(call.headers.get("range", ""), size)
         if wanted is None:
@@ -50,9 +53,10 @@ def get_object(content: Content, call: Call, bucket: str, key: str) -> Reply:
 def put_object(content: Content, call: Call, bucket: str, key: str) -> Reply:
     """PutObject."""
     content.check_target(call.headers, bucket, key)  # before a body is sent that cannot be kept
+    headers = kept(call.headers)
     with content.uploads.new_file() as (file, path):
         receive(call, file)
-        version = content.put(path, bucket, key, kept(call.headers), call.headers)
+        version = content.put(path, bucket, key, headers, call.headers)
     return Reply(headers={"ETag": version})
 
 

@@ -33,6 +33,9 @@ _BREAKS = re.compile(r"[\r\n\0]")
 
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
+#: A bucket's own host. All names below localhost are this machine's, wherever they are looked up.
+_BUCKET_HOST = re.compile(r"([a-z0-9.-]+)\.localhost(?::\d+)?")
+
 #: HTTP's status of errors of the services that speak JSON, and of STS and IAM; others are 400.
 _STATUS = {"ServiceUnavailable": 503, "InternalFailure": 500, "AccessDenied": 403, "InvalidClientTokenId": 403}
 
@@ -89,6 +92,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _handle(self) -> None:
         path, _, query = self.path.partition("?")
+        if bucket := _BUCKET_HOST.fullmatch(self.fields.get("host", "")):
+            path = f"/{bucket[1]}{path}"
         body = bodies.Body(self, self.fields)
         asked = dict(parse_qsl(query, keep_blank_values=True)) if query else {}
         call = Call(self.command, path, asked, self.fields, bodies.content(body, self.fields), uuid.uuid4().hex)
@@ -115,9 +120,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _service(self, call: Call) -> str:
         """Return the service that a request is for; raise `ServiceError` where none may answer it."""
         token, host = self.server.token, call.headers.get("host", "")
-        if token is None and re.sub(r":\d+$", "", host) not in _LOOPBACK:
+        if token is None and not _BUCKET_HOST.fullmatch(host) and re.sub(r":\d+$", "", host) not in _LOOPBACK:
             # A page in a browser may have its own host's name lead here.
             raise ServiceError("AccessDenied", f"This is not the host {host!r}; ask 127.0.0.1.")
+        form = call.headers.get("content-type", "").startswith("multipart/form-data")
+        if form and "authorization" not in call.headers:  # any page can send one
+            raise ServiceError("NotImplemented", "This machine takes no uploads by forms; presign a PUT instead.")
         signed = signature.read(call.headers, call.query)
         if signed.service not in self.server.services:
             reason = f"This machine does not answer the service {signed.service}."

@@ -30,12 +30,21 @@ def test_listing_is_in_the_order_of_keys_in_pages_and_folded(s3: Any) -> None:
     assert [entry["Prefix"] for entry in found["CommonPrefixes"]] == ["a-b", "a.b", "a/b", "b"]
     with refused("InvalidArgument"):
         s3.list_objects_v2(Bucket=BUCKET, MaxKeys=-1)
+    for forged in ("a", "ä", "%ff", "YQ"):
+        with refused("InvalidArgument", "continuation token"):
+            s3.list_objects_v2(Bucket=BUCKET, ContinuationToken=forged)
+    assert not s3.list_objects_v2(Bucket=BUCKET, MaxKeys=0)["IsTruncated"]
+    first = s3.list_objects(Bucket=BUCKET, Delimiter="/", MaxKeys=1, EncodingType="url")
+    assert (first["CommonPrefixes"], first["NextMarker"]) == ([{"Prefix": "a-b/"}], "a-b/")
 
 
 def test_buckets(s3: Any, service: Service) -> None:
     assert [each["Name"] for each in s3.list_buckets()["Buckets"]] == [BUCKET]
     s3.create_bucket(Bucket=BUCKET)  # one's own
     s3.head_bucket(Bucket=BUCKET)
+    assert service.client("s3", "eu-west-1").head_bucket(Bucket=BUCKET)["BucketRegion"] == "us-east-1"  # sent again
+    with refused("IllegalLocationConstraintException", "this machine is us-east-1"):
+        s3.create_bucket(Bucket="other", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
     assert s3.get_bucket_location(Bucket=BUCKET)["LocationConstraint"] is None
     s3.put_object(Bucket=BUCKET, Key="a", Body=b"x")
     with refused("BucketNotEmpty"):

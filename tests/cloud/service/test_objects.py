@@ -3,6 +3,7 @@
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -106,6 +107,9 @@ def test_parts_of_an_object(s3: Any) -> None:
     assert s3.get_object(Bucket=BUCKET, Key="a", Range="lines=1-2")["Body"].read() == b"0123456789"
     with refused("InvalidRange"):
         s3.get_object(Bucket=BUCKET, Key="a", Range="bytes=10-")
+    assert s3.get_object(Bucket=BUCKET, Key="a", PartNumber=1)["ContentLength"] == 10
+    with refused("InvalidPartNumber"):
+        s3.get_object(Bucket=BUCKET, Key="a", PartNumber=2)
 
 
 def test_conditions(s3: Any) -> None:
@@ -113,8 +117,11 @@ def test_conditions(s3: Any) -> None:
     with refused("PreconditionFailed"):
         s3.put_object(Bucket=BUCKET, Key="a", Body=b"new", IfNoneMatch="*")
     assert s3.get_object(Bucket=BUCKET, Key="a", IfMatch=version)["Body"].read() == b"old"
-    with refused("304"):
-        s3.get_object(Bucket=BUCKET, Key="a", IfNoneMatch=version)
+    for same in (version, "*", f'"other", {version}'):
+        with refused("304"):
+            s3.get_object(Bucket=BUCKET, Key="a", IfNoneMatch=same)
+    s3.get_object(Bucket=BUCKET, Key="a", IfMatch=version, IfUnmodifiedSince=datetime(2020, 1, 1, tzinfo=UTC))
+    s3.get_object(Bucket=BUCKET, Key="a", IfNoneMatch="other", IfModifiedSince=datetime(2090, 1, 1, tzinfo=UTC))
     s3.put_object(Bucket=BUCKET, Key="a", Body=b"newer")
     with refused("PreconditionFailed"):
         s3.get_object(Bucket=BUCKET, Key="a", IfMatch=version)
@@ -139,16 +146,30 @@ def test_conditions_of_writing_and_copying(s3: Any) -> None:
 
 
 def test_of_clients_that_make_an_object_at_once_one_does(s3: Any) -> None:
-    def make(number: int) -> int:
+    def make(number: int) -> str:
         try:
             s3.put_object(Bucket=BUCKET, Key="lock", Body=str(number).encode(), IfNoneMatch="*")
         except ClientError as error:
-            assert error.response["Error"]["Code"] == "PreconditionFailed"
-            return 0
-        return 1
+            return str(error.response["Error"]["Code"])
+        return ""
 
     with ThreadPoolExecutor(8) as pool:
-        assert sum(pool.map(make, range(24))) == 1
+        assert sorted(pool.map(make, range(24))) == ["", *["PreconditionFailed"] * 23]
+
+
+def test_what_an_object_cannot_have_is_refused(s3: Any) -> None:
+    for wanted in (
+        {"Tagging": "a=b"},
+        {"ObjectLockMode": "GOVERNANCE", "ObjectLockRetainUntilDate": datetime(2090, 1, 1, tzinfo=UTC)},
+        {"WebsiteRedirectLocation": "/b"},
+    ):
+        for call in (s3.put_object, s3.create_multipart_upload):
+            with refused("NotImplemented", "leave it out"):
+                call(Bucket=BUCKET, Key="a", **wanted)
+    for call in (s3.get_object, s3.delete_object):
+        with refused("NotImplemented", "no versions"):
+            call(Bucket=BUCKET, Key="a", VersionId="1")
+    s3.put_object(Bucket=BUCKET, Key="a", ServerSideEncryption="AES256", ACL="private", StorageClass="STANDARD_IA")
 
 
 def test_a_folder_is_copied(s3: Any) -> None:

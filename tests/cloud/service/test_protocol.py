@@ -3,6 +3,7 @@
 import json
 import socket
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import boto3
@@ -10,7 +11,7 @@ import pytest
 from botocore.config import Config
 
 from byoc_vision.local.store import ACCOUNT
-from tests.cloud.service.conftest import ROLE, SIGNED, Service, refused
+from tests.cloud.service.conftest import BUCKET, ROLE, SIGNED, Service, refused
 
 
 def test_a_request_must_be_signed_by_someone_for_this_region(service: Service) -> None:
@@ -37,7 +38,16 @@ def test_a_request_must_be_signed_by_someone_for_this_region(service: Service) -
 
 
 def test_a_page_in_a_browser_is_refused(service: Service) -> None:
-    assert service.ask("GET", "/", host="evil.example")[0] == 403
+    for host in ("evil.example", "localhost.evil.example", "a.evil.example:80", "evillocalhost"):
+        assert service.ask("GET", "/", host=host)[0] == 403
+    form = {"content_type": "multipart/form-data; boundary=a"}
+    assert b"presign a PUT" in service.ask("POST", f"/{BUCKET}", b"--a--", service=None, **form)[1]
+
+
+def test_a_bucket_may_be_the_hosts_name(s3: Any, service: Service) -> None:
+    assert service.ask("PUT", "/a%20b/c", b"x", host=f"{BUCKET}.localhost:{service.port}")[0] == 200
+    assert b"a b/c" in service.ask("GET", "/?list-type=2", host=f"{BUCKET}.localhost")[1]
+    assert service.ask("GET", "/", host="...localhost")[0] == 404
 
 
 def test_elsewhere_a_token_is_wanted(tmp_path: Path) -> None:
@@ -48,6 +58,13 @@ def test_elsewhere_a_token_is_wanted(tmp_path: Path) -> None:
         assert running.client("sagemaker", aws_access_key_id="secret").list_models()["Models"] == []
     finally:
         running.close()
+
+
+def test_a_time_out_of_range_is_refused(service: Service) -> None:
+    for wrong in (b"1e30", b"-1e300", b"NaN", b'"yesterday"', b"true"):
+        body = b'{"CreationTimeAfter": %b}' % wrong
+        status, answer = service.ask("POST", "/", body, "sagemaker", x_amz_target="SageMaker.ListModels")
+        assert (status, json.loads(answer)["__type"]) == (400, "ValidationException"), wrong
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b"\xff", b'"a"', b"[" * 100_000])
