@@ -174,6 +174,7 @@ def test_a_model_is_registered_approved_and_deployed(sagemaker: Any, service: Se
     assert [package["ModelPackageArn"] for package in approved["ModelPackageSummaryList"]] == [second]
     told = sagemaker.describe_model_package(ModelPackageName=second)
     assert (told["ModelPackageVersion"], told["ModelPackageStatus"]) == (2, "Completed")
+    assert sagemaker.describe_model_package(ModelPackageName=told["ModelPackageName"])["ModelPackageArn"] == second
     sagemaker.add_tags(ResourceArn=second, Tags=[{"Key": "a", "Value": "b"}])
     sagemaker.create_model(PrimaryContainer=wanted, **model)
     assert models.container(service.store, "dogs") == container | {"Environment": {"a": "1", "b": "2"}}
