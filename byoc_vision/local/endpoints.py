@@ -209,7 +209,7 @@ def _adopted(store: Store, name: str) -> Record:
 def _list(store: Store, request: Request) -> Request:
     for name in containers.orphans(KIND):
         find(store, name)
-    return page([describe(each) for each in store.all(KIND)], request, "Endpoints", "EndpointStatus", "EndpointName")
+    return page(list(store.told(KIND, describe)), request, "Endpoints", "EndpointStatus", "EndpointName")
 
 
 OPERATIONS = {

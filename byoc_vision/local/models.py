@@ -146,7 +146,7 @@ def _describe(kind: str, field: str) -> Any:
 
 def _list(kind: str, field: str, key: str) -> Any:
     def list_all(store: Store, request: Request) -> Request:
-        found = [_describe(kind, field)(store, {field: each.name}) for each in store.all(kind)]
+        found = list(store.told(kind, lambda each: _describe(kind, field)(store, {field: each.name})))
         return page(found, request, key, "", field)
 
     return list_all

@@ -37,7 +37,7 @@ class Objects:
 
     def buckets(self) -> list[Path]:
         """Return the buckets' folders, by name."""
-        return sorted(self.root.glob("[a-z0-9]*"))
+        return sorted(folder for folder in self.root.glob("[a-z0-9]*") if folder.is_dir())
 
     def make_bucket(self, name: str) -> None:
         """Make the bucket; one that is there already is left as it is."""

@@ -43,7 +43,7 @@ def _describe_group(record: Record) -> Request:
 
 
 def _list_groups(store: Store, request: Request) -> Request:
-    groups = [_describe_group(record) for record in store.all(GROUP)]
+    groups = list(store.told(GROUP, _describe_group))
     return page(groups, request, "ModelPackageGroupSummaryList", "", "ModelPackageGroupName")
 
 
@@ -89,7 +89,7 @@ def _list(store: Store, request: Request) -> Request:
     if "ModelPackageGroupName" not in request:
         raise ServiceError("ValidationException", "The local engine lists model packages by ModelPackageGroupName.")
     group = store.find(GROUP, _group_name(request)).name
-    found = [_describe(record) for record in store.all(_kind(group))]
+    found = list(store.told(_kind(group), _describe))
     wanted = request.get("ModelApprovalStatus")
     found = [package for package in found if wanted in (None, package["ModelApprovalStatus"])]
     return page(found, request, "ModelPackageSummaryList", "", "ModelPackageArn")

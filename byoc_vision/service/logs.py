@@ -3,7 +3,7 @@
 import heapq
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import takewhile
 from typing import Any, TypeVar
 
@@ -30,6 +30,7 @@ _NO_GROUP = "The specified log group does not exist."
 
 _INSTANCE = "i-00000000000000000"
 
+_Any = TypeVar("_Any")
 _Line = TypeVar("_Line", bound=tuple[Any, ...])
 
 
@@ -63,23 +64,19 @@ class Logs:
     def _describe_streams(self, request: Request) -> Request:
         group = _group(request)
         prefix = request.get("logStreamNamePrefix", "")
-        found: list[Request] = []
-        for record in self._records(group, prefix):
-            for stream in _streams(record):
-                if stream.name.startswith(prefix):
-                    arn = f"{_arn(group)}:log-stream:{stream.name}"
-                    told: Request = {"logStreamName": stream.name, "arn": arn, "creationTime": _begun(record)}
-                    if last := next(stream.backward(stream.find(math.inf)), None):
-                        told["firstEventTimestamp"] = next(stream.forward(0), last).at
-                        told["lastEventTimestamp"] = last.at
-                    found.append(told)
+
+        def tell(record: Record) -> list[Request]:
+            return [_told_stream(group, stream, _begun(record)) for stream in _streams(record)]
+
+        found = [told for each in self._of(group, prefix, tell) for told in each]
+        found = [told for told in found if told["logStreamName"].startswith(prefix)]
         field = "lastEventTimestamp" if request.get("orderBy") == "LastEventTime" else "logStreamName"
         found.sort(key=lambda each: each.get(field, 0), reverse=request.get("descending", False))
         return page(found, request, "logStreams")
 
     def _get_events(self, request: Request) -> Request:
         group, name = _group(request), request.get("logStreamName", "")
-        found = (stream for record in self._records(group, name) for stream in _streams(record))
+        found = (stream for streams in self._of(group, name, _streams) for stream in streams)
         stream = next((each for each in found if each.name == name), None)
         if stream is None:
             raise ServiceError("ResourceNotFoundException", "The specified log stream does not exist.")
@@ -117,11 +114,13 @@ class Logs:
                 if begin <= event.at and key > last and pattern.matches(event.message):
                     yield *key, event.message
 
+        def since(record: Record) -> list[Stream]:
+            return [] if _ended_before(record, begin) else _streams(record)
+
         streams = [
             matches(stream)
-            for record in self._records(group, prefix)
-            if not _ended_before(record, begin)
-            for stream in _streams(record)
+            for each in self._of(group, prefix, since)
+            for stream in each
             if stream.name.startswith(prefix) and (wanted is None or stream.name in wanted)
         ]
         found = iter(heapq.merge(*streams))
@@ -136,19 +135,31 @@ class Logs:
             answer["nextToken"] = f"{at}/{place}/{name}"
         return answer
 
-    def _records(self, group: str, prefix: str) -> Iterator[Record]:
-        """Yield what may have streams in the group that begin with the prefix."""
+    def _of(self, group: str, prefix: str, tell: Callable[[Record], list[_Any]]) -> Iterator[list[_Any]]:
+        """Yield what `tell` returns of each record that may have streams in the group that begin with the prefix."""
+        wanted, exact, _ = prefix.partition("/")
+
+        def chosen(record: Record) -> list[_Any]:
+            named = record.name == wanted if exact else record.name.startswith(wanted)
+            return tell(record) if named else []
+
         for kind, name in _GROUPS.items():
             if kind == "endpoint" and group.startswith(f"{name}/"):
                 try:
-                    yield self._store.find(kind, group.removeprefix(f"{name}/"))
+                    yield tell(self._store.find(kind, group.removeprefix(f"{name}/")))
                 except ServiceError:
                     raise ServiceError("ResourceNotFoundException", _NO_GROUP) from None
             elif group == name:
-                wanted, exact, _ = prefix.partition("/")
-                for record in self._store.all(kind):
-                    if record.name == wanted or (not exact and record.name.startswith(wanted)):
-                        yield record
+                yield from self._store.told(kind, chosen)
+
+
+def _told_stream(group: str, stream: Stream, begun: int) -> Request:
+    told: Request = {"logStreamName": stream.name, "arn": f"{_arn(group)}:log-stream:{stream.name}"}
+    told["creationTime"] = begun
+    if last := next(stream.backward(stream.find(math.inf)), None):
+        told["firstEventTimestamp"] = next(stream.forward(0), last).at
+        told["lastEventTimestamp"] = last.at
+    return told
 
 
 def _streams(record: Record) -> list[Stream]:

@@ -15,7 +15,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 from typing import Any, BinaryIO, NamedTuple
@@ -58,12 +58,10 @@ class Multipart:
     def all(self, bucket: str) -> Iterator[dict[str, Any]]:
         """Yield the multipart uploads to a bucket: Bucket, Key, Headers, Initiated and UploadId."""
         for file in sorted(self._uploads.folder.glob("multipart-*/upload.json")):
-            try:
-                upload = json.loads(file.read_text(encoding="utf-8"))
-            except FileNotFoundError:  # it has ended since
-                continue
-            if upload["Bucket"] == bucket:
-                yield upload | {"UploadId": file.parent.name.removeprefix("multipart-")}
+            identity = file.parent.name.removeprefix("multipart-")
+            with suppress(ServiceError):  # it has ended since, or is damaged
+                if (upload := self._read(identity))["Bucket"] == bucket:
+                    yield upload | {"UploadId": identity}
 
     def keep(self, upload: str, number: str, length: int | None, write: Callable[[BinaryIO], object]) -> str:
         """Let `write` write a part, of a length that is known, perhaps; return its version."""
@@ -182,13 +180,22 @@ class Multipart:
         """Return the folder of a multipart upload; raise `ServiceError` where there is none of that id."""
         folder = self._uploads.folder / f"multipart-{upload}"
         if not re.fullmatch(r"\w+", upload) or not folder.is_dir():
-            raise ServiceError("NoSuchUpload", "The specified multipart upload does not exist.")
+            raise _no_upload()
         return folder
 
     def headers(self, upload: str) -> dict[str, str]:
         """Return the headers that the upload's object is to have."""
-        file = self.folder(upload) / "upload.json"
-        return dict(json.loads(file.read_text(encoding="utf-8"))["Headers"])
+        return dict(self._read(upload)["Headers"])
+
+    def _read(self, upload: str) -> dict[str, Any]:
+        try:
+            return dict(json.loads((self.folder(upload) / "upload.json").read_text(encoding="utf-8")))
+        except (FileNotFoundError, ValueError):
+            raise _no_upload() from None
+
+
+def _no_upload() -> ServiceError:
+    return ServiceError("NoSuchUpload", "The specified multipart upload does not exist.")
 
 
 def _write(file: Path, content: Mapping[str, object]) -> None:

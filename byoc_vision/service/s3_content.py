@@ -111,9 +111,9 @@ class Content:
         try:
             with open(self._note(bucket, key), encoding="utf-8") as file:
                 note = json.load(file)
-        except FileNotFoundError:
+            return dict(note["Headers"]) if note["ETag"] == version else {}
+        except (FileNotFoundError, ValueError, TypeError, KeyError):  # none, or damaged
             return {}
-        return dict(note["Headers"]) if note["ETag"] == version else {}
 
     def delete(self, bucket: str, key: str, conditions: Mapping[str, str] = _NONE) -> None:
         """Remove the object, if it is as the conditions want it."""

@@ -66,6 +66,13 @@ def test_a_service_starts_stops_and_keeps_what_it_has(
     assert other.stderr.count("\n") == 1
     assert "cannot be listened on" in other.stderr
     assert byoc("start", "--port", "0", root="other").stdout.strip() not in ("", url)
+    address_file = tmp_path / "root" / "service" / "service.json"
+    address_text = address_file.read_text()
+    for damaged in ("{", '{"host": "another version\'s"}'):
+        address_file.write_text(damaged)
+        for command in ("status", "start", "stop"):
+            assert "service.json is damaged" in byoc(command).stderr
+    address_file.write_text(address_text)
     assert byoc("stop").stdout == "stopped\n"
     assert byoc("status").returncode == 1
     assert byoc("status", root="other").returncode == 0

@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -257,3 +258,34 @@ def test_docker_that_was_stopped_is_not_the_requests_fault(
     client.write_text("#!/bin/sh\necho 'Error: No such image: image' >&2\nexit 1\n")
     with refused("ValidationException", "no image image"):
         service.client("sagemaker").create_training_job(**training_request())
+
+
+def test_what_is_removed_meanwhile_is_no_hindrance(sagemaker: Any, service: Service) -> None:
+    """Clients list jobs while another one deletes some."""
+    for number in range(40):
+        request = training_request(f"job-{number}")
+        service.store.create(training.KIND, f"job-{number}", request, TrainingJobStatus="Completed")[1].release()
+    logs, group = service.client("logs"), {"logGroupName": "/aws/sagemaker/TrainingJobs"}
+    deleted = threading.Event()
+
+    def delete() -> None:
+        for number in range(40):
+            sagemaker.delete_training_job(TrainingJobName=f"job-{number}")
+        deleted.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        deleting = pool.submit(delete)
+        while not deleted.is_set():
+            sagemaker.list_training_jobs()
+            logs.describe_log_streams(**group)
+            logs.filter_log_events(**group)
+        deleting.result()
+    assert sagemaker.list_training_jobs()["TrainingJobSummaries"] == []
+
+
+def test_what_is_damaged_is_said(sagemaker: Any, service: Service) -> None:
+    sagemaker.create_training_job(**training_request())
+    (service.store.find(training.KIND, "job").folder / "status.json").write_text("{")
+    for call in (lambda: sagemaker.describe_training_job(TrainingJobName="job"), sagemaker.list_training_jobs):
+        with refused("ValidationException", "status.json is damaged, or another version's; remove"):
+            call()

@@ -200,3 +200,17 @@ def test_one_upload_is_completed_once_of_many_times_at_once(s3: Any, service: Se
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(complete, range(8))) == {"", "NoSuchUpload"}
     assert s3.get_object(Bucket=BUCKET, Key="a")["Body"].read() == b"x" * 2 * FIVE
+
+
+def test_what_is_damaged_beside_the_buckets_does_no_harm(s3: Any, service: Service) -> None:
+    s3.put_object(Bucket=BUCKET, Key="a", Body=b"x", Metadata={"name": "value"})
+    upload = {"Bucket": BUCKET, "Key": "b", "UploadId": s3.create_multipart_upload(Bucket=BUCKET, Key="b")["UploadId"]}
+    for note in (*(service.store.root / "s3").glob(".headers/*/*"), *(service.store.root / "s3").glob(".uploads/*/*")):
+        note.write_text("{")
+    (service.store.root / "s3" / "file").touch()
+    assert s3.get_object(Bucket=BUCKET, Key="a")["Body"].read() == b"x"
+    assert "Uploads" not in s3.list_multipart_uploads(Bucket=BUCKET)
+    with refused("NoSuchUpload"):
+        s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": "a"}]})
+    assert [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]] == [BUCKET]
+    s3.abort_multipart_upload(**upload)
