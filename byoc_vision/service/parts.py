@@ -2,7 +2,7 @@
 
     upload.json   the bucket, the key, and the headers that the object is to have
     data          the parts that lie where they will be in the object
-    00007.place   the part 7 in `data`: {"Offset", "Size", "ETag"}; while it comes, and where it broke off, empty
+    place-00007   the part 7 in `data`: {"Offset", "Size", "ETag"}; while it comes, and where it broke off, empty
     00007         the part 7, where it is not in `data`
 
 The first part's length says where the others should lie. A place is given once: a part that comes again gets a file of
@@ -25,6 +25,8 @@ from byoc_vision.service.uploads import Uploads, copy, etag, writing
 
 #: The least size of a part that is not the last, and the greatest number of one.
 _LEAST, _PARTS = 5 << 20, 10_000
+
+_NUMBER = "[0-9]" * 5
 
 
 class Part(NamedTuple):
@@ -69,7 +71,7 @@ class Multipart:
         if not (number.isascii() and number.isdigit() and 1 <= int(number) <= _PARTS):
             raise ServiceError("InvalidArgument", f"Part numbers are 1 to {_PARTS}.")
         file = folder / f"{int(number):05}"
-        note = file.with_suffix(".place")
+        note = folder / f"place-{file.name}"
         try:
             offset = self._claimed(upload, note, int(number), length)
             if offset is None:
@@ -95,7 +97,7 @@ class Multipart:
             if not length or upload not in self._lengths:
                 return None
             each = self._lengths[upload] = self._lengths[upload] or length
-            if length > each or place.with_suffix("").exists():
+            if length > each or place.with_name(place.name.removeprefix("place-")).exists():
                 return None
             try:
                 place.touch(exist_ok=False)
@@ -106,11 +108,11 @@ class Multipart:
     def parts(self, upload: str) -> list[Part]:
         """Return the parts that have come, in their order."""
         folder, found = self.folder(upload), {}
-        for file in folder.glob("[0-9]*.place"):
+        for file in folder.glob(f"place-{_NUMBER}"):
             if text := file.read_text(encoding="utf-8"):
-                place, number = json.loads(text), int(file.stem)
+                place, number = json.loads(text), int(file.name.removeprefix("place-"))
                 found[number] = Part(number, place["ETag"], place["Size"], folder / "data", place["Offset"])
-        for file in folder.glob("[0-9][0-9][0-9][0-9][0-9]"):
+        for file in folder.glob(_NUMBER):
             stat = file.stat()
             found[int(file.name)] = Part(int(file.name), etag(stat), stat.st_size, file, 0)
         return [found[number] for number in sorted(found)]
@@ -153,7 +155,7 @@ class Multipart:
                 return False
             offset += part.size
         with self._lock:
-            if len(list(folder.glob("*.place"))) > len(parts) or (folder / "data").stat().st_size != offset:
+            if len(list(folder.glob(f"place-{_NUMBER}"))) > len(parts) or (folder / "data").stat().st_size != offset:
                 return False
             self._lengths.pop(upload, None)
         return True

@@ -74,7 +74,7 @@ def test_a_request_is_checked_as_the_service_does_it(sagemaker: Any, fields: dic
     assert sagemaker.list_training_jobs()["TrainingJobSummaries"] == []
 
 
-def test_pipe_mode_is_refused_and_none_is_nothing(sagemaker: Any, service: Service) -> None:
+def test_what_channels_have_not_is_refused_and_none_is_nothing(sagemaker: Any, service: Service) -> None:
     service.client("s3").put_object(Bucket=BUCKET, Key="data/a.jpg", Body=b"x")
     channel = {
         "ChannelName": "training",
@@ -85,6 +85,14 @@ def test_pipe_mode_is_refused_and_none_is_nothing(sagemaker: Any, service: Servi
     sagemaker.create_training_job(**training_request(InputDataConfig=[channel | {"InputMode": "FastFile"}]))
     with refused("ValidationException", "Pipe"):
         sagemaker.create_training_job(**training_request("other", InputDataConfig=[channel | {"InputMode": "Pipe"}]))
+    resources = {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 5}
+    source = channel["DataSource"]["S3DataSource"] | {"S3DataDistributionType": "ShardedByS3Key"}
+    sharded = {"InputDataConfig": [channel | {"DataSource": {"S3DataSource": source}}]}
+    with refused("ValidationException", "does not shard"):
+        sagemaker.create_training_job(
+            **training_request("two", ResourceConfig=resources | {"InstanceCount": 2}, **sharded)
+        )
+    sagemaker.create_training_job(**training_request("one", ResourceConfig=resources, **sharded))  # which gets all
 
 
 def test_a_channel_may_be_a_manifest(sagemaker: Any, service: Service, tmp_path: Path) -> None:
