@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from stat import S_ISREG
 from typing import NamedTuple
 
 from byoc_vision.local.store import ServiceError, Store
@@ -160,12 +161,13 @@ def _walk(folder: Path, base: str, prefix: str, after: str, fold: bool) -> Itera
     """Yield the files below the folder, whose key begins with `base`; with `fold`, folders are not entered."""
     try:
         with os.scandir(folder) as entries:
-            names = {f"{entry.name}{'/' if entry.is_dir(follow_symlinks=False) else ''}": entry for entry in entries}
+            names = sorted([each.name + "/" if each.is_dir(follow_symlinks=False) else each.name for each in entries])
     except (FileNotFoundError, NotADirectoryError):
         return
     if not names and base.startswith(prefix) and base > after and base:  # a folder that someone made as such
-        yield Entry(base, folder.stat())
-    for name in sorted(names):
+        with suppress(FileNotFoundError):
+            yield Entry(base, folder.stat())
+    for name in names:
         key = base + name
         if name.endswith("/"):
             over = key < after and not after.startswith(key)
@@ -175,8 +177,7 @@ def _walk(folder: Path, base: str, prefix: str, after: str, fold: bool) -> Itera
                 yield Entry(key, None)
             else:
                 yield from _walk(folder / name, key, prefix, after, fold)
-        elif key.startswith(prefix) and key > after and names[name].is_file(follow_symlinks=False):
-            try:
-                yield Entry(key, names[name].stat())
-            except FileNotFoundError:  # removed in between
-                continue
+        elif key.startswith(prefix) and key > after:
+            with suppress(FileNotFoundError):  # removed in between
+                if S_ISREG((stat := os.lstat(f"{folder}/{name}")).st_mode):
+                    yield Entry(key, stat)

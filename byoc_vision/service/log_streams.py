@@ -76,6 +76,8 @@ class FileStream:
 
     def find(self, at: float) -> int:
         """See `Stream`."""
+        if at <= 0:
+            return 0
         try:
             file = self._file.open("rb")
         except FileNotFoundError:
