@@ -26,6 +26,9 @@ from byoc_vision.service.uploads import Uploads, copy, etag, writing
 #: The least size of a part that is not the last, and the greatest number of one.
 _LEAST, _PARTS = 5 << 20, 10_000
 
+#: How far parts may lie from the file's begin: an object's greatest size.
+_LARGEST = 5 << 40
+
 _NUMBER = "[0-9]" * 5
 
 
@@ -66,7 +69,7 @@ class Multipart:
                     yield upload | {"UploadId": identity}
 
     def keep(self, upload: str, number: str, length: int | None, write: Callable[[BinaryIO], object]) -> str:
-        """Let `write` write a part, of a length that is known, perhaps; return its version."""
+        """Let `write` write a part, of exactly that length if it is known; return its version."""
         folder = self.folder(upload)
         if not (number.isascii() and number.isdigit() and 1 <= int(number) <= _PARTS):
             raise ServiceError("InvalidArgument", f"Part numbers are 1 to {_PARTS}.")
@@ -82,10 +85,8 @@ class Multipart:
             with writing(os.open(folder / "data", os.O_WRONLY | os.O_CREAT)) as target:
                 target.seek(offset)
                 write(target)
-                size, version = target.tell() - offset, etag(os.fstat(target.fileno()))
-            if size != length:
-                raise ServiceError("IncompleteBody", "The body is not as long as the request says.")
-            _write(note, {"Offset": offset, "Size": size, "ETag": version})
+                version = etag(os.fstat(target.fileno()))
+            _write(note, {"Offset": offset, "Size": length, "ETag": version})
         except FileNotFoundError:
             self.folder(upload)  # it has ended since
             raise
@@ -97,7 +98,11 @@ class Multipart:
             if not length or upload not in self._lengths:
                 return None
             each = self._lengths[upload] = self._lengths[upload] or length
-            if length > each or place.with_name(place.name.removeprefix("place-")).exists():
+            if (
+                length > each
+                or (number - 1) * each > _LARGEST
+                or place.with_name(place.name.removeprefix("place-")).exists()
+            ):
                 return None
             try:
                 place.touch(exist_ok=False)

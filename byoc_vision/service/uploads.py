@@ -101,10 +101,12 @@ def receive(call: Call, file: BinaryIO) -> int:
     length, asked = 0, {*call.headers, *call.headers.get("x-amz-trailer", "").replace(" ", "").lower().split(",")}
     sums = {header: _SUMS[header]() for header in _SUMS if header in asked}
     for part in call.chunks():
+        if call.length is not None and length + len(part) > call.length:  # what lies behind it is not its own
+            raise ServiceError("IncompleteBody", "The body is longer than the request says.")
         length += file.write(part)
         for each in sums.values():
             each.update(part)
-    if call.headers.get("x-amz-decoded-content-length", str(length)) != str(length):
+    if call.length not in (None, length):
         raise ServiceError("IncompleteBody", "The body is not as long as the request says.")
     for header, computed in sums.items():
         wanted = call.headers.get(header, call.body.trailers.get(header))

@@ -162,6 +162,30 @@ def test_parts_of_any_length_and_order_become_the_whole(
     assert upload.complete(*wanted) == b"".join(bodies[number] for number in wanted)
 
 
+def test_a_part_that_is_longer_than_it_says_leaves_the_others_alone(s3: Any, service: Service) -> None:
+    upload = Upload(s3)
+    upload.send(1, b"1" * FIVE)
+    upload.send(3, b"3" * FIVE)
+    path = f"/{BUCKET}/a?partNumber=2&uploadId={upload._upload['UploadId']}"
+    chunk = b"x" * (2 * FIVE)
+    long = b"%x\r\n%b\r\n0\r\n\r\n" % (len(chunk), chunk)
+    for headers in (
+        {"content_encoding": "aws-chunked", "x_amz_decoded_content_length": str(FIVE)},
+        {"transfer_encoding": "chunked", "content_length": str(FIVE)},
+    ):
+        status, body = service.ask("PUT", path, long, **headers)
+        assert (status, b"IncompleteBody" in body) == (400, True)
+    upload.send(2, b"2" * FIVE)
+    assert upload.complete(1, 2, 3) == b"".join(str(number).encode() * FIVE for number in (1, 2, 3))
+
+
+def test_parts_may_be_far_from_each_other(s3: Any) -> None:
+    upload = Upload(s3)
+    for number in (10_000, 1):
+        upload.send(number, str(number)[:1].encode() * FIVE)
+    assert upload.complete(1, 10_000) == b"1" * 2 * FIVE
+
+
 def test_a_part_that_failed_may_come_again_also_after_a_new_start(s3: Any, service: Service) -> None:
     upload = Upload(s3)
     upload.send(1, b"1" * FIVE)
