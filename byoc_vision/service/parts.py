@@ -76,7 +76,7 @@ class Multipart:
         file = folder / f"{int(number):05}"
         note = folder / f"place-{file.name}"
         try:
-            offset = self._claimed(upload, note, int(number), length)
+            offset = self._claimed(upload, file, note, length)
             if offset is None:
                 with self._uploads.new_file() as (target, path):
                     write(target)
@@ -92,23 +92,20 @@ class Multipart:
             raise
         return version
 
-    def _claimed(self, upload: str, place: Path, number: int, length: int | None) -> int | None:
-        """Return where in `data` a part is to be written, or None where that is not possible."""
+    def _claimed(self, upload: str, file: Path, note: Path, length: int | None) -> int | None:
+        """Return where in `data` a part is to be written, or None where it is to have the `file`."""
         with self._lock:
             if not length or upload not in self._lengths:
                 return None
             each = self._lengths[upload] = self._lengths[upload] or length
-            if (
-                length > each
-                or (number - 1) * each > _LARGEST
-                or place.with_name(place.name.removeprefix("place-")).exists()
-            ):
+            offset = (int(file.name) - 1) * each
+            if length > each or offset > _LARGEST or file.exists():
                 return None
             try:
-                place.touch(exist_ok=False)
+                note.touch(exist_ok=False)
             except FileExistsError:
                 return None
-            return (number - 1) * each
+            return offset
 
     def parts(self, upload: str) -> list[Part]:
         """Return the parts that have come, in their order."""
