@@ -45,7 +45,7 @@ def names(sources: list[str]) -> Iterator[str]:
         elif path.is_dir():
             yield from map(str, below(path))
         else:
-            raise UserError(f"the picture {source} does not exist; give a file, a folder or a URL")
+            raise UserError(f"the picture {source} does not exist, or is no file; give a file, a folder or a URL")
 
 
 def below(folder: Path) -> list[Path]:

@@ -1,5 +1,6 @@
 """The way from built requests to sent ones: the user's own fields, the service's checks, and what is to be uploaded."""
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,12 @@ class Plan:
         for name in path:
             value = value.get(name) if isinstance(value, dict) else None
         return value
+
+    def output(self, given: str | None) -> str:
+        """Return the URI that results go to, `given` or the engine's own, without a slash at its end."""
+        if given and not re.match(r"\w+://[^/]|file:///.", given):
+            raise UserError(f"results cannot go to {given!r}; give s3://BUCKET/FOLDER, or with --local file:///FOLDER")
+        return (given or self.engine.output()).rstrip("/")
 
     def place(self, source: str, under: str, pictures: bool = False) -> str:
         """Return the URI at which containers will find `source`; see `Engine.place`.

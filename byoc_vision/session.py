@@ -93,7 +93,7 @@ class Session:
         sources = _sources(data, script)
         if not script:
             values = checks.hyperparameters(sources, values)
-        output = (output or engine.output()).rstrip("/")
+        output = plan.output(output)
         job = operations.training_job(
             name=operations.new_name("byoc-vision"),
             image=engine.image("train"),
@@ -152,7 +152,7 @@ class Session:
             static = checks.hyperparameters(sources, static, searched)
             # Of many trials one is kept at most, and is trained again for that.
             static = {name: "false" for name in hyperparameter_sources.FOR_KEEPS if name not in searched} | static
-        output = (output or engine.output()).rstrip("/")
+        output = plan.output(output)
         trial = operations.training_job(
             name="",  # the service names the trials
             image=engine.image("train"),

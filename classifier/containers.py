@@ -43,7 +43,7 @@ def jpeg(data: bytes) -> bytes:
     """Return the JPEG without comments, profiles and previews; raises `PictureTooLargeError` for too many scans.
 
     Raises `PictureError` for any process but the two that photographs are saved with, sequential and progressive DCT
-    with Huffman codes.
+    with Huffman codes, and for more than 8 bits a channel.
     """
     kept, tables, wanted = [data[:2]], 0, dict(_JPEG_KEPT)
     frame = b""
@@ -57,7 +57,7 @@ def jpeg(data: bytes) -> bytes:
                 kept.append(segment)
             continue
         if 0xC0 <= marker <= 0xCF and marker != _DHT:
-            if frame or marker > _SOF2:
+            if frame or marker > _SOF2 or data[start + 4] != 8:
                 raise PictureError("the picture is a JPEG of a kind that is not read; save it as an ordinary JPEG")
             frame = segment
         tables += len(segment)

@@ -6,6 +6,7 @@ page; of an animation the first frame counts. Hostile bytes end in `PictureError
 
 import ctypes
 import io
+import logging
 import struct
 import warnings
 from pathlib import Path
@@ -26,13 +27,15 @@ __all__ = ["MAX_PIXELS", "OutOfMemoryError", "PictureError", "PictureTooLargeErr
 pi_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
-# Pillow warns above `MAX_PIXELS` and refuses at twice that; here the line is the line, and the warning is no news.
-warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+# Pillow warns of metadata that it cannot read, which is not used, and above `MAX_PIXELS`; here that is the line.
+warnings.filterwarnings("ignore", module="PIL")
 
 # libtiff prints to stderr whatever it finds wrong. (A library also answers for the symbols of those it is linked with.)
 _libtiff = ctypes.CDLL(_imaging.__file__)
 _libtiff.TIFFSetErrorHandler(None)
 _libtiff.TIFFSetWarningHandler(None)
+# So does Pillow for a TIFF of more channels than it reads.
+logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 _REDUCED = {
     "JPEG": containers.jpeg,
@@ -44,7 +47,7 @@ _REDUCED = {
 }
 _READ = "JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC, AVIF"
 
-_ORIENTATION = 0x0112
+_BITS, _PHOTOMETRIC, _ORIENTATION = 0x0102, 0x0106, 0x0112
 _TRANSPOSED = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -87,8 +90,6 @@ def decode(source: bytes | Path, at_least: int | None = None, limit_bytes: int |
         raise PictureTooLargeError(
             f"the picture has more than {MAX_PIXELS // 1_000_000} million pixels; send a smaller one"
         ) from error
-    except UnidentifiedImageError as error:
-        raise PictureError("the picture is damaged or incomplete (its header cannot be read)") from error
     # Decoders meet broken bytes with every exception there is (OSError, SyntaxError, struct.error, IndexError, …).
     except Exception as error:
         reason = one_line(error, 100) or type(error).__name__
@@ -108,7 +109,16 @@ def _decoded(source: bytes | Path, at_least: int | None, limit_bytes: int | None
     It is turned by the caller, when all else that decoding took is given back.
     """
     form, data = _reduced(source if isinstance(source, bytes) else source.read_bytes())
-    with Image.open(io.BytesIO(data), formats=[form]) as image:
+    try:
+        image = Image.open(io.BytesIO(data), formats=[form])
+    except UnidentifiedImageError as error:
+        raise PictureError(
+            "the picture is a damaged TIFF, or of a kind that is not read; save it with 8 or 16 bits a channel, as RGB "
+            "or grey"
+            if form == "TIFF"
+            else "the picture is damaged or incomplete (its header cannot be read)"
+        ) from error
+    with image:
         _check(image)
         full = image.size
         if at_least is not None:
@@ -137,7 +147,9 @@ def _check(image: Image.Image) -> None:
     if image.width * image.height > MAX_PIXELS:
         raise Image.DecompressionBombError
     if image.mode in ("I", "F"):
-        raise PictureError(f"the picture stores 32-bit values (mode {image.mode}); save it with 8 or 16 bits a channel")
+        raise PictureError(
+            f"the picture stores 32-bit or signed values (mode {image.mode}); save it with 8 or 16 bits a channel"
+        )
 
 
 def _check_memory(needed: int, limit: int) -> None:
@@ -167,19 +179,27 @@ def _as_rgb(image: Image.Image) -> Image.Image:
         rgb = image._new(image.im)
         rgb.info.clear()
         return rgb
+    black, white = _ends(image)
     # In parts, so that what conversion takes besides the result stays small.
     rgb = Image.new("RGB", image.size)
     for top in range(0, image.height, _PART):
         for left in range(0, image.width, _PART):
             box = (left, top, min(left + _PART, image.width), min(top + _PART, image.height))
-            rgb.paste(_part_as_rgb(image.crop(box)), box)
+            rgb.paste(_part_as_rgb(image.crop(box), black, white), box)
     return rgb
 
 
-def _part_as_rgb(image: Image.Image) -> Image.Image:
+def _ends(image: Image.Image) -> tuple[int, int]:
+    """Return the values of black and white in a picture of 16 bits; a TIFF may use 12 of them, and zero as white."""
+    tags = getattr(image, "tag_v2", {})
+    greatest = (1 << tags.get(_BITS, (16,))[0]) - 1
+    return (greatest, 0) if tags.get(_PHOTOMETRIC) == 0 else (0, greatest)
+
+
+def _part_as_rgb(image: Image.Image, black: int, white: int) -> Image.Image:
     if image.mode.startswith("I;16"):
         # Pillow's own conversion clips 16-bit values to 255 (white) instead of scaling them.
-        pixels = (np.asarray(image.convert("I")) + 128) // 257
+        pixels = np.rint((np.asarray(image.convert("I"), np.float32) - black) * (255 / (white - black)))
         image = Image.fromarray(pixels.astype(np.uint8), mode="L")
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         image = image.convert("RGBA")

@@ -27,6 +27,8 @@ class _Parser(argparse.ArgumentParser):
     """Says of an option that is none and is called like a channel or a hyperparameter how one is given."""
 
     def error(self, message: str) -> NoReturn:
+        import difflib
+
         from byoc_vision.contract.hyperparameters import similar_name
         from byoc_vision.contract.job import CHANNELS
 
@@ -36,6 +38,8 @@ class _Parser(argparse.ArgumentParser):
             value = value or next((text for text in unknown[1:2] if not text.startswith("--")), "VALUE")
             if name in CHANNELS:
                 message = f"there is no option --{name}; the channel is given with --data {name}={value}"
+            elif near := difflib.get_close_matches(f"--{name.replace('_', '-')}", self._option_string_actions, 1, 0.8):
+                message = f"there is no option --{name}; did you mean {near[0]}?"
             elif meant := similar_name(name):
                 message = f"there is no option --{name}; the hyperparameter is set with --set {meant}={value}"
         super().error(message)

@@ -8,6 +8,7 @@ byoc models rollback                     gives the endpoint the approved version
 """
 
 import argparse
+import sys
 from typing import TYPE_CHECKING
 
 from byoc_vision.cli.launcher import command, opened, parser, show, waiting
@@ -38,7 +39,10 @@ def main(arguments: list[str] | None = None) -> int:
     session = opened(given)
     option = session.engine.option
     if given.action == "list":
-        _print(session.models(given.name))
+        found = session.models(given.name)
+        if not found:
+            print(f"there is no version of a model {session.engine.where}", file=sys.stderr)
+        _print(found)
     elif given.action == "register":
         version = session.register(given.name, given.group, dry_run=given.dry_run)
         if given.dry_run:

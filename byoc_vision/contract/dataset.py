@@ -15,7 +15,7 @@ from byoc_vision.contract.folders import Folder, count, text
 from byoc_vision.contract.split_names import SPLITS
 from byoc_vision.contract.structure import LISTED, listed
 
-_DIFFERENCES = "case, blanks or how accents are stored"
+_DIFFERENCES = "case, blanks, hyphens, leading zeros or how accents are stored"
 
 #: Class name -> its pictures, in the order of the names.
 Classes = dict[str, list[Path]]

@@ -24,12 +24,12 @@ MAX_DEPTH = 64
 #: Ways that lead to one folder; with links back and forth, the ways are more than can be gone.
 MAX_WAYS = 100
 
-#: What desktops, volumes and archives leave in folders, besides hidden files.
+#: What desktops, volumes, archives and programs leave in folders, besides hidden files.
 _LITTER = words(
     "thumbs.db ehthumbs.db ehthumbs_vista.db desktop.ini @eadir #recycle #snapshot "
-    "@__thumb lost+found __macosx $recycle.bin recycler __pycache__"
+    "@__thumb lost+found __macosx $recycle.bin recycler __pycache__ node_modules venv wandb mlruns lightning_logs"
 ) | {"icon\r", "system volume information", "network trash folder", "temporary items"}
-_LITTER_ENDINGS = (":zone.identifier", ".part", ".crdownload", ".tmp", "~")
+_LITTER_ENDINGS = (":zone.identifier", ".part", ".crdownload", ".tmp", "~", "_$folder$")
 
 #: Endings of files that hold something else than one picture.
 _OTHER_ENDINGS = words(
@@ -39,7 +39,7 @@ _OTHER_ENDINGS = words(
     "zip tar gz tgz bz2 tbz2 xz txz 7z rar zst lz4 iso dmg pkg "
     "mov mp4 m4v avi mkv webm mpg mpeg wmv flv 3gp mts mp3 wav flac ogg m4a aac aiff "
     "npy npz mat h5 hdf5 pkl pickle parquet feather arrow tfrecord tfrecords record rec idx lst lmdb mdb db sqlite "
-    "pt pth ckpt onnx safetensors pb caffemodel prototxt weights"
+    "dvc pt pth ckpt onnx safetensors pb caffemodel prototxt weights"
 )
 _OTHER_NAMES = words("readme license licence copying notice changelog authors makefile dockerfile md5sums")
 
@@ -84,14 +84,14 @@ def read(root: Path) -> Folder:
     """Return what lies in the folder `root`; raise `UserError` where a folder in it cannot be read."""
     try:
         if not root.is_dir():
-            raise UserError(f"{text(root)} is not a folder; give the folder that holds the pictures")
+            raise UserError(f"{text(root)} is not a folder; give the folder that holds the pictures (unpack archives)")
     except OSError as error:  # of a folder above
         raise _unreadable(root, error) from None
     return _read(root, [], Counter())
 
 
 def is_litter(name: str) -> bool:
-    """Whether an entry of a folder is hidden, or left there by a desktop, a volume or an interrupted copy."""
+    """Whether an entry of a folder is hidden, or left by a desktop, a volume, a program or an interrupted copy."""
     lower = name.lower()
     return lower.startswith(".") or lower in _LITTER or lower.endswith(_LITTER_ENDINGS)
 
@@ -192,4 +192,4 @@ def _is_folder(entry: os.DirEntry[str], here: list[tuple[int, int]]) -> bool:
 
 def _is_other(name: str) -> bool:
     stem, dot, ending = name.lower().rpartition(".")
-    return ending in _OTHER_ENDINGS if dot and stem else ending in _OTHER_NAMES
+    return ending in _OTHER_ENDINGS or ".tfevents." in name if dot and stem else ending in _OTHER_NAMES

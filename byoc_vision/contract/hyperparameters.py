@@ -146,28 +146,36 @@ def each_checked(values: Mapping[str, Any]) -> dict[str, str]:
 def _value(setting: Field[Any], value: Any) -> Any:
     text = str(unquote(value)).strip()
     name, kind, limits = kebab(setting.name), TYPES[setting.name], setting.metadata
+    given = f"{name} is {text[:100]!r}; give"
+    preset = f", or {PRESET}" if setting.default is None else ""
     if kind is bool:
         if text.lower() not in ("true", "false"):
-            raise SettingsError(f"{name} is {text!r}; give true or false")
+            raise SettingsError(f"{given} true or false")
         return text.lower() == "true"
     if setting.default is None and text == PRESET:
         return None
     if setting.name == "arch" and text not in ARCHITECTURES:
         near = similar(text)
         hint = f"did you mean {', '.join(near)}?" if near else "the names are those of torchvision.models"
-        raise SettingsError(f"there is no architecture {text!r}; {hint}")
+        raise SettingsError(f"there is no architecture {text[:100]!r}; {hint}")
     if kind is str:
         if limits["choices"] and text not in limits["choices"]:
-            raise SettingsError(f"{name} is {text!r}; give one of {', '.join(limits['choices'])}")
+            raise SettingsError(f"{given} one of {', '.join(limits['choices'])}{preset}")
         return text
     try:
         number: float = kind(text)
     except ValueError:
         wanted = "a number" if kind is float else "a whole number"
-        raise SettingsError(f"{name} is {text!r}; give {wanted}") from None
+        raise SettingsError(f"{given} {wanted}{preset}") from None
     if not limits["low"] <= number <= limits["high"]:
-        raise SettingsError(f"{name} is {text}; give a value from {limits['low']:g} to {limits['high']:g}")
+        raise SettingsError(
+            f"{name} is {text[:100]}; give a value from {_exact(limits['low'])} to {_exact(limits['high'])}{preset}"
+        )
     return number
+
+
+def _exact(number: float) -> str:
+    return f"{number:.15g}"
 
 
 def shown(value: Any) -> str:
@@ -180,7 +188,7 @@ def table() -> str:
     rows = ["| name | default | values | meaning |", "|---|---|---|---|"]
     for f in fields(Settings):
         low, high, choices = f.metadata["low"], f.metadata["high"], f.metadata["choices"]
-        values = ", ".join(choices) or (f"{low:g} … {high:g}" if low is not None else "")
+        values = ", ".join(choices) or (f"{_exact(low)} … {_exact(high)}" if low is not None else "")
         values = values or ("true, false" if TYPES[f.name] is bool else "a name")
         rows.append(f"| `{kebab(f.name)}` | {shown(f.default)} | {values} | {f.metadata['help']} |")
     return "\n".join(rows)

@@ -11,7 +11,7 @@ SPLITS = ("train", "validation", "test")
 #: Each split's words. `eval` is the test split, but for sets that have another one.
 _WORDS = {
     "train": ("train", "training", "trn"),
-    "validation": ("validation", "valid", "val", "dev", "development"),
+    "validation": ("validation", "validate", "valid", "val", "dev", "development"),
     "test": ("test", "testing", "tst", "eval", "evaluation"),
 }
 _SPLIT = {word: split for split, words in _WORDS.items() for word in words}
@@ -23,10 +23,11 @@ _NEUTRAL = _CONTAINER | words("set sets split splits folder files pictures photo
 #: Words for what comes with pictures: beside class folders they are no classes.
 _NOTES = words(
     "annotation annotations doc docs documentation meta metadata list lists labels bbox bboxes xml xmls imagesets "
-    "readme"
+    "readme output outputs result results checkpoint checkpoints"
 )
 #: Words for what is made from the pictures of a folder `images` that is beside it.
 _DERIVED = words("mask masks segmentation segmentations trimap trimaps gt truth ground depth heatmaps edges thumbnails")
+_MADE_WORDS = _DERIVED | words("label labels overlay seg segmented thumb thumbnail")
 #: The stem of a file that is made from another: that one's, a word, and perhaps a number.
 _MADE = re.compile(r"(.+)[_-]([^\W\d_]+)(?:[_-]?\d+)?")
 #: Words for a part of a set, whatever number comes after them.
@@ -72,7 +73,7 @@ def derived(files: Iterable[str]) -> list[str]:
     """Return the names that are another's of `files` and a word for what is made of it (`a_mask.png`)."""
     stems = {file.rpartition(".")[0] for file in files}
     parts = {file: _MADE.fullmatch(file.rpartition(".")[0]) for file in files}
-    return [file for file, part in parts.items() if part and part[1] in stems and part[2].lower() in _DERIVED]
+    return [file for file, part in parts.items() if part and part[1] in stems and part[2].lower() in _MADE_WORDS]
 
 
 def are_parts(names: Sequence[str]) -> bool:
@@ -82,8 +83,9 @@ def are_parts(names: Sequence[str]) -> bool:
 
 
 def alike(name: str) -> str:
-    """Return what a name is told apart by: not case, blanks, or whether accents are letters of their own."""
-    return re.sub(r"[\s_]+", " ", unicodedata.normalize("NFC", name).casefold()).strip(" .")
+    """Return what a name is told apart by: not case, blanks, hyphens, leading zeros, or how accents are kept."""
+    blanks = re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFC", name).casefold()).strip(" .")
+    return re.sub(r"(?<![\d.,])0+(?=\d)", "", blanks)
 
 
 def groups_alike(names: Iterable[str]) -> list[list[str]]:

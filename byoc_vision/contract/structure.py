@@ -137,6 +137,15 @@ def class_folders(top: Folder) -> dict[str, Folder]:
                 f"({listed([text(name) for name in shared], LISTED)}); give {_either(divided)} if those are the "
                 "classes, or put the pictures of each class into its folder directly"
             )
+    divided = [folder for folder in found if len(nested.get(folder.path.name, ())) > 1]
+    plain = [folder for folder in found if nested.get(folder.path.name, set()) <= {folder.path.name}]  # test/test
+    if len(found) == 2 and divided and plain:
+        place, other = divided[0].path, plain[0].path.name
+        raise DataError(
+            f"{text(place)} holds several folders and {text(other)} beside it does not, so that it is not clear "
+            f"whether {text(place.name)} is a class; give {text(place)} to train on the folders in it, or put the "
+            "pictures of the class into its folder directly"
+        )
     names = {folder.path.name for folder in found}
     again = {name for name, inside in nested.items() if len(inside & (names - {name})) > 1}  # flowers/flowers
     found = [folder for folder in found if folder.path.name not in again]

@@ -42,11 +42,20 @@ def load(files: Iterable[str | Path]) -> dict[str, Request]:
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
-    """Return the mapping that a YAML or JSON file holds."""
+    """Return the mapping that a YAML or JSON file holds; a name that has two values is refused."""
     import yaml  # here, since most runs need none
 
+    class Loader(yaml.SafeLoader):
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            seen = set()
+            for name, _ in node.value:
+                if isinstance(name.value, str) and name.value in seen:
+                    raise yaml.MarkedYAMLError(None, None, f"{name.value} is given twice", name.start_mark)
+                seen.add(str(name.value))
+            return super().construct_mapping(node, deep)
+
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = yaml.load(file.read_text(encoding="utf-8"), Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{file} cannot be read as YAML: {one_line(error, None)}") from None
     if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):

@@ -70,7 +70,7 @@ def load(
     try:
         return _space(read_yaml(file), file.parent, max_jobs, parallel_jobs)
     except UserError as error:
-        raise UserError(f"{file}: {str(error).removeprefix(f'{file} ')}") from None
+        raise UserError(str(error) if str(error).startswith(f"{file} ") else f"{file}: {error}") from None
 
 
 def _space(content: Mapping[str, Any], folder: Path, max_jobs: int | None, parallel_jobs: int | None) -> Space:

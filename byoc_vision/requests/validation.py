@@ -7,8 +7,12 @@ from functools import cache
 from typing import Any
 
 from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.structure import listed
 from byoc_vision.engine import PLACEHOLDERS
 from byoc_vision.requests.operations import Request
+
+#: Values that one sentence lists.
+_LISTED = 20
 
 
 def check(operation: str, request: Request, name: str = "sagemaker") -> None:
@@ -16,7 +20,11 @@ def check(operation: str, request: Request, name: str = "sagemaker") -> None:
     from botocore.validate import ParamValidator
 
     shape = service(name).operation_model(operation).input_shape
-    for line in ParamValidator().validate(request, shape).generate_report().splitlines():
+    try:
+        report = ParamValidator().validate(request, shape).generate_report()
+    except RuntimeError as error:  # botocore's, of a time that is out of all range
+        raise UserError(f"{operation}: {str(error)[:1].lower()}{str(error)[1:]}") from None
+    for line in report.splitlines():
         raise UserError(f"{operation}: {line[0].lower()}{line[1:].rstrip('.')}")
     for problem in _problems(request, shape, ""):
         raise UserError(f"{operation}: {problem}")
@@ -51,8 +59,8 @@ def _problems(value: Any, shape: Any, where: str) -> Iterator[str]:
     if shape.type_name != "string" or value.startswith(("file://", "local")) or _has_placeholder(value):
         return
     if shape.enum and value not in shape.enum and not re.fullmatch(r"ml\.\w+(-\w+)*\.(\d*x?large|medium|\d+xl)", value):
-        near = difflib.get_close_matches(value, shape.enum, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"give one of {', '.join(shape.enum)}"
+        near = difflib.get_close_matches(value, shape.enum, n=1) or [one for one in shape.enum if one.startswith(value)]
+        hint = f"did you mean {near[0]!r}?" if near else f"give one of {listed(shape.enum, _LISTED)}"
         yield f"{where} is {value!r}; {hint}"
     if "pattern" in shape.metadata and not _matches(shape.metadata["pattern"], value):
         yield f"{where} is {value!r}, which does not have the form {shape.metadata['pattern']}"

@@ -103,6 +103,11 @@ def test_what_is_not_there(run: Run, aws: FakeAws, arguments: tuple[str, ...], s
     assert said in run("models", *arguments).sentence
 
 
+def test_an_empty_registry_is_said(run: Run) -> None:
+    done = run("models")
+    assert (done.code, done.out) == (0, "") and "there is no version of a model in us-east-1" in done.err
+
+
 def test_an_endpoint_of_another_origin_is_not_rolled_back(run: Run, data: Path) -> None:
     assert run("deploy", "--model", "job").code == 0
     assert "serves no version of the registry" in run("models", "rollback").sentence

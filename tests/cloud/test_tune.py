@@ -235,6 +235,7 @@ def test_a_search_without_a_good_trial(run: Run, aws: FakeAws, data: Path) -> No
         ("max-jobs: 1\nhyperparameters: {lr: [0.1, 1]}", "parallel-jobs is 2 and above max-jobs, 1; lower it"),
         ("max-jobs: lots\nhyperparameters: {lr: [0.1, 1]}", "max-jobs is 'lots'"),
         ("max-jobs: 3", "hyperparameters is missing"),
+        ("hyperparameters: {lr: [0.1, 1], lr: [1, 2]}", "lr is given twice"),
         ("- lr", "does not hold name: value pairs"),
     ],
 )

@@ -58,6 +58,12 @@ def animated(form: str) -> bytes:
     return stream.getvalue()
 
 
+def without(jpeg: bytes, marker: int) -> bytes:
+    """Return the JPEG without its first segment of that marker."""
+    start = jpeg.index(bytes((0xFF, marker)))
+    return jpeg[:start] + jpeg[start + 2 + int.from_bytes(jpeg[start + 2 : start + 4]) :]
+
+
 def grey16(form: str) -> bytes:
     stream = io.BytesIO()
     values = np.asarray(drawn().convert("L")).astype(np.uint16) * 257
@@ -77,6 +83,19 @@ def png(depth: int, colour: int, channels: int) -> bytes:
     chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"".join(b"\0" + row for row in rows))), (b"IEND", b"")]
     parts = [struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in chunks]
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def tiff(bits: int, channels: int, photometric: int, kind: int = 1) -> bytes:
+    """Return a TIFF that Pillow does not write, of the drawn picture in grey; `kind` is 2 for signed, 3 for floats."""
+    image = np.asarray(drawn().convert("L")).astype(np.uint16) * 257 >> 16 - bits
+    image = (1 << bits) - 1 - image if photometric == 0 else image
+    content = np.repeat(image[..., None], channels, axis=2).astype("<u2" if bits == 16 else ">u2")
+    if bits == 12:
+        content = np.packbits(np.unpackbits(content.view(np.uint8).reshape(-1, 2), axis=1)[:, 4:])
+    numbers = {256: 48, 257: 32, 258: bits, 259: 1, 262: photometric, 273: 200, 277: channels, 278: 32, 339: kind}
+    entries = [struct.pack("<HHII", tag, 4, 1, number) for tag, number in (numbers | {279: content.nbytes}).items()]
+    head = b"II*\0" + struct.pack("<IH", 8, len(entries)) + b"".join(entries)
+    return head.ljust(200, b"\0") + content.tobytes()
 
 
 def huge() -> bytes:
@@ -127,7 +146,16 @@ READ: dict[str, Make] = {
     "JPEG of quality 1": partial(saved, "JPEG", quality=1),
     "JPEG with restart markers": partial(saved, "JPEG", restart_marker_rows=1),
     "JPEG with a comment": partial(saved, "JPEG", comment=b"x" * 300),
+    "CMYK JPEG without Adobe's marker": lambda: without(saved("JPEG", "CMYK"), 0xEE),
+    "JPEG with a profile of many segments": partial(saved, "JPEG", icc_profile=bytes(200_000)),
     "JPEG with bytes behind it": lambda: saved("JPEG") + b"more" * 100,
+    "JPEG of several pictures (MPO)": partial(animated, "MPO"),
+    "GIF on a larger screen": lambda: (gif := palette("GIF"))[:6] + b"\x40\0\x40\0" + gif[10:],
+    "PNG with a transparent grey": partial(saved, "PNG", "L", transparency=240),
+    "PNG with a transparent colour": partial(saved, "PNG", transparency=(240, 230, 40)),
+    "PNG with transparency in a palette": partial(palette, "PNG", transparency=bytes(range(0, 256, 16))),
+    "BigTIFF": partial(saved, "TIFF", big_tiff=True),
+    "fax": partial(saved, "TIFF", "1", compression="group4"),
     "interlaced GIF": partial(saved, "GIF", interlace=1),
     "lossless WebP": partial(saved, "WEBP", lossless=True),
     **{f"TIFF, {name}": partial(saved, "TIFF", compression=name)
@@ -153,6 +181,11 @@ REFUSED: dict[str, tuple[Make, str]] = {
     "a header": (lambda: b"\xff\xd8\xff\xe0", "damaged or incomplete"),
     "TIFF of 32-bit floats": (lambda: saved("TIFF", "F"), "32-bit"),
     "TIFF of 32-bit integers": (lambda: saved("TIFF", "I"), "32-bit"),
+    "TIFF of signed integers": (partial(tiff, 16, 1, 1, 2), "signed values"),
+    "TIFF of 16-bit floats": (partial(tiff, 16, 1, 1, 3), "a damaged TIFF, or of a kind that is not read"),
+    "TIFF of 12 bits whose zero is white": (partial(tiff, 12, 1, 0), "a damaged TIFF, or of a kind that is not read"),
+    "JPEG of 12 bits": (lambda: saved("JPEG").replace(b"\xff\xc0\0\x11\x08", b"\xff\xc0\0\x11\x0c"), "JPEG of a kind"),
+    "TIFF of 13 bands": (partial(tiff, 16, 13, 1), "a damaged TIFF, or of a kind that is not read"),
     "too many pixels": (huge, "million pixels"),
     "JPEG 2000": (lambda: saved("JPEG2000"), "JPEG 2000"),
     "ICO": (lambda: saved("ICO"), "icon"),
@@ -174,6 +207,22 @@ REFUSED: dict[str, tuple[Make, str]] = {
     "SVG": (lambda: b"<?xml version='1.0'?><svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
     "HTML": (lambda: b"<!DOCTYPE html><html></html>", "HTML"),
     "XML": (lambda: b"<?xml version='1.0'?><annotation/>", "XML"),
+    "DICOM": (lambda: bytes(128) + b"DICM\2\0", "DICOM"),
+    "NIfTI": (lambda: b"\x5c\1" + bytes(342) + b"n+1\0", "NIfTI"),
+    "FITS": (lambda: b"SIMPLE  =                    T", "FITS"),
+    "HDF5": (lambda: b"\x89HDF\r\n\x1a\n", "HDF5"),
+    "SGI": (lambda: saved("SGI"), "SGI"),
+    "PCX": (lambda: saved("PCX"), "PCX"),
+    "ICNS": (lambda: saved("ICNS", size=(128, 128)), "ICNS"),
+    "EMF": (lambda: b"\1\0\0\0" + bytes(36) + b" EMF", "Windows metafile"),
+    "DjVu": (lambda: b"AT&TFORM\0\0", "DjVu"),
+    "Thumbs.db": (lambda: b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "Thumbs.db"),
+    "AppleDouble": (lambda: b"\0\5\x16\7\0\2\0\0Mac OS X", "macOS keeps beside a file"),
+    "JPEG as text": (lambda: saved("JPEG").decode(errors="replace").encode(), "read as text"),
+    "JPEG as letters": (lambda: saved("JPEG").decode("latin-1").encode(), "read as text"),
+    "PNG as text": (lambda: saved("PNG").decode(errors="replace").encode(), "read as text"),
+    "PNG with a line end less": (lambda: saved("PNG").replace(b"\r\n", b"\n"), "line ends were converted"),
+    "PNG with a line end more": (lambda: saved("PNG").replace(b"\n", b"\r\n"), "line ends were converted"),
     "JSON": (lambda: b'{"label": "cat"}', "JSON"),
     "base64": (lambda: b"/9j/4AAQSkZJRg==", "base64"),
     "MP4": (lambda: b"\0\0\0\x18ftypmp42", "video"),
@@ -197,6 +246,12 @@ def test_as_pillow_alone_shows_it(make: Make, tmp_path: Path) -> None:
         assert image.mode == "RGB"
         assert np.asarray(image).shape == expected.shape
         assert np.abs(np.asarray(image) - expected).max() <= 1
+
+
+@pytest.mark.parametrize(("bits", "photometric"), [(12, 1), (16, 0), (16, 1)])
+def test_grey_of_many_bits_is_scaled_whether_zero_is_black_or_white(bits: int, photometric: int) -> None:
+    expected = np.asarray(drawn().convert("L")).astype(int)[..., None]
+    assert np.abs(np.asarray(pictures.decode(tiff(bits, 1, photometric))) - expected).max() <= 1
 
 
 @pytest.mark.parametrize(("make", "said"), REFUSED.values(), ids=REFUSED)

@@ -51,3 +51,11 @@ def test_no_text_has_the_line_ends_of_windows() -> None:
 @pytest.mark.parametrize("file", ["best.json", "answers.jsonl", "report/report.html", "out/model/model.json"])
 def test_what_the_readmes_commands_leave_is_unknown_to_git(file: str) -> None:
     assert bash(f"git check-ignore {file}").stdout == f"{file}\n"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0", "[::1]"])
+def test_a_proxy_is_not_asked_for_this_machine(host: str, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").touch()
+    code = f"local_test/predict.sh {tmp_path}/a.jpg"
+    done = bash(code, http_proxy="http://127.0.0.1:9", ENDPOINT=f"http://{host}:1")
+    assert done.returncode == 1 and "port 1 " in done.stderr and "port 9" not in done.stderr

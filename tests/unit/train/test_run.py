@@ -2,11 +2,13 @@
 
 import csv
 import errno
+import itertools
 import json
 import os
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from byoc_vision.contract import metrics
 from byoc_vision.contract.hyperparameters import Settings
 from classifier import artifact, network
 from classifier.artifact import ArtifactError
-from train import evaluation
+from train import evaluation, progress
 from train.fit import DivergedError
 
 
@@ -93,6 +95,19 @@ def test_the_log_holds_counts_and_every_metric(make_run):
     assert any(line.startswith(f"epoch={kept.split()[0].split('=')[1]} {' '.join(kept.split()[1:])}") for line in lines)
     for definition in metrics.DEFINITIONS:
         assert any(re.search(definition["Regex"], line) for line in lines), definition["Name"]
+
+
+def test_long_work_says_how_far_it_has_come(make_run, weights, monkeypatch, capsys):
+    clock = SimpleNamespace(monotonic=itertools.count(0, 11).__next__)  # 11 s between two looks at it
+    monkeypatch.setattr(progress, "time", clock)
+    make_run(epochs=1, export=True)()
+    head_run(make_run, weights, epochs=1, out="head", debug_interval=0)()
+    said = {line.partition(": ")[0] for line in capsys.readouterr().out.splitlines() if " s left" in line}
+    assert said == {
+        "checking pictures", "computing features", "epoch 1", "evaluating", "heat maps", "choosing probe pictures",
+        "trying the float32 graph", "calibrating the int8 graph", "measuring the float32 graph",
+        "measuring the int8 graph",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("augment", ["none", "basic"])
