@@ -2,6 +2,7 @@
 
 import re
 from itertools import takewhile
+from textwrap import dedent
 
 #: What stands before a line: of a process that torchrun started, and of an exception group.
 _BEFORE = re.compile(r"^(?:\[rank\d+\]:\s?)?(?: +[|+] ?)?")
@@ -15,6 +16,15 @@ _ELASTIC = "torch.distributed.elastic"
 
 #: pip's lines that name what it could not install, without its remarks on itself.
 _PIP = re.compile(r"^ERROR: (?P<text>(?!.*pip's dependency resolver).+)")
+
+#: What of a build pip shows of that, indented.
+_BUILD = re.compile(r"╰─> \[.*output\]\n(?P<text>.*?)^\s*\[end of output\]", re.DOTALL | re.MULTILINE)
+
+#: Where it names what was to be built.
+_BUILT = re.compile(r"(?:Failed to build '|projects \(|╰─> from )(?P<name>[^\s')]+)")
+
+#: What torch and NCCL say where processes have no room left to share tensors in.
+_NO_SHARED_MEMORY = re.compile(r"</torch_\d|shared memory ?\(shm\)|out of shared memory|[Bb]us error|/dev/shm/")
 
 #: Longest line that is told.
 _LENGTH = 400
@@ -35,8 +45,16 @@ def reason(errors: str, folder: str) -> str:
     return _told(written[-1], written[-5:-1], folder) if written else ""
 
 
+def lacks_shared_memory(said: str) -> bool:
+    """Return whether an exception, or the last line, says that there was no room in /dev/shm."""
+    return bool(_NO_SHARED_MEMORY.search(said)) and "Too many open files" not in said
+
+
 def pip_reason(errors: str) -> str:
-    """Return what pip says of the requirement that it could not install."""
+    """Return what pip says of the requirement that it could not install, or that one's build does."""
+    if builds := _BUILD.findall(errors):
+        name = (_BUILT.findall(errors) or ["a package"])[-1]
+        return f"{pip_reason(dedent(builds[-1]))} (to build {name})"
     told = [match["text"] for line in errors.splitlines() if (match := _PIP.match(line))]
     return told[-1][:_LENGTH] if told else reason(errors, "")
 
