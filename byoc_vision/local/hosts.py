@@ -103,7 +103,8 @@ class Hosts:
         if self._network:
             options += ["--network", self._network, "--network-alias", host]
         elif _isolated(self._record.request):
-            options += ["--network", "none"]
+            # Its own name must lead somewhere, as in the service: torchrun asks for it.
+            options += ["--network", "none", "--add-host", f"{host}:127.0.0.1"]
         command = ["docker", "run", *options, *self._commands[host]]
         with subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT

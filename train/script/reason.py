@@ -11,8 +11,8 @@ _TRACEBACK = "Traceback (most recent call last)"
 
 _PLACE = re.compile(r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d+)')
 
-#: torchrun's own end, which only repeats that one of its processes has failed.
-_ELASTIC = "torch.distributed.elastic"
+#: The end of torchrun, and of a program that has started another: it only repeats that another process has failed.
+_REPEATS = ("torch.distributed.elastic", "subprocess.CalledProcessError")
 
 #: pip's lines that name what it could not install, without its remarks on itself.
 _PIP = re.compile(r"^ERROR: (?P<text>(?!.*pip's dependency resolver).+)")
@@ -36,11 +36,18 @@ def reason(errors: str, folder: str) -> str:
     A message goes on in the indented lines below it. Nothing where there is no line.
     """
     lines = [_BEFORE.sub("", line.rsplit("\r", 1)[-1]).rstrip() for line in errors.splitlines()]
+    repeated = ""
     for start in reversed([i for i, line in enumerate(lines) if _TRACEBACK in line]):
         end = next((i for i in range(start + 1, len(lines)) if lines[i] and not lines[i].startswith(" ")), None)
-        if end is not None and not lines[end].startswith(_ELASTIC):
-            message = [lines[end], *takewhile(lambda line: line[:1].isspace(), lines[end + 1 :])]
-            return _told(" ".join(map(str.strip, message)), lines[start:end], folder)
+        if end is None:
+            continue
+        message = [lines[end], *takewhile(lambda line: line[:1].isspace(), lines[end + 1 :])]
+        told = _told(" ".join(map(str.strip, message)), lines[start:end], folder)
+        if not lines[end].startswith(_REPEATS):
+            return told
+        repeated = repeated or told
+    if repeated:
+        return repeated
     written = [line for line in lines if line.strip()]
     return _told(written[-1], written[-5:-1], folder) if written else ""
 

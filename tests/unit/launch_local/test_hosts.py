@@ -58,6 +58,15 @@ def test_a_job_has_the_shared_memory_of_a_machine() -> None:
     assert size == os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
+def test_an_isolated_host_reaches_itself_by_its_name(play: Play, record: Record) -> None:
+    calls = play("")
+    request = record.request | {"EnableNetworkIsolation": True}
+    isolated, lock = record.store.create(training.KIND, "isolated", request, TrainingJobStatus="InProgress")
+    with lock:
+        Hosts(isolated, {"algo-1": ["image"]}).run()
+    assert "--network none --add-host algo-1:127.0.0.1 image" in calls.read_text()
+
+
 def test_lines_are_logged_as_they_come_and_the_last_of_a_progress_bar_counts(play: Play, record: Record) -> None:
     play(r"printf 'a\r 50 %%\r100 %%\n\033[1mb\033[0m\nlast'; exit 3")
     seen: list[str] = []

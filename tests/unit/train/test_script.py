@@ -209,8 +209,16 @@ def test_a_lack_of_shared_memory_is_known(said, lacks):
             "raise ExceptionGroup('all of them', [ValueError('a'), TypeError('b')])",
             "ExceptionGroup: all of them (2 sub-exceptions) (t.py, line 1)",
         ),
+        (
+            "import subprocess, sys\nsubprocess.check_call([sys.executable, '-c', 'raise KeyError(1)'])",
+            "KeyError: 1",
+        ),
+        (
+            "import subprocess\nsubprocess.check_call('false')",
+            "subprocess.CalledProcessError: Command 'false' returned non-zero exit status 1. (t.py, line 2)",
+        ),
     ],
-    ids=["more lines", "a bar before it", "of a worker", "a group"],
+    ids=["more lines", "a bar before it", "of a worker", "a group", "of another program", "none of another program"],
 )
 def test_an_exception_is_told_whole_whatever_is_around_it(tmp_path, text, said):
     (tmp_path / "t.py").write_text(text)
