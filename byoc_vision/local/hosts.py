@@ -5,6 +5,7 @@ container's exit code. The containers have the job's folder as a label, by which
 started them was killed, for they outlive it.
 """
 
+import os
 import secrets
 import subprocess
 import threading
@@ -102,7 +103,8 @@ class Hosts:
         if self._network:
             options += ["--network", self._network, "--network-alias", host]
         elif _isolated(self._record.request):
-            options += ["--network", "none"]
+            # Its own name must lead somewhere, as in the service: torchrun asks for it.
+            options += ["--network", "none", "--add-host", f"{host}:127.0.0.1"]
         command = ["docker", "run", *options, *self._commands[host]]
         with subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
@@ -134,9 +136,15 @@ def clear(record: Record) -> None:
 
 
 def options(environment: Request, instance_type: str) -> list[str]:
-    """Return the options of `docker run` for a job's environment variables, and for GPUs where the type has some."""
+    """Return the options of `docker run` for a job's environment variables, and for the machine it has.
+
+    That is GPUs where the type has some, and a /dev/shm for half of the memory, as Linux gives a machine: Docker's has
+    64 MB, too little for what a script's loaders pass on.
+    """
+    half = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
     variables = [part for name, value in environment.items() for part in ("--env", f"{name}={value}")]
-    return variables + (["--gpus", "all"] if local_type(instance_type) == "local_gpu" else [])
+    gpus = ["--gpus", "all"] if local_type(instance_type) == "local_gpu" else []
+    return [*variables, "--shm-size", str(half), *gpus]
 
 
 def program(entrypoint: Sequence[str], image: str, arguments: Sequence[str]) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.program import check
 from byoc_vision.requests.operations import Request
 
 CHANNEL = "code"
@@ -43,11 +44,11 @@ def script(source: str | Path | None, program: str | None, metrics: Mapping[str,
     if source is None or program is None:
         raise UserError("a script takes both, source and program: its folder, and the file in it that is run")
     folder = Path(source).expanduser()
-    if not (folder / program).exists():
-        raise UserError(f"there is no program {program} in {folder}; name a file in the folder of the source")
+    if not folder.is_dir():
+        raise UserError(f"the source {folder} is no folder; name the folder that the program is in")
     for name, regex in (metrics or {}).items():
-        _check(name, regex)
-    return Script(folder, program, dict(metrics or {}))
+        _check_metric(name, regex)
+    return Script(folder, check(str(program), folder), dict(metrics or {}))
 
 
 def texts(values: Mapping[str, Any]) -> dict[str, str]:
@@ -60,7 +61,7 @@ def text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _check(name: str, regex: Any) -> None:
+def _check_metric(name: str, regex: Any) -> None:
     try:
         groups = re.compile(regex).groups
     except (re.error, TypeError):

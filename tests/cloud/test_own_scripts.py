@@ -43,6 +43,13 @@ def test_without_metrics_those_of_this_project_are_followed(run: Run, data: Path
     assert request["AlgorithmSpecification"]["MetricDefinitions"] == metrics.DEFINITIONS
 
 
+def test_a_program_is_named_as_its_folder_sees_it(run: Run, data: Path) -> None:
+    done = run("train", "--data", data, "--source", EXAMPLE, "--program", EXAMPLE / "train_model.py", "--dry-run")
+    assert done.code == 0, done.err
+    (request,) = json.loads(done.out).values()
+    assert request["HyperParameters"] == {"sagemaker_program": "train_model.py"}
+
+
 def test_the_code_is_uploaded(run: Run, aws: FakeAws, data: Path) -> None:
     done = run("train", "--data", data, *SCRIPT, "--no-wait")
     assert done.code == 0, done.err
@@ -84,6 +91,16 @@ def test_a_range_is_of_the_kind_of_number_it_is_written_in(
     [
         (("--program", "train_model.py"), "a script takes both, source and program"),
         (("--source", EXAMPLE, "--program", "gone.py"), "there is no program gone.py in"),
+        (
+            ("--source", EXAMPLE / "gone", "--program", "train_model.py"),
+            "is no folder; name the folder that the program is",
+        ),
+        (("--source", EXAMPLE, "--program", "../own_scripts.ipynb"), "is not in"),
+        (
+            ("--source", EXAMPLE.parent, "--program", "own_scripts"),
+            "is a folder without __main__.py; name a file in it",
+        ),
+        (("--source", ROOT / "notebooks", "--program", "own_scripts.ipynb"), "nbconvert --to script own_scripts.ipynb"),
         (("--metric", "loss=loss ([0-9.]+)"), "metrics are read from a script's own lines"),
         ((*SCRIPT, "--metric", "loss"), "'loss' is no metric; write --metric NAME=REGEX"),
         ((*SCRIPT, "--metric", "loss=[0-9.]+"), "with brackets around the figure"),

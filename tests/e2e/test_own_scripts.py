@@ -58,6 +58,17 @@ time.sleep(600)
 """
 
 
+#: Batches on their way from the workers that are larger than the 64 MB which Docker gives containers for it.
+WORKERS = """
+import torch
+from torch.utils.data import DataLoader, Dataset
+class Pictures(Dataset):
+    def __len__(self): return 8
+    def __getitem__(self, number): return torch.zeros(32, 1024, 1024)
+for batch in DataLoader(Pictures(), num_workers=2): pass
+"""
+
+
 @pytest.fixture
 def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
     monkeypatch.setenv("BYOC_HOME", str(tmp_path / "home"))
@@ -129,6 +140,10 @@ def test_two_hosts_train_together_under_torchrun(session: Session, tmp_path: Pat
     assert members(job) == {"model.pth"}
 
 
+def test_loader_workers_have_the_shared_memory_of_a_machine(session: Session, tmp_path: Path) -> None:
+    session.train(tmp_path, source=source(tmp_path, WORKERS), program="train.py").wait()
+
+
 def test_a_script_that_is_stopped_saves_what_it_has(session: Session, tmp_path: Path) -> None:
     job = session.train(tmp_path, source=source(tmp_path, STOPPABLE), program="train.py")
     new_lines, log = session.engine.logs("training", job.name), ""
@@ -187,6 +202,23 @@ def test_a_script_that_the_kernel_kills_for_memory(opt_ml: Path) -> None:
     assert started("byoc-vision-train", "train", options=options).returncode == 1
     assert "the kernel killed it for memory" in (opt_ml / "output/failure").read_text()
     assert (opt_ml / "output/data/report.html").exists()
+
+
+def test_loader_workers_without_shared_memory_say_what_to_do(opt_ml: Path) -> None:
+    (opt_ml / "input/data/code/train.py").write_text(WORKERS)
+    assert started("byoc-vision-train", "train", options=("-v", f"{opt_ml}:/opt/ml")).returncode == 1
+    assert "/dev/shm, which has 64 MB here; take fewer" in (opt_ml / "output/failure").read_text()
+
+
+def test_a_package_in_its_own_requirements_is_installed_without_a_network(opt_ml: Path) -> None:
+    code = opt_ml / "input/data/code"
+    (code / "src/mine").mkdir(parents=True)
+    (code / "src/mine/__init__.py").write_text("answer = 42")
+    (code / "train.py").write_text("import mine; assert mine.answer == 42")
+    (code / "requirements.txt").write_text("-e .\n")
+    (code / "pyproject.toml").write_text("[project]\nname = 'mine'\nversion = '1'\n")
+    options = ("--network", "none", "-e", "PIP_RETRIES=0", "-v", f"{opt_ml}:/opt/ml")
+    assert started("byoc-vision-train", "train", options=options).returncode == 0
 
 
 def test_a_requirement_without_a_network_is_named(opt_ml: Path) -> None:

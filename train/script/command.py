@@ -5,15 +5,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from byoc_vision.contract.errors import UserError
 
+#: Where this project's own modules are.
+_PROGRAM = Path(__file__).resolve().parents[2]
+
 #: Where the processes of several hosts meet.
 _PORT = 7777
-
-#: Bytes of a program's first line that are looked at: it need not be text.
-_LINE = 4096
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,6 @@ def is_package(code: Path) -> bool:
 def command(program: Path, code: Path, arguments: Sequence[str]) -> list[str]:
     """Return the command of a program on one host."""
     if program.suffix == ".sh" or not (is_package(code) or program.suffix == ".py" or program.is_dir()):
-        _refuse_windows_lines(program)
         program.chmod(program.stat().st_mode | 0o100)
         # The shell starts a script without a first line for it, too, and gives way to it.
         return ["/bin/sh", "-c", 'exec "$0" "$@"', str(program), *arguments]
@@ -58,24 +56,18 @@ def network(hosts: Hosts) -> dict[str, str]:
     return {"GLOO_SOCKET_IFNAME": hosts.interface, "NCCL_SOCKET_IFNAME": hosts.interface}
 
 
-def environment(variables: Mapping[str, str], code: Path, **more: Any) -> dict[str, str]:
+def environment(variables: Mapping[str, str], code: Path) -> dict[str, str]:
     """Return the program's environment: the container's, SageMaker's `variables`, and its own modules to import.
 
-    This project's are not among them: they have names that users' modules have, too.
+    Those of the job's own PYTHONPATH are among them, this project's are not: they have names that users' modules have.
     """
-    return os.environ | dict(variables) | {"PYTHONPATH": str(code)} | more
-
-
-def _refuse_windows_lines(program: Path) -> None:
-    """Raise `UserError` for a shell script whose lines end as on Windows: what starts it would call it not found."""
-    with program.open("rb") as file:
-        if file.readline(_LINE).endswith(b"\r\n"):
-            raise UserError(
-                f"the lines of {program.name} end as on Windows (CRLF), which a shell does not read; save it with the "
-                "line ends of Unix (LF)"
-            )
+    given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    path = [str(code), *(place for place in given if place and Path(place).resolve() != _PROGRAM)]
+    return os.environ | dict(variables) | {"PYTHONPATH": os.pathsep.join(path)}
 
 
 def _target(program: Path, code: Path) -> list[str]:
-    module = ".".join(program.relative_to(code).with_suffix("").parts)
-    return ["-m", module] if is_package(code) else [str(program.relative_to(code))]
+    """Return Python's arguments for the program: its file, or its module where it belongs to a package."""
+    name = program.relative_to(code)
+    is_module = is_package(code) or (program / "__init__.py").exists()
+    return ["-m", ".".join(name.with_suffix("").parts)] if is_module else [str(name)]

@@ -3,25 +3,25 @@
 import logging
 import os
 import shlex
+import shutil
 import signal
 import socket
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sagemaker_training import modules
 from sagemaker_training.environment import Environment
 
 from byoc_vision.contract import job as contract
 from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.program import check
 from train.record.utilisation import Profiler, gpu_names
-from train.script import command, process, report, request, source
+from train.script import command, process, report, request, requirements, source
 from train.script.curves import Curves
 from train.script.process import Ended
-from train.script.reason import pip_reason, reason
+from train.script.reason import lacks_shared_memory, reason
 from train.stopping import Stopped, StopSignal
 
 #: Seconds that the other hosts have until their names are known.
@@ -64,8 +64,9 @@ class Script:
         together = request.torchrun(self.asked) and host.current_host in host.distribution_hosts
         code, place = self.root / "code", request.place(self.asked, self.root)
         source.fetch(place, code)
-        program = source.check(self.program, code, place)
-        self._install(code)
+        where = str(code) if Path(place) == code else f"{place}, copied to {code}"
+        program = code / check(self.program, code, where)
+        requirements.install(code, self.stop)
         variables = host.to_env_vars() | {
             "SM_MODULE_DIR": place,
             "SMDEBUG_CONFIG_FILE_PATH": str(report.hook(self.root)),
@@ -97,27 +98,14 @@ class Script:
         if ended.out_of_memory or ended.code == -signal.SIGKILL:
             said = "the kernel killed it for memory; take smaller batches, fewer loader workers or a larger instance"
             said = said if ended.out_of_memory else f"most likely {said}"
-        raise ScriptError(f"{self.program} ended with {_code(ended.code)}{f': {said}' if said else ''}")
-
-    def _install(self, code: Path) -> None:
-        """Install the code where it is a package, and its requirements."""
-        wanted = ["--no-build-isolation", "."] if command.is_package(code) else []  # setuptools is in the image
-        if (code / "requirements.txt").exists():
-            wanted += ["-r", "requirements.txt"]
-        if not wanted:
-            return
-        if os.getenv(modules.CA_REPOSITORY_ARN_ENV):
-            wanted += ["-i", modules._get_codeartifact_index()]
-        log.info("installing %s", " ".join(wanted))
-        pip = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--root-user-action=ignore"]
-        ended = process.run([*pip, *wanted], code, os.environ, self.stop)
-        if self.stop.requested:
-            raise Stopped
-        if ended.code:
-            raise UserError(
-                f"the code's requirements could not be installed: {pip_reason(ended.errors)}; check requirements.txt, "
-                "and that the job has a network or a package index in it"
+        elif ended.code == -signal.SIGBUS or lacks_shared_memory(said):
+            room = shutil.disk_usage("/dev/shm").total >> 20
+            said = f"{said}; " if said else ""
+            said += (
+                f"its processes share tensors in /dev/shm, which has {room} MB here; take fewer loader workers or "
+                "smaller batches, or give docker run --shm-size=8g"
             )
+        raise ScriptError(f"{self.program} ended with {_code(ended.code)}{f': {said}' if said else ''}")
 
 
 def _await_names(names: list[str], stop: StopSignal, patience: float = _PATIENCE) -> None:

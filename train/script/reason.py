@@ -2,6 +2,7 @@
 
 import re
 from itertools import takewhile
+from textwrap import dedent
 
 #: What stands before a line: of a process that torchrun started, and of an exception group.
 _BEFORE = re.compile(r"^(?:\[rank\d+\]:\s?)?(?: +[|+] ?)?")
@@ -10,11 +11,20 @@ _TRACEBACK = "Traceback (most recent call last)"
 
 _PLACE = re.compile(r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d+)')
 
-#: torchrun's own end, which only repeats that one of its processes has failed.
-_ELASTIC = "torch.distributed.elastic"
+#: The end of torchrun, and of a program that has started another: it only repeats that another process has failed.
+_REPEATS = ("torch.distributed.elastic", "subprocess.CalledProcessError")
 
 #: pip's lines that name what it could not install, without its remarks on itself.
 _PIP = re.compile(r"^ERROR: (?P<text>(?!.*pip's dependency resolver).+)")
+
+#: What of a build pip shows of that, indented.
+_BUILD = re.compile(r"╰─> \[.*output\]\n(?P<text>.*?)^\s*\[end of output\]", re.DOTALL | re.MULTILINE)
+
+#: Where it names what was to be built.
+_BUILT = re.compile(r"(?:Failed to build '|projects \(|╰─> from )(?P<name>[^\s')]+)")
+
+#: What torch and NCCL say where processes have no room left to share tensors in.
+_NO_SHARED_MEMORY = re.compile(r"</torch_\d|shared memory ?\(shm\)|out of shared memory|[Bb]us error|/dev/shm/")
 
 #: Longest line that is told.
 _LENGTH = 400
@@ -26,17 +36,32 @@ def reason(errors: str, folder: str) -> str:
     A message goes on in the indented lines below it. Nothing where there is no line.
     """
     lines = [_BEFORE.sub("", line.rsplit("\r", 1)[-1]).rstrip() for line in errors.splitlines()]
+    repeated = ""
     for start in reversed([i for i, line in enumerate(lines) if _TRACEBACK in line]):
         end = next((i for i in range(start + 1, len(lines)) if lines[i] and not lines[i].startswith(" ")), None)
-        if end is not None and not lines[end].startswith(_ELASTIC):
-            message = [lines[end], *takewhile(lambda line: line[:1].isspace(), lines[end + 1 :])]
-            return _told(" ".join(map(str.strip, message)), lines[start:end], folder)
+        if end is None:
+            continue
+        message = [lines[end], *takewhile(lambda line: line[:1].isspace(), lines[end + 1 :])]
+        told = _told(" ".join(map(str.strip, message)), lines[start:end], folder)
+        if not lines[end].startswith(_REPEATS):
+            return told
+        repeated = repeated or told
+    if repeated:
+        return repeated
     written = [line for line in lines if line.strip()]
     return _told(written[-1], written[-5:-1], folder) if written else ""
 
 
+def lacks_shared_memory(said: str) -> bool:
+    """Return whether an exception, or the last line, says that there was no room in /dev/shm."""
+    return bool(_NO_SHARED_MEMORY.search(said)) and "Too many open files" not in said
+
+
 def pip_reason(errors: str) -> str:
-    """Return what pip says of the requirement that it could not install."""
+    """Return what pip says of the requirement that it could not install, or that one's build does."""
+    if builds := _BUILD.findall(errors):
+        name = (_BUILT.findall(errors) or ["a package"])[-1]
+        return f"{pip_reason(dedent(builds[-1]))} (to build {name})"
     told = [match["text"] for line in errors.splitlines() if (match := _PIP.match(line))]
     return told[-1][:_LENGTH] if told else reason(errors, "")
 

@@ -9,9 +9,6 @@ from pathlib import Path, PurePosixPath
 
 from byoc_vision.contract.errors import UserError
 
-#: Names in a folder that a message tells.
-_NAMED = 10
-
 
 def fetch(place: str, code: Path) -> None:
     """Put what is at `place`, an S3 URI or a path, into the folder `code`: a folder, an archive, or one file."""
@@ -33,25 +30,6 @@ def fetch(place: str, code: Path) -> None:
             _put(archives[0], place, code)
         else:
             shutil.copytree(source, code, dirs_exist_ok=True)
-
-
-def check(program: str, code: Path, place: str) -> Path:
-    """Return the program's file in the folder `code`; raise `UserError` where it cannot be run."""
-    file = code / program
-    where = str(code) if Path(place) == code else f"{place}, copied to {code}"
-    if not os.path.lexists(file):
-        names = sorted(path.name for path in code.iterdir() if not path.name.startswith("."))
-        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-        held = f"which holds {', '.join(names[:_NAMED])}{more}" if names else "which is empty"
-        raise UserError(f"there is no program {program} in {where}, {held}; name one of its files as entry point")
-    if file.is_dir() and not (file / "__main__.py").exists():
-        raise UserError(f"the program {program} in {where} is a folder; name a file in it as entry point")
-    try:
-        with (file / "__main__.py" if file.is_dir() else file).open("rb"):
-            pass
-    except OSError as error:
-        raise UserError(f"the program {program} in {where} cannot be read ({error.strerror}); check the file") from None
-    return file
 
 
 def _download(uri: str, file: Path) -> None:

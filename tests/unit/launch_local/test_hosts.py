@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from byoc_vision.contract.errors import UserError
-from byoc_vision.local import containers, run_training, training
+from byoc_vision.local import containers, hosts, run_training, training
 from byoc_vision.local.hosts import Hosts
 from byoc_vision.local.store import Record, Store
 
@@ -49,6 +49,22 @@ def test_what_docker_itself_says_is_the_reason(play: Play, record: Record) -> No
     ending = Hosts(record, {"algo-1": ["image"]}).run()
     reason = "docker: Error response from daemon: no such device."
     assert ending.reason() == f"InternalServerError: Docker did not run the container to its end ({reason})"
+
+
+def test_a_job_has_the_shared_memory_of_a_machine() -> None:
+    options = hosts.options({"A": "b"}, "ml.m5.large")
+    size = int(options[options.index("--shm-size") + 1])
+    assert options[:2] == ["--env", "A=b"]
+    assert size == os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+def test_an_isolated_host_reaches_itself_by_its_name(play: Play, record: Record) -> None:
+    calls = play("")
+    request = record.request | {"EnableNetworkIsolation": True}
+    isolated, lock = record.store.create(training.KIND, "isolated", request, TrainingJobStatus="InProgress")
+    with lock:
+        Hosts(isolated, {"algo-1": ["image"]}).run()
+    assert "--network none --add-host algo-1:127.0.0.1 image" in calls.read_text()
 
 
 def test_lines_are_logged_as_they_come_and_the_last_of_a_progress_bar_counts(play: Play, record: Record) -> None:

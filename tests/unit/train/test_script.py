@@ -3,12 +3,14 @@
 import io
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tarfile
 import threading
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,10 +20,12 @@ from sagemaker_training.errors import ClientError
 from byoc_vision.contract.errors import UserError
 from byoc_vision.contract.job import report_folder
 from train import sagemaker
-from train.script import command, job, process, report, request, source
+from train.script import command, job, process, report, request, requirements, source
 from train.script.curves import Curves
-from train.script.reason import pip_reason, reason
+from train.script.reason import lacks_shared_memory, pip_reason, reason
 from train.stopping import Stopped, StopSignal
+
+SHARED = shutil.disk_usage("/dev/shm").total >> 20
 
 
 @pytest.fixture(autouse=True)
@@ -104,7 +108,7 @@ def test_a_shell_script_from_windows_is_told_what_it_is(opt_ml):
 def test_a_package_is_installed_and_its_module_run(opt_ml, monkeypatch):
     (opt_ml / "code/setup.py").write_text("")
     calls = []
-    monkeypatch.setattr(job.Script, "_install", lambda self, code: calls.append(code))
+    monkeypatch.setattr(requirements, "install", lambda code, stop: calls.append(code))
     assert run(opt_ml, "assert __spec__.name == 'train_model'") is None
     assert calls == [opt_ml / "code"]
 
@@ -150,12 +154,36 @@ def test_without_a_program_the_classifier_is_trained(opt_ml, monkeypatch, caplog
             "train_model.py ended with signal 9: most likely the kernel killed it for memory; "
             "take smaller batches, fewer loader workers or a larger instance",
         ),
+        (
+            "raise RuntimeError('DataLoader worker (pid 9) is killed by signal: Bus error. ')",
+            "train_model.py ended with exit code 1: RuntimeError: DataLoader worker (pid 9) is killed by signal: "
+            "Bus error. (train_model.py, line 1); its processes share tensors in /dev/shm, which has "
+            f"{SHARED} MB here; take fewer loader workers or smaller batches, or give docker run --shm-size=8g",
+        ),
     ],
 )
 def test_a_failure_says_why_in_one_line(opt_ml, text, said):
     assert run(opt_ml, text) == said
     assert (opt_ml / "output/data/report.html").exists()
     assert not list((opt_ml / "model").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("said", "lacks"),
+    [
+        (
+            "RuntimeError: unable to allocate shared memory(shm) for file </torch_18_1_0>: Resource temporarily (11)",
+            True,
+        ),
+        ("RuntimeError: unable to write to file </torch_18_1_0>: No space left on device (28)", True),
+        ("ERROR: Unexpected bus error. This might be caused by insufficient shared memory (shm).", True),
+        ("DistBackendError: Error while creating shared memory segment /dev/shm/nccl-aB (size 9)", True),
+        ("RuntimeError: unable to open shared memory object </torch_1_1_0>: Too many open files (24)", False),
+        ("OutOfResources: out of resource: shared memory, Required: 147456, Hardware limit: 101376", False),
+    ],
+)
+def test_a_lack_of_shared_memory_is_known(said, lacks):
+    assert lacks_shared_memory(said) == lacks
 
 
 @pytest.mark.parametrize(
@@ -181,8 +209,16 @@ def test_a_failure_says_why_in_one_line(opt_ml, text, said):
             "raise ExceptionGroup('all of them', [ValueError('a'), TypeError('b')])",
             "ExceptionGroup: all of them (2 sub-exceptions) (t.py, line 1)",
         ),
+        (
+            "import subprocess, sys\nsubprocess.check_call([sys.executable, '-c', 'raise KeyError(1)'])",
+            "KeyError: 1",
+        ),
+        (
+            "import subprocess\nsubprocess.check_call('false')",
+            "subprocess.CalledProcessError: Command 'false' returned non-zero exit status 1. (t.py, line 2)",
+        ),
     ],
-    ids=["more lines", "a bar before it", "of a worker", "a group"],
+    ids=["more lines", "a bar before it", "of a worker", "a group", "of another program", "none of another program"],
 )
 def test_an_exception_is_told_whole_whatever_is_around_it(tmp_path, text, said):
     (tmp_path / "t.py").write_text(text)
@@ -211,14 +247,27 @@ def test_a_program_that_is_not_there(opt_ml):
     ):
         sagemaker.main()
     (opt_ml / "code/train_model.py").mkdir()
-    with pytest.raises(ClientError, match=r"train_model.py in .* is a folder; name a file in it as entry point"):
+    with pytest.raises(ClientError, match=r"train_model.py in .* is a folder without __main__.py; name a file in it"):
         sagemaker.main()
 
 
-def test_a_program_that_cannot_be_read(tmp_path):
-    (tmp_path / "train.py").symlink_to(tmp_path / "gone.py")
-    with pytest.raises(UserError, match=r"cannot be read \(No such file or directory\)"):
-        source.check("train.py", tmp_path, str(tmp_path))
+def test_a_folder_is_run_as_the_package_or_the_program_that_it_is(opt_ml):
+    (opt_ml / "code/tool").mkdir()
+    (opt_ml / "code/tool/part.py").write_text("answer = 42")
+    assert run(opt_ml, "from part import answer; assert answer == 42", "tool/__main__.py") is None
+    ask(opt_ml, sagemaker_program="tool")
+    sagemaker.main()
+    (opt_ml / "code/tool/__init__.py").touch()
+    (opt_ml / "code/tool/__main__.py").write_text("from .part import answer; assert answer == 42")
+    sagemaker.main()
+
+
+def test_the_jobs_own_paths_of_modules_are_kept(opt_ml, monkeypatch):
+    (opt_ml / "code/src").mkdir()
+    (opt_ml / "code/src/mine.py").write_text("answer = 42")
+    monkeypatch.setenv("PYTHONPATH", f"{opt_ml}/code/src:{command._PROGRAM}")
+    text = "import mine, sys; assert mine.answer == 42; assert not any('{}' == place for place in sys.path)"
+    assert run(opt_ml, text.format(command._PROGRAM)) is None
 
 
 # -- its process -------------------------------------------------------------------------------------------------------
@@ -376,6 +425,59 @@ def test_a_requirement_that_cannot_be_had_is_named(opt_ml, monkeypatch):
     (opt_ml / "code/requirements.txt").write_text("no-such-package-as-this==1.0\n")
     said = run(opt_ml, "")
     assert "could not be installed: No matching distribution found for no-such-package-as-this==1.0; check" in said
+
+
+@pytest.mark.parametrize("line", ["-e .", ".", "--editable=./", "-e .[all]  # itself", "file:."])
+def test_a_package_that_its_requirements_name_is_installed_once(opt_ml, monkeypatch, line):
+    monkeypatch.setenv("PIP_DRY_RUN", "1")
+    text = (
+        "from setuptools import setup; setup(name='mine', version='1', extras_require={'all': []}, py_modules=['mine'])"
+    )
+    (opt_ml / "code/setup.py").write_text(text)
+    (opt_ml / "code/requirements.txt").write_text(f"--no-index\n{line}\n")
+    assert run(opt_ml, "") is None
+
+
+def test_a_project_without_a_setup_script_is_built_without_a_network_too(opt_ml, monkeypatch, caplog):
+    monkeypatch.setenv("PIP_DRY_RUN", "1")
+    caplog.set_level("INFO")
+    text = "[build-system]\nrequires = ['{0}']\nbuild-backend = '{0}.build'\n[project]\nname = 'm'\nversion = '1'\n"
+    project = opt_ml / "code/pyproject.toml"
+    project.write_text(text.format("setuptools").replace("setuptools.build", "setuptools.build_meta"))
+    (opt_ml / "code/requirements.txt").write_text("--no-index\n-e .\n")
+    assert run(opt_ml, "") is None
+    assert "installing --no-build-isolation -r requirements.txt" in caplog.text
+    project.write_text(text.format("no-such-tool"))
+    assert f"No matching distribution found for no-such-tool (to build file://{opt_ml}/code); check" in run(opt_ml, "")
+
+
+def test_a_package_with_a_broken_setup_script_says_what_breaks(opt_ml, monkeypatch):
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    (opt_ml / "code/setup.py").write_text("import no_such_module")
+    assert "No module named 'no_such_module' (to build file:///" in run(opt_ml, "")
+
+
+def wheel(folder, name, version):
+    """Write a wheel with one module, which says its version."""
+    about = f"{name}-{version}.dist-info"
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as archive:
+        archive.writestr(f"{name}.py", f"version = '{version}'")
+        archive.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        archive.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{about}/RECORD", "")
+
+
+def test_paths_in_requirements_begin_in_the_codes_folder(opt_ml, monkeypatch):
+    monkeypatch.setenv("PIP_TARGET", str(opt_ml / "code"))
+    code = opt_ml / "code"
+    (code / "wheels").mkdir()
+    for version in ("1.0", "2.0"):
+        wheel(code / "wheels", "small", version)
+    (code / "requirements.txt").write_text("--no-index\n--find-links ./wheels\n-r other.txt\n")
+    (code / "other.txt").write_text("-c constraints.txt\nsmall\n")
+    (code / "constraints.txt").write_text("small<2\n")
+    (code / "token.py").write_text("raise SystemExit('a module of the user, whom pip knows not')")
+    assert run(opt_ml, "import small; assert small.version == '1.0'") is None
 
 
 def test_pips_last_word_is_told():
