@@ -106,7 +106,7 @@ def _brought_up(
         definition, variant = each["Container"], each["Variant"]
         folder = model or server.unpack(record, definition)
         options = (*server.options(variant), "--label", f"{VARIANT}={variant['VariantName']}")
-        begin = partial(server.start, record.folder, definition, folder, options=options)
+        begin = partial(server.start, record, definition, folder, options=options)
         port = 0 if number else first
         container, port = (begin(port), port) if port and fixed else server.on_free_port(begin, port)
         fleet.append({**each, "Name": container, "Model": str(folder), "Port": port})
