@@ -102,6 +102,8 @@ class Supervisor:
             [],
             # torch asks for the user's name, and fails for a user id that has none.
             USER=os.environ.get("USER", "serve"),
+            # Where libraries keep what they have fetched; root's own home is closed to the user that this has become.
+            HOME=_home(self._runtime / "home"),
             **_ALLOCATOR,
             OMP_NUM_THREADS=str(self._settings.threads),
             SERVE_WORKERS_SOCKET=str(self._runtime / "workers.sock"),
@@ -241,6 +243,12 @@ def _runtime() -> Path:
         raise UserError(
             f"there is no folder to write to ({error}); start the container with a writable /tmp, --tmpfs /tmp will do"
         ) from error
+
+
+def _home(other: Path) -> str:
+    """Return the folder that is HOME already, or `other` where nothing can be written to that."""
+    home = os.environ.get("HOME", "")
+    return home if os.access(home, os.W_OK | os.X_OK) else str(other)
 
 
 def _start(command: list[str], inherited: list[int], **environment: str) -> int:

@@ -11,7 +11,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,8 @@ def load(model_dir: Path) -> dict[str, Function]:
                 f"{CODE}/{hidden} cannot be imported, for this image has a module of that name; call it by another"
             ) from error
         raise
+    # The pickle of a whole network names its class as __main__'s where that was defined in the program that was run.
+    vars(sys.modules["__main__"])["__getattr__"] = partial(getattr, module)
     functions = {name: with_context(name, getattr(module, name)) for name in ARGUMENTS if hasattr(module, name)}
     both = [name for name in ("input_fn", "predict_fn", "output_fn") if name in functions]
     if "transform_fn" in functions and both:
