@@ -199,3 +199,11 @@ def test_the_supervisor_hears_no_headers(front: Front, tmp_path: Path) -> None:
     many = (f"X-{number}: a" for number in range(150))
     assert front.ask("GET /ping HTTP/1.1", "Host: x", *many, body=b"") == 200
     assert seen == [("GET", "/ping", b"")]
+
+
+@pytest.mark.parametrize("path", ["/metrics?a=b", "/%6detrics", "/ping/../metrics", "//metrics", "http://x/metrics"])
+def test_the_supervisor_hears_one_name_of_a_page(front: Front, tmp_path: Path, path: str) -> None:
+    seen = []
+    control.serve_http(tmp_path / "control.sock", lambda *request: seen.append(request) or (200, {}))
+    assert front.ask(f"GET {path} HTTP/1.1", "Host: x", body=b"") == 200
+    assert seen == [("GET", "/metrics", b"")]
