@@ -60,6 +60,7 @@ def _load(context: Any) -> None:
     global _worker
     _add_packages(context.model_name)
     _log_to_stderr()
+    lines = sys.stderr
     _connect()
     _may_be_killed(_LOADING)
     try:
@@ -76,6 +77,8 @@ def _load(context: Any) -> None:
         sentence = f"the model cannot be loaded ({described(error, 300)}); the trace above says where"
         _tell(model=context.model_name, error=sentence, trace=traceback.format_exc())
         raise
+    # multi-model-server leads both to its log by their numbers; what the user's code has put there may have none.
+    sys.stdout = sys.stderr = lines
     gc.freeze()  # what is there now stays, and need not be looked at after each request
     _may_be_killed(_SERVING)
     told = {"description": _worker.description, "info": _worker.info}

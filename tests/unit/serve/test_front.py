@@ -12,6 +12,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
@@ -207,3 +208,21 @@ def test_the_supervisor_hears_one_name_of_a_page(front: Front, tmp_path: Path, p
     control.serve_http(tmp_path / "control.sock", lambda *request: seen.append(request) or (200, {}))
     assert front.ask(f"GET {path} HTTP/1.1", "Host: x", body=b"") == 200
     assert seen == [("GET", "/metrics", b"")]
+
+
+def test_many_who_ask_for_metrics_do_not_keep_others_from_a_ping(front: Front, tmp_path: Path) -> None:
+    go_on = threading.Event()
+
+    def answer(method: str, path: str, body: bytes) -> tuple[int, dict[str, str]]:
+        if path == "/metrics":
+            go_on.wait(60)
+        return 200, {}
+
+    control.serve_http(tmp_path / "control.sock", answer)
+    with ThreadPoolExecutor(20) as pool:
+        waiting = [pool.submit(front.ask, "GET /metrics HTTP/1.1", "Host: x", body=b"") for _ in range(20)]
+        done, under_way = wait(waiting, return_when=FIRST_COMPLETED)
+        assert under_way and {each.result() for each in done} == {503}
+        assert front.ask("GET /ping HTTP/1.1", "Host: x", body=b"") == 200
+        go_on.set()
+    assert sorted(each.result() for each in waiting) == [200, 200] + [503] * 18
