@@ -20,6 +20,8 @@ ROLE = "arn:aws:iam::000000000000:role/local"
 EXAMPLE = str(Path(__file__).resolve().parents[2] / "examples" / "own_scripts")
 #: Without one, deploy() asks STS for the account, to name a bucket that it does not use.
 UNUSED = "s3://unused"
+#: The SDK waits two minutes for an endpoint, and no longer.
+ONE_WORKER = {"SAGEMAKER_MODEL_SERVER_WORKERS": "1"}
 TRAIN, SERVE = "byoc-vision-train:latest", "byoc-vision-serve:latest"
 
 
@@ -42,7 +44,7 @@ def main() -> None:
 
     classifier = Estimator(TRAIN, hyperparameters=SETTINGS, **common)
     classifier.fit({"training": pictures.as_uri()})
-    predictor = classifier.deploy(1, "local", image_uri=SERVE, **asks)
+    predictor = classifier.deploy(1, "local", image_uri=SERVE, env=ONE_WORKER, **asks)
     assert predictor.predict(picture)["predictions"][0]["label"] in labels
     predictor.delete_endpoint()
     print("== Estimator.fit, deploy")
@@ -58,19 +60,14 @@ def main() -> None:
         **common,
     )
     script.fit({"training": (pictures / "train").as_uri()})
-    predictor = script.deploy(1, "local", image_uri=SERVE, entry_point="inference.py", source_dir=EXAMPLE, **asks)
+    own = {"entry_point": "inference.py", "source_dir": EXAMPLE, "image_uri": SERVE}
+    predictor = script.deploy(1, "local", env=ONE_WORKER, **own, **asks)
     assert predictor.predict(picture).keys() == labels
     predictor.delete_endpoint()
     print("== PyTorch.fit, deploy")
 
     model = PyTorchModel(
-        script.model_data,
-        ROLE,
-        "inference.py",
-        source_dir=EXAMPLE,
-        image_uri=SERVE,
-        code_location=UNUSED,
-        sagemaker_session=session,
+        script.model_data, ROLE, code_location=UNUSED, env=ONE_WORKER, sagemaker_session=session, **own
     )
     predictor = model.deploy(1, "local", **asks)
     assert predictor.predict(picture).keys() == labels
