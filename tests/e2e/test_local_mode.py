@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from byoc_vision.local import server
-from local_test import draw
+from byoc_vision.local import containers, server
+from local_test import draw, local_mode
 from tests.e2e.conftest import CHECKOUT
 from tests.e2e.test_clients import CLIENTS
 
@@ -34,19 +34,21 @@ def test_local_mode_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pr
         "AWS_EC2_METADATA_DISABLED": "true",
     }
     environment.pop("PYTHONPATH", None)  # Compose may be a Python program, with packages of its own
-    done = subprocess.run(
-        [
-            PYTHONS[program],
-            CHECKOUT / "tests" / "e2e" / f"{program}.py",
-            tmp_path / "pictures",
-            str(server.free_port()),
-        ],
-        cwd=tmp_path / "work",
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-8000:]
+    file = CHECKOUT / "tests" / "e2e" / f"{program}.py"
+    try:
+        done = subprocess.run(
+            [PYTHONS[program], file, tmp_path / "pictures", str(server.free_port())],
+            cwd=tmp_path / "work",
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout[-8000:]
+    finally:  # what the SDK leaves of a program that has failed, and its network in any case
+        for project in (tmp_path / "work").rglob("docker-compose.yaml"):
+            for container in containers.labelled("com.docker.compose.project", project.parent.name):
+                containers.remove(container)
+        containers.docker("network", "rm", local_mode.NETWORK)  # refused, rightly, where others are using it
