@@ -9,14 +9,14 @@ from typing import Any, Self
 
 from byoc_vision import prediction, versions
 from byoc_vision.contract.errors import UserError, one_line
-from byoc_vision.engine import Engine, Target
+from byoc_vision.engine import PICTURE, Engine, Target
 from byoc_vision.pictures import Picture
 from byoc_vision.plan import Plan
 from byoc_vision.prediction import Prediction
 from byoc_vision.refusals import unless_missing
 from byoc_vision.requests import operations
 from byoc_vision.requests.operations import Request
-from byoc_vision.trained_model import artifact, serving_image
+from byoc_vision.trained_model import artifact, content, serving_image
 from byoc_vision.versions import ModelVersion
 
 _log = logging.getLogger(__name__)
@@ -56,6 +56,8 @@ class Endpoint:
         self.request = dict(request or {})
         #: The configuration that a running endpoint had before: it is in use until the new one is.
         self.replaced: str | None = None
+        #: What it can be asked with, as far as `deploy` could see.
+        self.content = PICTURE
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r})"
@@ -116,8 +118,8 @@ class Endpoint:
         return prediction.ask_all(self._engine.runtime, self.name, map(str, pictures))
 
     def curl(self) -> str:
-        """Return a command line that sends picture.jpg to the endpoint."""
-        return self._engine.curl(self.name)
+        """Return a command line that sends picture.jpg to the endpoint, or array.json, where its model reads arrays."""
+        return self._engine.curl(self.name, self.content)
 
     def delete(self, dry_run: bool = False) -> None:
         """Remove the endpoint, its configuration and its model; of a dry run there is only the `request`."""
@@ -183,6 +185,8 @@ def deploy(
         }
     )
     made = Endpoint(engine, name, request, plan.send)
+    if not arn:
+        made.content = content(engine, model, source)
     if not plan.send:
         return made
     if old and not replaces:  # it failed, and serves nothing

@@ -5,6 +5,7 @@ service's response shapes and exceptions (`botocore.exceptions.ClientError` with
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -22,6 +23,17 @@ THIS_MACHINE = "000000000000"
 
 #: What has a log: a job of a kind, or an endpoint.
 LogKind = Literal["training", "transform", "endpoint"]
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a request's body holds: its media type, and what a file of it is called in examples."""
+
+    media_type: str
+    file: str
+
+
+PICTURE, ARRAY = Content("image/jpeg", "picture.jpg"), Content("application/json", "array.json")
 
 
 class Engine(Protocol):
@@ -92,8 +104,8 @@ class Engine(Protocol):
     def refused(self, job: str) -> dict[str, str]:
         """Return the files that a transform job has ended without an answer to, by name, with what was said of each."""
 
-    def curl(self, endpoint: str) -> str:
-        """Return a command line that sends picture.jpg to the endpoint."""
+    def curl(self, endpoint: str, content: Content = PICTURE) -> str:
+        """Return a command line that sends a file of that content to the endpoint."""
 
 
 def visible(folder: Path, pictures: bool = False) -> Iterator[Path]:

@@ -9,6 +9,9 @@ from byoc_vision.contract.errors import UserError
 from byoc_vision.contract.job import CODE, MODEL, SCRIPT
 from byoc_vision.engine import visible
 
+#: Functions of a handler script that read requests.
+_READING = ("input_fn", "transform_fn")
+
 
 def is_packed(model: Path) -> bool:
     """Tell whether `model` is to be an archive already: neither a folder nor a file of weights."""
@@ -18,6 +21,34 @@ def is_packed(model: Path) -> bool:
 def needs_torch(model: Path) -> bool:
     """Tell whether a folder or a file of weights is for the image with torch only, for it is not of our making."""
     return not is_packed(model) and (_holds(model, ".pt", ".pth") or not (model / MODEL).is_file())
+
+
+def reads_arrays(model: Path, source: Path | None) -> bool:
+    """Tell whether `model`, with the code in `source` or its own, answers arrays and no pictures.
+
+    That is a network without a description of how pictures become its input, and without code that reads requests.
+    """
+    names, code = _names_and_code(model)
+    if source is not None:
+        code = (source / SCRIPT).read_text(encoding="utf-8", errors="replace")
+    networks = any(name.endswith((".pt", ".pth")) for name in names)
+    return networks and MODEL not in names and not any(function in code for function in _READING)
+
+
+def _names_and_code(model: Path) -> tuple[set[str], str]:
+    """Return the names of the files in a model's topmost folder, and the text of its code/inference.py."""
+    if is_packed(model):
+        with archives.opened(model) as archive:
+            members = {str(PurePosixPath(member.name)): member for member in archive if member.isfile()}
+            own = members.get(f"{CODE}/{SCRIPT}")
+            content = archive.extractfile(own) if own else None
+            return set(members), content.read().decode(errors="replace") if content else ""
+    if not model.is_dir():
+        return {model.name}, ""
+    own_file = model / CODE / SCRIPT
+    return {file.name for file in model.iterdir()}, (
+        own_file.read_text(encoding="utf-8", errors="replace") if own_file.is_file() else ""
+    )
 
 
 def pack(model: Path, source: Path | None, folder: Path) -> Path:

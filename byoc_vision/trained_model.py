@@ -6,11 +6,12 @@ from typing import Any
 
 from byoc_vision import checks
 from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.files import path_in
 from byoc_vision.contract.hyperparameters import unquote
-from byoc_vision.engine import DIGEST, Engine, Target
+from byoc_vision.engine import ARRAY, DIGEST, PICTURE, Content, Engine, Target
 from byoc_vision.plan import Plan
 from byoc_vision.refusals import unless_missing
-from byoc_vision.repack import is_packed, needs_torch, pack
+from byoc_vision.repack import is_packed, needs_torch, pack, reads_arrays
 from byoc_vision.requests import operations
 
 
@@ -54,6 +55,14 @@ def serving_image(engine: Engine, model: str, instance_type: str, wanted: Target
         local = "://" not in model and Path(model).exists() and needs_torch(Path(model))
         wanted = "serve" if gpu or not exported or local else "serve-cpu"
     return engine.image(wanted)
+
+
+def content(engine: Engine, model: str, source: str | Path | None) -> Content:
+    """Return what the endpoint of `model` can be asked with: an array, where that can be seen here, else a picture."""
+    if job := _training_job(engine, model):
+        model = job.get("ModelArtifacts", {}).get("S3ModelArtifacts", model)
+    file = path_in(model) if model.startswith("file://") else Path(model)
+    return ARRAY if file.exists() and reads_arrays(file, Path(source) if source is not None else None) else PICTURE
 
 
 def _training_job(engine: Engine, model: str) -> dict[str, Any] | None:

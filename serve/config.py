@@ -65,5 +65,5 @@ def write(settings: Settings, runtime: Path, requests_log: str, user: str | None
     for template in _TEMPLATES.iterdir():
         text = template.read_text(encoding="utf-8")
         (runtime / template.name).write_text(_Template(text).substitute(values), encoding="utf-8")
-    for name, mode in (("tmp", 0o700), ("forms", 0o700), ("packages", 0o700), ("models", 0o755)):
+    for name, mode in (("tmp", 0o700), ("home", 0o700), ("forms", 0o700), ("packages", 0o700), ("models", 0o755)):
         (runtime / name).mkdir(mode=mode)

@@ -65,8 +65,9 @@ def table(values: Any, content_type: str) -> bytes:
         array: NDArray[Any] = np.asarray(values)
     except ValueError:  # its rows differ in length
         array = np.empty(0, object)
-    if array.dtype.hasobject or (content_type == CSV and array.ndim > 2):
-        holds = "two dimensions" if not array.dtype.hasobject else "an array of numbers"
+    other = array.dtype.kind in "OSV"  # neither numbers nor text
+    if other or (content_type == CSV and array.ndim > 2):
+        holds = "an array of numbers" if other else "two dimensions"
         raise RequestError(406, f"the answer is not what {content_type} can hold, {holds}; accept {JSON}")
     file = io.BytesIO()
     if content_type == CSV:

@@ -9,6 +9,7 @@ import gc
 import json
 import logging
 import os
+import signal
 import socket
 import stat
 import sys
@@ -59,6 +60,7 @@ def _load(context: Any) -> None:
     global _worker
     _add_packages(context.model_name)
     _log_to_stderr()
+    lines = sys.stderr
     _connect()
     _may_be_killed(_LOADING)
     try:
@@ -75,6 +77,8 @@ def _load(context: Any) -> None:
         sentence = f"the model cannot be loaded ({described(error, 300)}); the trace above says where"
         _tell(model=context.model_name, error=sentence, trace=traceback.format_exc())
         raise
+    # multi-model-server leads both to its log by their numbers; what the user's code has put there may have none.
+    sys.stdout = sys.stderr = lines
     gc.freeze()  # what is there now stays, and need not be looked at after each request
     _may_be_killed(_SERVING)
     told = {"description": _worker.description, "info": _worker.info}
@@ -129,12 +133,15 @@ def _connect() -> None:
     os.close(file)
     # A process that the model's own code forks would keep the connections alive, this one and multi-model-server's.
     connections = [int(fd.name) for fd in Path("/proc/self/fd").iterdir() if _is_socket(int(fd.name))]
-    os.register_at_fork(after_in_child=lambda: _close(connections))
+    os.register_at_fork(after_in_child=lambda: _leave_to_user(connections))
 
 
-def _close(sockets: list[int]) -> None:
+def _leave_to_user(sockets: list[int]) -> None:
+    """Make a process that was forked the user's own: without the worker's connections, and one that SIGTERM ends."""
     for fd in filter(_is_socket, sockets):
         os.close(fd)
+    # multi-model-server's handler removes the worker's socket, and goes on: a pool of processes would wait for ever.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _is_socket(fd: int) -> bool:

@@ -6,6 +6,7 @@ How an answer is written, which takes no torch, is `serve.encoding.output_fn`.
 """
 
 import pickle
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,9 @@ def predict_fn(data: Any, model: Any, context: Any) -> Any:
     device = _device(context)
     kind = None
     if isinstance(model, nn.Module):
-        model.to(device).eval()
+        model.to(device)
+        with suppress(NotImplementedError):  # what torch.export has made has one mode
+            model.eval()
         kind = next((values.dtype for values in model.parameters() if values.is_floating_point()), None)
     if isinstance(data, Tensor) and data.is_floating_point():
         data = data.to(kind)  # NumPy's arrays are float64 unless they are told otherwise

@@ -4,18 +4,16 @@ Each model has an environment of its own on top of the image's: what the image h
 version hides it from that model only.
 """
 
-import contextlib
 import os
 import re
 import shutil
-import signal
-import subprocess
 import sys
 import sysconfig
 import venv
 from pathlib import Path
 
 from byoc_vision.contract.errors import UserError
+from serve import child
 
 REQUIREMENTS = "requirements.txt"
 
@@ -41,27 +39,15 @@ def install(requirements: Path, environment: Path, seconds: float) -> str:
     (site(environment) / "image.pth").write_text(sysconfig.get_path("purelib"), encoding="utf-8")
     (wheel,) = _WHEELS.glob("pip-*.whl")
     pip = (str(environment / "bin" / "python"), str(wheel / "pip"), "--no-input", "--disable-pip-version-check")
-    program = subprocess.Popen(
-        # The supervisor waits for all of its children, so the status of this one is told by its last line.
-        ["sh", "-c", '"$@" 2>&1; echo "$?"', "sh", *pip, "install", "--no-cache-dir", "-r", str(requirements)],
-        cwd=requirements.parent,
-        env={**_RETRIES, **os.environ},
-        stdout=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        start_new_session=True,
-    )
+    command = [*pip, "install", "--no-cache-dir", "-r", str(requirements)]
     try:
-        output, _ = program.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(program.pid, signal.SIGKILL)
-        raise _failed(requirements, f"it took over {seconds:g} s") from None
-    *lines, status = output.splitlines() or ["1"]
-    if status != "0":
+        lines, status = child.run(command, seconds, requirements.parent, {**_RETRIES, **os.environ})
+    except TimeoutError as error:
+        raise _failed(requirements, str(error)) from None
+    if status != 0:
         reasons = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
         reason = reasons[-1] if reasons else " ".join(lines[-1:])
-        if re.search("connection broken|ConnectionError|Network is unreachable", output):
+        if any(re.search("connection broken|ConnectionError|Network is unreachable", line) for line in lines):
             reason += " at a package index that cannot be reached from here"
         raise _failed(requirements, reason)
     installed = [line for line in lines if line.startswith("Successfully installed ")]

@@ -15,7 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from byoc_vision.contract.errors import UserError
-from serve import config, control, model_server, multi_model, privileges, records
+from serve import config, control, model_server, multi_model, privileges, records, submitted
 from serve.config import MODEL_NAME
 from serve.control import Answer
 from serve.memory import MB
@@ -72,6 +72,7 @@ class Supervisor:
         self._client = model_server.Client(self._runtime / "mms.sock")
         self._models = multi_model.Models(settings, self._client, self._workers, self._runtime)
         self._running: dict[int, str] = {}
+        os.environ[submitted.FOLDER_VARIABLE] = str(self._runtime / "code")
         self._state = State.STARTING
         self._started = time.monotonic()
         self._last_alive = time.monotonic()
@@ -101,6 +102,8 @@ class Supervisor:
             [],
             # torch asks for the user's name, and fails for a user id that has none.
             USER=os.environ.get("USER", "serve"),
+            # Where libraries keep what they have fetched; root's own home is closed to the user that this has become.
+            HOME=_home(self._runtime / "home"),
             **_ALLOCATOR,
             OMP_NUM_THREADS=str(self._settings.threads),
             SERVE_WORKERS_SOCKET=str(self._runtime / "workers.sock"),
@@ -171,6 +174,13 @@ class Supervisor:
         while not self._client.is_up():
             time.sleep(0.005)
         (self._runtime / "mms.sock").chmod(0o666)
+        if archive := submitted.place(os.environ):
+            try:
+                submitted.fetch(archive, self._runtime / "code", self._settings.startup_timeout)
+            except UserError as error:
+                self._events.put(Failure(str(error)))
+                return
+            print(f"the code of the model is that at {archive}", file=sys.stderr)
         if not self._settings.multi_model:
             failure = self._models.load(MODEL_NAME, self._settings.model_dir)
             if failure:
@@ -233,6 +243,12 @@ def _runtime() -> Path:
         raise UserError(
             f"there is no folder to write to ({error}); start the container with a writable /tmp, --tmpfs /tmp will do"
         ) from error
+
+
+def _home(other: Path) -> str:
+    """Return the folder that is HOME already, or `other` where nothing can be written to that."""
+    home = os.environ.get("HOME", "")
+    return home if os.access(home, os.W_OK | os.X_OK) else str(other)
 
 
 def _start(command: list[str], inherited: list[int], **environment: str) -> int:

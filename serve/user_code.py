@@ -1,7 +1,8 @@
 """The user's own code: where it is, and which of the handler's functions it has.
 
 It is the file that SAGEMAKER_PROGRAM names (inference.py), in the folder that SAGEMAKER_SUBMIT_DIRECTORY names or in
-the model's code/. The SDK sets both also where there is no such file.
+the model's code/. The SDK sets both also where there is no such file. Where the variable names an archive, it is in
+what was unpacked of that, and nowhere else.
 """
 
 import importlib
@@ -10,13 +11,13 @@ import inspect
 import os
 import sys
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
 from byoc_vision.contract.errors import UserError
 from byoc_vision.contract.job import CODE, SCRIPT
-from serve import shadowed
+from serve import shadowed, submitted
 
 Function = Callable[..., Any]
 
@@ -40,8 +41,10 @@ def program() -> str:
 
 def folder(model_dir: Path) -> Path:
     """Return the folder of the user's code, which need not exist."""
-    submitted = Path(os.environ.get("SAGEMAKER_SUBMIT_DIRECTORY") or model_dir / CODE)
-    return submitted if (submitted / program()).is_file() else model_dir / CODE
+    if submitted.place(os.environ):
+        return Path(os.environ[submitted.FOLDER_VARIABLE])
+    named = Path(os.environ.get("SAGEMAKER_SUBMIT_DIRECTORY", "").removeprefix("file://") or model_dir / CODE)
+    return named if (named / program()).is_file() else model_dir / CODE
 
 
 def load(model_dir: Path) -> dict[str, Function]:
@@ -54,12 +57,8 @@ def load(model_dir: Path) -> dict[str, Function]:
     sys.path[:0] = [str(place) for place in (code, code / "lib") if place.is_dir()]
     shadowed.give_way()
     if not (code / file).is_file():
-        submitted = os.environ.get("SAGEMAKER_SUBMIT_DIRECTORY", "")
-        if "://" in submitted:
-            raise UserError(
-                f"the code at {submitted[:200]} is not in the model, and is not fetched; let the SDK pack it into the "
-                "model (source_dir), or deploy with byoc deploy --source DIR"
-            )
+        if archive := submitted.place(os.environ):
+            raise UserError(f"the code at {archive[:200]} has no {file}; add it, or name its file as SAGEMAKER_PROGRAM")
         if file != SCRIPT:
             raise UserError(f"SAGEMAKER_PROGRAM names {file}, but the model has no {CODE}/{file}; add it")
         return {}
@@ -76,6 +75,8 @@ def load(model_dir: Path) -> dict[str, Function]:
                 f"{CODE}/{hidden} cannot be imported, for this image has a module of that name; call it by another"
             ) from error
         raise
+    # The pickle of a whole network names its class as __main__'s where that was defined in the program that was run.
+    vars(sys.modules["__main__"])["__getattr__"] = partial(getattr, module)
     functions = {name: with_context(name, getattr(module, name)) for name in ARGUMENTS if hasattr(module, name)}
     both = [name for name in ("input_fn", "predict_fn", "output_fn") if name in functions]
     if "transform_fn" in functions and both:

@@ -73,6 +73,11 @@ class Worker:
         except ModuleNotFoundError as error:
             raise UserError(_needs(error)) from error
         except BaseException as error:
+            if _runs_pip(error):
+                raise UserError(
+                    "the model's own code runs pip, which this image does not have; name the packages in "
+                    f"{CODE}/requirements.txt"
+                ) from error
             if isinstance(error, Exception):
                 raise
             raise UserError(_ended(error)) from error
@@ -200,6 +205,13 @@ def _attempted(step: Callable[..., Any], *arguments: Any) -> Any:
 def _ended(error: BaseException) -> str:
     told = "let it raise an Exception that says what is wrong"
     return f"the model's own code ends its process ({described(error)}); {told}"
+
+
+def _runs_pip(error: BaseException) -> bool:
+    """Tell whether an error is that of a command which installs packages."""
+    command = getattr(error, "cmd", None) or getattr(error, "filename", None) or ""  # it failed; it was not found
+    words = command.split() if isinstance(command, str) else map(str, command) if isinstance(command, list) else ()
+    return not {"pip", "pip3"}.isdisjoint(words)
 
 
 def _needs(error: ModuleNotFoundError) -> str:

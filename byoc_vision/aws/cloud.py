@@ -15,7 +15,7 @@ from botocore.config import Config
 
 from byoc_vision.aws import cloudwatch, images, s3
 from byoc_vision.contract.errors import UserError
-from byoc_vision.engine import ACCOUNT, REGION, ROLE, THIS_MACHINE, LogKind, Target
+from byoc_vision.engine import ACCOUNT, PICTURE, REGION, ROLE, THIS_MACHINE, Content, LogKind, Target
 from byoc_vision.refusals import code_of, sentence
 
 _log = logging.getLogger(__name__)
@@ -175,13 +175,14 @@ class Cloud:
             if f"{(name := key.removeprefix(folder))}.out" not in answered
         }
 
-    def curl(self, endpoint: str) -> str:
+    def curl(self, endpoint: str, content: Content = PICTURE) -> str:
         """Return a command line whose request curl signs; the keys come from the environment when it runs."""
         lines = (
             f'curl --aws-sigv4 "aws:amz:{self.region}:sagemaker" --user "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY"',
             # One word, and only where there is a token: curl signs an empty header, too, and then does not send it.
-            '${AWS_SESSION_TOKEN:+-H"x-amz-security-token: $AWS_SESSION_TOKEN"} --header "Content-Type: image/jpeg"',
-            f"--data-binary @picture.jpg {self.runtime.meta.endpoint_url}/endpoints/{quote(endpoint)}/invocations",
+            '${AWS_SESSION_TOKEN:+-H"x-amz-security-token: $AWS_SESSION_TOKEN"} '
+            f'--header "Content-Type: {content.media_type}"',
+            f"--data-binary @{content.file} {self.runtime.meta.endpoint_url}/endpoints/{quote(endpoint)}/invocations",
         )
         return " \\\n    ".join(lines)
 

@@ -15,7 +15,7 @@ import argparse
 import sys
 
 from byoc_vision.cli.launcher import command, opened, parser, positive, show, waiting
-from byoc_vision.engine import SERVING
+from byoc_vision.engine import ARRAY, SERVING
 
 
 def options() -> argparse.ArgumentParser:
@@ -94,5 +94,11 @@ def main(arguments: list[str] | None = None) -> int:
         with waiting(f"The endpoint goes on being made. To remove it with all it serves: {remove}"):
             endpoint.wait()
         print(f"the endpoint {endpoint.name} is in service")
+    if endpoint.content is ARRAY:
+        print(
+            "it reads arrays: array.json is the model's input as lists of numbers, [[0.5, …], …]; text/csv, "
+            "application/x-npy and application/x-npz are read, too",
+            file=sys.stderr,
+        )
     print(endpoint.curl())
     return 0

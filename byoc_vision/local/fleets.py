@@ -114,7 +114,7 @@ def _brought_up(
         folder = model or server.unpack(record, definition)
         options = (*server.options(variant), *(("--label", f"{_SHADOW}=true") if is_shadow(each) else ()))
         options += ("--label", f"{VARIANT}={variant['VariantName']}")
-        begin = partial(server.start, record.folder, definition, folder, options=options)
+        begin = partial(server.start, record, definition, folder, options=options)
         port = 0 if number else first
         container, port = (begin(port), port) if port and fixed else server.on_free_port(begin, port)
         fleet.append({**each, "Name": container, "Model": str(folder), "Port": port})

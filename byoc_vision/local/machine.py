@@ -10,7 +10,7 @@ from typing import Any
 from byoc_vision import home
 from byoc_vision.contract.errors import UserError
 from byoc_vision.contract.folders import text
-from byoc_vision.engine import LogKind, Target
+from byoc_vision.engine import PICTURE, Content, LogKind, Target
 from byoc_vision.local.files import link_or_copy, locate
 from byoc_vision.local.store import ACCOUNT, REGION, ServiceError, Store
 
@@ -120,14 +120,15 @@ class Machine:
         """Return what the job noted of each file."""
         return dict(self._store.find("transform-job", job).status.get("Refused", {}))
 
-    def curl(self, endpoint: str) -> str:
+    def curl(self, endpoint: str, content: Content = PICTURE) -> str:
         """Return a command line that works while the endpoint's present container does."""
         try:
             port = self._store.find("endpoint", endpoint).status["Port"]
         except ServiceError:
             raise UserError(f"there is no endpoint {endpoint!r} on this machine; check the name") from None
         url = f"http://127.0.0.1:{port}/invocations"
-        return f'curl --noproxy 127.0.0.1 --header "Content-Type: image/jpeg" --data-binary @picture.jpg {url}'
+        header = f'--header "Content-Type: {content.media_type}"'
+        return f"curl --noproxy 127.0.0.1 {header} --data-binary @{content.file} {url}"
 
 
 def _kept(file: Path, under: Path, send: bool) -> Path:

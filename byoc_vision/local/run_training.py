@@ -13,14 +13,11 @@ from byoc_vision.local.files import follow_links, links_out, locate
 from byoc_vision.local.hosts import Hosts
 from byoc_vision.local.instances import local_type
 from byoc_vision.local.results import Results
+from byoc_vision.local.source import handed_over
 from byoc_vision.local.store import REGION, Record, Request, now
 
-#: The hyperparameter that names a user's script, and where containers find that: in S3 and in file:// they cannot.
-_SCRIPT, _SCRIPT_ARCHIVE, _SCRIPT_FOLDER = (
-    "sagemaker_submit_directory",
-    "/opt/ml/input/sourcedir.tar.gz",
-    "/opt/ml/code",
-)
+#: The hyperparameter that names where a user's script is.
+_SCRIPT = "sagemaker_submit_directory"
 
 
 def run(record: Record) -> None:
@@ -72,8 +69,7 @@ class Attempt:
         options = hosts.options(variables | self._request.get("Environment", {}), resources.get("InstanceType", ""))
         for channel in self._request.get("InputDataConfig", []):
             options += self._channel(channel)
-        if script := self._script:
-            options += mount(script, _SCRIPT_FOLDER if script.is_dir() else _SCRIPT_ARCHIVE)
+        options += self._script[1]
         if checkpoints := self._request.get("CheckpointConfig"):
             folder = locate(self._record.store, checkpoints["S3Uri"])
             folder.mkdir(parents=True, exist_ok=True)
@@ -108,8 +104,8 @@ class Attempt:
     def _configuration(self) -> dict[str, Request]:
         """Return the files of /opt/ml/input/config that all hosts have alike."""
         hyperparameters = dict(self._request.get("HyperParameters", {}))
-        if script := self._script:
-            hyperparameters[_SCRIPT] = json.dumps(_SCRIPT_FOLDER if script.is_dir() else _SCRIPT_ARCHIVE)
+        if self._script[1]:
+            hyperparameters[_SCRIPT] = json.dumps(self._script[0])
         channels = {
             channel["ChannelName"]: {"TrainingInputMode": "File"}
             | ({"ContentType": channel["ContentType"]} if "ContentType" in channel else {})
@@ -130,9 +126,8 @@ class Attempt:
         return names | {"current_instance_type": instance_type}
 
     @property
-    def _script(self) -> Path | None:
-        value = self._request.get("HyperParameters", {}).get(_SCRIPT, "").strip('"')
-        return locate(self._record.store, value) if value.startswith(("s3://", "file://")) else None
+    def _script(self) -> tuple[str, list[str]]:
+        return handed_over(self._record.store, self._request.get("HyperParameters", {}).get(_SCRIPT, "").strip('"'))
 
     def _measure(self, line: str) -> None:
         """Note the metrics that a line of the log holds."""

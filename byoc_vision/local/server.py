@@ -10,10 +10,13 @@ from pathlib import Path
 
 from byoc_vision import archives
 from byoc_vision.contract.errors import UserError
-from byoc_vision.local import containers, models
+from byoc_vision.local import containers, models, source
 from byoc_vision.local.files import locate
 from byoc_vision.local.instances import local_type
 from byoc_vision.local.store import Record, Request, ServiceError
+
+#: The variable that names where the code of the user's own is, if it is not in the model.
+_CODE = "SAGEMAKER_SUBMIT_DIRECTORY"
 
 #: Seconds from SIGTERM to SIGKILL, as in hosting.
 _STOP_SECONDS = 30
@@ -97,7 +100,7 @@ def unpack(record: Record, definition: Request) -> Path:
 
 
 def start(
-    owner: Path,
+    record: Record,
     definition: Request,
     model: Path,
     port: int,
@@ -106,16 +109,20 @@ def start(
 ) -> str:
     """Start a model's container on the port, as the service would, with more docker `options`; return its name.
 
-    `owner` is the folder of the record it belongs to. `PortTakenError` where something listens on the port.
+    It belongs to the record. `PortTakenError` where something listens on the port, else `UserError`.
     """
     multi = models.is_multi(definition)
     variables = definition.get("Environment", {}) | (environment or {})
     variables |= {"SAGEMAKER_MULTI_MODEL": "true"} if multi else {}
-    name = f"byoc-vision-{owner.name}-{secrets.token_hex(3)}"
+    code: list[str] = []
+    if submitted := variables.get(_CODE):
+        variables[_CODE], code = source.handed_over(record.store, submitted, readonly=True)
+    name = f"byoc-vision-{record.name}-{secrets.token_hex(3)}"
     arguments = [
-        *("--detach", "--name", name, "--label", f"{containers.OWNER}={owner}"),
+        *("--detach", "--name", name, "--label", f"{containers.OWNER}={record.folder}"),
         *("--publish", f"127.0.0.1:{port}:8080"),
         *containers.mount(model, "/opt/ml/models" if multi else "/opt/ml/model", readonly=True),
+        *code,
         *(part for variable, value in variables.items() for part in ("--env", f"{variable}={value}")),
         *options,
     ]

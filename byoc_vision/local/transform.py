@@ -64,7 +64,7 @@ def _ask_about_all(record: Record, request: Request, definition: Request) -> dic
     environment = request.get("Environment", {}) | {"SAGEMAKER_BATCH": "true"}
     model = server.unpack(record, definition)
     options = server.options(request["TransformResources"])
-    begin = partial(server.start, record.folder, definition, model, environment=environment, options=options)
+    begin = partial(server.start, record, definition, model, environment=environment, options=options)
     container, port = server.on_free_port(begin)
     server.wait(container, port, _START_SECONDS, lambda: record.stopping)
     record.update(TransformStartTime=now())

@@ -385,6 +385,41 @@ def test_the_curl_line_works_and_is_signed(
     assert headers.get("X-Amz-Security-Token", headers.get("x-amz-security-token", "")) == token
 
 
+@pytest.mark.parametrize(
+    ("files", "code", "kind"),
+    [
+        ({"model.pth": ""}, None, "application/json"),
+        ({"model.pt": "", "code/inference.py": "def model_fn(model_dir): ..."}, None, "application/json"),
+        ({"model.pt": "", "code/inference.py": "def input_fn(body, content_type): ..."}, None, "image/jpeg"),
+        (
+            {"model.pt": "", "code/inference.py": "def transform_fn(*a): ..."},
+            "def model_fn(m): ...",
+            "application/json",
+        ),
+        ({"model.pt": ""}, "from reading import input_fn", "image/jpeg"),
+        ({"model.pt": "", "model.json": "{}"}, None, "image/jpeg"),
+        ({"model.safetensors": "", "model.json": "{}"}, None, "image/jpeg"),
+    ],
+)
+def test_the_curl_line_sends_what_the_model_reads(
+    run: Run, tmp_path: Path, files: dict[str, str], code: str | None, kind: str
+) -> None:
+    for name, text in files.items():
+        (tmp_path / "model" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "model" / name).write_text(text)
+    with tarfile.open(tmp_path / "own.tar.gz", "w:gz") as tar:
+        tar.add(tmp_path / "model", ".")
+    options = []
+    if code:
+        (tmp_path / "source").mkdir()
+        (tmp_path / "source" / "inference.py").write_text(code)
+        options = ["--source", tmp_path / "source"]
+    for model in ("model", "own.tar.gz"):
+        done = run("deploy", "--model", tmp_path / model, *options)
+        assert f'"Content-Type: {kind}"' in done.out, done.err
+        assert ("it reads arrays: array.json" in done.err) == (kind == "application/json")
+
+
 def _signature(headers: dict[str, str], body: bytes, url: str, environment: dict[str, str]) -> str:
     """Return the signature that AWS would find for the request, computed by botocore."""
     lower = {name.lower(): value for name, value in headers.items()}

@@ -116,10 +116,9 @@ class Client:
         listed = self.session.sagemaker_client.list_endpoints(NameContains=predictor.endpoint_name)
         assert not listed["Endpoints"]
 
-    def deploy(self, model_data: str) -> None:
+    def deploy(self, training: Estimator) -> None:
         """Serve the classifier's model; ask it with each serializer; then answer a folder, without an endpoint."""
-        model = Model(SERVE, model_data, ROLE, predictor_cls=Predictor, sagemaker_session=self.session)
-        predictor = model.deploy(1, "ml.m5.large", deserializer=JSONDeserializer())
+        predictor = training.deploy(1, "ml.m5.large", image_uri=SERVE, deserializer=JSONDeserializer())
         predictor.serializer = IdentitySerializer("application/x-image")
         assert predictor.predict(self.picture)["predictions"][0]["label"] in self.labels
         answer = predictor.predict(self.picture, initial_args={"ContentType": "image/jpeg"})
@@ -131,6 +130,8 @@ class Client:
         assert len(predictor.predict({"instances": [{"b64": encoded}] * 2})["predictions"]) == 2
         self.remove(predictor)
 
+        model = Model(SERVE, training.model_data, ROLE, sagemaker_session=self.session)
+        model.create(instance_type="ml.m5.large")
         transformer = Transformer(
             model.name, 1, "ml.m5.large", accept="application/json", sagemaker_session=self.session
         )
@@ -150,6 +151,8 @@ class Client:
             role=ROLE,
             instance_count=1,
             instance_type="ml.m5.xlarge",
+            framework_version="2.5",  # deploy() of the SDK ends in a TypeError without one
+            py_version="py311",
             hyperparameters={"epochs": 1, "batch-size": 8, "image-size": 32},
             environment=ENVIRONMENT,
             rules=[Rule.sagemaker(rule_configs.poor_weight_initialization())],
@@ -160,14 +163,31 @@ class Client:
             each for each in script.latest_training_job.rule_job_summary() if "Weight" in each["RuleConfigurationName"]
         )
         assert rule["RuleEvaluationStatus"] in JUDGED, rule
-        model = PyTorchModel(
-            script.model_data, ROLE, "inference.py", source_dir=EXAMPLE, image_uri=SERVE, sagemaker_session=self.session
+        asks = {"serializer": IdentitySerializer("image/jpeg"), "deserializer": JSONDeserializer()}
+        predictor = script.deploy(
+            1, "ml.m5.large", image_uri=SERVE, entry_point="inference.py", source_dir=EXAMPLE, **asks
         )
-        predictor = model.deploy(1, "ml.m5.large", serializer=IdentitySerializer("image/jpeg"))
-        predictor.deserializer = JSONDeserializer()
         assert predictor.predict(self.picture).keys() == self.labels
-        predictor.delete_model()
         self.remove(predictor)
+        # The SDK packs the code into the model, but for versions before 1.2, where it names the code's place in S3.
+        for version in ("2.5", "1.1"):
+            model = PyTorchModel(
+                script.model_data,
+                ROLE,
+                "inference.py",
+                source_dir=EXAMPLE,
+                image_uri=SERVE,
+                framework_version=version,
+                py_version="py311",
+                sagemaker_session=self.session,
+            )
+            predictor = model.deploy(1, "ml.m5.large", **asks)
+            container = self.session.sagemaker_client.describe_model(ModelName=model.name)["PrimaryContainer"]
+            place = container["Environment"]["SAGEMAKER_SUBMIT_DIRECTORY"]
+            assert place.startswith("s3://") == (version == "1.1"), place
+            assert predictor.predict(self.picture).keys() == self.labels
+            predictor.delete_model()
+            self.remove(predictor)
 
 
 def main() -> None:
@@ -175,7 +195,7 @@ def main() -> None:
     client = Client(Path(sys.argv[1]))
     training = client.train_with_rules()
     client.tune()
-    client.deploy(training.model_data)
+    client.deploy(training)
     client.run_scripts()
 
 

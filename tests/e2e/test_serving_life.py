@@ -254,6 +254,34 @@ def test_code_that_fails_is_answered_in_one_sentence(samples: Samples, tmp_path:
         assert len([line for line in lines if "has died while it worked on a request" in line]) == 1
 
 
+PROCESSES = """
+import io, json, multiprocessing, os, sys
+
+sys.stdout = io.StringIO()
+
+def double(number):
+    return 2 * number
+
+def model_fn(model_dir):
+    return os.path.expanduser("~")
+
+def transform_fn(home, body, content_type, accept):
+    os.makedirs(f"{home}/.cache/own", exist_ok=True)
+    print("still printed")
+    with multiprocessing.Pool(2) as pool:
+        return json.dumps(pool.map(double, json.loads(body)))
+"""
+
+
+def test_code_may_start_processes_and_has_a_home_and_an_output(samples: Samples, tmp_path: Path) -> None:
+    """Leaving the pool ends its processes by SIGTERM, for which the worker itself has a handler."""
+    with container(with_code(samples, tmp_path, PROCESSES)) as endpoint:
+        endpoint.wait_ready()
+        for _ in range(2):
+            assert endpoint.invoke(b"[1, 2]", JSON).json == [2, 4]
+        endpoint.wait_until(lambda: "still printed" in endpoint.logs())
+
+
 OWN_ANSWERS = """
 import sys
 

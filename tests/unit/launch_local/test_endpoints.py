@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from byoc_vision.contract.errors import UserError
 from byoc_vision.local import containers, endpoints, models, process, server
+from byoc_vision.local.objects import Objects
 from byoc_vision.local.store import ServiceError, Store
 from byoc_vision.requests import operations
 
@@ -113,3 +115,27 @@ def test_a_running_endpoint_keeps_its_port(store: Store) -> None:
     store.create(models.CONFIG, "c2", operations.endpoint_config("c2", "m2", "local"))[1].release()
     with pytest.raises(ServiceError, match=f"has port {port} and keeps it"):
         endpoints.update(store, operations.endpoint("dogs", "c2"))
+
+
+def test_code_that_the_sdk_has_uploaded_is_handed_to_the_container(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[str] = []
+    monkeypatch.setattr(containers, "checked", lambda *arguments: ran.extend(arguments))
+    create(store, "dogs")
+    Objects(store).make_bucket("bucket")
+    record, archive = endpoints.find(store, "dogs"), Objects(store).path("bucket", "c.gz")
+    archive.write_bytes(b"")
+    (tmp_path / "folder").mkdir()
+    for place, inside, mounted in (
+        ("s3://bucket/c.gz", "/opt/ml/input/sourcedir.tar.gz", archive),
+        ((tmp_path / "folder").as_uri(), "/opt/ml/code", tmp_path / "folder"),
+        ("/opt/ml/model/code", "/opt/ml/model/code", None),
+    ):
+        ran.clear()
+        server.start(record, {"Image": "i", "Environment": {"SAGEMAKER_SUBMIT_DIRECTORY": place}}, tmp_path, 8123)
+        assert f"SAGEMAKER_SUBMIT_DIRECTORY={inside}" in ran
+        assert [f'"source={mounted}"' in each for each in ran].count(True) == (mounted is not None)
+    for place in ("s3://bucket/gone.tar.gz", "s3://elsewhere/c.gz"):
+        with pytest.raises(UserError, match=place):
+            server.start(record, {"Image": "i", "Environment": {"SAGEMAKER_SUBMIT_DIRECTORY": place}}, tmp_path, 8123)

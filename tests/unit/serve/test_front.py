@@ -12,6 +12,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,7 @@ def front(tmp_path: Path) -> Iterator[Front]:
     """Start nginx with the container's own configuration, as whoever runs the test."""
     settings = Settings.from_environment({"SAGEMAKER_BIND_TO_PORT": str(PORT)})
     config.write(settings, tmp_path, "/dev/null", "root root")
+    (tmp_path / "models" / config.MODEL_NAME).touch()
     running = Front(tmp_path)
     nginx = subprocess.Popen(["nginx", "-c", str(tmp_path / "nginx.conf")])
     while socket.socket().connect_ex(("127.0.0.1", PORT)):
@@ -199,3 +201,40 @@ def test_the_supervisor_hears_no_headers(front: Front, tmp_path: Path) -> None:
     many = (f"X-{number}: a" for number in range(150))
     assert front.ask("GET /ping HTTP/1.1", "Host: x", *many, body=b"") == 200
     assert seen == [("GET", "/ping", b"")]
+
+
+@pytest.mark.parametrize("path", ["/metrics?a=b", "/%6detrics", "/ping/../metrics", "//metrics", "http://x/metrics"])
+def test_the_supervisor_hears_one_name_of_a_page(front: Front, tmp_path: Path, path: str) -> None:
+    seen = []
+    control.serve_http(tmp_path / "control.sock", lambda *request: seen.append(request) or (200, {}))
+    assert front.ask(f"GET {path} HTTP/1.1", "Host: x", body=b"") == 200
+    assert seen == [("GET", "/metrics", b"")]
+
+
+def test_before_the_model_is_loaded_nothing_is_passed_on(front: Front, tmp_path: Path) -> None:
+    (tmp_path / "models" / config.MODEL_NAME).unlink()
+    lines = ("POST /invocations HTTP/1.1", "Host: x", "Content-Length: 3", "Connection: close", "", "abc")
+    assert error(front.raw("\r\n".join(lines).encode())) == (503, NOT_READY)
+    assert front.ask("GET /invocations HTTP/1.1", "Host: x", body=b"") == 405
+    assert not front.passed
+
+
+NOT_READY = "the model is not ready, or too many requests are waiting; try again"
+
+
+def test_many_who_ask_for_metrics_do_not_keep_others_from_a_ping(front: Front, tmp_path: Path) -> None:
+    go_on = threading.Event()
+
+    def answer(method: str, path: str, body: bytes) -> tuple[int, dict[str, str]]:
+        if path == "/metrics":
+            go_on.wait(60)
+        return 200, {}
+
+    control.serve_http(tmp_path / "control.sock", answer)
+    with ThreadPoolExecutor(20) as pool:
+        waiting = [pool.submit(front.ask, "GET /metrics HTTP/1.1", "Host: x", body=b"") for _ in range(20)]
+        done, under_way = wait(waiting, return_when=FIRST_COMPLETED)
+        assert under_way and {each.result() for each in done} == {503}
+        assert front.ask("GET /ping HTTP/1.1", "Host: x", body=b"") == 200
+        go_on.set()
+    assert sorted(each.result() for each in waiting) == [200, 200] + [503] * 18

@@ -3,6 +3,7 @@
 import io
 import json
 import multiprocessing
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,15 @@ DECODERS: dict[str, Callable[[Any], NDArray[Any]]] = {
     NPY: lambda body: np.load(io.BytesIO(body)),
 }
 
+
+def save_as_main(file: Path) -> None:
+    """Save a network whose class was defined in the program that was run, as notebooks and scripts do."""
+    kind = type("Net", (nn.Sequential,), {"__module__": "__main__"})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys.modules["__main__"], "Net", kind, raising=False)
+        torch.save(kind(*network()), file)
+
+
 #: Networks as people save them, each with the code that loads it.
 MODELS: dict[str, tuple[Callable[[Path], None], str | None]] = {
     "TorchScript": (lambda folder: torch.jit.script(network()).save(folder / "model.pt"), None),
@@ -85,6 +95,25 @@ def model_fn(model_dir, context):
         """
 def model_fn(model_dir):
     return torch.load(os.path.join(model_dir, "model.pth"), weights_only=False)
+""",
+    ),
+    "pickled module of the program that was run": (
+        lambda folder: save_as_main(folder / "model.pth"),
+        """
+class Net(torch.nn.Sequential):
+    pass
+
+def model_fn(model_dir):
+    return torch.load(os.path.join(model_dir, "model.pth"), weights_only=False)
+""",
+    ),
+    "exported program": (
+        lambda folder: torch.export.save(
+            torch.export.export(network().eval(), (torch.ones(5, 6),)), folder / "model.pt2"
+        ),
+        """
+def model_fn(model_dir):
+    return torch.export.load(os.path.join(model_dir, "model.pt2")).module()
 """,
     ),
 }
@@ -125,6 +154,7 @@ RESULTS = [
     lambda x: {1, 2},
     lambda x: [[1], [2, 3]],
     lambda x: x.requires_grad_(),
+    lambda x: b"dog",
 ]
 
 def model_fn(model_dir):
@@ -150,6 +180,7 @@ def model_fn(model_dir):
         (8, JSON, 200, [[1], [2, 3]]),
         (8, CSV, 406, "an array of numbers"),
         (9, NPY, 200, (1,)),
+        (10, CSV, 406, "an array of numbers"),
         (9, "image/png", 406, "accept application/json, text/csv or application/x-npy"),
     ],
 )
@@ -318,6 +349,15 @@ def output_fn(prediction, accept, context):
     ("source", "words"),
     [
         ("import no_such_package", r"No module named 'no_such_package'\); name its package in code/requirements.txt"),
+        (
+            "import subprocess, sys\nsubprocess.check_call([sys.executable, '-m', 'pip', 'install', 'x'])",
+            "the model's own code runs pip, .* name the packages in code/requirements.txt",
+        ),
+        (
+            "import subprocess\nsubprocess.run(['pip', 'install', 'x'])",
+            "the model's own code runs pip, which this image",
+        ),
+        ("import subprocess\nsubprocess.run('pip install x', shell=True, check=True)", "the model's own code runs pip"),
         ("def predict_fn(data): pass", r"predict_fn\(data\); let it take data, model, and context"),
         ("output_fn = 3", "output_fn of the model's own code is no function"),
         ("async def predict_fn(data, model): pass", "predict_fn of the model's own code is async"),
@@ -412,12 +452,6 @@ def test_the_program_may_be_called_as_this_projects(make_worker: MakeWorker, mon
         "def model_fn(model_dir): return None\ndef transform_fn(model, body, content_type, accept): return __name__"
     )
     assert answer_apart(make_worker, source, "serve.py")[:2] == (200, "serve")
-
-
-def test_code_that_is_elsewhere_is_not_passed_over(make_worker: MakeWorker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SAGEMAKER_SUBMIT_DIRECTORY", "s3://bucket/sourcedir.tar.gz")
-    with pytest.raises(UserError, match=r"s3://bucket/sourcedir.tar.gz is not in the model, .*\(source_dir\)"):
-        make_worker()
 
 
 def test_what_the_sdk_names_and_is_not_there_changes_nothing(
