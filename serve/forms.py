@@ -148,7 +148,7 @@ def _measured(runs: Mapping[str, Run], inputs: NDArray[np.float32], clock: Calla
     it goes on until no best time falls any more, and none is judged by fewer than `FEWEST` calls.
     """
     best = dict.fromkeys(runs, float("inf"))
-    timed, unchanged, begun = list(runs), 0, time.monotonic()
+    timed, unchanged, begun = list(runs), 0, clock()
     for turn in range(1, MOST + 1):
         before = dict(best)
         for name in timed:
@@ -158,7 +158,7 @@ def _measured(runs: Mapping[str, Run], inputs: NDArray[np.float32], clock: Calla
         unchanged = 0 if any(best[name] < 0.95 * before[name] for name in runs) else unchanged + 1
         if turn < FEWEST:
             continue
-        if unchanged == STEADY or time.monotonic() - begun > SECONDS:
+        if unchanged == STEADY or clock() - begun > SECONDS:
             break
         # What takes twice as long as another would not win by being timed again.
         timed = [name for name in runs if best[name] <= 2 * min(best.values())]

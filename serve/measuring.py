@@ -28,6 +28,8 @@ _NICE = 10
 
 _PR_SET_PDEATHSIG = 1
 
+COMMAND = (sys.executable, "-P", "-m", "serve.measuring")
+
 
 def fastest(folder: Path, gpu: int | None, reference: str) -> tuple[str, str]:
     """Return the fastest form of the model in `folder`, and a sentence with the reason; it takes some seconds.
@@ -50,7 +52,7 @@ def _measured(arguments: list[str]) -> tuple[tuple[str, str] | None, str | None,
     """Return what one process has found, else the form that it was trying at its end; and its exit status."""
     found, trying = None, None
     with subprocess.Popen(
-        [sys.executable, "-P", "-m", "serve.measuring", *arguments],
+        [*COMMAND, *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         text=True,
