@@ -15,7 +15,7 @@ from pathlib import Path
 # Not the modules beside this file.
 sys.path.pop(0)
 
-from serve import packages, user_code  # noqa: E402
+from serve import packages, user_code
 
 
 def _import(name: str, folder: Path) -> None:
