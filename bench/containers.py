@@ -24,6 +24,8 @@ _ROLES = {
     "model_service_worker.py": "starter of workers",
     "-m serve": "supervisor (PID 1)",
 }
+_CHOSEN = re.compile(r"chose ([\w ]+)")
+
 STARTER, WORKER, SUPERVISOR = "starter of workers", "worker", "supervisor (PID 1)"
 
 #: Prints what /proc says of each process. Runs inside the container, which has no `ps`.
@@ -167,6 +169,16 @@ def wait(server: Server, started: Endpoint, body: bytes) -> None:
     while load.predicted(started.port, body) is None:
         check_running(server, started, deadline)
         time.sleep(0.1)
+
+
+def chosen(started: Endpoint) -> str:
+    """Return the numeric form that the container has chosen, which may take some seconds after its first answer."""
+    deadline = time.monotonic() + PATIENCE
+    while not (line := _CHOSEN.search(started.log)):
+        if time.monotonic() > deadline:
+            raise BenchError(f"the container does not say which form it chose: {started.last_line}")
+        time.sleep(0.1)
+    return line[1]
 
 
 def check_running(server: Server, started: Endpoint, deadline: float) -> None:

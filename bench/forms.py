@@ -1,19 +1,15 @@
-"""The comparison about the numeric form: whether the one that a container chooses at its start is the fastest."""
+"""The comparison about the numeric form: whether the one that a container chooses is the fastest."""
 
 import json
-import re
-import time
 from collections import Counter
 
-from bench import places, serving
-from bench.containers import Endpoint, Server, endpoint, running
-from bench.results import BenchError, Result, Side, at_least
+from bench import containers, places, serving
+from bench.containers import Server, endpoint, running
+from bench.results import Result, Side, at_least
 from bench.subject import ARCH, Subject
 
 #: Containers that are started of each image with each network, and how much slower than the fastest a choice may be.
 STARTS, TOLERANCE = 20, 1.1
-
-_CHOSEN, _PATIENCE = re.compile(r"chose ([\w ]+): "), 10.0
 
 
 def forms(subject: Subject) -> Result:
@@ -31,7 +27,7 @@ def forms(subject: Subject) -> Result:
                 for number in range(STARTS):
                     subject.say(f"{image}, {arch}, start {number + 1} of {STARTS}")
                     with endpoint(Server(image, "ours", name, models.artifact), body) as started:
-                        chosen[_chosen(started)] += 1
+                        chosen[containers.chosen(started)] += 1
             what = f"{image}, {arch}"
             right = sum(count for form, count in chosen.items() if steady.get(form, 1e9) <= TOLERANCE * fastest)
             told = ", ".join(f"{form} {count}×" for form, count in chosen.most_common())
@@ -47,13 +43,3 @@ def forms(subject: Subject) -> Result:
         sides=sides,
         verdicts=verdicts,
     )
-
-
-def _chosen(started: Endpoint) -> str:
-    """Return the form that the container's log names, which may come a moment after its first answer."""
-    deadline = time.monotonic() + _PATIENCE
-    while not (line := _CHOSEN.search(started.log)):
-        if time.monotonic() > deadline:
-            raise BenchError(f"the container does not say which form it chose: {started.last_line}")
-        time.sleep(0.1)
-    return line[1]

@@ -1,7 +1,6 @@
 """The comparisons about serving, all on the CPU: endpoints of the images, asked over HTTP as clients do."""
 
 import json
-import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +10,7 @@ from operator import eq
 from pathlib import Path
 from statistics import median
 
-from bench import load, pictures, places
+from bench import containers, load, pictures, places
 from bench.containers import PATIENCE, Server, check_running, container, docker, endpoint
 from bench.load import Load
 from bench.results import BenchError, Line, Result, Side, alternate, at_least, at_most
@@ -166,6 +165,7 @@ def accuracy(subject: Subject) -> Result:
         for server in (each for each in _servers(models) if each.kind == "ours"):
             subject.say(f"{server.name}, {arch}, {len(bodies)} pictures")
             with endpoint(server, bodies[0]) as running:
+                containers.chosen(running)
                 numbers = [load.predicted(running.port, body) for body in bodies]
             answers[server.name] = [labels[number] if number is not None else "none" for number in numbers]
         right = {name: sum(map(eq, found, (row.label for row in tested))) for name, found in answers.items()}
@@ -257,14 +257,15 @@ def _bodies(subject: Subject) -> list[bytes]:
 
 def _load(server: Server, bodies: Sequence[bytes]) -> Load:
     with endpoint(server, bodies[0]) as running:
+        form = containers.chosen(running) if server.kind == "ours" else "float32"
         load.drive(running.port, bodies, CONNECTIONS, WARM_UP)
-        found = load.drive(running.port, bodies, CONNECTIONS, SECONDS)
-        chosen = re.search(r"chose ([\w ]+)", running.log)
-        return replace(found, form=chosen[1] if chosen else "float32")
+        return replace(load.drive(running.port, bodies, CONNECTIONS, SECONDS), form=form)
 
 
 def _curve(server: Server, bodies: Sequence[bytes]) -> list[Load]:
     with endpoint(server, bodies[0]) as running:
+        if server.kind == "ours":
+            containers.chosen(running)
         load.drive(running.port, bodies, CONNECTIONS, WARM_UP)
         return [load.drive(running.port, bodies, count, CURVE_SECONDS) for count in CURVE]
 

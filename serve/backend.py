@@ -4,11 +4,13 @@ A backend is a module with `load(folder, gpu) -> Network`: `serve.torch_backend`
 `serve.openvino_backend`. Everything around it is here, and needs neither.
 """
 
+import multiprocessing
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,7 +24,7 @@ from byoc_vision.contract.errors import UserError, described
 from classifier import artifact
 from classifier.artifact import Probes
 from classifier.preprocessing import Preprocessing
-from serve import forms, records
+from serve import forms, measuring, records
 from serve.forms import Forms, Run
 from serve.records import Kept, Trials
 from serve.settings import PRECISIONS
@@ -57,15 +59,13 @@ class Network:
 
 
 class Model:
-    """A loaded classifier. `precision` is one of `serve.settings.PRECISIONS`; `choice` says which form was chosen.
+    """A loaded classifier. `choice` says in which form it is computed and why: at first in float32, see `settle`.
 
-    Workers share the file `shared`, so that one of them chooses for all; `kept` is what an earlier start has chosen.
-    Raises `UserError` when the network does not give its labels, or its probes the answers that training stored.
+    Workers share the work of judging: this one, of the index `worker` from 0, is one of so many `workers`. Raises
+    `UserError` when the network does not give its labels, or its probes the answers that training stored.
     """
 
-    def __init__(
-        self, network: Network, precision: str = "fastest", shared: Path | None = None, kept: Kept | None = None
-    ) -> None:
+    def __init__(self, network: Network, precision: str = "fastest", worker: int = 0, workers: int = 1) -> None:
         self.arch = network.arch
         self.labels = network.labels
         self.device = network.device
@@ -74,10 +74,49 @@ class Model:
         self.enough_pixels = None if precision == "float32" else network.preprocessing.enough
         self._preprocessing = network.preprocessing
         self._largest_batch = _LARGEST_BATCH_ON_CPU if network.device == "cpu" else _LARGEST_BATCH
-        checked = {name: cache(partial(_checked, make, len(self.labels))) for name, make in network.forms.items()}
-        network = replace(network, forms=checked)
-        self.form, self.choice = records.once(shared, partial(_choose, network, precision, kept))
+        self._network: Network | None = network if network.probes and len(network.forms) > 1 else None
+        self.form = next(iter(network.forms))
+        self.choice = (
+            f"in {self.form} until the fastest form is known" if self._network else _chosen(network, precision)
+        )
         self._run = network.forms[self.form]()
+        self._warm = False
+        if network.probes:
+            mine = slice(worker % workers, None, workers)
+            self._judge(network.preprocessing.normalize(network.probes.pictures[mine]), network.probes.answers[mine])
+
+    def _judge(self, pictures: NDArray[np.float32], answers: NDArray[np.int64]) -> None:
+        if len(answers):
+            with _judging():
+                forms.judge(self._run, pictures, answers)
+            self._warm = True
+
+    def settle(self, fastest: Callable[[str], tuple[str, str]], has_room: Callable[[], bool]) -> None:
+        """Go on in the form that `fastest` names for this reference, with a sentence; other threads may predict.
+
+        It is made and asked about all probes first. Without `has_room` for both forms, the first one stays.
+        """
+        network, self._network = self._network, None
+        if network is None or network.probes is None:
+            return
+        reference = self.form
+        name, choice = fastest(reference)
+        if name != reference:
+            pictures = network.preprocessing.normalize(network.probes.pictures)
+            problem = ""
+            try:
+                run = network.forms[name]()
+                if not forms.agrees(run, pictures, network.probes.answers):
+                    problem = f"{name} answers otherwise in this process"
+                elif not has_room():
+                    problem = f"there is too little memory for {name}"
+                else:
+                    self._run = run
+            except Exception as error:
+                problem = f"{name} cannot be made ({described(error)})"
+            if problem:
+                name, choice = reference, f"chose {reference}: {problem}"
+        self.form, self.choice = name, choice
 
     @property
     def batch_bytes(self) -> int:
@@ -95,8 +134,8 @@ class Model:
 
     def probabilities(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the probabilities [N, classes] of what `inputs` returned, perhaps that of several requests."""
-        parts = range(0, len(inputs), self._largest_batch)
-        logits = np.concatenate([self._run(inputs[begin : begin + self._largest_batch]) for begin in parts])
+        run, parts = self._run, range(0, len(inputs), self._largest_batch)
+        logits = np.concatenate([run(inputs[begin : begin + self._largest_batch]) for begin in parts])
         exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
         probabilities: NDArray[np.float32] = exponentials / exponentials.sum(axis=1, keepdims=True)
         return probabilities
@@ -112,6 +151,8 @@ class Model:
 
     def warm_up(self) -> None:
         """Predict once, so that no client waits for what is done at the first call; raises `UserError` at NaN."""
+        if self._warm:
+            return
         side = self._preprocessing.crop_size
         with _judging():
             forms.check_finite(self.predict([Image.new("RGB", (side, side), "gray")]))
@@ -145,38 +186,35 @@ def _judging() -> Iterator[None]:
         ) from error
 
 
-def _choose(network: Network, precision: str, kept: Kept | None, trials: Trials) -> tuple[str, str]:
-    allowed = _allowed(network, precision)
-    reference = next(iter(allowed))
-    asked = "" if precision == "fastest" else f", as BYOC_PRECISION={precision} asks"
-    if len(allowed) == 1:
-        sentence = f"chose {reference}" + (asked or ": this machine computes nothing else faster")
-    else:
-        sentence = f"chose {reference}: the model has no probe pictures to try other forms on"
-    if network.probes is None:
-        return reference, sentence
+def choose(network: Network, precision: str, kept: Kept, trials: Trials) -> tuple[str, str]:
+    """Return the form of the `network` that is the fastest, and why: measured, unless it is `kept` from before."""
+    assert network.probes
     pictures, answers = network.preprocessing.normalize(network.probes.pictures), network.probes.answers
-    with _judging():
-        if len(allowed) == 1:
-            forms.judge(allowed[reference](), pictures, answers)
-            return reference, sentence
-        # A GPU gets concurrent requests as one batch, a core one picture after the other.
-        batch = 1 if network.device == "cpu" else len(pictures)
-        known = kept.read() if kept else None
-        confirmed = known and forms.confirm(known, allowed, pictures, answers, trials)
-        if known and confirmed:
-            return known, confirmed + asked
-        name, sentence = forms.choose(allowed, pictures, answers, batch, trials)
-        if kept:
-            kept.write(name)
-        return name, sentence + asked
+    known = kept.read()
+    sentence = known and forms.confirm(known, network.forms, pictures, answers, trials)
+    if known and sentence:
+        return known, sentence + _asked(precision)
+    # A GPU gets concurrent requests as one batch, a core one picture after the other. What other processes take of a
+    # core is none of a form's time; of a GPU's time only the clock knows.
+    batch, clock = (1, time.process_time) if network.device == "cpu" else (len(pictures), time.perf_counter)
+    name, sentence = forms.choose(network.forms, pictures, answers, batch, trials, clock)
+    kept.write(name)
+    return name, sentence + _asked(precision)
 
 
-def _allowed(network: Network, precision: str) -> Forms:
-    return {name: make for name, make in network.forms.items() if not name.startswith(PRECISIONS[precision])}
+def _chosen(network: Network, precision: str) -> str:
+    """Return why there is nothing to choose from."""
+    chosen = f"chose {next(iter(network.forms))}"
+    if len(network.forms) > 1:
+        return f"{chosen}: the model has no probe pictures to try other forms on"
+    return chosen + (_asked(precision) or ": this machine computes nothing else faster")
 
 
-def _circumstances(folder: Path, network: Network, precision: str) -> dict[str, str]:
+def _asked(precision: str) -> str:
+    return "" if precision == "fastest" else f", as BYOC_PRECISION={precision} asks"
+
+
+def circumstances(folder: Path, network: Network) -> dict[str, str]:
     """Return what decides which form is the fastest, in texts; the weights are judged by the probes anyhow."""
     digest = sha256()
     files = [folder / name for name in (artifact.DESCRIPTION, artifact.PROBES, artifact.TENSORS)]
@@ -188,9 +226,29 @@ def _circumstances(folder: Path, network: Network, precision: str) -> dict[str, 
         "model": digest.hexdigest(),
         "processor": network.processor,
         "software": f"byoc-vision {__version__}, {network.software}",
-        "forms": ", ".join(_allowed(network, precision)),
-        "threads": os.environ.get("OMP_NUM_THREADS", ""),
+        "forms": ", ".join(network.forms),
     }
+
+
+def read(folder: Path, gpu: int | None, precision: str) -> Network:
+    """Return the network kept in `folder`, on the GPU of that number or on the CPU, in the forms of a `precision`.
+
+    Raises `UserError` when the files cannot be used, or the GPU cannot.
+    """
+    name = "serve.torch_backend" if find_spec("torch") else "serve.openvino_backend"
+    # Not by importlib, which would take the user's module `serve` for ours, where there is one (serve/shadowed.py).
+    network: Network = __import__(name, globals(), None, ["load"]).load(folder, gpu)
+    allowed = {
+        form: partial(_checked, make, len(network.labels))
+        for form, make in network.forms.items()
+        if not form.startswith(PRECISIONS[precision])
+    }
+    return replace(network, forms=allowed)
+
+
+def precision() -> str:
+    """Return what was asked for, one of `serve.settings.PRECISIONS`."""
+    return os.environ.get("BYOC_PRECISION", "fastest")
 
 
 def load(folder: Path, gpu: int | None = None) -> Model:
@@ -198,12 +256,24 @@ def load(folder: Path, gpu: int | None = None) -> Model:
 
     Raises `UserError` when the files cannot be used, or the GPU cannot.
     """
-    name = "serve.torch_backend" if find_spec("torch") else "serve.openvino_backend"
-    # Not by importlib, which would take the user's module `serve` for ours, where there is one (serve/shadowed.py).
-    network: Network = __import__(name, globals(), None, ["load"]).load(folder, gpu)
-    precision = os.environ.get("BYOC_PRECISION", "fastest")
+    # A worker is the process "Process-N" of what starts them.
+    number = multiprocessing.current_process().name.rpartition("-")[2]
+    workers = int(os.environ.get("SERVE_WORKERS", "1"))
+    worker = int(number) - 1 if number.isdecimal() else 0
+    model = Model(read(folder, gpu, precision()), precision(), worker, workers)
+    unsettled.append(partial(_settle, model, folder, gpu))
+    return model
+
+
+#: What settles the models that were loaded, each to be called with `has_room`, see `Model.settle`.
+unsettled: list[Callable[[Callable[[], bool]], None]] = []
+
+
+def _settle(model: Model, folder: Path, gpu: int | None, has_room: Callable[[], bool]) -> None:
     shared = os.environ.get(records.SHARED_VARIABLE)
-    if not shared:  # there is no container around this process
-        return Model(network, precision)
-    kept = Kept.under(_circumstances(folder, network, precision))
-    return Model(network, precision, records.shared(folder, Path(shared)), kept)
+    measured = partial(measuring.fastest, folder, gpu)
+    if shared:  # there is a container around this process
+        file = records.shared(folder, Path(shared))
+        model.settle(lambda reference: records.once(file, partial(measured, reference)), has_room)
+    else:
+        model.settle(measured, has_room)

@@ -1,6 +1,6 @@
 """Choose the numeric form (float32, bfloat16, …) that a machine runs fastest and that gives the same answers.
 
-Which one that is differs by processor, so it is measured when the model is loaded, once for all workers.
+Which one that is differs by processor, so it is measured, once for all workers, see `serve.measuring`.
 """
 
 import time
@@ -30,23 +30,27 @@ TIE = 0.01
 
 
 def choose(
-    forms: Forms, probes: NDArray[np.float32], answers: NDArray[np.int64], batch: int = 1, trials: Trials | None = None
+    forms: Forms,
+    probes: NDArray[np.float32],
+    answers: NDArray[np.int64],
+    batch: int = 1,
+    trials: Trials | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[str, str]:
     """Return the name of the fastest form that answers as training did, and a sentence with the time of each.
 
     `answers` [N] are the most probable classes of the `probes` [N, 3, height, width] as training stored them. The time
-    is that of a picture in batches of `batch`. Forms that have ended another process are not tried. Raises `UserError`
-    as `judge` does where no faster form than the reference gives the answers, nor the reference itself.
+    is that of a picture in batches of `batch`, in seconds of the `clock`. Forms that have ended another process are not
+    tried. The reference is taken to answer as it did, see `judge`.
     """
     reference = next(iter(forms))
     runs, refused = _made(forms, probes[:batch], trials or Trials())
-    milliseconds = _measured(runs, probes[:batch])
+    milliseconds = _measured(runs, probes[:batch], clock)
     others = sorted(runs.keys() - {reference}, key=lambda name: milliseconds[name])
     compared = [*others, reference]
     for name in sorted(runs, key=lambda name: milliseconds[name]):
         compared.remove(name)
         if name == reference:
-            judge(runs[name], probes, answers)
             agreed = ""
             break
         agreeing = _agreeing(runs[name](probes), answers)
@@ -64,30 +68,27 @@ def choose(
 def confirm(
     name: str, forms: Forms, probes: NDArray[np.float32], answers: NDArray[np.int64], trials: Trials
 ) -> str | None:
-    """Return a sentence about a form that was chosen before; None where it cannot be chosen again.
-
-    Raises `UserError` as `choose` does.
-    """
+    """Return a sentence about a form that was chosen before; None where it cannot be chosen again."""
     if name not in forms or name in trials.ended:
         return None
+    chosen = f"chose {name}: an earlier start on this processor measured that it is the fastest"
+    if name == next(iter(forms)):
+        return chosen
     try:
         with trials.of(name):
-            run = forms[name]()
-            agreeing = _agreeing(run(probes), answers)
+            agreeing = _agreeing(forms[name]()(probes), answers)
     except Exception:  # as in `_made`; measuring the forms will say why
         return None
-    if name == next(iter(forms)):
-        judge(run, probes, answers)
-        agreeing = len(probes)
-    if agreeing < len(probes):
-        return None
-    return f"chose {name}: an earlier start on this processor measured that it is the fastest" + _agreed(
-        agreeing, len(probes)
-    )
+    return chosen + _agreed(agreeing, len(probes)) if agreeing == len(probes) else None
 
 
 def _agreed(agreeing: int, probes: int) -> str:
     return f"; {agreeing} of {probes} probe answers agree"
+
+
+def agrees(run: Run, probes: NDArray[np.float32], answers: NDArray[np.int64]) -> bool:
+    """Tell whether a form gives all `probes` the `answers` of training."""
+    return _agreeing(run(probes), answers) == len(answers)
 
 
 def judge(reference: Run, probes: NDArray[np.float32], answers: NDArray[np.int64]) -> None:
@@ -120,11 +121,6 @@ def _agreeing(logits: NDArray[np.float32], answers: NDArray[np.int64], tie: floa
 def _made(forms: Forms, inputs: NDArray[np.float32], trials: Trials) -> tuple[dict[str, Run], list[str]]:
     """Return the forms that can be made and run, and of the others why not; the reference must be one of the first."""
     reference, *others = forms
-    if reference in trials.ended:
-        raise UserError(
-            f"the network in {reference} ends every process that runs it on this processor; deploy the model on "
-            "another kind of instance"
-        )
     runs, failures = {}, []
     with trials.of(reference):
         runs[reference] = forms[reference]()
@@ -145,24 +141,24 @@ def _made(forms: Forms, inputs: NDArray[np.float32], trials: Trials) -> tuple[di
     return runs, failures
 
 
-def _measured(runs: Mapping[str, Run], inputs: NDArray[np.float32]) -> dict[str, float]:
+def _measured(runs: Mapping[str, Run], inputs: NDArray[np.float32], clock: Callable[[], float]) -> dict[str, float]:
     """Return each form's best time in milliseconds a picture; they take turns, so that all meet the same conditions.
 
-    Libraries compile at a first, second or third call, and other workers, which start meanwhile, only ever slow one
-    down. So it goes on until no best time falls any more, and none is judged by fewer than `FEWEST` calls.
+    Libraries compile at a first, second or third call, and workers, which answer meanwhile, only ever slow one down. So
+    it goes on until no best time falls any more, and none is judged by fewer than `FEWEST` calls.
     """
     best = dict.fromkeys(runs, float("inf"))
-    timed, unchanged, begun = list(runs), 0, time.monotonic()
+    timed, unchanged, begun = list(runs), 0, clock()
     for turn in range(1, MOST + 1):
         before = dict(best)
         for name in timed:
-            started = time.perf_counter()
+            started = clock()
             runs[name](inputs)
-            best[name] = min(best[name], time.perf_counter() - started)
+            best[name] = min(best[name], clock() - started)
         unchanged = 0 if any(best[name] < 0.95 * before[name] for name in runs) else unchanged + 1
         if turn < FEWEST:
             continue
-        if unchanged == STEADY or time.monotonic() - begun > SECONDS:
+        if unchanged == STEADY or clock() - begun > SECONDS:
             break
         # What takes twice as long as another would not win by being timed again.
         timed = [name for name in runs if best[name] <= 2 * min(best.values())]

@@ -4,7 +4,6 @@ Only the standard library is imported here: whatever goes wrong beyond that is t
 user. multi-model-server would keep it to itself.
 """
 
-import contextlib
 import gc
 import json
 import logging
@@ -13,7 +12,6 @@ import signal
 import socket
 import stat
 import sys
-import sysconfig
 import threading
 import time
 import traceback
@@ -25,6 +23,7 @@ from byoc_vision.contract.errors import UserError, described
 from serve import packages
 from serve.clock import Clock
 from serve.lines import Lines
+from serve.memory import may_be_killed
 from serve.repeats import Repeats
 
 if TYPE_CHECKING:
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
 _worker: "Worker"
 _supervisor: socket.socket
 _clock: Clock
+_telling = threading.Lock()
 
 #: Which process the kernel ends where memory is short, from -1000 to 1000: first one that loads a model, then one that
 #: has requests, and only then the programs without which nothing is answered.
@@ -58,11 +58,11 @@ def handle(data: list[dict[str, Any]] | None, context: Any) -> list[Any]:
 
 def _load(context: Any) -> None:
     global _worker
-    _add_packages(context.model_name)
+    packages.use(packages.site(Path(os.environ["SERVE_PACKAGES"], context.model_name)))
     _log_to_stderr()
     lines = sys.stderr
     _connect()
-    _may_be_killed(_LOADING)
+    may_be_killed(_LOADING)
     try:
         from serve.worker import Worker
 
@@ -80,17 +80,16 @@ def _load(context: Any) -> None:
     # multi-model-server leads both to its log by their numbers; what the user's code has put there may have none.
     sys.stdout = sys.stderr = lines
     gc.freeze()  # what is there now stays, and need not be looked at after each request
-    _may_be_killed(_SERVING)
-    told = {"description": _worker.description, "info": _worker.info}
-    _tell(model=context.model_name, starter=os.getppid(), **told)
+    may_be_killed(_SERVING)
+    _tell(model=context.model_name, starter=os.getppid(), description=_worker.description, info=_worker.info)
     threading.Thread(target=_report, daemon=True).start()
+    threading.Thread(target=_settle, daemon=True).start()
 
 
-def _add_packages(model: str) -> None:
-    """Let what was installed for the model come before what the image has."""
-    installed = packages.site(Path(os.environ["SERVE_PACKAGES"], model))
-    if installed.is_dir():
-        sys.path.insert(sys.path.index(sysconfig.get_path("purelib")), str(installed))
+def _settle() -> None:
+    """Go on in the numeric form that is the fastest, once it is known."""
+    _worker.settle()
+    _tell(description=_worker.description, info=_worker.info)
 
 
 def _report() -> None:
@@ -153,10 +152,5 @@ def _is_socket(fd: int) -> bool:
 
 def _tell(**fields: Any) -> None:
     """Send the supervisor one of the lines that `serve.workers` names."""
-    _supervisor.sendall(json.dumps(fields).encode() + b"\n")
-
-
-def _may_be_killed(rank: int) -> None:
-    # Where the container was given a higher rank than that, only root could lower it.
-    with contextlib.suppress(PermissionError):
-        Path("/proc/self/oom_score_adj").write_text(str(rank), encoding="ascii")
+    with _telling:
+        _supervisor.sendall(json.dumps(fields).encode() + b"\n")

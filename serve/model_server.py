@@ -17,8 +17,7 @@ def command(settings: Settings, runtime: Path) -> list[str]:
 
     Its own launcher forks into the background, and lets the JVM size its heap from the host's memory.
     """
-    home = Path(str(distribution("multi-model-server").locate_file("")))
-    frontend = home / "mms" / "frontend"
+    frontend = Path(str(distribution("multi-model-server").locate_file(""))) / "mms" / "frontend"
     return [
         "java",
         f"-Xmx{settings.memory.heap_bytes // MB}m",
@@ -32,7 +31,7 @@ def command(settings: Settings, runtime: Path) -> list[str]:
         f"-Djava.io.tmpdir={runtime / 'tmp'}",
         f"-Djava.library.path={frontend / 'native'}",
         f"-Dlog4j.configurationFile={runtime / 'log4j2.xml'}",
-        f"-Dmodel_server_home={home}",
+        f"-Dmodel_server_home={Path(__file__).parent / 'home'}",
         *("-cp", f"{frontend / 'mended.jar'}:{frontend / 'model-server.jar'}", "com.amazonaws.ml.mms.ModelServer"),
         *("--python", sys.executable, "-f", str(runtime / "mms.properties")),
     ]

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from byoc_vision.contract.errors import UserError
-from serve import packages, records, user_code
+from serve import packages, user_code
 from serve.control import Answer
 from serve.memory import MB, kernel_kills, own_memory
 from serve.model_server import Client
@@ -44,7 +44,6 @@ class Models:
         self._workers = workers
         self._loaded = runtime / "models"
         self._packages = runtime / "packages"
-        self._forms = runtime / "forms"
         self._lock = threading.Lock()
         self._one_load = threading.Lock()
         self._folders: dict[str, str] = {}
@@ -61,17 +60,10 @@ class Models:
                 return Failure(str(error))
             print(f"installed for model {name}: {installed}", file=sys.stderr)
         kills = kernel_kills()
-        ended = frozenset[str]()
-        while True:
-            self._workers.expect(name)
-            status, answer = self._client.register(
-                name, folder, settings.workers, settings.batch_size, settings.startup_timeout
-            )
-            # A form that ends processes (by an illegal instruction, say) is not tried by the workers that come next.
-            before, ended = ended, records.ended(folder, self._forms)
-            if status < 300 or ended <= before or kernel_kills() > kills:
-                break
-            self._workers.leave(name)
+        self._workers.expect(name)
+        status, answer = self._client.register(
+            name, folder, settings.workers, settings.batch_size, settings.startup_timeout
+        )
         if status < 300:
             print(f"model {name}: {self._workers.wait_for_description(name)}", file=sys.stderr)
             (self._loaded / name).touch()

@@ -17,11 +17,29 @@ from serve import child
 
 REQUIREMENTS = "requirements.txt"
 
+_SITE = "SERVE_SITE"
+
 #: Where Debian keeps the pip that makes virtual environments.
 _WHEELS = Path("/usr/share/python-wheels")
 
 #: pip asks an index that is not there six times, for a minute and a half in all; the user may set another number.
 _RETRIES = {"PIP_RETRIES": "1"}
+
+
+def use(site: Path) -> None:
+    """Let what was installed for the model in `site`, if anything was, come before what the image has.
+
+    It does so in the Python processes of ours that this one starts, too, once they `inherit` it.
+    """
+    if site.is_dir():
+        sys.path.insert(sys.path.index(sysconfig.get_path("purelib")), str(site))
+        os.environ[_SITE] = str(site)
+
+
+def inherit() -> None:
+    """Use what the process that started this one does."""
+    if _SITE in os.environ:
+        use(Path(os.environ[_SITE]))
 
 
 def site(environment: Path) -> Path:

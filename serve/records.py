@@ -1,8 +1,8 @@
 """What was found out about a model's numeric forms: told among the workers of a container, and kept for the next start.
 
-The workers share a file, in which one of them decides for all, and from which is seen which form has ended a process
-that tried it. What was decided is kept in another, whose place survives a restart of the container (or is the folder
-that `BYOC_FORMS` names). It is only advice: the form that it names still has to answer the model's probe pictures.
+The workers share a file, in which one of them decides for all. What was decided is kept in another, whose place
+survives a restart of the container (or is the folder that `BYOC_FORMS` names). It is only advice: the form that it
+names still has to answer the model's probe pictures.
 """
 
 import fcntl
@@ -32,7 +32,7 @@ _LONGEST = 16_384
 
 
 class Trials:
-    """Which forms are tried, written down before each, so that one that ends the process is not tried again."""
+    """Which forms are tried, told before each, so that one that ends the process is not tried again."""
 
     def __init__(self, file: TextIO | None = None, ended: frozenset[str] = frozenset()) -> None:
         self._file = file
@@ -54,43 +54,24 @@ class Trials:
             self._file.flush()
 
 
-def once(shared: Path | None, decide: Callable[[Trials], tuple[str, str]]) -> tuple[str, str]:
+def once(shared: Path, decide: Callable[[], tuple[str, str]]) -> tuple[str, str]:
     """Return what `decide` returns, called in one of the processes that share a file.
 
-    The others wait for it; when it dies, the next one decides. Without a file every process decides for itself.
+    The others wait for it; when it dies, the next one decides.
     """
-    if shared is None:
-        return decide(Trials())
     with shared.open("a+", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        chosen, ended = _read(file)
-        if chosen is None:
-            chosen = decide(Trials(file, ended))
-            file.write(json.dumps(["chose", *chosen]) + "\n")
-    return chosen
-
-
-def ended(model: Path, folder: Path) -> frozenset[str]:
-    """Return the forms that have ended a process which tried them, as told in the file that a model's workers share."""
-    try:
-        with shared(model, folder).open(encoding="utf-8") as file:
-            return _read(file)[1]
-    except FileNotFoundError:
-        return frozenset()
-
-
-def _read(file: TextIO) -> tuple[tuple[str, str] | None, frozenset[str]]:
-    file.seek(0)
-    chosen, trying = None, set[str]()
-    for line in file:
-        event, form, *rest = json.loads(line)
-        if event == "chose":
-            chosen = form, rest[0]
-        elif event == "trying":
-            trying.add(form)
-        else:
-            trying.discard(form)
-    return chosen, frozenset(trying)
+        try:
+            file.seek(0)
+            known = file.read()
+            form, sentence = json.loads(known) if known else decide()
+            if not known:
+                file.write(json.dumps([form, sentence]))
+                file.flush()
+        finally:
+            # A process that the model's own code forks has the file, too.
+            fcntl.flock(file, fcntl.LOCK_UN)
+    return form, sentence
 
 
 def shared(model: Path, folder: Path) -> Path:

@@ -108,6 +108,7 @@ class Supervisor:
             OMP_NUM_THREADS=str(self._settings.threads),
             SERVE_WORKERS_SOCKET=str(self._runtime / "workers.sock"),
             **{records.SHARED_VARIABLE: str(self._runtime / "forms")},
+            SERVE_WORKERS=str(self._settings.workers),
             SERVE_PACKAGES=str(self._runtime / "packages"),
             BYOC_PRECISION=self._settings.precision,
             BYOC_MIN_PROBABILITY=str(self._settings.min_probability),

@@ -6,6 +6,7 @@ at once, however it came. It is given the file of its `serve.clock`, and sends l
     {"model": NAME, "starter": PID, "description": SENTENCE, "info": {…}}    it has loaded and warmed up its model; or
     {"model": NAME, "error": SENTENCE, "trace": TEXT}                        it could not
     {"measured": {…}}                                                        now and then, see `serve.measured`
+    {"description": SENTENCE, "info": {…}}                                   when it has gone on in another way
 """
 
 import contextlib
@@ -178,7 +179,11 @@ class Workers:
             # Its last line may be cut off by its death.
             with contextlib.suppress(ConnectionError, ValueError):
                 for line in stream.rfile:
-                    self._report(model, json.loads(line)["measured"])
+                    told = json.loads(line)
+                    if "measured" in told:
+                        self._report(model, told["measured"])
+                    else:
+                        self._describe(model, told)
         finally:
             if clock not in self._overdue:
                 self._tell(model, pid, clock.seconds > 0)
@@ -187,6 +192,14 @@ class Workers:
                 self._alive[model] -= 1
                 del self._clocks[model][clock]
                 self.deaths += model not in self._leaving
+
+    def _describe(self, model: str, told: dict[str, Any]) -> None:
+        """Take what a worker says of its model from now on; it is told once for all workers."""
+        with self._lock:
+            if model not in self._reports or self._reports[model]["description"] == told["description"]:
+                return
+            self._reports[model] |= told
+        print(f"model {model}: {told['description']}", file=sys.stderr)
 
     def _tell(self, model: str, pid: int, busy: bool) -> None:
         """Say that a worker has died, and why where the kernel counts it."""

@@ -1,27 +1,31 @@
 """The numeric form on processors of all kinds, after a form has ended its process, and at the next start."""
 
+import re
+import time
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.serving import LEAN, SERVE, Container, Samples, container, with_code
+from tests.e2e.serving import LEAN, SERVE, Container, Hammer, Samples, container, docker
 
-#: Claims that the processor has all instructions, and dies in bfloat16 as one does that lacks them.
-ILLEGAL = """
-import os, signal
-from serve import openvino_backend, processor
-from serve.inference import model_fn
+#: Makes a backend of a processor that has all instructions, as it says, and computes bfloat16 in another way.
+OTHERWISE = """
 
 processor.instructions = lambda: {"avx512_vnni", "avx512_bf16"}
-compiled = openvino_backend._compiled
+_plain = _compiled
 
-def dying(file, precision, side):
-    if precision == "bf16":
-        os.kill(os.getpid(), signal.SIGILL)
-    return compiled(file, precision, side)
-
-openvino_backend._compiled = dying
+def _compiled(file, precision, side):
+    run = _plain(file, "f32", side)
+    logits = run(np.zeros((1, 3, side, side), np.float32))
+    return (OTHER) if precision == "bf16" else run
 """
+
+#: Such ways, each with what is told of it; those that answer take no time, and would be chosen.
+WRONG = {
+    "illegal instruction": ("os.kill(os.getpid(), 4)", "; bfloat16 ended the process that tried it"),
+    "NaN": ("lambda inputs: np.repeat(logits * np.nan, len(inputs), 0)", "bfloat16 would take .*, but only 0 of "),
+    "one answer": ("lambda inputs: np.repeat(logits, len(inputs), 0)", r"bfloat16 would take .*, but only \d+ of "),
+}
 
 
 def check_answers(endpoint: Container, samples: Samples) -> None:
@@ -33,14 +37,31 @@ def check_answers(endpoint: Container, samples: Samples) -> None:
         assert prediction["predicted_class"] == expected.index(first) or first - second < 0.1, name
 
 
+def chosen(endpoint: Container) -> str:
+    """What the endpoint says of the form that it has chosen, once it has."""
+    said = re.compile(r"^model model: on cpu, chose .*$", re.MULTILINE)
+    endpoint.wait_until(lambda: bool(said.search(endpoint.logs())))
+    (line,) = said.findall(endpoint.logs())
+    return str(line)
+
+
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_form_that_ends_its_process_is_left_out_and_told(samples: Samples, tmp_path: Path, workers: str) -> None:
-    model = with_code(samples, tmp_path, ILLEGAL)
-    options = ("--env", f"SAGEMAKER_MODEL_SERVER_WORKERS={workers}")
-    with container(model, *options, precision="fastest") as endpoint:
+@pytest.mark.parametrize("case", WRONG)
+def test_a_form_that_is_wrong_or_ends_its_process_is_left_out_and_told(
+    samples: Samples, tmp_path: Path, case: str, workers: str
+) -> None:
+    other, words = WRONG[case]
+    backend = tmp_path / "openvino_backend.py"
+    backend.write_text(Path("serve/openvino_backend.py").read_text() + OTHERWISE.replace("OTHER", other))
+    options = ("--volume", f"{backend}:/opt/program/serve/openvino_backend.py:ro")
+    options += ("--env", f"SAGEMAKER_MODEL_SERVER_WORKERS={workers}")
+    with container(samples.model, *options, precision="fastest") as endpoint:
+        endpoint.wait_ready()
+        with Hammer(endpoint, samples, threads=2) as hammer:
+            line = chosen(endpoint)
         check_answers(endpoint, samples)
-        chosen = [line for line in endpoint.logs().splitlines() if line.startswith("model model: on cpu, chose ")]
-        assert len(chosen) == 1 and "; bfloat16 ended the process that tried it" in chosen[0]
+        assert re.search(words, line)
+        assert not any(isinstance(answer, Exception) or answer.status != 200 for answer in hammer.wrong)
 
 
 @pytest.mark.parametrize(
@@ -55,6 +76,8 @@ def test_a_form_that_ends_its_process_is_left_out_and_told(samples: Samples, tmp
 def test_a_lesser_processor_gives_the_same_answers(samples: Samples, image: str, options: tuple[str, ...]) -> None:
     with container(samples.model, *options, image=image, precision="fastest") as endpoint:
         check_answers(endpoint, samples)
+        chosen(endpoint)
+        check_answers(endpoint, samples)
 
 
 def test_a_container_that_is_started_again_measures_nothing(samples: Samples, tmp_path: Path) -> None:
@@ -62,17 +85,27 @@ def test_a_container_that_is_started_again_measures_nothing(samples: Samples, tm
     options = ("--volume", f"{tmp_path}:/forms", "--env", "BYOC_FORMS=/forms")
     with container(samples.model, *options, precision="fastest") as endpoint:
         endpoint.wait_ready()
-        assert " ms a picture" in endpoint.logs()
+        assert " ms a picture" in chosen(endpoint)
     (record,) = tmp_path.iterdir()
     with container(samples.model, *options, precision="fastest") as endpoint:
         check_answers(endpoint, samples)
-        assert "an earlier start on this processor" in endpoint.logs() and " ms a picture" not in endpoint.logs()
+        assert "an earlier start on this processor" in chosen(endpoint) and " ms a picture" not in endpoint.logs()
     content = record.read_bytes()
     (tmp_path / "read-only").mkdir()
     (tmp_path / "read-only" / record.name).write_bytes(content[:-10])
     options = ("--volume", f"{tmp_path / 'read-only'}:/forms:ro", "--env", "BYOC_FORMS=/forms")
     with container(samples.model, *options, precision="fastest") as endpoint:
+        assert " ms a picture" in chosen(endpoint)
         check_answers(endpoint, samples)
         logs = endpoint.logs()
-    assert " ms a picture" in logs
     assert f"{record.name} cannot be used (" in logs and "is not kept for the next start (" in logs
+
+
+def test_sigterm_ends_the_measuring_at_once(samples: Samples) -> None:
+    with container(samples.model, image=SERVE, precision="fastest") as endpoint:
+        endpoint.wait_ready()
+        endpoint.wait_until(lambda: bool(endpoint.processes("serve.measuring")))
+        begun = time.monotonic()
+        docker("kill", "--signal", "TERM", endpoint.name)
+        assert endpoint.wait_exit() == 0
+        assert "chose" not in endpoint.logs() and time.monotonic() - begun < 30

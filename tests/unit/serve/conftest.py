@@ -8,8 +8,24 @@ from typing import Any
 import pytest
 from mms.context import Context, RequestProcessor
 
+from serve import backend
 from serve.config import CONTENT_TYPE_HEADER, ERROR_HEADER
+from serve.records import Kept, Trials
 from serve.worker import Worker
+
+
+def settled(folder: Path, roomy: bool = True) -> backend.Model:
+    """The model in `folder`, in the form that is found in this process."""
+    precision = backend.precision()
+
+    def fastest(reference: str) -> tuple[str, str]:
+        network = backend.read(folder, None, precision)
+        return backend.choose(network, precision, Kept.under(backend.circumstances(folder, network)), Trials())
+
+    model = backend.Model(backend.read(folder, None, precision), precision)
+    model.settle(fastest, lambda: roomy)
+    return model
+
 
 MakeWorker = Callable[..., tuple[Worker, Context]]
 

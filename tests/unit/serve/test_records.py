@@ -1,5 +1,7 @@
 """That a model's workers choose one form, that none dies of the same one twice, and what the next start is told."""
 
+import fcntl
+import io
 import json
 import os
 import signal
@@ -18,7 +20,7 @@ CIRCUMSTANCES = {"model": "a digest", "processor": "a name", "forms": "float32, 
 def test_one_worker_decides_for_all(tmp_path: Path) -> None:
     decisions = []
 
-    def decide(_: Trials) -> tuple[str, str]:
+    def decide() -> tuple[str, str]:
         time.sleep(0.05)
         decisions.append(None)
         return "bfloat16", f"decision {len(decisions)}"
@@ -34,40 +36,54 @@ def test_one_worker_decides_for_all(tmp_path: Path) -> None:
     assert results == [("bfloat16", "decision 1")] * 4
 
 
-def test_the_next_worker_decides_when_the_first_fails(tmp_path: Path) -> None:
-    def fail(trials: Trials) -> tuple[str, str]:
-        with trials.of("float32"):
-            raise MemoryError
+def test_the_next_worker_decides_when_the_first_fails_or_dies(tmp_path: Path) -> None:
+    def fail() -> tuple[str, str]:
+        raise MemoryError
+
+    def die() -> tuple[str, str]:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
 
     with pytest.raises(MemoryError):
         records.once(tmp_path / "record", fail)
-    assert records.once(tmp_path / "record", lambda trials: ("float32", str([*trials.ended]))) == ("float32", "[]")
-
-
-def test_the_next_worker_is_told_which_form_has_ended_the_first(tmp_path: Path) -> None:
-    def end(trials: Trials) -> tuple[str, str]:
-        with trials.of("float32"):
-            pass
-        with trials.of("bfloat16"):
-            os.kill(os.getpid(), signal.SIGKILL)
-        raise AssertionError
-
-    model, folder = tmp_path / "model", tmp_path / "forms"
-    assert records.ended(model, folder) == frozenset()
-    model.mkdir()
-    assert records.ended(model, folder) == frozenset()
-    folder.mkdir()
     child = os.fork()
     if child == 0:
         try:
-            records.once(records.shared(model, folder), end)
+            records.once(tmp_path / "record", die)
         finally:
             os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
-    assert records.ended(model, folder) == {"bfloat16"}
-    told = records.once(records.shared(model, folder), lambda trials: ("float32", " ".join(trials.ended)))
-    assert told == ("float32", "bfloat16")
-    assert records.ended(model, folder) == {"bfloat16"}
+    assert records.once(tmp_path / "record", lambda: ("float32", "")) == ("float32", "")
+
+
+def test_what_the_models_own_code_forks_does_not_keep_the_file(tmp_path: Path) -> None:
+    forked = []
+
+    def fork() -> tuple[str, str]:
+        child = os.fork()
+        if child == 0:
+            signal.pause()
+            os._exit(0)
+        forked.append(child)
+        return "bfloat16", ""
+
+    records.once(tmp_path / "record", fork)
+    try:
+        with (tmp_path / "record").open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        os.kill(forked[0], signal.SIGKILL)
+        os.waitpid(forked[0], 0)
+
+
+def test_trials_are_told_before_and_after() -> None:
+    told = io.StringIO()
+    trials = Trials(told)
+    with trials.of("float32"):
+        assert told.getvalue() == '["trying", "float32"]\n'
+    with pytest.raises(MemoryError), trials.of("bfloat16"):
+        raise MemoryError
+    assert [json.loads(line)[0] for line in told.getvalue().splitlines()] == ["trying", "tried"] * 2
 
 
 def test_another_model_in_the_same_folder_has_a_file_of_its_own(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from safetensors.torch import save_file  # noqa: E402
 
 from classifier import network  # noqa: E402
 from serve import torch_backend  # noqa: E402
+from tests.unit.serve.conftest import settled  # noqa: E402
 
 PREPROCESSING = Preprocessing(36, 32, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
 
@@ -32,6 +33,7 @@ def pictures() -> np.ndarray:
 def folder(tmp_path: Path, pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A model with probes, whose answers are wide apart."""
     monkeypatch.delenv("BYOC_PRECISION", raising=False)
+    monkeypatch.setenv("BYOC_FORMS", str(tmp_path / "none-kept"))
     torch.manual_seed(0)
     net = network.build("resnet18", 7).eval()
     inputs = torch.from_numpy(PREPROCESSING.normalize(pictures))
@@ -73,14 +75,15 @@ def test_a_network_in_another_precision_answers_alike(folder: Path, pictures: np
 
 
 def test_a_form_is_chosen_and_reasoned(folder: Path) -> None:
-    choice = backend.load(folder).choice
+    assert backend.load(folder).form == "float32"
+    choice = settled(folder).choice
     assert choice.startswith("chose ")
     assert " ms a picture" in choice
 
 
 def test_float32_can_be_asked_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BYOC_PRECISION", "float32")
-    model = backend.load(folder)
+    model = settled(folder)
     assert model.choice.startswith("chose float32")
     assert model.choice.endswith(", as BYOC_PRECISION=float32 asks")
     assert model.enough_pixels is None
@@ -96,10 +99,6 @@ def test_answers_other_than_those_of_training_are_refused(
     artifact.save_probes(artifact.Probes(pictures, (stored.answers + 1) % 7), folder)
     with pytest.raises(UserError, match="5 of 5 probe pictures another class"):
         backend.load(folder)
-    loaded = torch_backend.load(folder)
-    only = replace(loaded, forms={"float32": loaded.forms["float32"]})
-    with pytest.raises(UserError, match="5 of 5 probe pictures another class"):
-        backend.Model(only)
 
 
 def test_a_network_that_fails_on_its_pictures_is_told_in_one_sentence(folder: Path) -> None:

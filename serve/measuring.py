@@ -1,0 +1,94 @@
+"""Find the numeric form that a model is computed in fastest: in a process of its own, while workers answer requests.
+
+`python -m serve.measuring FOLDER GPU [FORM]...` is that process; GPU is a number or "cpu", and each FORM is one that
+has ended such a process before. It prints lines of JSON:
+
+    ["trying", FORM]              the form is made and run; where no other line follows, it has ended the process
+    ["tried", FORM]               it has not
+    ["chose", FORM, SENTENCE]     the form is the fastest that answers as training did
+
+It has the lowest rank wherever the kernel chooses: for the processor, and for whom to end where memory is short.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from byoc_vision.contract.errors import UserError
+from serve import packages
+from serve.memory import may_be_killed
+from serve.records import Kept, Trials
+
+#: What is measured in one thread, as priority for the processor a tenth of that of a worker.
+_NICE = 10
+
+_PR_SET_PDEATHSIG = 1
+
+COMMAND = (sys.executable, "-P", "-m", "serve.measuring")
+
+
+def fastest(folder: Path, gpu: int | None, reference: str) -> tuple[str, str]:
+    """Return the fastest form of the model in `folder`, and a sentence with the reason; it takes some seconds.
+
+    It is the `reference` where the measuring does not come to an end.
+    """
+    ended: list[str] = []
+    while True:
+        found, trying, status = _measured([str(folder), "cpu" if gpu is None else str(gpu), *ended])
+        if found:
+            return found
+        # What memory was short for is no fault of the form.
+        if trying in (None, reference, *ended) or status == -signal.SIGKILL:
+            why = signal.Signals(-status).name if status < 0 else f"exit status {status}"
+            return reference, f"chose {reference}: the process that measured other forms has ended ({why})"
+        ended.append(str(trying))
+
+
+def _measured(arguments: list[str]) -> tuple[tuple[str, str] | None, str | None, int]:
+    """Return what one process has found, else the form that it was trying at its end; and its exit status."""
+    found, trying = None, None
+    with subprocess.Popen(
+        [*COMMAND, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd="/",
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"},
+    ) as process:
+        assert process.stdout
+        for line in process.stdout:
+            event, form, *rest = json.loads(line)
+            trying = form if event == "trying" else None
+            if event == "chose":
+                found = form, rest[0]
+    return found, trying, process.returncode
+
+
+def main(folder: str, gpu: str, *ended: str) -> int:
+    """Measure; return the exit status."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    os.nice(_NICE)
+    may_be_killed(1000)
+    packages.inherit()
+    # Whatever a library prints is no line of ours.
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as told:
+        os.dup2(2, 1)
+        from serve import backend
+
+        try:
+            network = backend.read(Path(folder), None if gpu == "cpu" else int(gpu), backend.precision())
+            kept = Kept.under(backend.circumstances(Path(folder), network))
+            chosen = backend.choose(network, backend.precision(), kept, Trials(told, frozenset(ended)))
+        except UserError as error:
+            print(f"the numeric forms cannot be measured: {error}", file=sys.stderr)
+            return 1
+        told.write(json.dumps(["chose", *chosen]) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
