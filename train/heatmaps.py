@@ -9,7 +9,7 @@ before it where. Only what comes after these is differentiated, so a map costs l
 import json
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,19 +85,21 @@ class HeatMaps:
         order = Order(len(self.split), _BATCH)
         batches = PictureBatches(self.split, self.classifier.preprocessing, order, self.workers, device)
         found: list[NDArray[np.float32]] = []
+        places: list[str] = []
         answers = torch.split(self.answered.to(device), _BATCH)
         for (inputs, _), classes in zip(progress(batches.epoch(0), len(order), "heat maps"), answers, strict=False):
             self.stop.check()
-            found.extend(maps(network, inputs, classes))
+            places = places or feature_maps(network, inputs[:1])
+            found.extend(maps(network, inputs, classes, places))
             if time.monotonic() - begun > _SECONDS:
                 break
         return dict(zip(self.split.names, found, strict=False))
 
 
-def maps(network: nn.Module, inputs: Tensor, classes: Tensor) -> NDArray[np.float32]:
+def maps(network: nn.Module, inputs: Tensor, classes: Tensor, places: Sequence[str]) -> NDArray[np.float32]:
     """Return how much each part of `inputs` [N, 3, S, S] spoke for `classes` [N]: [N, H, W], from 0 to 1.
 
-    It is 0 everywhere where nothing spoke for the class. Raises `ValueError` for a network without feature maps.
+    `places` are the layers that `feature_maps` returns. It is 0 everywhere where nothing spoke for the class.
     """
     network.eval()
     kept: list[Tensor] = []
@@ -106,7 +108,7 @@ def maps(network: nn.Module, inputs: Tensor, classes: Tensor) -> NDArray[np.floa
         kept.append(output if kept else output.detach().requires_grad_())
         return kept[-1].clone()  # what comes next may write into it
 
-    handles = [network.get_submodule(place).register_forward_hook(keep) for place in _places(network, inputs[:1])]
+    handles = [network.get_submodule(place).register_forward_hook(keep) for place in places]
     try:
         with torch.enable_grad():
             logits = network(inputs).float()
@@ -146,8 +148,12 @@ def _grid(features: Tensor) -> Tensor:
     return features if features.shape[2] == features.shape[3] else features.permute(0, 3, 1, 2)
 
 
-def _places(network: nn.Module, example: Tensor) -> list[str]:
-    """Return the names of the layers whose outputs are the feature maps of the last two resolutions, in their order."""
+def feature_maps(network: nn.Module, example: Tensor) -> list[str]:
+    """Return the names of the layers whose outputs are the feature maps of the last two resolutions, in their order.
+
+    `example` is a picture [1, 3, S, S]. Raises `ValueError` for a network without feature maps.
+    """
+    network.eval()
     if isinstance(network, VisionTransformer):
         # Of the last block's output only the class token counts; that of the block before tells the patches apart.
         return [f"encoder.layers.{[name for name, _ in network.encoder.layers.named_children()][-2]}"]

@@ -288,6 +288,6 @@ def test_a_picture_that_changes_meanwhile_is_told(make_run, weights, tmp_path):
     run = head_run(make_run, weights)
     backbone = Backbone(net, "resnet18", network.preset("resnet18").resized(32), torch.device("cpu"))
     plain, form = Augmentation(backbone.preprocessing), Form("torch", "float32")
-    extraction = Extraction(backbone, plain, [form], tmp_path / "kept", None, 4, 0, run.group, run.stop)
+    extraction = Extraction(backbone, plain, [form], tmp_path / "kept", None, tmp_path, 4, 0, run.group, run.stop)
     with pytest.raises(FeaturesError, match=r"red0\.png was changed while it was read"):
         extraction({name(0): View(tmp_path / "pictures" / "red" / "red0.png")})

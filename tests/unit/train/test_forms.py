@@ -66,7 +66,7 @@ def extraction(backbone, tmp_path, monkeypatch):
     def make(possible=(OPENVINO, TORCH), folder="kept", stop=None, workers=0):
         stop = stop or StopSignal()
         plain, kept = Augmentation(backbone.preprocessing), tmp_path / folder
-        return Extraction(backbone, plain, possible, kept, None, 8, workers, ALONE, stop, said.append)
+        return Extraction(backbone, plain, possible, kept, None, tmp_path, 8, workers, ALONE, stop, said.append)
 
     return make, said
 
@@ -101,7 +101,7 @@ def exact(backbone, files, tmp_path_factory):
     """Return the features in torch's float32."""
     folder = tmp_path_factory.mktemp("exact")
     plain = Augmentation(backbone.preprocessing)
-    return rows(Extraction(backbone, plain, [TORCH], folder, None, 8, 0, ALONE, StopSignal())(files), files)
+    return rows(Extraction(backbone, plain, [TORCH], folder, None, folder, 8, 0, ALONE, StopSignal())(files), files)
 
 
 def test_float32_of_openvino_is_as_exact(backbone, pixels, tmp_path):

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import nn
 
@@ -19,13 +20,17 @@ from train import heatmaps
 KINDS = {"resnet18": 64, "densenet121": 64, "squeezenet1_1": 64, "vit_b_32": 224, "swin_t": 64, "alexnet": 96}
 
 
+def maps(net: nn.Module, inputs: torch.Tensor, classes: torch.Tensor) -> NDArray[np.float32]:
+    return heatmaps.maps(net, inputs, classes, heatmaps.feature_maps(net, inputs[:1]))
+
+
 @pytest.mark.parametrize("arch", KINDS)
 def test_every_kind_of_network_has_maps(arch: str) -> None:
     torch.manual_seed(1)
     net = network.build(arch, 5).eval()
     nn.init.normal_(net.get_submodule(network.head_name(net)).weight)  # some begin with 0, which speaks for nothing
     inputs = torch.rand(2, 3, KINDS[arch], KINDS[arch])
-    found = heatmaps.maps(net, inputs, torch.tensor([1, 4]))
+    found = maps(net, inputs, torch.tensor([1, 4]))
     assert found.shape[0] == 2 and found.shape[1] == found.shape[2] >= 4
     assert found.min() >= 0 and found.max() == 1
     assert not any(module._forward_hooks for module in net.modules())
@@ -40,20 +45,20 @@ def test_a_map_of_averaged_features_is_the_class_activation_map() -> None:
     weights = head.weight - head.weight.mean(dim=0)
     wanted = torch.einsum("nc,nchw->nhw", weights[classes], body(inputs)).clamp_min(0)
     wanted = wanted / wanted.amax(dim=(1, 2), keepdim=True).clamp_min(1e-30)
-    np.testing.assert_allclose(heatmaps.maps(net, inputs, classes), wanted.detach().numpy(), atol=1e-5)
+    np.testing.assert_allclose(maps(net, inputs, classes), wanted.detach().numpy(), atol=1e-5)
 
 
 def test_what_nothing_speaks_for_has_an_empty_map() -> None:
     net = nn.Sequential(nn.Conv2d(3, 2, 8, stride=8), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     nn.init.zeros_(net[0].weight)
     nn.init.zeros_(net[0].bias)
-    assert not heatmaps.maps(net, torch.rand(1, 3, 64, 64), torch.tensor([1])).any()
+    assert not maps(net, torch.rand(1, 3, 64, 64), torch.tensor([1])).any()
 
 
 def test_a_network_without_feature_maps() -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64, 2))
     with pytest.raises(ValueError, match="the network has no feature maps"):
-        heatmaps.maps(net, torch.rand(1, 3, 8, 8), torch.tensor([0]))
+        maps(net, torch.rand(1, 3, 8, 8), torch.tensor([0]))
 
 
 def _drawn(colour: tuple[int, int, int], corners: int, seed: str) -> tuple[Image.Image, Image.Image]:
@@ -98,7 +103,7 @@ def test_the_mass_lies_on_the_drawn_shape() -> None:
             classes.append(number)
     inputs = torch.stack(pictures)
     assert net(inputs).argmax(dim=1).tolist() == classes
-    found = heatmaps.maps(net, inputs, torch.tensor(classes))
+    found = maps(net, inputs, torch.tensor(classes))
     shares = []
     for map_, shape in zip(found, shapes, strict=True):
         large = np.asarray(Image.fromarray(map_).resize((side, side), Image.Resampling.BILINEAR))
