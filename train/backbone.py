@@ -48,8 +48,8 @@ class Backbone:
         """The shape of a picture's features."""
         side = self.preprocessing.crop_size
         # On the device "meta", where nothing is computed, it takes longer: torch loads its compiler for that.
-        with threads(1):
-            return self.features(torch.zeros((1, 3, side, side), dtype=torch.uint8)).shape[1:]
+        with threads(1), torch.inference_mode():
+            return tuple(self.network(torch.zeros((1, 3, side, side), device=self.device)).shape[1:])
 
     @cached_property
     def recipe(self) -> bytes:

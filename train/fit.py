@@ -284,10 +284,10 @@ def _class_weights(targets: Tensor, settings: Settings) -> Tensor | None:
 
 
 def _optimizer(groups: list[dict[str, Any]], settings: Settings, lr: float) -> torch.optim.Optimizer:
-    for method in (torch.optim.Optimizer.add_param_group, torch.optim.Optimizer.zero_grad):
-        # Else their first call loads torch's compiler, to exempt them from it: a second of every run.
-        plain = inspect.unwrap(method)
-        setattr(plain, "__dynamo_disable", plain)
+    for method in filter(callable, vars(torch.optim.Optimizer).values()):
+        # Else the first call of some loads torch's compiler, to exempt them from it: a second of every run.
+        if (plain := inspect.unwrap(method)) is not method:
+            setattr(plain, "__dynamo_disable", plain)
     if settings.optimizer == "sgd":
         momentum = settings.momentum
         return torch.optim.SGD(groups, lr, momentum, weight_decay=settings.weight_decay, fused=True)

@@ -29,7 +29,7 @@ from train.batches import Batches, FeatureBatches, Order, PictureBatches
 from train.checkpoint import NAME, Checkpoint
 from train.data import Data, Split
 from train.distributed import ALONE, Group
-from train.evaluation import evaluate, precision
+from train.evaluation import Evaluation, evaluate, precision
 from train.features import Extraction, Kept, View
 from train.fit import Fit, Progress
 from train.heatmaps import HeatMaps
@@ -131,8 +131,9 @@ class Run:
         classifier = Classifier(settings.arch, found.labels, preprocessing, settings=used, network=net)
         checkpoint = Checkpoint(self.checkpoints, identity)
         phase("training")
+        number = 1 if len(blocks) == 1 and kept else torch.get_num_threads()
         try:
-            with threads(1 if len(blocks) == 1 and kept else torch.get_num_threads()):
+            with threads(number):
                 progress = fit.run(checkpoint, self.stop, self._say)
         except Stopped:
             if fit.best and self.group.rank == 0:
@@ -143,24 +144,22 @@ class Run:
         # The figures of the epoch that was kept come last, where a tuning job reads a trial's result.
         self._say(metrics.line({name: figures[name] for name in metrics.LAST}))
         phase("evaluation")
-        temperature = self._temperature(trained, preprocessing, found, kept) if settings.calibrate else 1.0
+        with threads(number):
+            temperature = self._temperature(trained, preprocessing, found, kept) if settings.calibrate else 1.0
+            tested = self._tested(trained, preprocessing, found, kept, temperature) if found.test else None
         figures["temperature"] = temperature
-        if found.test:
-            batches = self._batches(preprocessing, found.test, kept)
-            tested = evaluate(
-                trained, batches, settings, self.stop, temperature=temperature, all_classes=settings.report
-            )
+        if tested:
             figures |= {"test_loss": tested.loss, "test_accuracy": tested.accuracy}
             self._say(metrics.line({"test_loss": tested.loss, "test_accuracy": tested.accuracy}))
         calibration.apply(temperature, net.get_submodule(network.head_name(net)))
         if self.group.rank == 0:
-            if found.test:
+            if tested:
                 results.write_predictions(self.output, found, tested)
             artifact.save(replace(classifier, metrics=figures), self.model)
             if settings.export:
                 phase("graphs for CPUs")
                 self._export(classifier, trained, found, kept)
-            if found.test and settings.report and (wrong := results.most_wrong(found, tested)):
+            if tested and settings.report and (wrong := results.most_wrong(found, tested)):
                 phase("heat maps")
                 split, answered = found.test.take(wrong), tested.predicted[wrong]
                 HeatMaps(classifier, split, answered, self.output, self._workers, self.stop, self.report)()
@@ -189,6 +188,12 @@ class Run:
             f"negative log-likelihood {before:.4f}, now {after:.4f}"
         )
         return temperature
+
+    def _tested(
+        self, trained: nn.Module, preprocessing: Preprocessing, found: Data, kept: Kept | None, temperature: float
+    ) -> Evaluation:
+        settings, batches = self.settings, self._batches(preprocessing, found.test, kept)
+        return evaluate(trained, batches, settings, self.stop, temperature=temperature, all_classes=settings.report)
 
     def _copies(self, found: Data, seen: Mapping[bytes, bytes]) -> dict[str, Any]:
         """Return which pictures are copies, having said so; keep what is new about pictures."""
