@@ -121,8 +121,8 @@ class Run:
         fit = Fit(
             trained,
             settings,
-            self._batches(preprocessing, found.train, kept, training=True),
-            self._batches(preprocessing, found.validation, kept),
+            self._batches(preprocessing, found.train, kept, often=True, training=True),
+            self._batches(preprocessing, found.validation, kept, often=True),
             self._callback(trained, profiler),
             blocks,
         )
@@ -326,7 +326,12 @@ class Run:
         return Kept(learnt, judged)
 
     def _batches(
-        self, preprocessing: Preprocessing, split: Split, kept: Kept | None, training: bool = False
+        self,
+        preprocessing: Preprocessing,
+        split: Split,
+        kept: Kept | None,
+        often: bool = False,
+        training: bool = False,
     ) -> Batches:
         settings = self.settings
         order = Order(len(split), settings.test_batch_size, group=self.group)
@@ -342,7 +347,7 @@ class Run:
             names = [augmentation.name(name, view) for name in split.digests for view in views]
             features, rows = store.of(names, self._device)
             return FeatureBatches(features, rows.view(len(split), len(views)), targets, order)
-        return PictureBatches(split, preprocessing, order, self._workers, self._device, augmentation)
+        return PictureBatches(split, preprocessing, order, self._workers, self._device, augmentation, often)
 
     def _identity(self, found: Data) -> dict[str, object]:
         """What must be the same for a checkpoint to be continued: all that changes the result."""
