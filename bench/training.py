@@ -40,6 +40,7 @@ def head(subject: Subject) -> Result:
     count = len(pictures.files(subject.data))
     ours = Side(_NAME, "ours", [run["seconds"] for run in found[_NAME]], _accuracy(found[_NAME]))
     accuracy = median(run["test_accuracy"] for run in found[_NAME])
+    graphs = [run["seconds"] for run in found[exported]]
     return Result(
         title="Training a head",
         text=f"{EPOCHS} epochs of a new head on a frozen {ARCH}, {count:,} JPEGs, from the first decoded picture to "
@@ -48,11 +49,12 @@ def head(subject: Subject) -> Result:
         sides=[
             Side("today's script", "baseline", [baseline["seconds"]], _accuracy([baseline])),
             ours,
-            Side(exported, "ours", [run["seconds"] for run in found[exported]], _accuracy(found[exported])),
+            Side(exported, "ours", graphs, _accuracy(found[exported])),
             Side("one plain pass over the pictures", "limit", [count / alone["decoding"] + count / alone["network"]]),
         ],
         verdicts=[
-            at_least("times as fast as the baseline", baseline["seconds"] / ours.median, 15, "{:.1f}"),
+            at_least("times as fast as the baseline", baseline["seconds"] / ours.median, 60, "{:.1f}"),
+            at_least("with graphs for CPUs", baseline["seconds"] / median(graphs), 60, "{:.1f}"),
             at_least("test accuracy, against the baseline's", accuracy, round(baseline["test_accuracy"], 4), "{:.4f}"),
         ],
         notes=[
@@ -157,7 +159,7 @@ def _all_layers(subject: Subject, arch: str, weights: Path, train: int) -> Resul
         sides=sides,
         verdicts=[
             at_least("times the baseline's pictures/s", ours / baseline, 1.5),
-            at_least("share of the limit", ours / limit, 0.95 if gpu() else 0.9, "{:.3f}"),
+            at_least("share of the limit", ours / limit, 0.95, "{:.3f}"),
         ],
     )
 

@@ -1,6 +1,7 @@
 """Training pictures are cropped and changed at random, as the settings say: at the same place always alike."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -8,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torchvision.transforms import InterpolationMode, v2
 
 from byoc_vision.contract.hyperparameters import Settings
 from classifier.preprocessing import Preprocessing, as_array
@@ -22,6 +22,10 @@ class Augmentation:
     augment: str = "none"
     crop_scale: float = Settings.crop_scale
     flip: str = Settings.flip
+
+    def __post_init__(self) -> None:
+        if self.augment != "none":
+            _ = self._transform  # here, and not in each of the processes that decode: what it imports takes a second
 
     @classmethod
     def of(cls, settings: Settings, preprocessing: Preprocessing) -> "Augmentation":
@@ -57,7 +61,9 @@ class Augmentation:
         return hashlib.sha256(digest + recipe.encode()).digest()
 
     @cached_property
-    def _transform(self) -> v2.Transform:
+    def _transform(self) -> Callable[[Image.Image], Image.Image]:
+        from torchvision.transforms import InterpolationMode, v2  # loads torch's compiler
+
         interpolation = InterpolationMode(self.preprocessing.interpolation)
         side, scale = self.preprocessing.crop_size, (self.crop_scale, 1.0)
         steps: list[v2.Transform] = [v2.RandomResizedCrop(side, scale=scale, interpolation=interpolation)]

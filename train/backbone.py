@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -10,13 +12,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from classifier.network import normalize
 from classifier.preprocessing import Preprocessing
 
 #: To be raised when the same inputs come to give other features, or the files another form.
 FORMAT_VERSION = 2
+
+
+@contextmanager
+def threads(number: int) -> Iterator[None]:
+    """Let CPU operations use `number` threads: some are so small that waiting for others takes longer."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @dataclass(frozen=True)
@@ -35,9 +47,9 @@ class Backbone:
     def shape(self) -> tuple[int, ...]:
         """The shape of a picture's features."""
         side = self.preprocessing.crop_size
-        tensors = {name: tensor.to("meta") for name, tensor in self.network.state_dict().items()}
-        picture = torch.empty((1, 3, side, side), device="meta")
-        return tuple(functional_call(self.network, tensors, (picture,)).shape[1:])
+        # On the device "meta", where nothing is computed, it takes longer: torch loads its compiler for that.
+        with threads(1), torch.inference_mode():
+            return tuple(self.network(torch.zeros((1, 3, side, side), device=self.device)).shape[1:])
 
     @cached_property
     def recipe(self) -> bytes:

@@ -27,6 +27,15 @@ def fit(network: nn.Module, batches: Batches, precision: torch.dtype, stop: Stop
     A class that was predicted rightly every time is no certainty: of N pictures, one more that is wrong is counted with
     them (the rule of succession, as in Platt, 1999), so that few pictures do not lead to probabilities of 1.
     """
+    logits = batches.gather(answers(network, batches, precision, stop)).double().cpu()
+    targets = batches.targets.cpu()
+    temperature = _least(lambda value: _loss(logits / value, targets), *_RANGE)
+    return temperature, _loss(logits, targets), _loss(logits / temperature, targets)
+
+
+@torch.inference_mode()
+def answers(network: nn.Module, batches: Batches, precision: torch.dtype, stop: StopSignal) -> Tensor:
+    """Return the logits [N, classes] float32 of `network` on this replica's share of an unshuffled epoch."""
     network.eval()
     rows = []
     for inputs, _ in batches.epoch(0):
@@ -34,10 +43,7 @@ def fit(network: nn.Module, batches: Batches, precision: torch.dtype, stop: Stop
             stop.check()
         with torch.autocast(inputs.device.type, precision, enabled=precision is not torch.float32):
             rows.append(network(inputs).float())
-    logits = batches.gather(torch.cat(rows)).double().cpu()
-    targets = batches.targets.cpu()
-    temperature = _least(lambda value: _loss(logits / value, targets), *_RANGE)
-    return temperature, _loss(logits, targets), _loss(logits / temperature, targets)
+    return torch.cat(rows)
 
 
 @torch.no_grad()

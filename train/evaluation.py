@@ -78,7 +78,7 @@ def evaluate(
 def precision(settings: Settings) -> torch.dtype:
     """Return the number format that `settings` name, or that suits what is trained and this machine.
 
-    Features are computed once: there is little to gain from rounding them.
+    What learns on features is small: there is little to gain from rounding it.
     """
     preset = "bfloat16" if settings.train_layers == "all" and _has_bfloat16() else "float32"
     return torch.bfloat16 if (settings.precision or preset) == "bfloat16" else torch.float32

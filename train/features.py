@@ -9,7 +9,6 @@ of its own.
 
 import hashlib
 import socket
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -32,7 +31,7 @@ from train.backbone import Backbone
 from train.batches import fits_shared_memory
 from train.data import digest
 from train.distributed import Group
-from train.forms import Form, FormError, Run
+from train.forms import Form, FormError, Run, Trial
 from train.progress import progress
 from train.stopping import Stopped, StopSignal, leave_signals_to_parent
 from train.store import STORED_AT_ONCE, Buffer, FeaturesError, Store
@@ -54,13 +53,13 @@ class Work:
     """What an extraction has done on this replica: pictures, and the seconds of its processes, or of the wait for them.
 
     On a CPU the same processes decode and compute; a GPU computes while others decode, and only what it waits counts.
-    `form` is what was computed in.
+    `forms` are what was computed in.
     """
 
     pictures: int = 0
     decoding: float = 0.0
     network: float = 0.0
-    form: str = ""
+    forms: list[str] = field(default_factory=list)
 
 
 class View(NamedTuple):
@@ -70,11 +69,19 @@ class View(NamedTuple):
     number: int = 0
 
 
+class Kept(NamedTuple):
+    """The features of the pictures that are learnt from, and of those that are judged."""
+
+    learnt: Store
+    judged: Store
+
+
 @dataclass(frozen=True)
 class Extraction:
     """Computes the features that are wanted and that are neither in `folder`, where it keeps them, nor in `given`.
 
     It takes the form of `forms` that some features are kept in, or else that is fastest here; the last works anywhere.
+    `graphs` is a folder for `forms.runner`, empty at first. Each form is tried once: `trials` has none of what failed.
     `batch_size` pictures go through the network at a time, and always as many, so that a picture's features do not
     depend on which others are missing. The replicas of the `group` compute a share each, and all get all.
     """
@@ -84,12 +91,14 @@ class Extraction:
     forms: Sequence[Form]
     folder: Path
     given: Path | None
+    graphs: Path
     batch_size: int
     workers: int
     group: Group
     stop: StopSignal
     say: Callable[[str], None] = lambda line: None
     work: Work = field(default_factory=Work)
+    trials: dict[Form, Trial | None] = field(default_factory=dict)
 
     def __call__(self, files: Mapping[bytes, View]) -> Store:
         """Return a store that has the features of the `files` (digest -> view).
@@ -100,34 +109,31 @@ class Extraction:
             store = self._store(folder, form)
             if all(self.group.everyone(files.keys() <= store.rows.keys())):
                 return store
-        with tempfile.TemporaryDirectory(prefix="byoc-vision-") as graphs:
-            left = list(self.forms)
-            while True:
-                form = self.group.share(self._chosen(left, files, Path(graphs)) if self.group.rank == 0 else None)
-                try:
-                    return self._extracted(form, files, Path(graphs))
-                except FormError as error:
-                    self.say(f"features: {form} is not used any more: {error}")
-                    left.remove(form)
+        left = list(self.forms)
+        while True:
+            form = self.group.share(self._chosen(left, files) if self.group.rank == 0 else None)
+            try:
+                return self._extracted(form, files)
+            except FormError as error:
+                self.say(f"features: {form} is not used any more: {error}")
+                left.remove(form)
 
-    def _chosen(self, left: Sequence[Form], files: Mapping[bytes, View], graphs: Path) -> Form:
+    def _chosen(self, left: Sequence[Form], files: Mapping[bytes, View]) -> Form:
         """Return the form of `left` to compute in: what was begun in one goes on in it, if it works here."""
         last = left[-1]
         rows = {form: self._kept(form) & files.keys() for form in left}
         kept = max(left, key=lambda form: len(rows[form]))
         missing = [file for name, file in files.items() if name not in rows[kept]]
-        many = len(missing) >= FEW
+        many = len(missing) >= FEW or last in self.trials
         begun = len(rows[kept]) >= (FEW if kept == last and many else 1)
         if len(left) == 1 or (kept == last if begun else not many):
             return last
         if self.backbone.device.type == "cpu" and not forms.fit_memory(self.backbone.network, self.workers):
             self.say(f"features: {last}, of which {self.workers} processes share one copy: no other fits in the memory")
             return last
-        sample = missing[:: -(-len(missing) // forms.SAMPLE)]
-        pixels, _ = _decoded(sample, forms.SAMPLE, self.augmentation)
-        tried = forms.attempt(self.backbone, [kept, last] if begun else left, pixels, graphs, self.say)
+        tried = self._tried([kept, last] if begun else left, missing)
         if begun and kept not in tried:
-            return self._chosen([form for form in left if form != kept], files, graphs)
+            return self._chosen([form for form in left if form != kept], files)
         chosen = kept if begun else forms.fastest(tried)
         self.say(
             f"features: {chosen}, {tried[chosen].speed:.1f} times as fast as {last}; "
@@ -135,9 +141,19 @@ class Extraction:
         )
         return chosen
 
-    def _extracted(self, form: Form, files: Mapping[bytes, View], graphs: Path) -> Store:
+    def _tried(self, wanted: Sequence[Form], missing: Sequence[View]) -> dict[Form, Trial]:
+        """Return the trials of those forms that work, in order; those that are new are tried on some of `missing`."""
+        if not self.trials.keys() >= set(wanted):
+            sample = missing[:: -(-len(missing) // forms.SAMPLE)]
+            pixels, _ = _decoded(sample, forms.SAMPLE, self.augmentation)
+            tried = forms.attempt(self.backbone, wanted, pixels, self.graphs, self.say)
+            self.trials.update({form: tried.get(form) for form in wanted})
+        return {form: trial for form in wanted if (trial := self.trials[form])}
+
+    def _extracted(self, form: Form, files: Mapping[bytes, View]) -> Store:
         """Return a store that has the features of `files`, computed in `form`; raises `FormError` where that fails."""
-        self.work.form = str(form)
+        if str(form) not in self.work.forms:
+            self.work.forms.append(str(form))
         places = self.group.everyone((socket.gethostname(), str(self.folder.resolve())))
         writes = places.index(places[self.group.rank]) == self.group.rank  # the first of those that share the folder
         store = self._store(self.folder, form)
@@ -148,7 +164,7 @@ class Extraction:
         missing = set[bytes]().union(*self.group.everyone(files.keys() - self._store(self.folder, form).rows.keys()))
         if writes:
             store.check_room(len(missing))
-        computed = self._computed([file for name, file in files.items() if name in missing], form, graphs)
+        computed = self._computed([file for name, file in files.items() if name in missing], form)
         with closing(Buffer(store)) as buffer:
             for digests, features in computed:
                 if writes:
@@ -171,9 +187,7 @@ class Extraction:
     def _folders(self) -> list[Path]:
         return [self.given, self.folder] if self.given else [self.folder]
 
-    def _computed(
-        self, files: Sequence[View], form: Form, graphs: Path
-    ) -> Iterator[tuple[list[bytes], NDArray[np.float32]]]:
+    def _computed(self, files: Sequence[View], form: Form) -> Iterator[tuple[list[bytes], NDArray[np.float32]]]:
         """Yield the digests and features of some `files` at a time."""
         backbone, group = self.backbone, self.group
         on_cpu = backbone.device.type == "cpu"
@@ -181,7 +195,7 @@ class Extraction:
         parts = [part[group.rank * self.batch_size :][: self.batch_size] for part in parts]
         workers = min(self.workers, len(parts))
         size = self.batch_size * 3 * backbone.preprocessing.crop_size**2
-        make = partial(forms.runner, backbone, form, graphs)
+        make = partial(forms.runner, backbone, form, self.graphs)
         loader = DataLoader(
             _Parts(parts, self.batch_size, self.augmentation, make if on_cpu else None),
             batch_size=None,

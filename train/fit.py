@@ -1,5 +1,6 @@
 """The loop: fit a network to batches, keep the best epoch, survive interruption. Knows no pictures and no SageMaker."""
 
+import inspect
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -138,7 +139,7 @@ class Fit:
             if self.settings.clip_gradient:
                 nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip_gradient)
             callback.backward()
-            self.optimizer.step()
+            _step(self.optimizer)
             if self.averaged:
                 self.averaged.update_parameters(self.network)
             callback.update()
@@ -283,8 +284,18 @@ def _class_weights(targets: Tensor, settings: Settings) -> Tensor | None:
 
 
 def _optimizer(groups: list[dict[str, Any]], settings: Settings, lr: float) -> torch.optim.Optimizer:
+    for method in filter(callable, vars(torch.optim.Optimizer).values()):
+        # Else the first call of some loads torch's compiler, to exempt them from it: a second of every run.
+        if (plain := inspect.unwrap(method)) is not method:
+            setattr(plain, "__dynamo_disable", plain)
     if settings.optimizer == "sgd":
         momentum = settings.momentum
         return torch.optim.SGD(groups, lr, momentum, weight_decay=settings.weight_decay, fused=True)
     kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
     return kind(groups, lr, weight_decay=settings.weight_decay, fused=True)
+
+
+@torch.no_grad()
+def _step(optimizer: torch.optim.Optimizer) -> None:
+    """Do what its `step` does, without the wrapper that loads torch's compiler and calls hooks, which there are not."""
+    inspect.unwrap(type(optimizer).step)(optimizer)

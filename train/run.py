@@ -4,14 +4,16 @@ import hashlib
 import itertools
 import os
 import shutil
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from byoc_vision.contract import hyperparameters, job, metrics
@@ -22,13 +24,13 @@ from classifier.artifact import Classifier
 from classifier.preprocessing import Preprocessing
 from train import calibration, copies, data, features, forms, memory, results
 from train.augmentation import Augmentation
-from train.backbone import Backbone
+from train.backbone import Backbone, threads
 from train.batches import Batches, FeatureBatches, Order, PictureBatches
 from train.checkpoint import NAME, Checkpoint
 from train.data import Data, Split
 from train.distributed import ALONE, Group
-from train.evaluation import evaluate, precision
-from train.features import Extraction, View
+from train.evaluation import Evaluation, evaluate, precision
+from train.features import Extraction, Kept, View
 from train.fit import Fit, Progress
 from train.heatmaps import HeatMaps
 from train.normalization import measured
@@ -37,7 +39,6 @@ from train.record.recorder import Recorder
 from train.record.tensor_hook import Hook
 from train.record.utilisation import Profiler
 from train.stopping import Stopped, StopSignal
-from train.store import Store
 
 Report = Callable[[str], None]
 
@@ -110,18 +111,18 @@ class Run:
         phase("building the network")
         net, blocks = self._network(len(found.labels))
         preprocessing = self._preprocessing(found.train)
-        store, trained = None, net
+        kept, trained = None, net
         if hyperparameters.on_features(settings):
             phase("features")
             frozen, trained = network.split(net, blocks[0][0])
-            store = self._computed_features(frozen, preprocessing, found, profiler)
+            kept = self._computed_features(frozen, preprocessing, found, profiler)
         if settings.extract_only:
             return
         fit = Fit(
             trained,
             settings,
-            self._batches(preprocessing, found.train, store, training=True),
-            self._batches(preprocessing, found.validation, store),
+            self._batches(preprocessing, found.train, kept, often=True, training=True),
+            self._batches(preprocessing, found.validation, kept, often=True),
             self._callback(trained, profiler),
             blocks,
         )
@@ -130,8 +131,9 @@ class Run:
         classifier = Classifier(settings.arch, found.labels, preprocessing, settings=used, network=net)
         checkpoint = Checkpoint(self.checkpoints, identity)
         phase("training")
+        number = 1 if len(blocks) == 1 and kept else torch.get_num_threads()
         try:
-            with _threads(1 if len(blocks) == 1 and store else torch.get_num_threads()):
+            with threads(number):
                 progress = fit.run(checkpoint, self.stop, self._say)
         except Stopped:
             if fit.best and self.group.rank == 0:
@@ -142,24 +144,22 @@ class Run:
         # The figures of the epoch that was kept come last, where a tuning job reads a trial's result.
         self._say(metrics.line({name: figures[name] for name in metrics.LAST}))
         phase("evaluation")
-        temperature = self._temperature(trained, preprocessing, found, store) if settings.calibrate else 1.0
+        with threads(number):
+            temperature = self._temperature(trained, preprocessing, found, kept) if settings.calibrate else 1.0
+            tested = self._tested(trained, preprocessing, found, kept, temperature) if found.test else None
         figures["temperature"] = temperature
-        if found.test:
-            batches = self._batches(preprocessing, found.test, store)
-            tested = evaluate(
-                trained, batches, settings, self.stop, temperature=temperature, all_classes=settings.report
-            )
+        if tested:
             figures |= {"test_loss": tested.loss, "test_accuracy": tested.accuracy}
             self._say(metrics.line({"test_loss": tested.loss, "test_accuracy": tested.accuracy}))
         calibration.apply(temperature, net.get_submodule(network.head_name(net)))
         if self.group.rank == 0:
-            if found.test:
+            if tested:
                 results.write_predictions(self.output, found, tested)
             artifact.save(replace(classifier, metrics=figures), self.model)
             if settings.export:
                 phase("graphs for CPUs")
-                self._export(classifier, found)
-            if found.test and settings.report and (wrong := results.most_wrong(found, tested)):
+                self._export(classifier, trained, found, kept)
+            if tested and settings.report and (wrong := results.most_wrong(found, tested)):
                 phase("heat maps")
                 split, answered = found.test.take(wrong), tested.predicted[wrong]
                 HeatMaps(classifier, split, answered, self.output, self._workers, self.stop, self.report)()
@@ -178,16 +178,22 @@ class Run:
             checkpoint.remove()
         phase("report")
 
-    def _temperature(self, trained: nn.Module, preprocessing: Preprocessing, found: Data, store: Store | None) -> float:
+    def _temperature(self, trained: nn.Module, preprocessing: Preprocessing, found: Data, kept: Kept | None) -> float:
         """Return the temperature that makes the probabilities on the validation pictures what they say."""
         used = found.validation.spread(calibration.LOGITS // len(found.labels))
-        batches = self._batches(preprocessing, used, store)
+        batches = self._batches(preprocessing, used, kept)
         temperature, before, after = calibration.fit(trained, batches, precision(self.settings), self.stop)
         self._say(
             f"probabilities calibrated on {len(used)} validation pictures: temperature {temperature:.3f}, "
             f"negative log-likelihood {before:.4f}, now {after:.4f}"
         )
         return temperature
+
+    def _tested(
+        self, trained: nn.Module, preprocessing: Preprocessing, found: Data, kept: Kept | None, temperature: float
+    ) -> Evaluation:
+        settings, batches = self.settings, self._batches(preprocessing, found.test, kept)
+        return evaluate(trained, batches, settings, self.stop, temperature=temperature, all_classes=settings.report)
 
     def _copies(self, found: Data, seen: Mapping[bytes, bytes]) -> dict[str, Any]:
         """Return which pictures are copies, having said so; keep what is new about pictures."""
@@ -203,13 +209,21 @@ class Run:
             self._say(said)
         return copied
 
-    def _export(self, classifier: Classifier, found: Data) -> None:
+    def _export(self, classifier: Classifier, trained: nn.Module, found: Data, kept: Kept | None) -> None:
         try:
             from train.export import Export  # imports OpenVINO, which trials need not wait for
         except ModuleNotFoundError as error:
             self._say(f"no graphs for CPUs were made: {error}")
             return
-        Export(classifier, found, self.model, self._workers, self.stop, self.report)()
+
+        def logits(split: Split) -> NDArray[np.float32]:
+            alone = replace(self, group=ALONE)  # the other replicas do not export
+            batches = alone._batches(classifier.preprocessing, split, kept)
+            answers: NDArray[np.float32] = calibration.answers(trained, batches, torch.float32, self.stop).cpu().numpy()
+            return answers
+
+        known = logits if kept else None
+        Export(classifier, found, self.model, self._workers, self.stop, self.report, known)()
 
     def _say(self, line: str) -> None:
         if self.group.rank == 0:
@@ -287,44 +301,53 @@ class Run:
 
     def _computed_features(
         self, frozen: nn.Module, preprocessing: Preprocessing, found: Data, profiler: Profiler | None
-    ) -> Store:
-        backbone = Backbone(frozen, self.settings.arch, preprocessing, self._device)
-        augmentation = Augmentation.of(self.settings, preprocessing)
-        # Rounded features only where they were asked for: figures of rounded ones would be those of another network.
-        possible = forms.candidates(self._device, self.settings.precision or "float32")
-        size = features.CPU_BATCH if self._device.type == "cpu" else self.settings.test_batch_size
-        kept, given, workers = self._kept_features, self.features, self._workers
-        extraction = Extraction(
-            backbone, augmentation, possible, kept, given, size, workers, self.group, self.stop, self._say
-        )
-        views = {
-            augmentation.name(name, number): View(file, number)
-            for split in found.splits.values()
-            for name, file in split.pictures()
-            for number in (self._views if split is found.train else [0])
-        }
-        store = extraction(views)
+    ) -> Kept:
+        settings = self.settings
+        backbone = Backbone(frozen, settings.arch, preprocessing, self._device)
+        augmentation = Augmentation.of(settings, preprocessing)
+        exact = forms.candidates(self._device, settings.precision or "float32")
+        # A head learns as well from rounded features; it is judged by the network that is saved.
+        rounded = forms.candidates(self._device, settings.precision) if settings.train_layers == "head" else exact
+        size = features.CPU_BATCH if self._device.type == "cpu" else settings.test_batch_size
+        folder, given, workers = self._kept_features, self.features, self._workers
+
+        def views(split: Split, numbers: Iterable[int]) -> dict[bytes, View]:
+            return {augmentation.name(name, i): View(file, i) for name, file in split.pictures() for i in numbers}
+
+        with tempfile.TemporaryDirectory(prefix="byoc-vision-") as graphs:
+            extraction = Extraction(
+                backbone, augmentation, rounded, folder, given, Path(graphs), size, workers, self.group, self.stop,
+                self._say,
+            )  # fmt: skip
+            learnt = extraction(views(found.train, self._views))
+            judged = replace(extraction, forms=exact)(views(found.validation, [0]) | views(found.test, [0]))
         if profiler:
             profiler.note(extraction=asdict(extraction.work))
-        return store
+        return Kept(learnt, judged)
 
     def _batches(
-        self, preprocessing: Preprocessing, split: Split, store: Store | None, training: bool = False
+        self,
+        preprocessing: Preprocessing,
+        split: Split,
+        kept: Kept | None,
+        often: bool = False,
+        training: bool = False,
     ) -> Batches:
         settings = self.settings
         order = Order(len(split), settings.test_batch_size, group=self.group)
         if training:
             classes = split.targets if settings.sampling == "balanced" else ()
-            whole = store is None or settings.train_layers != "head"
+            whole = kept is None or settings.train_layers != "head"
             order = Order(len(split), settings.batch_size, settings.seed, whole, self.group, classes)
         augmentation = Augmentation.of(settings, preprocessing) if training else Augmentation(preprocessing)
-        if store:
+        if kept:
+            store = kept.learnt if training else kept.judged
             targets = torch.tensor(split.targets, device=self._device)
             views = self._views if training else [0]
             names = [augmentation.name(name, view) for name in split.digests for view in views]
             features, rows = store.of(names, self._device)
             return FeatureBatches(features, rows.view(len(split), len(views)), targets, order)
-        return PictureBatches(split, preprocessing, order, self._workers, self._device, augmentation)
+        return PictureBatches(split, preprocessing, order, self._workers, self._device, augmentation, often)
 
     def _identity(self, found: Data) -> dict[str, object]:
         """What must be the same for a checkpoint to be continued: all that changes the result."""
@@ -344,14 +367,3 @@ def _unwatched(_: str) -> None:
 def _best(progress: Progress) -> dict[str, float]:
     best = progress.history[progress.best_epoch - 1]
     return {"best_epoch": progress.best_epoch, "epochs": len(progress.history), **best}
-
-
-@contextmanager
-def _threads(number: int) -> Iterator[None]:
-    """Let CPU operations use `number` threads: a head alone is so small that waiting for others takes longer."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import random
 import socket
 import subprocess
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from local_test.draw import draw_set
+from local_test.draw import CLASSES, draw_picture, draw_set
 from tests.e2e.serving import TRAIN
 
 SMALL = ("image-size=32", "epochs=6", "workers=1")
@@ -107,6 +108,27 @@ def test_docker_run_needs_the_hyperparameters_only(machine: Any, pictures: Path)
     command = ["docker", "run", "--rm", "--user", user, "--volume", f"{root}:/opt/ml", TRAIN, "train"]
     assert subprocess.run(command, capture_output=True).returncode == 1
     assert (root / "output" / "failure").read_text().startswith("there is no hyperparameter 'epoch'")
+
+
+def test_features_with_a_third_of_a_core(tmp_path: Path) -> None:
+    """The forms are tried all the same: what is compared is the processor's time, of which waiting is no part."""
+    for name, (colour, corners) in list(CLASSES.items())[:2]:
+        (tmp_path / name).mkdir()
+        for number in range(200):
+            draw_picture(colour, corners, random.Random(f"{name} {number}")).save(tmp_path / name / f"{number}.jpg")
+    program = """
+import sys, torch
+from classifier import network
+from train import __main__
+torch.save(network.build("mobilenet_v3_small", 2).state_dict(), "/tmp/weights.pth")
+sys.argv += ["--data=/data", "--weights=/tmp/weights.pth", "--arch=mobilenet_v3_small", "--out=/tmp/out"]
+sys.argv += ["--image-size=32", "--extract-only=true"]
+sys.exit(__main__.main())
+"""
+    options = ["--rm", "--cpus", "0.3", "--volume", f"{tmp_path}:/data:ro"]
+    done = subprocess.run(["docker", "run", *options, TRAIN, "python", "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count(" times as fast as torch float32;") == 2  # of what a head learns from, and of the rest
 
 
 def test_hyperparameters_reach_the_job_and_a_wrong_one_is_told(machine: Any, pictures: Path) -> None:

@@ -1,6 +1,7 @@
 """The same samples in the same order, from any number of workers and from the middle of an epoch."""
 
 import itertools
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -50,6 +51,30 @@ def test_an_epoch_can_begin_in_the_middle(split, workers):
     whole, rest = collect(source), collect(source, skip=2)
     assert torch.equal(whole[0][8:], rest[0])
     assert torch.equal(whole[1][8:], rest[1])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(("augment", "room", "decoded"), [("none", True, 1), ("none", False, 3), ("basic", True, 3)])
+def test_pictures_that_stay_the_same_are_decoded_once(split, monkeypatch, tmp_path, workers, augment, room, decoded):
+    order, augmentation = Order(len(split), 4, seed=0), Augmentation(SMALL, augment)
+    usual = PictureBatches(split, SMALL, order, workers, CPU, augmentation)
+    expected = [collect(usual, epoch) for epoch in (1, 2, 3)]
+    log, real = tmp_path / "decoded", batches.pictures.decode
+
+    def decode(*given):
+        with log.open("a") as file:  # from whichever process
+            file.write(".")
+        return real(*given)
+
+    monkeypatch.setattr(batches.pictures, "decode", decode)
+    if not room:
+        memory = SimpleNamespace(available=4 * len(split) * 3 * SMALL.crop_size**2)
+        monkeypatch.setattr(batches.psutil, "virtual_memory", lambda: memory)
+    often = PictureBatches(split, SMALL, order, workers, CPU, augmentation, often=True)
+    for epoch, (inputs, targets) in enumerate(expected, 1):
+        found = collect(often, epoch)
+        assert torch.equal(found[0], inputs) and torch.equal(found[1], targets)
+    assert log.stat().st_size == decoded * len(split)
 
 
 def test_the_random_stream_of_the_network_is_left_alone(split):

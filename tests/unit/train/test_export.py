@@ -1,7 +1,9 @@
 """What training leaves for serving without torch: the same answers in float32, nearly the same in 8 bits."""
 
 import json
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +71,23 @@ def test_probes_are_pictures_with_the_networks_answers(make_export, tmp_path):
     inputs = torch.from_numpy(PREPROCESSING.normalize(probes.pictures))
     with torch.inference_mode():
         assert job.classifier.network(inputs).argmax(dim=1).tolist() == probes.answers.tolist()
+
+
+def test_logits_that_are_known_are_not_computed_again(make_export, tmp_path, monkeypatch):
+    job = make_export(small())
+    job()
+    folder, files = tmp_path / "model", ("probes.npz", f"{artifact.GRAPHS}/figures.json")
+    before = [(folder / file).read_bytes() for file in files]
+
+    def logits(split):
+        pixels = torch.from_numpy(PREPROCESSING.normalize(job._pixels(split)))
+        with torch.inference_mode():
+            return job.classifier.network(pixels).numpy()
+
+    monkeypatch.setattr(Export, "_network", lambda *_: 1 / 0)
+    shutil.rmtree(folder / artifact.GRAPHS)
+    replace(job, logits=logits)()
+    assert [(folder / file).read_bytes() for file in files] == before
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ import itertools
 import os
 import shutil
 import signal
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -18,10 +20,11 @@ from byoc_vision.contract import hyperparameters
 from classifier import artifact, network
 from tests.unit.train import processes
 from tests.unit.train.conftest import StopAfter
+from train import features, forms
 from train.augmentation import Augmentation
 from train.backbone import Backbone
 from train.features import Extraction, FeaturesError, View
-from train.forms import Form
+from train.forms import Form, Trial
 from train.stopping import Stopped
 from train.store import Store
 
@@ -62,6 +65,30 @@ def computed(monkeypatch):
         return real(self, pixels, *precision)
 
     monkeypatch.setattr(Backbone, "features", features)
+    return counted
+
+
+@pytest.fixture
+def rounded(monkeypatch):
+    """Have a form that rounds, fast, on any processor; return the number of pictures that each form computes."""
+    counted, real = Counter(), forms.runner
+
+    def runner(backbone, form, graphs):
+        run = real(backbone, Form("torch", "float32"), graphs)
+
+        def compute(pixels):
+            counted[form.precision] += int((pixels.reshape(len(pixels), -1).max(axis=1) > 0).sum())
+            found = run(pixels)
+            return torch.from_numpy(found).bfloat16().float().numpy() if form.precision == "bfloat16" else found
+
+        return compute
+
+    def attempt(backbone, possible, *_):
+        return {form: Trial(0, 3.0 if form.precision == "bfloat16" else 1.0) for form in possible}
+
+    monkeypatch.setattr(forms, "runner", runner)
+    monkeypatch.setattr(forms, "attempt", attempt)
+    monkeypatch.setattr(features, "FEW", 1)
     return counted
 
 
@@ -141,6 +168,33 @@ def test_what_changes_the_features_reuses_none(make_run, weights, tmp_path, comp
         torch.save(network.build("resnet34", 10).state_dict(), weights)
     head_run(make_run, weights, **change)()
     assert sum(computed) == 24
+
+
+@pytest.mark.parametrize(
+    ("settings", "counts"),
+    [
+        ({}, {"bfloat16": 18, "float32": 6}),  # those that are judged, for validation and test
+        ({"augment": "basic", "views": 1}, {"bfloat16": 36, "float32": 6}),
+        ({"train_layers": "last-block"}, {"float32": 24}),
+        ({"precision": "float32"}, {"float32": 24}),
+        ({"precision": "bfloat16"}, {"bfloat16": 24}),
+    ],
+)
+def test_only_what_a_head_learns_from_is_rounded(make_run, weights, rounded, settings, counts):
+    head_run(make_run, weights, **{"precision": None, **settings})()
+    assert rounded == counts
+    rounded.clear()
+    head_run(make_run, weights, **{"precision": None, "lr": 0.1, **settings})()
+    assert not rounded
+
+
+@pytest.mark.parametrize("interrupted", [24, 26, 40])
+def test_a_head_on_rounded_features_resumes_to_the_same_bits(make_run, weights, tmp_path, rounded, interrupted):
+    head_run(make_run, weights, out="whole", precision=None)()
+    with pytest.raises(Stopped):
+        head_run(make_run, weights, precision=None, stop=StopAfter(interrupted))()
+    head_run(make_run, weights, precision=None)()
+    assert tensors(tmp_path, "out") == tensors(tmp_path, "whole")
 
 
 def test_views_are_computed_once_and_only_the_missing_ones(make_run, weights, tmp_path, computed):
@@ -257,6 +311,30 @@ def test_killed_while_writing_features(make_run, weights, tmp_path, references, 
     assert tensors(tmp_path, "out") == references["command"]
 
 
+def test_two_jobs_that_share_a_folder_at_once(weights, tmp_path, make_run):
+    """Whole jobs, each a process: both have the model of one that had the folder to itself."""
+    values = {
+        "data": tmp_path / "pictures", "weights": weights, "arch": "resnet18", "image-size": 32, "epochs": 2,
+        "export": "false", "workers": 1,
+    }  # fmt: skip
+    options = [f"--{name}={value}" for name, value in values.items()]
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    for out in ("one", "two"):
+        (tmp_path / out / "checkpoints").mkdir(parents=True)
+        (tmp_path / out / "checkpoints" / "features").symlink_to(shared)
+
+    def job(out):
+        return processes.train([f"--out={tmp_path / out}", *options], tmp_path / f"{out}.log")
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(job, ("one", "two"))) == [0, 0], (tmp_path / "one.log").read_text()
+    (store,) = [folder for folder in shared.iterdir() if folder.is_dir()]
+    assert (store / "digests").stat().st_size == 24 * 32
+    assert job("alone") == 0
+    assert tensors(tmp_path, "one") == tensors(tmp_path, "two") == tensors(tmp_path, "alone")
+
+
 def test_kept_features_spare_decoding(make_run, weights, monkeypatch):
     head_run(make_run, weights)()
 
@@ -288,6 +366,6 @@ def test_a_picture_that_changes_meanwhile_is_told(make_run, weights, tmp_path):
     run = head_run(make_run, weights)
     backbone = Backbone(net, "resnet18", network.preset("resnet18").resized(32), torch.device("cpu"))
     plain, form = Augmentation(backbone.preprocessing), Form("torch", "float32")
-    extraction = Extraction(backbone, plain, [form], tmp_path / "kept", None, 4, 0, run.group, run.stop)
+    extraction = Extraction(backbone, plain, [form], tmp_path / "kept", None, tmp_path, 4, 0, run.group, run.stop)
     with pytest.raises(FeaturesError, match=r"red0\.png was changed while it was read"):
         extraction({name(0): View(tmp_path / "pictures" / "red" / "red0.png")})

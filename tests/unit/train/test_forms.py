@@ -66,7 +66,7 @@ def extraction(backbone, tmp_path, monkeypatch):
     def make(possible=(OPENVINO, TORCH), folder="kept", stop=None, workers=0):
         stop = stop or StopSignal()
         plain, kept = Augmentation(backbone.preprocessing), tmp_path / folder
-        return Extraction(backbone, plain, possible, kept, None, 8, workers, ALONE, stop, said.append)
+        return Extraction(backbone, plain, possible, kept, None, tmp_path, 8, workers, ALONE, stop, said.append)
 
     return make, said
 
@@ -101,7 +101,7 @@ def exact(backbone, files, tmp_path_factory):
     """Return the features in torch's float32."""
     folder = tmp_path_factory.mktemp("exact")
     plain = Augmentation(backbone.preprocessing)
-    return rows(Extraction(backbone, plain, [TORCH], folder, None, 8, 0, ALONE, StopSignal())(files), files)
+    return rows(Extraction(backbone, plain, [TORCH], folder, None, folder, 8, 0, ALONE, StopSignal())(files), files)
 
 
 def test_float32_of_openvino_is_as_exact(backbone, pixels, tmp_path):
@@ -233,6 +233,22 @@ def test_forms_do_not_share_features(extraction, files, exact):
     assert first._store(first.folder, TORCH).rows and not first._store(first.folder, OPENVINO).rows
 
 
+def test_each_form_is_tried_once(extraction, files, monkeypatch):
+    make, _ = extraction
+    tried, real = [], forms.attempt
+
+    def attempt(backbone, possible, *rest):
+        tried.append(list(possible))
+        return real(backbone, possible, *rest)
+
+    monkeypatch.setattr(forms, "attempt", attempt)
+    first = make()
+    some = dict(list(files.items())[:20])
+    first(some)
+    replace(first, folder=first.folder / "other")(files)
+    assert tried == [[OPENVINO, TORCH]]
+
+
 def test_few_pictures_need_no_trial(extraction, files, exact, monkeypatch):
     make, said = extraction
     monkeypatch.setattr(features, "FEW", COUNT + 1)
@@ -259,9 +275,13 @@ def test_clock_speeds_that_change_while_forms_are_timed(backbone, pixels, tmp_pa
     assert forms.fastest(trials) == OPENVINO
 
 
-def test_a_processor_without_bfloat16(backbone, tmp_path):
-    """OpenVINO would compute in float32 instead, and the features would be kept as what they are not."""
-    environment = os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "default"}
+@pytest.mark.parametrize("instructions", ["AVX2", "SSE41"])
+def test_a_processor_without_bfloat16(backbone, tmp_path, instructions):
+    """Without AVX-512, and without AVX2, too.
+
+    OpenVINO would compute in float32 instead, and the features would be kept as what they are not.
+    """
+    environment = os.environ | {"ONEDNN_MAX_CPU_ISA": instructions, "ATEN_CPU_CAPABILITY": "default"}
     program = """
 import json, sys, torch
 from pathlib import Path

@@ -6,6 +6,8 @@ import itertools
 import json
 import os
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -285,3 +287,15 @@ def test_the_number_format_is_the_machines_where_all_layers_are_trained(monkeypa
     monkeypatch.setattr(evaluation, "_has_bfloat16", lambda: native)
     assert evaluation.precision(Settings(train_layers=layers)) is expected
     assert evaluation.precision(Settings(train_layers=layers, precision="float32")) is torch.float32
+
+
+def test_a_head_loads_no_compiler(make_run, weights, tmp_path):
+    """torch's would take a second of every trial."""
+    make_run()  # draws the pictures
+    options = [
+        f"--data={tmp_path / 'pictures'}", f"--weights={weights}", f"--out={tmp_path / 'out'}", "--arch=resnet18",
+        "--image-size=32", "--epochs=2", "--workers=0", "--export=false", "--report=false",
+    ]  # fmt: skip
+    program = "import sys; from train import __main__; sys.exit(__main__.main() or 'torch._dynamo' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program, *options], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
