@@ -1,6 +1,5 @@
 """The user's code in the folder where it runs, from wherever the job says it is."""
 
-import os
 import shutil
 import tempfile
 from pathlib import Path, PurePosixPath
