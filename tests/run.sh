@@ -86,7 +86,7 @@ all_code() { # what computes all the time
         test_here unit-host "${parallel[@]}" tests/unit/{contract,local_test,launch_local,bench}
         run ruff ruff check
         run format ruff format --check
-        run shellcheck shellcheck ./*.sh ./*/*.sh ./*/*/*.sh .ci/run docker/{serve,train}{,_elsewhere}
+        run shellcheck shellcheck ./*.sh ./*/*.sh ./*/*/*.sh byoc_vision/cli/*.bash .ci/run docker/{serve,train}{,_elsewhere}
         run types-host mypy
         run types-train mypy_inside train classifier train bench docker
         run types-serve mypy_inside serve serve

@@ -2,6 +2,7 @@
 
 import sys
 from importlib import import_module
+from pathlib import Path
 from typing import NoReturn
 
 #: Command -> what it is for. Only the module of the one that is asked for is imported.
@@ -31,10 +32,13 @@ def main() -> None:
     if name in ("-h", "--help"):
         print("usage: byoc COMMAND …        (byoc COMMAND --help says more)\n")
         print(*(f"  {command:<11}{purpose}" for command, purpose in COMMANDS.items()), sep="\n")
+        print('\neval "$(byoc completion)" lets the shell complete them.')
     elif name == "--version":
         import byoc_vision
 
         print(f"byoc {byoc_vision.__version__} from {byoc_vision.__path__[0]}")  # where several are installed
+    elif name == "completion":  # read by the shell: eval "$(byoc completion)"
+        print(Path(__file__).with_name("completion.bash").read_text(encoding="utf-8"), end="")
     else:
         print(f"byoc: there is no command {name!r}; give one of {', '.join(COMMANDS)}", file=sys.stderr)
         sys.exit(2)

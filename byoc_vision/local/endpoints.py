@@ -102,12 +102,10 @@ def describe(record: Record) -> Request:
         status |= {"EndpointStatus": "Failed", "FailureReason": reason}
     answer = record.request | {"EndpointArn": record.arn} | status
     if fleet:
-        answer["ProductionVariants"] = [_described(member) for member in fleet]
+        answer |= _variants(fleet)
     if shifting := status.get("Next"):
-        answer["PendingDeploymentSummary"] = {
-            "EndpointConfigName": status["Wanted"]["EndpointConfigName"],
-            "ProductionVariants": [_described(member) for member in shifting["Fleet"]],
-        }
+        config = {"EndpointConfigName": status["Wanted"]["EndpointConfigName"]}
+        answer["PendingDeploymentSummary"] = config | _variants(shifting["Fleet"])
     if capture := status.get("Capture"):
         answer["DataCaptureConfig"] = {
             "EnableCapture": True,
@@ -117,6 +115,13 @@ def describe(record: Record) -> Request:
             "KmsKeyId": capture.get("KmsKeyId", ""),
         }
     return answer
+
+
+def _variants(fleet: list[Request]) -> Request:
+    """Return what DescribeEndpoint says of a fleet."""
+    shadows = [_described(member) for member in fleet if fleets.is_shadow(member)]
+    answer = {"ProductionVariants": [_described(member) for member in fleet if not fleets.is_shadow(member)]}
+    return answer | ({"ShadowProductionVariants": shadows} if shadows else {})
 
 
 def _described(member: Request) -> Request:
@@ -145,8 +150,9 @@ def _wanted(store: Store, request: Request) -> Request:
     return {
         "EndpointConfigName": config["EndpointConfigName"],
         "Variants": [
-            {"Variant": variant, "Container": models.container(store, variant["ModelName"])}
-            for variant in config["ProductionVariants"]
+            {"Variant": variant, "Container": models.container(store, variant["ModelName"])} | role
+            for field, role in (("ProductionVariants", {}), ("ShadowProductionVariants", {"Shadow": True}))
+            for variant in config.get(field, [])
         ],
         "Deployment": request.get("DeploymentConfig", {}),
         "Fields": {
@@ -203,7 +209,7 @@ def _adopted(store: Store, name: str) -> Record:
 def _list(store: Store, request: Request) -> Request:
     for name in containers.orphans(KIND):
         find(store, name)
-    return page([describe(each) for each in store.all(KIND)], request, "Endpoints", "EndpointStatus", "EndpointName")
+    return page(list(store.told(KIND, describe)), request, "Endpoints", "EndpointStatus", "EndpointName")
 
 
 OPERATIONS = {

@@ -19,8 +19,8 @@ from byoc_vision.local import containers, server
 from byoc_vision.local.store import Record, Request
 from byoc_vision.requests import operations
 
-#: The label of a container that names its variant.
-VARIANT = "byoc-vision.variant"
+#: The labels of a container that name its variant, and say that this one is a shadow.
+VARIANT, _SHADOW = "byoc-vision.variant", "byoc-vision.shadow"
 
 #: Seconds a container may take to its first 200 of /ping, where the configuration does not say.
 _START_SECONDS = 480
@@ -41,14 +41,21 @@ def home(status: Request) -> int:
 
 def adopted(container: str) -> Request:
     """Return the member of a fleet that a container is whose endpoint's folder is gone."""
-    name = containers.docker("inspect", "--format", f'{{{{index .Config.Labels "{VARIANT}"}}}}', container)
+    wanted = f'{{{{index .Config.Labels "{VARIANT}"}}}} {{{{index .Config.Labels "{_SHADOW}"}}}}'
+    name, _, shadow = containers.docker("inspect", "--format", wanted, container).partition(" ")
     port = containers.published_port(container)
-    return {"Name": container, "Model": "", "Port": port, "Variant": {"VariantName": name}, "Container": {}}
+    member = {"Name": container, "Model": "", "Port": port, "Variant": {"VariantName": name}, "Container": {}}
+    return member | ({"Shadow": True} if shadow else {})
 
 
 def weight(member: Request) -> float:
     """Return a member's part of the traffic, in relation to those of the others."""
     return float(member["Variant"].get("InitialVariantWeight", 1.0))
+
+
+def is_shadow(member: Request) -> bool:
+    """Whether a member gets copies of requests, whose answers nobody sees."""
+    return bool(member.get("Shadow"))
 
 
 def asked_port(definition: Request) -> str | None:
@@ -105,7 +112,8 @@ def _brought_up(
     for number, each in enumerate(variants):
         definition, variant = each["Container"], each["Variant"]
         folder = model or server.unpack(record, definition)
-        options = (*server.options(variant), "--label", f"{VARIANT}={variant['VariantName']}")
+        options = (*server.options(variant), *(("--label", f"{_SHADOW}=true") if is_shadow(each) else ()))
+        options += ("--label", f"{VARIANT}={variant['VariantName']}")
         begin = partial(server.start, record.folder, definition, folder, options=options)
         port = 0 if number else first
         container, port = (begin(port), port) if port and fixed else server.on_free_port(begin, port)

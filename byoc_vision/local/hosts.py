@@ -66,7 +66,7 @@ class Hosts:
         self._names = {host: f"byoc-vision-{record.name}-{host}-{token}" for host in commands}
         self._network = f"byoc-vision-{record.name}-{token}" if len(commands) > 1 else ""
         self._writing = threading.Lock()
-        self._last_line = ""
+        self._last_line = self._time = ""
 
     def run(self) -> Ending:
         """Run all to their end; stop all where that is asked for, their time is up, or one of them has failed."""
@@ -118,7 +118,8 @@ class Hosts:
 
     def _write(self, host: str, line: str) -> None:
         with self._writing, (self._record.folder / "log").open("a", encoding="utf-8") as log:
-            print(f"{now()} {f'{host}: ' if self._network else ''}{line}", file=log)
+            self._time = max(self._time, now())  # a log is in the order of its times, whatever clocks do
+            print(f"{self._time} {f'{host}: ' if self._network else ''}{line}", file=log)
             if line and not self._last_line.startswith(_DOCKER):  # after that line it only points to its help
                 self._last_line = line
             self._look(line)

@@ -5,6 +5,7 @@ import os
 import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from threading import BoundedSemaphore, Thread
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -23,6 +24,9 @@ _REFUSED = {
     "x-amzn-sagemaker-inference-component": "InferenceComponentName",
     "x-amzn-sagemaker-enable-explanations": "EnableExplanations",
 }
+
+#: Copies of requests that are under way to shadow variants, at most; and the seconds that one may take.
+_COPIES, _PATIENCE = BoundedSemaphore(32), 60
 
 #: The header of an answer that names the variant which gave it.
 VARIANT_HEADER = "x-Amzn-Invoked-Production-Variant"
@@ -78,12 +82,18 @@ class Invocations:
                 raise InvocationError("ValidationError", f"The local engine has no {field}; leave it out.")
         passed = {header: value for header, value in headers.items() if header.startswith(_PASSED_ON)}
         tried = 0
+        mirrored = False
         while True:
             record = self.find(name)
             status = _status(record)
             if "AsyncInferenceConfig" in status and not queued:
                 raise InvocationError("ValidationError", f"Endpoint {name} is asynchronous; take InvokeEndpointAsync.")
-            member = _chosen(name, status, headers.get("x-amzn-sagemaker-target-variant"))
+            member, shadows = _chosen(name, status, headers.get("x-amzn-sagemaker-target-variant"))
+            for shadow in [] if mirrored else shadows:
+                if random.random() * fleets.weight(member) < fleets.weight(shadow) and _COPIES.acquire(blocking=False):
+                    # A daemon thread in the service, which ends without it; other programs end after it.
+                    Thread(target=self._mirror, args=(record, status, shadow, headers, passed, body)).start()
+            mirrored = True
             try:
                 with _slot(record, member):
                     answer = self._answer(member, passed, headers.get("x-amzn-sagemaker-target-model"), body, options)
@@ -97,14 +107,22 @@ class Invocations:
             variant = member["Variant"]["VariantName"]
             if answer.status >= 400:
                 raise _refusal(answer.status, content)
-            answered = dict(answer.headers)
-            if config := status.get("Capture"):
-                parts = [
-                    {"Type": found.get("content-type", ""), "Content": each}
-                    for found, each in ((headers, body or b""), (answer.headers, content))
-                ]
-                capture.keep(record, config, variant, *parts)
-            return Answer(answered | {VARIANT_HEADER: variant}, content)
+            _capture(record, status, variant, (headers, body), (answer.headers, content))
+            return Answer({**answer.headers, VARIANT_HEADER: variant}, content)
+
+    def _mirror(
+        self, record: Record, status: Request, shadow: Request, headers: Mapping[str, str], passed: Request, body: Any
+    ) -> None:
+        """Send a copy of a request to a shadow variant; its answer is captured, if anything is, and has no effect."""
+        try:
+            answer = self._answer(shadow, passed, None, body, {"timeout": _PATIENCE})
+            content = answer.data
+            if answer.status < 400:
+                _capture(record, status, shadow["Variant"]["VariantName"], (headers, body), (answer.headers, content))
+        except (urllib3.exceptions.HTTPError, ServiceError, OSError):  # it is being tried; nobody waits for it
+            pass
+        finally:
+            _COPIES.release()
 
     def find(self, name: str) -> Record:
         """Return the endpoint's record."""
@@ -148,8 +166,17 @@ def _status(record: Record) -> Request:
         raise InvocationError("ValidationError", f"Endpoint {record.name} not found.") from None
 
 
-def _chosen(name: str, status: Request, target: str | None) -> Request:
-    """Return the member of the endpoint's fleet that is to answer: the one asked for, or one by weight."""
+def _capture(
+    record: Record, status: Request, variant: str, sent: tuple[Mapping[str, str], Any], answered: tuple[Any, bytes]
+) -> None:
+    """Keep what was sent and answered, (headers, content) of each, where the endpoint is to."""
+    if config := status.get("Capture"):
+        parts = ({"Type": fields.get("content-type", ""), "Content": each or b""} for fields, each in (sent, answered))
+        capture.keep(record, config, variant, *parts)
+
+
+def _chosen(name: str, status: Request, target: str | None) -> tuple[Request, list[Request]]:
+    """Return the member of the endpoint's fleet that is to answer, asked for or by weight, and the fleet's shadows."""
     fleet = fleets.serving(status)
     if (shifting := status.get("Next")) and random.random() < shifting["Share"]:
         fleet = shifting["Fleet"]
@@ -157,15 +184,17 @@ def _chosen(name: str, status: Request, target: str | None) -> Request:
         raise InvocationError(
             "ValidationError", f"Endpoint {name} is {status['EndpointStatus']}; wait until InService."
         )
+    shadows = [member for member in fleet if fleets.is_shadow(member)]
+    fleet = [member for member in fleet if not fleets.is_shadow(member)]
     if target is not None:
         for member in fleet:
             if member["Variant"]["VariantName"] == target:
-                return member
+                return member, shadows
         raise InvocationError("ValidationError", f"Endpoint {name} has no variant {target!r}.")
     weights = [fleets.weight(member) for member in fleet]
     if not any(weights):
         raise InvocationError("ValidationError", f"All variants of endpoint {name} have the weight 0.")
-    return random.choices(fleet, weights)[0]
+    return random.choices(fleet, weights)[0], shadows
 
 
 @contextmanager

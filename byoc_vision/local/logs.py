@@ -4,9 +4,6 @@ from pathlib import Path
 
 from byoc_vision.local import containers, fleets
 
-#: Bytes at the end of a log file that hold its last line, as containers print them.
-_TAIL = 1 << 20
-
 
 class File:
     """A job's log file."""
@@ -33,28 +30,16 @@ class File:
         return [(time, line) for time, _, line in entries]
 
 
-def ends(file: Path) -> tuple[str, str] | None:
-    """Return the times of a log file's first and last lines; None where it has none yet."""
-    with file.open("rb") as log:
-        first = log.readline()
-        log.seek(max(0, file.stat().st_size - _TAIL))
-        text = log.read()
-    if not first.endswith(b"\n"):
-        return None
-    last = text[: text.rfind(b"\n")].rpartition(b"\n")[2] if len(text) < _TAIL or b"\n" in text[:-1] else first
-    return first.partition(b" ")[0].decode(), last.partition(b" ")[0].decode()
-
-
 class Containers:
     """The log of an endpoint or a transform job: of its containers, those there are and those that are gone.
 
-    Of an endpoint it may be that of one variant.
+    Of an endpoint it may be that of one variant. It begins after the time `since`, written as docker does.
     """
 
-    def __init__(self, folder: Path, variant: str = "") -> None:
+    def __init__(self, folder: Path, variant: str = "", since: str = "") -> None:
         self._folder, self._variant = folder, variant
         self._kept: dict[Path, File] = {}
-        self._since = ""
+        self._since = since
 
     def new_lines(self) -> list[str]:
         """Return the lines that came since the last call."""

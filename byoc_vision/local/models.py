@@ -37,8 +37,11 @@ def create_model(store: Store, request: Request) -> Request:
 
 def create_config(store: Store, request: Request) -> Request:
     """CreateEndpointConfig: each of its variants will be one container, whatever its number of instances."""
-    refuse(request, "ShadowProductionVariants", "ExplainerConfig")
-    variants = request["ProductionVariants"]
+    refuse(request, "ExplainerConfig")
+    shadows = request.get("ShadowProductionVariants", [])
+    variants = request["ProductionVariants"] + shadows
+    if shadows:
+        _check_shadows(store, request, variants)
     names = [variant["VariantName"] for variant in variants]
     if len(set(names)) < len(names):
         raise ServiceError("ValidationException", "Two production variants have one VariantName.")
@@ -84,6 +87,16 @@ def _check_variant(store: Store, variant: Request) -> None:
     elif "InstanceType" not in variant or "InitialInstanceCount" not in variant:
         reason = f"The variant {name} needs InstanceType and InitialInstanceCount, or a ServerlessConfig."
         raise ServiceError("ValidationException", reason)
+
+
+def _check_shadows(store: Store, request: Request, variants: list[Request]) -> None:
+    if len(variants) != 2:
+        raise ServiceError("ValidationException", "A shadow variant stands beside one production variant, and alone.")
+    if "AsyncInferenceConfig" in request or any("ServerlessConfig" in variant for variant in variants):
+        raise ServiceError("ValidationException", "A shadow variant needs a real-time endpoint on instances.")
+    for variant in variants:
+        if "ModelName" in variant and is_multi(_only_container(store, store.find(MODEL, variant["ModelName"]).request)):
+            raise ServiceError("ValidationException", "A shadow variant cannot be at a multi-model endpoint.")
 
 
 def _check_async(store: Store, config: Request | None, variants: list[Request]) -> None:
@@ -133,7 +146,7 @@ def _describe(kind: str, field: str) -> Any:
 
 def _list(kind: str, field: str, key: str) -> Any:
     def list_all(store: Store, request: Request) -> Request:
-        found = [_describe(kind, field)(store, {field: each.name}) for each in store.all(kind)]
+        found = list(store.told(kind, lambda each: _describe(kind, field)(store, {field: each.name})))
         return page(found, request, key, "", field)
 
     return list_all

@@ -7,7 +7,9 @@ of it. What cannot be a file's name is refused: a key with an empty part, "." or
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from stat import S_ISREG
 from typing import NamedTuple
 
 from byoc_vision.local.store import ServiceError, Store
@@ -36,7 +38,7 @@ class Objects:
 
     def buckets(self) -> list[Path]:
         """Return the buckets' folders, by name."""
-        return sorted(self.root.glob("[a-z0-9]*"))
+        return sorted(folder for folder in self.root.glob("[a-z0-9]*") if folder.is_dir())
 
     def make_bucket(self, name: str) -> None:
         """Make the bucket; one that is there already is left as it is."""
@@ -46,10 +48,9 @@ class Objects:
 
     def bucket(self, name: str) -> Path:
         """Return the bucket's folder."""
-        folder = self.root / name
-        if not _BUCKET.fullmatch(name) or not folder.is_dir():
+        if not _BUCKET.fullmatch(name) or not os.path.isdir(f"{self.root}/{name}"):
             raise ServiceError("NoSuchBucket", f"There is no bucket {name!r} on this machine.")
-        return folder
+        return self.root / name
 
     def path(self, bucket: str, key: str) -> Path:
         """Return where the object is, or would be; a key's slash at its end makes it a folder."""
@@ -65,10 +66,17 @@ class Objects:
     def existing(self, bucket: str, key: str) -> Path:
         """Return where the object is."""
         path = self.path(bucket, key)
-        there = path.is_dir() and not any(path.iterdir()) if key.endswith("/") else path.is_file()
+        there = path.is_dir() and not any(path.iterdir()) if key.endswith("/") else os.path.isfile(path)
         if not there or self._leads_out(bucket, key):
-            raise ServiceError("NoSuchKey", "The specified key does not exist.")
+            raise _no_key()
         return path
+
+    def open(self, bucket: str, key: str) -> int:
+        """Return a descriptor of the object, to read; of a folder that is an object, one of that."""
+        try:
+            return os.open(self.existing(bucket, key), os.O_RDONLY)
+        except FileNotFoundError:  # removed in between
+            raise _no_key() from None
 
     def _leads_out(self, bucket: str, key: str) -> bool:
         """Whether a container has left a link on the way to the object that leads out of the bucket."""
@@ -84,12 +92,14 @@ class Objects:
         path = self.path(bucket, key)
         while True:
             try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                os.replace(file, path)
-                return path
-            except FileNotFoundError:  # its folder was empty, and was removed in between
-                if not file.exists() or not (self.root / bucket).is_dir():
-                    raise
+                with suppress(FileNotFoundError):
+                    os.replace(file, path)
+                    return path
+                if not file.exists():
+                    raise RuntimeError(f"{file} is not there any more")
+                self.bucket(bucket)
+                with suppress(FileNotFoundError):  # a folder that was empty was removed in between
+                    path.parent.mkdir(parents=True, exist_ok=True)
             except _CONFLICTS:
                 raise _conflict(key) from None
 
@@ -138,6 +148,10 @@ class Objects:
                 yield Entry(common, None)
 
 
+def _no_key() -> ServiceError:
+    return ServiceError("NoSuchKey", "The specified key does not exist.")
+
+
 def _conflict(key: str) -> ServiceError:
     reason = f"Objects are files on this machine, so {key!r} and a key above or below it cannot both exist."
     return ServiceError("InvalidArgument", reason)
@@ -147,12 +161,13 @@ def _walk(folder: Path, base: str, prefix: str, after: str, fold: bool) -> Itera
     """Yield the files below the folder, whose key begins with `base`; with `fold`, folders are not entered."""
     try:
         with os.scandir(folder) as entries:
-            names = {f"{entry.name}{'/' if entry.is_dir(follow_symlinks=False) else ''}": entry for entry in entries}
+            names = sorted([each.name + "/" if each.is_dir(follow_symlinks=False) else each.name for each in entries])
     except (FileNotFoundError, NotADirectoryError):
         return
     if not names and base.startswith(prefix) and base > after and base:  # a folder that someone made as such
-        yield Entry(base, folder.stat())
-    for name in sorted(names):
+        with suppress(FileNotFoundError):
+            yield Entry(base, folder.stat())
+    for name in names:
         key = base + name
         if name.endswith("/"):
             over = key < after and not after.startswith(key)
@@ -162,8 +177,7 @@ def _walk(folder: Path, base: str, prefix: str, after: str, fold: bool) -> Itera
                 yield Entry(key, None)
             else:
                 yield from _walk(folder / name, key, prefix, after, fold)
-        elif key.startswith(prefix) and key > after and names[name].is_file(follow_symlinks=False):
-            try:
-                yield Entry(key, names[name].stat())
-            except FileNotFoundError:  # removed in between
-                continue
+        elif key.startswith(prefix) and key > after:
+            with suppress(FileNotFoundError):  # removed in between
+                if S_ISREG((stat := os.lstat(f"{folder}/{name}")).st_mode):
+                    yield Entry(key, stat)

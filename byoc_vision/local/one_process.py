@@ -55,7 +55,7 @@ class Jobs:
             return self.describe(store.find(self.kind, request[f"{self.field}JobName"]))
 
         def listed(store: Store, request: Request) -> Request:
-            jobs = [self.describe(record) for record in store.all(self.kind)]
+            jobs = list(store.told(self.kind, self.describe))
             return page(jobs, request, f"{self.field}JobSummaries", f"{self.field}JobStatus", f"{self.field}JobName")
 
         return {

@@ -11,11 +11,13 @@ _UPDATED = ("ModelApprovalStatus", "ApprovalDescription", "CustomerMetadataPrope
 
 
 def find(store: Store, name: str) -> Record:
-    """Return the model package of that ARN."""
-    kind, _, version = name.rpartition(":")[2].rpartition("/")
+    """Return the model package of that ARN or name, `GROUP/VERSION`."""
+    kind, _, version = (
+        (name if name.startswith("arn:") else f":model-package/{name}").rpartition(":")[2].rpartition("/")
+    )
     group = kind.removeprefix("model-package/")
     record = store.find(kind, version) if kind != group and version.isdigit() and _exists(store, group) else None
-    if record is None or record.arn != name:
+    if record is None or name not in (record.arn, f"{group}/{version}"):
         raise ServiceError("ValidationException", f"ModelPackage {name} does not exist.")
     return record
 
@@ -41,12 +43,12 @@ def _describe_group(record: Record) -> Request:
 
 
 def _list_groups(store: Store, request: Request) -> Request:
-    groups = [_describe_group(record) for record in store.all(GROUP)]
+    groups = list(store.told(GROUP, _describe_group))
     return page(groups, request, "ModelPackageGroupSummaryList", "", "ModelPackageGroupName")
 
 
 def _delete_group(store: Store, request: Request) -> Request:
-    record = store.find(GROUP, request["ModelPackageGroupName"])
+    record = store.find(GROUP, _group_name(request))
     if any(store.all(_kind(record.name))):
         raise ServiceError("ConflictException", f"The model package group {record.name} still has model packages.")
     record.remove()
@@ -87,7 +89,7 @@ def _list(store: Store, request: Request) -> Request:
     if "ModelPackageGroupName" not in request:
         raise ServiceError("ValidationException", "The local engine lists model packages by ModelPackageGroupName.")
     group = store.find(GROUP, _group_name(request)).name
-    found = [_describe(record) for record in store.all(_kind(group))]
+    found = list(store.told(_kind(group), _describe))
     wanted = request.get("ModelApprovalStatus")
     found = [package for package in found if wanted in (None, package["ModelApprovalStatus"])]
     return page(found, request, "ModelPackageSummaryList", "", "ModelPackageArn")

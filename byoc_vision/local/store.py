@@ -18,16 +18,18 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from byoc_vision import home
 from byoc_vision.contract.files import write_text
 from byoc_vision.engine import THIS_MACHINE
 
 Request = dict[str, Any]
+
+_Told = TypeVar("_Told")
 
 _NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 
@@ -167,6 +169,15 @@ class Store:
         """Yield all records of a kind, in no order."""
         for folder in (self.root / kind).glob("[!.]*"):
             yield Record(self, kind, folder.name)
+
+    def told(self, kind: str, tell: Callable[[Record], _Told]) -> Iterator[_Told]:
+        """Yield what `tell` returns of each record of a kind, except of those that are removed meanwhile."""
+        for record in self.all(kind):
+            try:
+                yield tell(record)
+            except ServiceError:
+                if record.folder.exists():
+                    raise
 
 
 def now() -> str:

@@ -206,7 +206,10 @@ def _evaluated(rule: Request, report: dict[str, Request] | None, status: Request
 
 
 def _list(store: Store, request: Request) -> Request:
-    jobs = [{"TrainingJobName": each.name, "TrainingJobArn": each.arn} | _settled(each) for each in store.all(KIND)]
+    def tell(record: Record) -> Request:
+        return {"TrainingJobName": record.name, "TrainingJobArn": record.arn} | _settled(record)
+
+    jobs = list(store.told(KIND, tell))
     return page(jobs, request, "TrainingJobSummaries", "TrainingJobStatus", "TrainingJobName")
 
 

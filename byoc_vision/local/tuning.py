@@ -163,7 +163,11 @@ def trial(definition: Request) -> Request:
 
 def summaries(record: Record) -> list[Request]:
     """Return the summaries of a tuning job's trials, oldest first."""
-    trials = [each for each in record.store.all(training.KIND) if each.status.get("TuningJobArn") == record.arn]
+    trials = [
+        each
+        for each, status in record.store.told(training.KIND, lambda each: (each, each.status))
+        if status.get("TuningJobArn") == record.arn
+    ]
     return sorted((_summary(record, trial) for trial in trials), key=lambda each: str(each["CreationTime"]))
 
 
@@ -245,7 +249,7 @@ def _check_ranges(found: Request, strategy: str) -> None:
 
 
 def _list(store: Store, request: Request) -> Request:
-    jobs = [describe(record) for record in store.all(KIND)]
+    jobs = list(store.told(KIND, describe))
     for job in jobs:
         job |= {
             "Strategy": job["HyperParameterTuningJobConfig"]["Strategy"],

@@ -20,7 +20,11 @@ def check(operation: str, request: Request, name: str = "sagemaker") -> None:
     from botocore.validate import ParamValidator
 
     shape = service(name).operation_model(operation).input_shape
-    for line in ParamValidator().validate(request, shape).generate_report().splitlines():
+    try:
+        report = ParamValidator().validate(request, shape).generate_report()
+    except RuntimeError as error:  # botocore's, of a time that is out of all range
+        raise UserError(f"{operation}: {str(error)[:1].lower()}{str(error)[1:]}") from None
+    for line in report.splitlines():
         raise UserError(f"{operation}: {line[0].lower()}{line[1:].rstrip('.')}")
     for problem in _problems(request, shape, ""):
         raise UserError(f"{operation}: {problem}")

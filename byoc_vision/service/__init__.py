@@ -11,8 +11,8 @@ signature.py    what a request's signature says
 sagemaker.py    SageMaker's operations: checked, answered by the engine, written as the service does
 runtime.py      InvokeEndpoint; asynchronous.py InvokeEndpointAsync
 s3.py           S3, with s3_buckets.py, s3_objects.py, s3_multipart.py, s3_content.py
-uploads.py      what is on its way into a bucket
-logs.py         CloudWatch Logs, of what jobs and endpoints printed; metrics.py CloudWatch, of jobs' metrics
+uploads.py      what is on its way into a bucket; parts.py multipart uploads
+logs.py         CloudWatch Logs, of what jobs and endpoints printed, with log_streams.py; metrics.py CloudWatch
 accounts.py     STS and IAM, registry.py ECR: the few questions that clients ask
 resumption.py   jobs that go on after an interruption
 """

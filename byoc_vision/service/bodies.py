@@ -6,7 +6,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 
 from byoc_vision.local.store import ServiceError
-from byoc_vision.service.message import CHUNK, Source
+from byoc_vision.service.message import CHUNK, Source, is_coded
 
 
 class Body:
@@ -20,41 +20,42 @@ class Body:
         self._broken = not (length.isascii() and length.isdigit())
         self._left = 0 if self._chunked or self._broken else int(length)
         self._over = not self._chunked and not self._left
+        self.trailers: dict[str, str] = {}
 
-    def read(self, size: int) -> bytes:
-        """Return up to `size` bytes; nothing at the end.
+    def readinto(self, buffer: memoryview) -> int:
+        """Fill the buffer, at the body's end a part of it; return how many bytes came.
 
-        Raises `ServiceError` where it is broken and `ConnectionError` where the client has left.
+        Raises `ServiceError` where the body is broken and `ConnectionError` where the client has left.
         """
         if self._broken:
             raise ServiceError("InvalidArgument", "The header Content-Length is not a number.")
-        if self._over:
-            return b""
-        if self._expected:  # only now, so that what is refused need not be sent
+        if self._expected and not self._over:  # only now, so that what is refused need not be sent
             self._expected = False
             self._handler.send_response_only(HTTPStatus.CONTINUE)
             self._handler.end_headers()
             self._handler.wfile.flush()
-        if self._chunked and not self._left and not self._next_chunk():
-            return b""
-        part = self._file.read(min(size, self._left))
-        if not part:
-            raise ConnectionResetError
-        self._left -= len(part)
-        if not self._left:
-            if self._chunked:
-                self._file.readline(8)
-            else:
-                self._over = True
-        return part
+        filled = 0
+        while filled < len(buffer) and not self._over and (self._left or self._next_chunk()):
+            came = self._file.readinto(buffer[filled : filled + self._left])
+            if not came:
+                raise ConnectionResetError
+            filled += came
+            self._left -= came
+            if not self._left:
+                if self._chunked:
+                    self._file.readline(8)
+                else:
+                    self._over = True
+        return filled
 
     def drain(self, limit: int) -> bool:
         """Read what is left, up to `limit` bytes; return whether that was all."""
         if self._broken or (self._expected and not self._over):
             return False
         with suppress(ServiceError, OSError):
-            while limit > 0 and (part := self.read(min(limit, CHUNK))):
-                limit -= len(part)
+            buffer = memoryview(bytearray(CHUNK if not self._over else 0))
+            while not self._over and limit > 0 and (came := self.readinto(buffer[:limit])):
+                limit -= came
         return self._over
 
     def _next_chunk(self) -> bool:
@@ -72,36 +73,40 @@ class AwsChunks:
 
     def __init__(self, body: Source) -> None:
         self._body, self._left, self._over = body, 0, False
+        self._byte = memoryview(bytearray(1))
+        self.trailers: dict[str, str] = {}
 
-    def read(self, size: int) -> bytes:
-        """Return up to `size` bytes; nothing at the end."""
-        if not self._left and not self._over:
-            self._left = _size(self._line().partition(b";")[0].strip())
+    def readinto(self, buffer: memoryview) -> int:
+        """Fill the buffer, at the content's end a part of it; return how many bytes came."""
+        filled = 0
+        while filled < len(buffer) and not self._over:
+            if not self._left:
+                self._left = _size(self._line().partition(b";")[0].strip())
             if not self._left:
                 self._over = True
-                while self._body.read(CHUNK):  # checksums
-                    pass
-        if self._over:
-            return b""
-        part = self._body.read(min(size, self._left))
-        if not part:
-            raise ServiceError("IncompleteBody", "The body ends within a chunk.")
-        self._left -= len(part)
-        if not self._left:
-            self._line()
-        return part
+                while line := self._line():
+                    name, _, value = line.decode("latin-1").partition(":")
+                    self.trailers[name.strip().lower()] = value.strip()
+                break
+            came = self._body.readinto(buffer[filled : filled + self._left])
+            if not came:
+                raise ServiceError("IncompleteBody", "The body ends within a chunk.")
+            filled += came
+            self._left -= came
+            if not self._left:
+                self._line()
+        return filled
 
     def _line(self) -> bytes:
         line = b""
-        while not line.endswith(b"\n") and len(line) < 1024 and (byte := self._body.read(1)):
-            line += byte
+        while not line.endswith(b"\n") and len(line) < 1024 and self._body.readinto(self._byte):
+            line += self._byte
         return line
 
 
 def content(body: Body, headers: Mapping[str, str]) -> Source:
     """Return what is within the body."""
-    coded = "aws-chunked" in headers.get("content-encoding", "").replace(" ", "").split(",")
-    return AwsChunks(body) if coded or headers.get("x-amz-content-sha256", "").startswith("STREAMING-") else body
+    return AwsChunks(body) if is_coded(headers) else body
 
 
 def _size(text: bytes) -> int:

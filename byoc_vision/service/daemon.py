@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -62,7 +63,11 @@ class Service:
         except FileNotFoundError:
             return None
         except BlockingIOError:
-            return self._last()
+            try:
+                return self._last()
+            except (ValueError, TypeError):
+                reason = f"{self.folder}/service.json is damaged, or another version's; end the process of the service"
+                raise UserError(f"{reason}, and start it again") from None
 
     def start(self, host: str | None, port: int | None) -> Address:
         """Start the service in the background; return where it listens. One that runs already is left alone."""
@@ -114,7 +119,9 @@ class Service:
         home.make(self.root)
         self.folder.mkdir(mode=0o700, exist_ok=True)  # the token is in it
         with self._taken():
-            last = self._last()
+            last = None
+            with suppress(ValueError, TypeError):  # damaged, or another version's
+                last = self._last()
             host = host or "127.0.0.1"
             token = None if host in _LOOPBACK else (last and last.token) or secrets.token_hex(16)
             port = port if port is not None else last.port if last else PORT
@@ -147,5 +154,5 @@ class Service:
     def _last(self) -> Address | None:
         try:
             return Address(**json.loads((self.folder / "service.json").read_text(encoding="utf-8")))
-        except (FileNotFoundError, ValueError, TypeError):
+        except FileNotFoundError:
             return None

@@ -1,13 +1,15 @@
 """CloudWatch Logs, to read: what jobs and endpoints printed, in the groups and streams that SageMaker gives them."""
 
+import heapq
+import math
 import re
-import time
 from collections.abc import Callable, Iterator
-from datetime import datetime
-from typing import Any
+from itertools import takewhile
+from typing import Any, TypeVar
 
-from byoc_vision.local import fleets, logs
+from byoc_vision.local import fleets
 from byoc_vision.local.store import ACCOUNT, REGION, Record, Request, ServiceError, Store, offset
+from byoc_vision.service.log_streams import ContainersStream, FileStream, Stream, milliseconds, no_token
 from byoc_vision.service.message import Call, Reply, checked, json_reply
 
 #: Kind of record -> its log group; an endpoint has a group of its own.
@@ -21,12 +23,15 @@ _GROUPS = {
 #: Kinds of records whose containers docker is asked for what they print.
 _CONTAINERS = ("endpoint", "transform-job")
 
-#: Events in an answer where the request does not say.
-_LIMIT = 10_000
+#: Events in an answer where the request does not say, and about how many bytes; each counts so many besides its text.
+_LIMIT, _BYTES, _EACH = 10_000, 1 << 20, 26
 
 _NO_GROUP = "The specified log group does not exist."
 
 _INSTANCE = "i-00000000000000000"
+
+_Any = TypeVar("_Any")
+_Line = TypeVar("_Line", bound=tuple[Any, ...])
 
 
 class Logs:
@@ -51,118 +56,150 @@ class Logs:
     def _groups(self, request: Request) -> Request:
         endpoints = [f"{_GROUPS['endpoint']}/{each.name}" for each in self._store.all("endpoint")]
         names = sorted([*(group for kind, group in _GROUPS.items() if kind != "endpoint"), *endpoints])
-        prefix = request.get("logGroupNamePrefix", "")
-        found = [{"logGroupName": name, "arn": _arn(name)} for name in names if name.startswith(prefix)]
+        prefix, part = request.get("logGroupNamePrefix", ""), request.get("logGroupNamePattern", "").lower()
+        names = [name for name in names if name.startswith(prefix) and part in name.lower()]
+        found = [{"logGroupName": name, "arn": _arn(name)} for name in names]
         return page(found, request, "logGroups")
 
     def _describe_streams(self, request: Request) -> Request:
         group = _group(request)
         prefix = request.get("logStreamNamePrefix", "")
-        found: list[Request] = []
-        for record in self._records(group, prefix):
-            for name in _streams(record):
-                if name.startswith(prefix):
-                    arn = f"{_arn(group)}:log-stream:{name}"
-                    stream: Request = {"logStreamName": name, "arn": arn, "creationTime": _begun(record)}
-                    if times := _ends(record, name):
-                        stream |= {"firstEventTimestamp": times[0], "lastEventTimestamp": times[1]}
-                    found.append(stream)
+
+        def tell(record: Record) -> list[Request]:
+            return [_told_stream(group, stream, _begun(record)) for stream in _streams(record)]
+
+        found = [told for each in self._of(group, prefix, tell) for told in each]
+        found = [told for told in found if told["logStreamName"].startswith(prefix)]
         field = "lastEventTimestamp" if request.get("orderBy") == "LastEventTime" else "logStreamName"
         found.sort(key=lambda each: each.get(field, 0), reverse=request.get("descending", False))
         return page(found, request, "logStreams")
 
     def _get_events(self, request: Request) -> Request:
         group, name = _group(request), request.get("logStreamName", "")
-        record = next((each for each in self._records(group, name) if name in _streams(each)), None)
-        if record is None:
+        found = (stream for streams in self._of(group, name, _streams) for stream in streams)
+        stream = next((each for each in found if each.name == name), None)
+        if stream is None:
             raise ServiceError("ResourceNotFoundException", "The specified log stream does not exist.")
-        events = [_event(at, line) for at, line in _lines(record, name) if _within(request, at)]
-        limit = request.get("limit", _LIMIT)
-        token = re.fullmatch(r"([fb])/(\d+)", request.get("nextToken", ""))
-        if token and token[1] == "f":
-            begin = min(int(token[2]), len(events))
-        elif token:
-            begin = max(0, int(token[2]) - limit)
+        token = re.fullmatch(r"([fb])/([0-9]{1,20})", request.get("nextToken", "f/0"))
+        if token is None:
+            raise no_token()
+        stream.check(place := int(token[2]))
+        begin, end = stream.find(request.get("startTime", 0)), stream.find(request.get("endTime", math.inf))
+        if token[1] == "b" or not ("nextToken" in request or request.get("startFromHead")):
+            place = min(place, end) if "nextToken" in request else end
+            events = _first(takewhile(lambda event: event.place >= begin, stream.backward(place)), request)
+            events.reverse()
         else:
-            begin = 0 if request.get("startFromHead") else max(0, len(events) - limit)
-        end = int(token[2]) if token and token[1] == "b" else begin + limit
-        part = events[begin:end]
-        return {"events": part, "nextForwardToken": f"f/{begin + len(part)}", "nextBackwardToken": f"b/{begin}"}
+            place = max(place, begin)
+            events = _first(takewhile(lambda event: event.place < end, stream.forward(place)), request)
+        last, first = (events[-1].after, events[0].place) if events else (place, place)
+        answer: Request = {"events": [_told(event.at, event.message) for event in events]}
+        return answer | {"nextForwardToken": f"f/{last}", "nextBackwardToken": f"b/{first}"}
 
     def _filter_events(self, request: Request) -> Request:
         group = _group(request)
-        matches = _pattern(request.get("filterPattern", ""))
+        pattern = Pattern(request.get("filterPattern", ""))
         prefix, wanted = request.get("logStreamNamePrefix", ""), request.get("logStreamNames")
-        events: list[Request] = [
-            {"logStreamName": name, **_event(at, line), "eventId": f"{name}/{number}"}
-            for record in self._records(group, prefix)
-            if not _ended_before(record, request)
-            for name in _streams(record)
-            if name.startswith(prefix) and (wanted is None or name in wanted)
-            for number, (at, line) in enumerate(_lines(record, name))
-            if _within(request, at) and matches(line)
-        ]
-        events.sort(key=lambda event: event["timestamp"])
-        return page(events, request, "events", _LIMIT)
+        token = re.fullmatch(r"([0-9]{1,15})/([0-9]{1,20})/(.+)", request.get("nextToken", "0/0/-"))
+        if token is None:
+            raise no_token()
+        last = int(token[1]), token[3], int(token[2])  # time, stream and place of the last event that was answered
+        begin, end = max(request.get("startTime", 0), last[0]), request.get("endTime", math.inf)
 
-    def _records(self, group: str, prefix: str) -> Iterator[Record]:
-        """Yield what may have streams in the group that begin with the prefix."""
+        def matches(stream: Stream) -> Iterator[tuple[int, str, int, str]]:
+            for event in stream.forward(stream.find(begin), pattern.every):
+                if event.at >= end:
+                    return
+                key = event.at, stream.name, event.place
+                if begin <= event.at and key > last and pattern.matches(event.message):
+                    yield *key, event.message
+
+        def since(record: Record) -> list[Stream]:
+            return [] if _ended_before(record, begin) else _streams(record)
+
+        streams = [
+            matches(stream)
+            for each in self._of(group, prefix, since)
+            for stream in each
+            if stream.name.startswith(prefix) and (wanted is None or stream.name in wanted)
+        ]
+        found = iter(heapq.merge(*streams))
+        events = _first(found, request)
+        told = [
+            {"logStreamName": name, "eventId": f"{name}/{place}"} | _told(at, message)
+            for at, name, place, message in events
+        ]
+        answer: Request = {"events": told}
+        if events and next(found, None) is not None:
+            at, name, place, _ = events[-1]
+            answer["nextToken"] = f"{at}/{place}/{name}"
+        return answer
+
+    def _of(self, group: str, prefix: str, tell: Callable[[Record], list[_Any]]) -> Iterator[list[_Any]]:
+        """Yield what `tell` returns of each record that may have streams in the group that begin with the prefix."""
+        wanted, exact, _ = prefix.partition("/")
+
+        def chosen(record: Record) -> list[_Any]:
+            named = record.name == wanted if exact else record.name.startswith(wanted)
+            return tell(record) if named else []
+
         for kind, name in _GROUPS.items():
             if kind == "endpoint" and group.startswith(f"{name}/"):
                 try:
-                    yield self._store.find(kind, group.removeprefix(f"{name}/"))
+                    yield tell(self._store.find(kind, group.removeprefix(f"{name}/")))
                 except ServiceError:
                     raise ServiceError("ResourceNotFoundException", _NO_GROUP) from None
             elif group == name:
-                wanted, exact, _ = prefix.partition("/")
-                for record in self._store.all(kind):
-                    if record.name == wanted or (not exact and record.name.startswith(wanted)):
-                        yield record
+                yield from self._store.told(kind, chosen)
 
 
-def _streams(record: Record) -> list[str]:
-    """Return the names of the record's streams; a job's containers have begun where there are some."""
+def _told_stream(group: str, stream: Stream, begun: int) -> Request:
+    told: Request = {"logStreamName": stream.name, "arn": f"{_arn(group)}:log-stream:{stream.name}"}
+    told["creationTime"] = begun
+    if last := next(stream.backward(stream.find(math.inf)), None):
+        told["firstEventTimestamp"] = next(stream.forward(0), last).at
+        told["lastEventTimestamp"] = last.at
+    return told
+
+
+def _streams(record: Record) -> list[Stream]:
+    """Return the record's streams; a job's containers have begun where there are some."""
     if record.kind == "endpoint":
-        return [f"{member['Variant']['VariantName']}/{_INSTANCE}" for member in fleets.serving(record.status)]
+        names = [member["Variant"]["VariantName"] for member in fleets.serving(record.status)]
+        return [ContainersStream(f"{name}/{_INSTANCE}", record.folder, name) for name in names]
     if record.kind == "transform-job":
-        return [f"{record.name}/{_INSTANCE}"]
+        return [ContainersStream(f"{record.name}/{_INSTANCE}", record.folder)]
     if not {"TrainingStartTime", "ProcessingStartTime"} & record.status.keys():
         return []
-    hosts = record.request.get("ResourceConfig", {}).get("InstanceCount", 1)
-    return [f"{record.name}/algo-{host}-{_begun(record) // 1000}" for host in range(1, hosts + 1)]
+    count = record.request.get("ResourceConfig", {}).get("InstanceCount", 1)
+    hosts = [f"algo-{host}" for host in range(1, count + 1)]
+    return [
+        FileStream(
+            f"{record.name}/{host}-{_begun(record) // 1000}", record.folder / "log", f"{host}: " if count > 1 else ""
+        )
+        for host in hosts
+    ]
 
 
-def _lines(record: Record, stream: str) -> list[tuple[int, str]]:
-    """Return time, in ms, and text of the stream's lines."""
-    if record.kind in _CONTAINERS:
-        variant = stream.partition("/")[0] if record.kind == "endpoint" else ""
-        lines = logs.Containers(record.folder, variant).new_entries()
-    else:
-        lines = logs.File(record.folder / "log").new_entries()
-    host = re.search(r"/(algo-\d+)-\d+$", stream)
-    if host and record.request.get("ResourceConfig", {}).get("InstanceCount", 1) > 1:
-        mark = f"{host[1]}: "
-        lines = [(at, line.removeprefix(mark)) for at, line in lines if line.startswith(mark)]
-    return [(_milliseconds(at), line) for at, line in lines]
-
-
-def _ends(record: Record, stream: str) -> tuple[int, int] | None:
-    """Return when the stream's first and last lines came. The hosts of a job begin and end together."""
-    if record.kind in _CONTAINERS:
-        lines = _lines(record, stream)
-        return (lines[0][0], lines[-1][0]) if lines else None
-    times = logs.ends(record.folder / "log")
-    return times and (_milliseconds(times[0]), _milliseconds(times[1]))
-
-
-def _ended_before(record: Record, request: Request) -> bool:
+def _ended_before(record: Record, begin: float) -> bool:
     """Whether nothing was logged since the time that a request begins with."""
-    changed = (record.folder / "log").stat().st_mtime * 1000
-    return record.kind not in _CONTAINERS and changed < request.get("startTime", 0)
+    log = record.folder / "log"
+    return record.kind not in _CONTAINERS and (not log.exists() or log.stat().st_mtime * 1000 < begin)
 
 
-def _event(at: int, line: str) -> Request:
-    return {"timestamp": at, "message": line, "ingestionTime": at}
+def _first(lines: Iterator[_Line], request: Request) -> list[_Line]:
+    """Return as many of the lines, tuples whose last member is the text, as an answer holds."""
+    taken, size = [], 0
+    for line in lines:
+        taken.append(line)
+        size += len(line[-1].encode()) + _EACH
+        if len(taken) == request.get("limit", _LIMIT) or size >= _BYTES:
+            break
+    return taken
+
+
+def _told(at: int, message: str) -> Request:
+    return {"timestamp": at, "message": message, "ingestionTime": at}
 
 
 def _group(request: Request) -> str:
@@ -177,29 +214,28 @@ def _arn(group: str) -> str:
 
 
 def _begun(record: Record) -> int:
-    return _milliseconds(record.status["CreationTime"])
+    return milliseconds(record.status["CreationTime"])
 
 
-def _milliseconds(text: str) -> int:
-    return int(datetime.fromisoformat(text).timestamp() * 1000)
+class Pattern:
+    """CloudWatch's filter pattern: terms, "phrases", -without and ?any of several. `every` are those that must be."""
 
+    def __init__(self, text: str) -> None:
+        if re.match(r"\s*[\[{%]", text):
+            reason = "The local engine's filterPattern has terms and phrases, but no fields and no regular expressions."
+            raise ServiceError("InvalidParameterException", reason)
+        terms = [(sign, phrase or word) for sign, phrase, word in re.findall(r'([-?]?)(?:"([^"]*)"|(\S+))', text)]
+        self.every, self._some, self._none = (
+            [term for sign, term in terms if sign == wanted] for wanted in ("", "?", "-")
+        )
 
-def _within(request: Request, at: int) -> bool:
-    return bool(request.get("startTime", 0) <= at < request.get("endTime", (time.time() + 1) * 1000))
-
-
-def _pattern(text: str) -> Callable[[str], bool]:
-    """Return whether a line matches CloudWatch's filter pattern: terms, "phrases", -without and ?any of several."""
-    if re.match(r"\s*[\[{%]", text):
-        reason = "The local engine's filterPattern is of terms and phrases; it has no fields or regular expressions."
-        raise ServiceError("InvalidParameterException", reason)
-    terms = [(sign, phrase or word) for sign, phrase, word in re.findall(r'([-?]?)(?:"([^"]*)"|(\S+))', text)]
-    some = [term for sign, term in terms if sign == "?"]
-    every = [(sign, term) for sign, term in terms if sign != "?"]
-    return lambda line: (
-        all((term in line) is (sign != "-") for sign, term in every)
-        and (not some or any(term in line for term in some))
-    )
+    def matches(self, line: str) -> bool:
+        """Whether the line is one that is looked for."""
+        return (
+            all(term in line for term in self.every)
+            and not any(term in line for term in self._none)
+            and (not self._some or any(term in line for term in self._some))
+        )
 
 
 def page(found: list[Any], request: Request, key: str, limit: int = 50, token: str = "nextToken") -> Request:

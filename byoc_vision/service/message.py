@@ -1,9 +1,11 @@
 """A request and a reply as the services see them."""
 
+import email.utils
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, BinaryIO, Protocol
 from urllib.parse import parse_qsl, unquote
 
@@ -14,15 +16,26 @@ from byoc_vision.requests import validation
 #: Bytes that are read or written at a time.
 CHUNK = 1 << 20
 
+#: Bytes that are read at a time where nobody says how long the body is.
+_SMALL = 1 << 16
+
 #: The longest body that is read whole; S3's largest, a list of a thousand keys to delete, is smaller.
 _WHOLE = 16 << 20
 
 
 class Source(Protocol):
-    """What a body is read from."""
+    """What a body is read from. At its end `trailers` has the headers that came after it."""
 
-    def read(self, size: int) -> bytes:
-        """Return up to `size` bytes; nothing at the end."""
+    trailers: dict[str, str]
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Fill the buffer, at the body's end a part of it; return how many bytes came."""
+
+
+def is_coded(headers: Mapping[str, str]) -> bool:
+    """Whether a body is coded `aws-chunked`."""
+    named = "aws-chunked" in headers.get("content-encoding", "").replace(" ", "").split(",")
+    return named or headers.get("x-amz-content-sha256", "").startswith("STREAMING-")
 
 
 @dataclass(frozen=True)
@@ -45,10 +58,11 @@ class Call:
         except UnicodeDecodeError:
             raise ServiceError("InvalidURI", "The path is not UTF-8.") from None
 
-    def chunks(self) -> Iterator[bytes]:
-        """Yield the body in parts."""
-        while part := self.body.read(CHUNK):
-            yield part
+    def chunks(self) -> Iterator[memoryview]:
+        """Yield the body in parts, each in the place of the one before."""
+        buffer = memoryview(bytearray(max(1, min(CHUNK, self.length or _SMALL))))
+        while came := self.body.readinto(buffer):
+            yield buffer[:came]
 
     def whole(self) -> bytes:
         """Return the body; raise `ServiceError` where it is too long for that."""
@@ -58,6 +72,12 @@ class Call:
             if content.tell() > _WHOLE:
                 raise ServiceError("RequestEntityTooLarge", f"The request is longer than {_WHOLE} bytes.")
         return content.getvalue()
+
+    @property
+    def length(self) -> int | None:
+        """How long the content within the body is said to be."""
+        text = self.headers.get(f"{'x-amz-decoded-' if is_coded(self.headers) else ''}content-length", "")
+        return int(text) if text.isascii() and text.isdigit() else None
 
     def json(self) -> dict[str, Any]:
         """Return the body as a JSON object."""
@@ -89,6 +109,12 @@ class Reply:
         self.status, self.body, self.headers = status, body, dict(headers or {})
         self.file, self.offset = file, offset
         self.length = len(body) if length is None else length
+
+
+@lru_cache(1 << 10)
+def http_date(seconds: int) -> str:
+    """Return the time as headers have it."""
+    return email.utils.formatdate(seconds, usegmt=True)
 
 
 #: Answers a request.

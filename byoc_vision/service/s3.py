@@ -1,6 +1,6 @@
 """S3: which operation a request asks for, and errors as S3 gives them."""
 
-from byoc_vision.local.store import ACCOUNT, ServiceError, Store
+from byoc_vision.local.store import ACCOUNT, REGION, ServiceError, Store
 from byoc_vision.service import s3_buckets, s3_multipart, s3_objects, xml
 from byoc_vision.service.message import Call, Reply
 from byoc_vision.service.s3_content import Content
@@ -11,7 +11,13 @@ _OPERATIONS = s3_buckets.OPERATIONS | s3_objects.OPERATIONS | s3_multipart.OPERA
 _STATUS = {
     **dict.fromkeys(("NoSuchBucket", "NoSuchKey", "NoSuchUpload"), 404),
     **dict.fromkeys(("AccessDenied", "MissingAuthenticationToken", "InvalidClientTokenId"), 403),
-    **{"BucketNotEmpty": 409, "PreconditionFailed": 412, "InvalidRange": 416, "InternalFailure": 500},
+    **{
+        "BucketNotEmpty": 409,
+        "PreconditionFailed": 412,
+        "InvalidRange": 416,
+        "InvalidPartNumber": 416,
+        "InternalFailure": 500,
+    },
     **{"NotImplemented": 501, "ServiceUnavailable": 503, "NotModified": 304},
 }
 
@@ -29,6 +35,9 @@ _ASPECTS = {"uploads", "uploadId", "delete", "location"}
 _LISTING = {"prefix", "delimiter", "marker", "start-after", "continuation-token", "encoding-type", "max-keys"}
 
 
+_LEVELS = {"all": "all buckets", "bucket": "a bucket", "object": "an object"}
+
+
 class S3:
     """The buckets of a store."""
 
@@ -44,11 +53,16 @@ class S3:
             aspects.add("copy")
         aspect = " ".join(sorted(aspects))
         operation = _OPERATIONS.get((call.method, level, aspect))
-        if operation is None or "versionId" in call.query:
-            raise ServiceError("NotImplemented", f"S3 on this machine has no {call.method} ?{aspect} of {level}.")
+        if "versionId" in call.query:
+            raise ServiceError("NotImplemented", "S3 on this machine has no versions of objects.")
+        if operation is None:
+            asked = f"{call.method}{f' of ?{aspect}' if aspect else ''}"
+            raise ServiceError("NotImplemented", f"S3 on this machine has no {asked} for {_LEVELS[level]}.")
         if call.headers.get("x-amz-expected-bucket-owner", ACCOUNT) != ACCOUNT:
             raise ServiceError("AccessDenied", f"All buckets on this machine belong to the account {ACCOUNT}.")
-        if level != "all" and operation is not s3_buckets.create_bucket:
+        if (
+            level == "bucket" and call.method != "PUT"
+        ) or "uploadId" in call.query:  # of others the object is looked for
             self._content.objects.bucket(bucket)
         return operation(self._content, call, bucket, key)
 
@@ -57,5 +71,8 @@ def failure(error: ServiceError, call: Call) -> Reply:
     """Return the error as S3 gives it."""
     status = _STATUS.get(error.code, 400)
     content = {"Code": _CODES.get(error.code, error.code), "Message": str(error), "Resource": call.path}
+    headers = {"Content-Type": "application/xml"}
+    if error.code == "InvalidSignatureException":  # with the right region, clients try again
+        content["Region"] = headers["x-amz-bucket-region"] = REGION
     body = b"" if status == 304 else xml.document("Error", content | {"RequestId": call.id})
-    return Reply(status, body, {"Content-Type": "application/xml"})
+    return Reply(status, body, headers)

@@ -1,8 +1,9 @@
 """S3's operations on buckets, and listings of what is in one."""
 
+import base64
 from itertools import islice
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 from byoc_vision.local.store import ACCOUNT, REGION, ServiceError
 from byoc_vision.service import xml
@@ -22,6 +23,11 @@ def list_buckets(content: Content, call: Call, bucket: str, key: str) -> Reply:
 
 def create_bucket(content: Content, call: Call, bucket: str, key: str) -> Reply:
     """CreateBucket."""
+    if body := call.whole():
+        region = xml.parse(body).findtext("LocationConstraint") or REGION
+        if region != REGION:
+            reason = f"A bucket cannot be in {region}; this machine is {REGION}."
+            raise ServiceError("IllegalLocationConstraintException", reason)
     content.objects.make_bucket(bucket)
     return Reply(headers={"Location": f"/{bucket}"})
 
@@ -50,12 +56,12 @@ def list_objects(content: Content, call: Call, bucket: str, key: str) -> Reply:
     query, second = call.query, call.query.get("list-type") == "2"
     prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
     if second:
-        after = unquote(query.get("continuation-token", "")) or query.get("start-after", "")
+        after = _place(query["continuation-token"]) if "continuation-token" in query else query.get("start-after", "")
     else:
         after = query.get("marker", "")
     limit = min(_count(query.get("max-keys", "1000")), 1000)
     entries = list(islice(content.objects.list(bucket, prefix, after, delimiter), limit + 1))
-    truncated, entries = len(entries) > limit, entries[:limit]
+    truncated, entries = len(entries) > limit > 0, entries[:limit]
 
     def shown(text: str) -> str:
         return _quoted(text) if query.get("encoding-type") == "url" else text
@@ -71,10 +77,10 @@ def list_objects(content: Content, call: Call, bucket: str, key: str) -> Reply:
     if second:
         result |= {"KeyCount": len(entries), "ContinuationToken": query.get("continuation-token")}
         result["StartAfter"] = shown(query["start-after"]) if query.get("start-after") else None
-        result["NextContinuationToken"] = _quoted(entries[-1].key) if truncated and entries else None
+        result["NextContinuationToken"] = _token(entries[-1].key) if truncated else None
     else:
         result["Marker"] = shown(after)
-        result["NextMarker"] = shown(entries[-1].key) if truncated and entries and delimiter else None
+        result["NextMarker"] = shown(entries[-1].key) if truncated and delimiter else None
     result["Contents"] = [
         {
             "Key": shown(entry.key),
@@ -108,6 +114,17 @@ def delete_objects(content: Content, call: Call, bucket: str, key: str) -> Reply
 
 def _quoted(text: str) -> str:
     return quote(text, safe="/", errors="surrogateescape")
+
+
+def _token(key: str) -> str:
+    return base64.urlsafe_b64encode(key.encode(errors="surrogateescape")).decode()
+
+
+def _place(token: str) -> str:
+    try:
+        return base64.b64decode(token, b"-_", validate=True).decode(errors="surrogateescape")
+    except ValueError:
+        raise ServiceError("InvalidArgument", "The continuation token is none that a listing gave.") from None
 
 
 def _count(text: str) -> int:

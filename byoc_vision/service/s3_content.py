@@ -9,19 +9,32 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Lock
+from types import MappingProxyType
 from typing import Any
+from urllib.parse import unquote
 
 from byoc_vision.local.objects import Objects
 from byoc_vision.local.store import ServiceError, Store
 from byoc_vision.service import xml
-from byoc_vision.service.message import Reply
+from byoc_vision.service.message import Call, Reply
+from byoc_vision.service.parts import Multipart
 from byoc_vision.service.uploads import Uploads, etag
 
 #: Headers that are given back as they came, besides x-amz-meta-….
 _KEPT = ("content-type", "cache-control", "content-disposition", "content-encoding", "content-language", "expires")
+
+#: Beginnings of headers which would give an object what there is not here.
+_REFUSED = ("x-amz-tagging", "x-amz-object-lock", "x-amz-website-redirect", "x-amz-server-side-encryption-customer")
+
+#: How conditions begin on what is copied.
+_OF_SOURCE = "x-amz-copy-source-"
+
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 class Content:
@@ -30,39 +43,96 @@ class Content:
     def __init__(self, store: Store) -> None:
         self.objects = Objects(store)
         self.uploads = Uploads(self.objects)
+        self.multipart = Multipart(self.uploads)
+        self._lock = Lock()
 
-    def put(self, file: Path, bucket: str, key: str, headers: Mapping[str, str]) -> str:
-        """Move the complete file to where the object is; return its version."""
-        version = etag(self.objects.put(file, bucket, key).stat())
+    def put(
+        self, file: Path, bucket: str, key: str, headers: Mapping[str, str], conditions: Mapping[str, str] = _NONE
+    ) -> str:
+        """Move the complete file to where the object is, if that is as the conditions want it; return its version."""
+        with self._lock:
+            self.check_target(conditions, bucket, key)
+            stat = file.stat()
+            if key.endswith("/"):
+                if stat.st_size:
+                    reason = "An object whose key ends in / is a folder, and holds no bytes."
+                    raise ServiceError("InvalidArgument", reason)
+                return etag(self.objects.put_folder(bucket, key).stat())
+            version = etag(stat)
+            self.objects.put(file, bucket, key)
+            self._keep(bucket, key, version, headers)
+            return version
+
+    def _keep(self, bucket: str, key: str, version: str, headers: Mapping[str, str]) -> None:
         note = self._note(bucket, key)
         if headers:
-            note.parent.mkdir(parents=True, exist_ok=True)
-            fresh = note.with_name(f"{note.name}.{file.name}")
-            fresh.write_text(json.dumps({"ETag": version, "Headers": dict(headers)}), encoding="utf-8")
+            os.makedirs(os.path.dirname(note), exist_ok=True)
+            fresh = f"{note}.new"
+            with open(fresh, "w", encoding="utf-8") as out:
+                json.dump({"ETag": version, "Headers": dict(headers)}, out)
             os.replace(fresh, note)
         else:
-            note.unlink(missing_ok=True)
-        return version
+            with suppress(FileNotFoundError):
+                os.unlink(note)
+
+    def check_target(self, conditions: Mapping[str, str], bucket: str, key: str) -> None:
+        """Raise `ServiceError` where the key cannot be, or what is there is not as a writing request wants it."""
+        path = self.objects.path(bucket, key)
+        if "if-none-match" in conditions and path.exists():
+            raise ServiceError("PreconditionFailed", "The object exists already.")
+        if "if-match" in conditions:
+            check_conditions({"if-match": conditions["if-match"]}, self.objects.existing(bucket, key).stat())
+
+    @contextmanager
+    def source(self, call: Call) -> Iterator[tuple[int, os.stat_result, dict[str, str]]]:
+        """Give the open file that a request wants to be copied, with its headers."""
+        source, _, version = call.headers["x-amz-copy-source"].partition("?")
+        bucket, _, key = unquote(source).removeprefix("/").partition("/")
+        if version:
+            raise ServiceError("NotImplemented", "S3 on this machine has no versions of objects.")
+        file = self.objects.open(bucket, key)
+        try:
+            stat = os.fstat(file)
+            conditions = {
+                name.removeprefix(_OF_SOURCE): value
+                for name, value in call.headers.items()
+                if name.startswith(f"{_OF_SOURCE}if-")
+            }
+            try:
+                check_conditions(conditions, stat)
+            except ServiceError as error:
+                raise ServiceError("PreconditionFailed", str(error)) from None
+            yield file, stat, self.headers(bucket, key, etag(stat))
+        finally:
+            os.close(file)
 
     def headers(self, bucket: str, key: str, version: str) -> dict[str, str]:
         """Return the headers that this version of the object came with."""
         try:
-            note = json.loads(self._note(bucket, key).read_text(encoding="utf-8"))
-        except FileNotFoundError:
+            with open(self._note(bucket, key), encoding="utf-8") as file:
+                note = json.load(file)
+            return dict(note["Headers"]) if note["ETag"] == version else {}
+        except (FileNotFoundError, ValueError, TypeError, KeyError):  # none, or damaged
             return {}
-        return dict(note["Headers"]) if note["ETag"] == version else {}
 
-    def delete(self, bucket: str, key: str) -> None:
-        """Remove the object."""
-        self.objects.delete(bucket, key)
-        self._note(bucket, key).unlink(missing_ok=True)
+    def delete(self, bucket: str, key: str, conditions: Mapping[str, str] = _NONE) -> None:
+        """Remove the object, if it is as the conditions want it."""
+        with self._lock:
+            if "if-match" in conditions:
+                self.check_target(conditions, bucket, key)
+            self.objects.delete(bucket, key)
+            with suppress(FileNotFoundError):
+                os.unlink(self._note(bucket, key))
 
-    def _note(self, bucket: str, key: str) -> Path:
-        return self.objects.root / ".headers" / bucket / hashlib.sha256(key.encode()).hexdigest()
+    def _note(self, bucket: str, key: str) -> str:
+        return f"{self.objects.root}/.headers/{bucket}/{hashlib.sha256(key.encode()).hexdigest()}"
 
 
 def kept(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers of a request that its object is given back with."""
+    """Return the headers of a request that its object is given back with; refuse such as would have to do something."""
+    for name in headers:
+        if name.startswith(_REFUSED):
+            raise ServiceError("NotImplemented", f"S3 on this machine has no {name}; leave it out.")
     found = {name: value for name, value in headers.items() if name in _KEPT or name.startswith("x-amz-meta-")}
     coding = [each.strip() for each in found.pop("content-encoding", "").split(",")]
     if coding := [each for each in coding if each not in ("", "aws-chunked")]:
@@ -88,18 +158,27 @@ def span(text: str, size: int) -> tuple[int, int] | None:
 
 def check_conditions(headers: Mapping[str, str], stat: os.stat_result) -> None:
     """Raise `ServiceError` where the object is not as the request's conditions want it."""
-    version = etag(stat)
-    if "if-match" in headers and headers["if-match"] not in ("*", version, version.strip('"')):
+    these = {"*", etag(stat).strip('"')}
+    if "if-match" in headers and these.isdisjoint(_versions(headers["if-match"])):
         raise ServiceError("PreconditionFailed", "The object has changed.")
-    if headers.get("if-none-match") in ("*", version, version.strip('"')):
+    if not these.isdisjoint(_versions(headers.get("if-none-match", ""))):
         raise ServiceError("NotModified", "The object has not changed.")
-    for header, wanted in (("if-modified-since", False), ("if-unmodified-since", True)):
+    for header, wanted, stronger in (
+        ("if-modified-since", False, "if-none-match"),
+        ("if-unmodified-since", True, "if-match"),
+    ):
+        if stronger in headers:
+            continue
         try:
             since = email.utils.parsedate_to_datetime(headers[header]).timestamp()
         except (KeyError, ValueError):
             continue
         if (int(stat.st_mtime) <= since) is not wanted:
             raise ServiceError("PreconditionFailed" if wanted else "NotModified", "The object's time is another one.")
+
+
+def _versions(text: str) -> list[str]:
+    return [each.strip().strip('"') for each in text.split(",")]
 
 
 def time(stat: os.stat_result) -> str:

@@ -1,48 +1,43 @@
 """S3's operations on multipart uploads."""
 
+from functools import partial
 from urllib.parse import quote
 
 from byoc_vision.local.store import ServiceError
 from byoc_vision.service import xml
-from byoc_vision.service.message import CHUNK, Call, Reply
+from byoc_vision.service.message import Call, Reply
 from byoc_vision.service.s3_content import Content, kept, span, time, xml_reply
-from byoc_vision.service.s3_objects import check_absent, source_of
-from byoc_vision.service.uploads import etag
+from byoc_vision.service.uploads import copy, receive
 
 
 def create_upload(content: Content, call: Call, bucket: str, key: str) -> Reply:
     """CreateMultipartUpload."""
     content.objects.path(bucket, key)
-    upload = content.uploads.begin(bucket, key, kept(call.headers))
+    upload = content.multipart.begin(bucket, key, kept(call.headers))
     return xml_reply("InitiateMultipartUploadResult", {"Bucket": bucket, "Key": key, "UploadId": upload})
 
 
 def upload_part(content: Content, call: Call, bucket: str, key: str) -> Reply:
     """UploadPart."""
-    upload = call.query["uploadId"]
-    content.uploads.folder(upload)
-    with content.uploads.received(call) as file:
-        return Reply(headers={"ETag": content.uploads.keep_part(upload, call.query.get("partNumber", ""), file)})
+    number = call.query.get("partNumber", "")
+    version = content.multipart.keep(call.query["uploadId"], number, call.length, partial(receive, call))
+    return Reply(headers={"ETag": version})
 
 
 def copy_part(content: Content, call: Call, bucket: str, key: str) -> Reply:
     """UploadPartCopy."""
-    source = content.objects.existing(*source_of(call))
-    size = source.stat().st_size
-    begin, end = span(call.headers.get("x-amz-copy-source-range", ""), size) or (0, size)
-    with content.uploads.new_file() as (file, path), source.open("rb") as original:
-        original.seek(begin)
-        while begin < end and (part := original.read(min(CHUNK, end - begin))):
-            begin += file.write(part)
-        version = content.uploads.keep_part(call.query["uploadId"], call.query.get("partNumber", ""), path)
-    return xml_reply("CopyPartResult", {"ETag": version, "LastModified": time(source.stat())})
+    with content.source(call) as (source, stat, _):
+        begin, end = span(call.headers.get("x-amz-copy-source-range", ""), stat.st_size) or (0, stat.st_size)
+        upload, number = call.query["uploadId"], call.query.get("partNumber", "")
+        version = content.multipart.keep(upload, number, end - begin, partial(copy, source, begin, end))
+    return xml_reply("CopyPartResult", {"ETag": version, "LastModified": time(stat)})
 
 
 def complete_upload(content: Content, call: Call, bucket: str, key: str) -> Reply:
     """CompleteMultipartUpload."""
     upload = call.query["uploadId"]
-    headers = content.uploads.headers(upload)
-    check_absent(content, call, bucket, key)
+    headers = content.multipart.headers(upload)
+    content.check_target(call.headers, bucket, key)
     try:
         parts = [
             (int(part.findtext("PartNumber") or ""), part.findtext("ETag") or "")
@@ -50,21 +45,23 @@ def complete_upload(content: Content, call: Call, bucket: str, key: str) -> Repl
         ]
     except ValueError:
         raise ServiceError("MalformedXML", "A part has no number.") from None
-    with content.uploads.completed(upload, parts) as file:
-        version = content.put(file, bucket, key, headers)
+    with content.multipart.completed(upload, parts) as file:
+        version = content.put(file, bucket, key, headers, call.headers)
     result = {"Location": f"/{bucket}/{quote(key)}", "Bucket": bucket, "Key": key, "ETag": version}
     return xml_reply("CompleteMultipartUploadResult", result)
 
 
 def abort_upload(content: Content, call: Call, bucket: str, key: str) -> Reply:
     """AbortMultipartUpload."""
-    content.uploads.abort(call.query["uploadId"])
+    content.multipart.abort(call.query["uploadId"])
     return Reply(204)
 
 
 def list_uploads(content: Content, call: Call, bucket: str, key: str) -> Reply:
     """ListMultipartUploads."""
-    found = [{field: each[field] for field in ("Key", "UploadId", "Initiated")} for each in content.uploads.all(bucket)]
+    found = [
+        {field: each[field] for field in ("Key", "UploadId", "Initiated")} for each in content.multipart.all(bucket)
+    ]
     return xml_reply("ListMultipartUploadsResult", {"Bucket": bucket, "IsTruncated": False, "Upload": found})
 
 
@@ -73,12 +70,12 @@ def list_parts(content: Content, call: Call, bucket: str, key: str) -> Reply:
     upload = call.query["uploadId"]
     found = [
         {
-            "PartNumber": int(part.name),
-            "LastModified": time(part.stat()),
-            "ETag": etag(part.stat()),
-            "Size": part.stat().st_size,
+            "PartNumber": part.number,
+            "LastModified": time(part.file.stat()),
+            "ETag": part.version,
+            "Size": part.size,
         }
-        for part in content.uploads.parts(upload)
+        for part in content.multipart.parts(upload)
     ]
     result = {"Bucket": bucket, "Key": key, "UploadId": upload, "IsTruncated": False, "Part": found}
     return xml_reply("ListPartsResult", result)

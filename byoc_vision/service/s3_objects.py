@@ -1,13 +1,13 @@
 """S3's operations on objects, from and to disk by streaming."""
 
-import email.utils
-import shutil
-from urllib.parse import unquote
+import os
+from contextlib import ExitStack
+from stat import S_ISDIR
 
 from byoc_vision.local.store import ServiceError
-from byoc_vision.service.message import CHUNK, Call, Reply
+from byoc_vision.service.message import Call, Reply, http_date
 from byoc_vision.service.s3_content import Content, check_conditions, kept, span, time, xml_reply
-from byoc_vision.service.uploads import etag
+from byoc_vision.service.uploads import copy, etag, receive
 
 #: Up to so many bytes are sent together with the headers: of small pictures most of the time goes into calls.
 _SMALL = 1 << 15
@@ -15,81 +15,67 @@ _SMALL = 1 << 15
 
 def get_object(content: Content, call: Call, bucket: str, key: str) -> Reply:
     """GetObject and HeadObject."""
-    path = content.objects.existing(bucket, key)
-    stat = path.stat()
-    headers = {
-        "content-type": "binary/octet-stream",
-        "Last-Modified": email.utils.formatdate(stat.st_mtime, usegmt=True),
-        "ETag": etag(stat),
-        "Accept-Ranges": "bytes",
-        **content.headers(bucket, key, etag(stat)),
-        **{
-            name.removeprefix("response-"): value.encode().decode("latin-1")  # as HTTP has it
-            for name, value in call.query.items()
-            if name.startswith("response-")
-        },
-    }
-    check_conditions(call.headers, stat)
-    size = 0 if path.is_dir() else stat.st_size
-    wanted = span(call.headers.get("range", ""), size)
-    if wanted is None:
-        begin, end, status = 0, size, 200
-    else:
-        (begin, end), status = wanted, 206
-        headers["Content-Range"] = f"bytes {begin}-{end - 1}/{size}"
-    if call.method == "HEAD" or not size:
-        return Reply(status, b"", headers, length=end - begin)
-    if end - begin > _SMALL:
-        return Reply(status, b"", headers, path.open("rb"), begin, end - begin)
-    with path.open("rb") as file:
-        file.seek(begin)
-        return Reply(status, file.read(end - begin), headers)
+    with ExitStack() as exits:
+        file = content.objects.open(bucket, key)  # what is told is of this version, whatever is put there meanwhile
+        exits.callback(os.close, file)
+        stat = os.fstat(file)
+        version = etag(stat)
+        headers = {
+            "content-type": "binary/octet-stream",
+            "Last-Modified": http_date(int(stat.st_mtime)),
+            "ETag": version,
+            "Accept-Ranges": "bytes",
+            **content.headers(bucket, key, version),
+            **{
+                name.removeprefix("response-"): value.encode().decode("latin-1")  # as HTTP has it
+                for name, value in call.query.items()
+                if name.startswith("response-")
+            },
+        }
+        check_conditions(call.headers, stat)
+        if call.query.get("partNumber", "1") != "1":
+            raise ServiceError("InvalidPartNumber", "The requested part is not there; an object here has one.")
+        size = 0 if key.endswith("/") else stat.st_size
+        wanted = span(call.headers.get("range", ""), size)
+        if wanted is None:
+            begin, end, status = 0, size, 200
+        else:
+            (begin, end), status = wanted, 206
+            headers["Content-Range"] = f"bytes {begin}-{end - 1}/{size}"
+        if call.method == "HEAD" or not size:
+            return Reply(status, b"", headers, length=end - begin)
+        if end - begin <= _SMALL:
+            return Reply(status, os.pread(file, end - begin, begin), headers)
+        exits.pop_all()
+        return Reply(status, b"", headers, os.fdopen(file, "rb", 0), begin, end - begin)
 
 
 def put_object(content: Content, call: Call, bucket: str, key: str) -> Reply:
     """PutObject."""
-    content.objects.path(bucket, key)  # before a body is sent that cannot be kept
-    check_absent(content, call, bucket, key)
-    with content.uploads.received(call) as file:
-        if key.endswith("/"):
-            if file.stat().st_size:
-                raise ServiceError("InvalidArgument", "An object whose key ends in / is a folder, and holds no bytes.")
-            return Reply(headers={"ETag": etag(content.objects.put_folder(bucket, key).stat())})
-        version = content.put(file, bucket, key, kept(call.headers))
+    content.check_target(call.headers, bucket, key)  # before a body is sent that cannot be kept
+    headers = kept(call.headers)
+    with content.uploads.new_file() as (file, path):
+        receive(call, file)
+        version = content.put(path, bucket, key, headers, call.headers)
     return Reply(headers={"ETag": version})
 
 
 def copy_object(content: Content, call: Call, bucket: str, key: str) -> Reply:
     """CopyObject."""
-    source_bucket, source_key = source_of(call)
-    source = content.objects.existing(source_bucket, source_key)
-    version = etag(source.stat())
-    replaced = call.headers.get("x-amz-metadata-directive") == "REPLACE"
-    headers = kept(call.headers) if replaced else content.headers(source_bucket, source_key, version)
-    with content.uploads.new_file() as (file, path), source.open("rb") as original:
-        shutil.copyfileobj(original, file, CHUNK)
-        version = content.put(path, bucket, key, headers)
-    stat = content.objects.existing(bucket, key).stat()
-    return xml_reply("CopyObjectResult", {"ETag": version, "LastModified": time(stat)})
+    with content.source(call) as (source, stat, headers):
+        size = 0 if S_ISDIR(stat.st_mode) else stat.st_size
+        replaced = call.headers.get("x-amz-metadata-directive") == "REPLACE"
+        with content.uploads.new_file() as (file, path):
+            copy(source, 0, size, file)
+            time_written = time(os.fstat(file.fileno()))
+            version = content.put(path, bucket, key, kept(call.headers) if replaced else headers, call.headers)
+    return xml_reply("CopyObjectResult", {"ETag": version, "LastModified": time_written})
 
 
 def delete_object(content: Content, call: Call, bucket: str, key: str) -> Reply:
     """DeleteObject."""
-    content.delete(bucket, key)
+    content.delete(bucket, key, call.headers)
     return Reply(204)
-
-
-def check_absent(content: Content, call: Call, bucket: str, key: str) -> None:
-    """Raise `ServiceError` where the request wants to make the object, and it exists."""
-    if call.headers.get("if-none-match") == "*" and content.objects.path(bucket, key).exists():
-        raise ServiceError("PreconditionFailed", "The object exists already.")
-
-
-def source_of(call: Call) -> tuple[str, str]:
-    """Return the bucket and key that are to be copied."""
-    source = unquote(call.headers["x-amz-copy-source"].partition("?")[0]).removeprefix("/")
-    bucket, _, key = source.partition("/")
-    return bucket, key
 
 
 OPERATIONS = {

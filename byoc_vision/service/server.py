@@ -3,6 +3,7 @@
 import hmac
 import http.server
 import re
+import time
 import traceback
 import uuid
 from http import HTTPStatus
@@ -13,7 +14,7 @@ from byoc_vision.contract.errors import UserError
 from byoc_vision.local.store import ServiceError, Store
 from byoc_vision.service import accounts, bodies, registry, s3, signature
 from byoc_vision.service.logs import Logs
-from byoc_vision.service.message import Call, Reply, Service, json_failure
+from byoc_vision.service.message import Call, Reply, Service, http_date, json_failure
 from byoc_vision.service.metrics import Metrics
 from byoc_vision.service.runtime import Runtime
 from byoc_vision.service.sagemaker import SageMaker
@@ -24,7 +25,16 @@ _PATIENCE = 300
 #: Bytes of a body that nobody wanted which are read all the same, so that the connection can go on.
 _DRAINED = 1 << 20
 
+#: The longest line of a request's head, and the most headers.
+_LINE, _FIELDS = 1 << 16, 100
+
+#: What a header cannot hold.
+_BREAKS = re.compile(r"[\r\n\0]")
+
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+
+#: A bucket's own host. All names below localhost are this machine's, wherever they are looked up.
+_BUCKET_HOST = re.compile(r"([a-z0-9.-]+)\.localhost(?::\d+)?")
 
 #: HTTP's status of errors of the services that speak JSON, and of STS and IAM; others are 400.
 _STATUS = {"ServiceUnavailable": 503, "InternalFailure": 500, "AccessDenied": 403, "InvalidClientTokenId": 403}
@@ -54,18 +64,40 @@ class Server(http_server.Server):
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    request_version = "HTTP/1.1"
+    raw_requestline: bytes
     server: Server
     timeout = _PATIENCE
     rbufsize = wbufsize = 1 << 16
     disable_nagle_algorithm = True
 
+    def parse_request(self) -> bool:
+        """Read a request's head, and answer what is none. The library's own takes most of a small request's time."""
+        self.close_connection = True
+        self.command = self.requestline = ""
+        words = str(self.raw_requestline, "latin-1").split()
+        if len(words) != 3 or words[2] not in ("HTTP/1.0", "HTTP/1.1"):
+            self.send_error(HTTPStatus.BAD_REQUEST, "This is not a request of HTTP/1.1")
+            return False
+        self.command, self.path, self.request_version = words
+        self.fields: dict[str, str] = {}
+        while (line := self.rfile.readline(_LINE)) not in (b"\r\n", b"\n"):
+            name, colon, value = str(line, "latin-1").partition(":")
+            if not line.endswith(b"\n") or not colon or name != name.strip() or len(self.fields) == _FIELDS:
+                self.send_error(HTTPStatus.BAD_REQUEST, "A header is broken, or too long, or there are too many")
+                return False
+            self.fields[name.lower()] = value.strip()
+        self.close_connection = words[2] == "HTTP/1.0" or "close" in self.fields.get("connection", "").lower()
+        return True
+
     def _handle(self) -> None:
         path, _, query = self.path.partition("?")
-        headers = {name.lower(): value for name, value in self.headers.items()}
-        body = bodies.Body(self, headers)
-        fields = dict(parse_qsl(query, keep_blank_values=True))
-        call = Call(self.command, path, fields, headers, bodies.content(body, headers), uuid.uuid4().hex)
-        service = "sagemaker" if "x-amz-target" in headers or path.startswith("/endpoints/") else "s3"
+        if bucket := _BUCKET_HOST.fullmatch(self.fields.get("host", "")):
+            path = f"/{bucket[1]}{path}"
+        body = bodies.Body(self, self.fields)
+        asked = dict(parse_qsl(query, keep_blank_values=True)) if query else {}
+        call = Call(self.command, path, asked, self.fields, bodies.content(body, self.fields), uuid.uuid4().hex)
+        service = "sagemaker" if "x-amz-target" in self.fields or path.startswith("/endpoints/") else "s3"
         try:
             service = self._service(call)
             reply = self.server.services[service](call)
@@ -88,9 +120,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _service(self, call: Call) -> str:
         """Return the service that a request is for; raise `ServiceError` where none may answer it."""
         token, host = self.server.token, call.headers.get("host", "")
-        if token is None and re.sub(r":\d+$", "", host) not in _LOOPBACK:
+        if token is None and not _BUCKET_HOST.fullmatch(host) and re.sub(r":\d+$", "", host) not in _LOOPBACK:
             # A page in a browser may have its own host's name lead here.
             raise ServiceError("AccessDenied", f"This is not the host {host!r}; ask 127.0.0.1.")
+        form = call.headers.get("content-type", "").startswith("multipart/form-data")
+        if form and "authorization" not in call.headers:  # any page can send one
+            raise ServiceError("NotImplemented", "This machine takes no uploads by forms; presign a PUT instead.")
         signed = signature.read(call.headers, call.query)
         if signed.service not in self.server.services:
             reason = f"This machine does not answer the service {signed.service}."
@@ -101,14 +136,21 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return "sagemaker-runtime" if runtime else signed.service
 
     def _answer(self, call: Call, reply: Reply) -> None:
-        self.send_response(reply.status)
-        for name, value in ({"x-amz-request-id": call.id, "x-amzn-RequestId": call.id} | reply.headers).items():
-            self.send_header(name, re.sub(r"[\r\n\0]", " ", value))
+        headers = {
+            "Server": "byoc-vision",
+            "Date": http_date(int(time.time())),
+            "x-amz-request-id": call.id,
+            "x-amzn-RequestId": call.id,
+            **reply.headers,
+        }
         if reply.status not in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED):
-            self.send_header("Content-Length", str(reply.length))
+            headers["Content-Length"] = str(reply.length)
         if self.close_connection:
-            self.send_header("Connection", "close")
-        self.end_headers()
+            headers["Connection"] = "close"
+        lines = [f"HTTP/1.1 {reply.status} {self.responses[HTTPStatus(reply.status)][0]}"]
+        for name, value in headers.items():
+            lines.append(f"{name}: {value if value.isprintable() else _BREAKS.sub(' ', value)}")
+        self.wfile.write("\r\n".join([*lines, "", ""]).encode("latin-1", errors="replace"))
         if reply.file is not None:
             with reply.file:
                 self.wfile.flush()
@@ -118,18 +160,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(reply.body)
         self.wfile.flush()
 
-    def handle_expect_100(self) -> bool:
-        """Leave it to the body's first read."""
-        return True
-
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Answer what is not even HTTP."""
         super().send_error(code, message, explain)
         self.wfile.flush()
-
-    def version_string(self) -> str:
-        """Return the name in the header Server."""
-        return "byoc-vision"
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing; what went wrong is said with its trace."""

@@ -1,31 +1,25 @@
-"""What is on its way into a bucket: single bodies, and multipart uploads with their parts.
-
-All of it is in one folder beside the buckets, so that a file which is complete has only to be renamed.
-"""
+"""What is on its way into a bucket. It is in one folder beside them, so a file that is complete is only renamed."""
 
 import base64
 import errno
 import hashlib
 import io
-import json
+import itertools
 import os
-import re
-import shutil
-import tempfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from byoc_vision.local.objects import Objects
-from byoc_vision.local.store import ServiceError, now
-from byoc_vision.service.message import CHUNK, Call
+from byoc_vision.local.store import ServiceError
+from byoc_vision.service.message import Call
+
+#: No two files of this process have one of these.
+_NUMBERS = itertools.count()
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-#: The least size of a part that is not the last, and the greatest number of one.
-_LEAST, _PARTS = 5 << 20, 10_000
 
 
 def etag(stat: os.stat_result) -> str:
@@ -39,7 +33,7 @@ class Crc32:
     def __init__(self) -> None:
         self._value = 0
 
-    def update(self, content: bytes) -> None:
+    def update(self, content: memoryview) -> None:
         """Go on with the content."""
         self._value = zlib.crc32(content, self._value)
 
@@ -69,103 +63,67 @@ class _Whole(io.FileIO):
 
 
 class Uploads:
-    """The uploads to the buckets of `objects`."""
+    """Files on their way to the buckets of `objects`."""
 
     def __init__(self, objects: Objects) -> None:
-        self._folder = objects.root / ".uploads"
-        self._folder.mkdir(parents=True, exist_ok=True)
-        for leftover in self._folder.glob("put-*"):  # of a service that was killed
+        self.folder = objects.root / ".uploads"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for leftover in self.folder.glob("put-*"):  # of a service that was killed
             leftover.unlink()
 
     @contextmanager
     def new_file(self) -> Iterator[tuple[BinaryIO, Path]]:
         """Give a new file, which is removed where it was not put anywhere; a full disk is a `ServiceError`."""
-        descriptor, name = tempfile.mkstemp(prefix="put-", dir=self._folder)
+        name = f"{self.folder}/put-{os.getpid()}-{next(_NUMBERS)}"
         try:
-            os.fchmod(descriptor, 0o644)  # containers read it as whoever they run as
-            with _Whole(descriptor, "wb") as file:
+            with writing(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL)) as file:
                 yield file, Path(name)
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(name)
+
+
+@contextmanager
+def writing(descriptor: int) -> Iterator[BinaryIO]:
+    """Give the open file to write to, and close it; a full disk is a `ServiceError`."""
+    try:
+        with _Whole(descriptor, "wb") as file:
+            os.fchmod(descriptor, 0o644)  # containers read it as whoever they run as
+            yield file
+    except OSError as error:
+        if error.errno in _FULL:
+            raise ServiceError("EntityTooLarge", "This machine's disk is full; make room and try again.") from None
+        raise
+
+
+def receive(call: Call, file: BinaryIO) -> int:
+    """Write the request's body to the file, and check the checksums that come with it; return its length."""
+    length, asked = 0, {*call.headers, *call.headers.get("x-amz-trailer", "").replace(" ", "").lower().split(",")}
+    sums = {header: _SUMS[header]() for header in _SUMS if header in asked}
+    for part in call.chunks():
+        if call.length is not None and length + len(part) > call.length:  # what lies behind it is not its own
+            raise ServiceError("IncompleteBody", "The body is longer than the request says.")
+        length += file.write(part)
+        for each in sums.values():
+            each.update(part)
+    if call.length not in (None, length):
+        raise ServiceError("IncompleteBody", "The body is not as long as the request says.")
+    for header, computed in sums.items():
+        wanted = call.headers.get(header, call.body.trailers.get(header))
+        if base64.b64encode(computed.digest()).decode() != wanted:
+            raise ServiceError("BadDigest", f"The body does not have the checksum in {header}.")
+    return length
+
+
+def copy(source: int, begin: int, end: int, target: BinaryIO) -> None:
+    """Add a part of an open file to another, in the kernel: some file systems need not even write it again."""
+    while begin < end:
+        try:
+            count = os.copy_file_range(source, target.fileno(), end - begin, begin)
         except OSError as error:
             if error.errno in _FULL:
-                raise ServiceError("EntityTooLarge", "This machine's disk is full; make room and try again.") from None
-            raise
-        finally:
-            Path(name).unlink(missing_ok=True)
-
-    @contextmanager
-    def received(self, call: Call) -> Iterator[Path]:
-        """Give the file with the request's body, whose checksums are right."""
-        sums = {header: _SUMS[header]() for header in _SUMS if header in call.headers}
-        declared = call.headers.get("x-amz-decoded-content-length")
-        with self.new_file() as (file, path):
-            for part in call.chunks():
-                file.write(part)
-                for each in sums.values():
-                    each.update(part)
-            if declared is not None and declared != str(file.tell()):
-                raise ServiceError("IncompleteBody", "The body is not as long as the request says.")
-            for header, computed in sums.items():
-                if base64.b64encode(computed.digest()).decode() != call.headers[header]:
-                    raise ServiceError("BadDigest", f"The body does not have the checksum in {header}.")
-            yield path
-
-    def begin(self, bucket: str, key: str, headers: Mapping[str, str]) -> str:
-        """Begin a multipart upload; return its id."""
-        folder = Path(tempfile.mkdtemp(prefix="multipart-", dir=self._folder))
-        upload = {"Bucket": bucket, "Key": key, "Headers": dict(headers), "Initiated": now()}
-        (folder / "upload.json").write_text(json.dumps(upload), encoding="utf-8")
-        return folder.name.removeprefix("multipart-")
-
-    def all(self, bucket: str) -> Iterator[dict[str, Any]]:
-        """Yield the multipart uploads to a bucket: Bucket, Key, Headers, Initiated and UploadId."""
-        for file in sorted(self._folder.glob("multipart-*/upload.json")):
-            upload = json.loads(file.read_text(encoding="utf-8"))
-            if upload["Bucket"] == bucket:
-                yield upload | {"UploadId": file.parent.name.removeprefix("multipart-")}
-
-    def keep_part(self, upload: str, number: str, file: Path) -> str:
-        """Keep the complete file as a part; return its version."""
-        if not (number.isascii() and number.isdigit() and 1 <= int(number) <= _PARTS):
-            raise ServiceError("InvalidArgument", f"Part numbers are 1 to {_PARTS}.")
-        part = self.folder(upload) / f"{int(number):05}"
-        os.replace(file, part)
-        return etag(part.stat())
-
-    def parts(self, upload: str) -> list[Path]:
-        """Return the parts that have come, in their order."""
-        return sorted(self.folder(upload).glob("[0-9]*"))
-
-    @contextmanager
-    def completed(self, upload: str, wanted: list[tuple[int, str]]) -> Iterator[Path]:
-        """Give the file of the wanted parts: (number, version) in rising order. The upload is over afterwards."""
-        folder = self.folder(upload)
-        if not wanted or [number for number, _ in wanted] != sorted({number for number, _ in wanted}):
-            raise ServiceError("InvalidPartOrder", "The list of parts is empty, or not in ascending order.")
-        parts = [folder / f"{number:05}" for number, _ in wanted]
-        for part, (number, version) in zip(parts, wanted, strict=True):
-            if not part.exists() or etag(part.stat()).strip('"') != version.strip('"'):
-                raise ServiceError("InvalidPart", f"The part {number} has not come, or another one has.")
-            if part != parts[-1] and part.stat().st_size < _LEAST:
-                raise ServiceError("EntityTooSmall", f"The part {number} is smaller than {_LEAST} bytes.")
-        with self.new_file() as (file, path):
-            for part in parts:
-                with part.open("rb") as content:
-                    shutil.copyfileobj(content, file, CHUNK)
-            yield path
-        shutil.rmtree(folder)
-
-    def abort(self, upload: str) -> None:
-        """Forget a multipart upload."""
-        shutil.rmtree(self.folder(upload))
-
-    def folder(self, upload: str) -> Path:
-        """Return the folder of a multipart upload; raise `ServiceError` where there is none of that id."""
-        folder = self._folder / f"multipart-{upload}"
-        if not re.fullmatch(r"\w+", upload) or not folder.is_dir():
-            raise ServiceError("NoSuchUpload", "The specified multipart upload does not exist.")
-        return folder
-
-    def headers(self, upload: str) -> dict[str, str]:
-        """Return the headers that the upload's object is to have."""
-        file = self.folder(upload) / "upload.json"
-        return dict(json.loads(file.read_text(encoding="utf-8"))["Headers"])
+                raise
+            count = os.sendfile(target.fileno(), source, begin, end - begin)  # from another file system
+        if not count:
+            raise ServiceError("InternalFailure", "The object became shorter while it was copied; try again.")
+        begin += count

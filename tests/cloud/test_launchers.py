@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -96,3 +97,23 @@ def test_output_that_nobody_reads(
     command = f"{sys.executable} -m launch.train --data {data} --dry-run | true"
     done = subprocess.run(["bash", "-c", command], env=environment, cwd=tmp_path, capture_output=True, text=True)
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        (["byoc", "tr"], {"train", "try", "transform"}),
+        (["byoc", "train", "--dr"], {"--dry-run"}),
+        (["byoc", "train", "pict"], set()),  # files: left to the shell
+    ],
+)
+def test_the_shell_completes_what_is_typed(typed: list[str], offered: set[str]) -> None:
+    script = f'eval "$(byoc completion)"; COMP_WORDS=({" ".join(typed)}); COMP_CWORD={len(typed) - 1}; _byoc'
+    done = subprocess.run(
+        ["bash", "-uc", f'{script}; echo "${{COMPREPLY[*]}}"'],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+    )
+    assert set(done.stdout.split()) == offered

@@ -16,6 +16,12 @@ aws s3 sync "$pictures" "$bucket/cli/pictures/" >synced.txt
 [[ ! -s synced.txt ]] # what is there already is not sent again
 aws s3 ls --recursive "$bucket/cli/pictures/test/" >listed.txt
 [[ $(wc -l <listed.txt) == 12 ]]
+echo text | aws s3 cp - "$bucket/cli/a/ü b.txt"
+aws s3 mv --quiet --recursive "$bucket/cli/a/" "$bucket/cli/b/"
+[[ $(curl --silent --show-error "$(aws s3 presign "$bucket/cli/b/ü b.txt")") == text ]]
+mkdir empty
+aws s3 sync --quiet --delete empty "$bucket/cli/b/"
+! aws s3 ls "$bucket/cli/b/"
 
 aws sagemaker create-training-job --training-job-name cli-trained --role-arn "$role" \
     --algorithm-specification "TrainingImage=$train,TrainingInputMode=File" \

@@ -82,6 +82,7 @@ class Client:
         page = f"{training.output_path}{name}/rule-output/{report}/profiler-output/profiler-report.html"
         assert self.listed(page), self.listed(f"{training.output_path}{name}")
 
+        training.logs()
         attached = Estimator.attach(name, sagemaker_session=self.session)
         assert attached.hyperparameters() == SETTINGS
         assert attached.model_data == training.model_data

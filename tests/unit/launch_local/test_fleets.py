@@ -453,12 +453,65 @@ def test_requests_and_answers_are_captured(machine: Machine) -> None:
     assert (answered["encoding"], answered["data"]) == ("JSON", "one")
 
 
+def test_a_shadow_gets_copies_and_never_answers(machine: Machine) -> None:
+    capture = {
+        "EnableCapture": True,
+        "InitialSamplingPercentage": 100,
+        "DestinationS3Uri": f"s3://{BUCKET}/captured",
+        "CaptureOptions": [{"CaptureMode": "Output"}],
+        "CaptureContentTypeHeader": {"JsonContentTypes": ["text/plain"]},
+    }
+    machine.configure("plain", {"a": ("one", 1), "b": ("two", 1)})
+    shadow = {"ModelName": "plain-b", "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
+    shadow |= {"VariantName": "s", "InitialVariantWeight": 1}
+    machine.configure("c", {"a": ("one", 1)}, ShadowProductionVariants=[shadow], DataCaptureConfig=capture)
+    machine.sagemaker.create_endpoint(EndpointName="dogs", EndpointConfigName="c")
+    told = machine.sagemaker.describe_endpoint(EndpointName="dogs")
+    assert [each["VariantName"] for each in told["ProductionVariants"]] == ["a"]
+    assert [each["VariantName"] for each in told["ShadowProductionVariants"]] == ["s"]
+    copies = next(each for each in machine.containers.values() if each.variant == "s").requests
+
+    def until(count: int) -> None:
+        deadline = time.monotonic() + 30
+        while len(copies) < count or len(captured()) < 2 * count:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    def captured() -> list[str]:
+        return [each["Key"] for each in machine.s3.list_objects_v2(Bucket=BUCKET).get("Contents", [])]
+
+    assert [machine.ask() for _ in range(5)] == [("one", "a")] * 5
+    until(5)
+    assert sorted(key.split("/")[2] for key in captured()) == ["a"] * 5 + ["s"] * 5
+    with refused("ValidationError", "no variant 's'"):
+        machine.ask(TargetVariant="s")
+    wanted = [{"VariantName": "s", "DesiredWeight": 0}]
+    machine.sagemaker.update_endpoint_weights_and_capacities(EndpointName="dogs", DesiredWeightsAndCapacities=wanted)
+    assert [machine.ask() for _ in range(5)] == [("one", "a")] * 5
+    assert len(copies) == 5
+    wanted = [{"VariantName": "s", "DesiredWeight": 9}]
+    machine.sagemaker.update_endpoint_weights_and_capacities(EndpointName="dogs", DesiredWeightsAndCapacities=wanted)
+    for container in machine.containers.values():
+        if container.variant == "s":
+            container.gate.clear()  # it hangs
+    assert machine.ask() == ("one", "a")
+    for container in machine.containers.values():
+        container.gate.set()
+    until(6)
+
+
 def test_what_a_configuration_cannot_have_is_said(machine: Machine) -> None:
     machine.configure("c", {"a": ("one", 1)})
     variant = {"VariantName": "a", "ModelName": "c-a", "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
+    other, shadow = (variant | {"VariantName": name} for name in ("other", "shadow"))
+    serverless = {"VariantName": "a", "ModelName": "c-a"}
+    serverless |= {"ServerlessConfig": {"MemorySizeInMB": 1024, "MaxConcurrency": 1}}
     for variants, fields, said in (
         ([variant, variant], {}, "one VariantName"),
-        ([variant], {"ShadowProductionVariants": [variant]}, "ShadowProductionVariants"),
+        ([variant], {"ShadowProductionVariants": [variant]}, "one VariantName"),
+        ([variant, other], {"ShadowProductionVariants": [shadow]}, "beside one production variant"),
+        ([serverless], {"ShadowProductionVariants": [shadow]}, "real-time endpoint on instances"),
+        ([variant], {"ShadowProductionVariants": [shadow | {"ModelName": "none"}]}, "Could not find model none"),
         ([variant | {"ModelName": "none"}], {}, "Could not find model none"),
         ([{"VariantName": "a", "InstanceType": "ml.m5.large"}], {}, "needs a ModelName"),
         ([{"VariantName": "a", "ModelName": "c-a"}], {}, "InstanceType and InitialInstanceCount"),

@@ -13,9 +13,7 @@ from botocore.validate import ParamValidator
 
 from byoc_vision.local import operations, training, tuning
 from byoc_vision.local.store import Store, now
-from tests.cloud.test_service import BUCKET, ROLE, Service, refused, sagemaker, service, training_request
-
-__all__ = ["sagemaker", "service"]  # fixtures
+from tests.cloud.service.conftest import BUCKET, ROLE, Service, refused, training_request
 
 S3 = f"s3://{BUCKET}/"
 RESOURCES = {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 5}

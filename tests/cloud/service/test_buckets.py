@@ -1,0 +1,70 @@
+"""S3 on this machine: buckets and listings, and what it has not."""
+
+from typing import Any
+
+from tests.cloud.service.conftest import BUCKET, Service, keys, refused
+
+
+def test_listing_is_in_the_order_of_keys_in_pages_and_folded(s3: Any) -> None:
+    names = ["a", "a-b/c", "a.b", "a/b/c", "a/b/d", "a/e", "b/f", "b0", "ä"]
+    for name in names:
+        s3.put_object(Bucket=BUCKET, Key=name, Body=b"x")
+        if name == "a":
+            s3.delete_object(Bucket=BUCKET, Key=name)
+    names.remove("a")
+    for size in (1, 2, 3, 1000):
+        assert keys(s3, PaginationConfig={"PageSize": size}) == names
+        pages = s3.get_paginator("list_objects").paginate(Bucket=BUCKET, PaginationConfig={"PageSize": size})
+        assert [entry["Key"] for page in pages for entry in page["Contents"]] == names
+        paginator = s3.get_paginator("list_objects_v2")
+        pages = list(paginator.paginate(Bucket=BUCKET, Delimiter="/", Prefix="a", PaginationConfig={"PageSize": size}))
+        folded = [
+            [entry["Key"] for page in pages for entry in page.get("Contents", [])],
+            [entry["Prefix"] for page in pages for entry in page.get("CommonPrefixes", [])],
+        ]
+        assert folded == [["a.b"], ["a-b/", "a/"]]
+    assert keys(s3, Prefix="a/b") == ["a/b/c", "a/b/d"]
+    assert keys(s3, Prefix="a/", StartAfter="a/b/c") == ["a/b/d", "a/e"]
+    assert keys(s3, Prefix="nothing/") == []
+    found = s3.list_objects_v2(Bucket=BUCKET, Delimiter="b")
+    assert [entry["Prefix"] for entry in found["CommonPrefixes"]] == ["a-b", "a.b", "a/b", "b"]
+    with refused("InvalidArgument"):
+        s3.list_objects_v2(Bucket=BUCKET, MaxKeys=-1)
+    for forged in ("a", "ä", "%ff", "YQ"):
+        with refused("InvalidArgument", "continuation token"):
+            s3.list_objects_v2(Bucket=BUCKET, ContinuationToken=forged)
+    assert not s3.list_objects_v2(Bucket=BUCKET, MaxKeys=0)["IsTruncated"]
+    first = s3.list_objects(Bucket=BUCKET, Delimiter="/", MaxKeys=1, EncodingType="url")
+    assert (first["CommonPrefixes"], first["NextMarker"]) == ([{"Prefix": "a-b/"}], "a-b/")
+
+
+def test_buckets(s3: Any, service: Service) -> None:
+    assert [each["Name"] for each in s3.list_buckets()["Buckets"]] == [BUCKET]
+    s3.create_bucket(Bucket=BUCKET)  # one's own
+    s3.head_bucket(Bucket=BUCKET)
+    assert service.client("s3", "eu-west-1").head_bucket(Bucket=BUCKET)["BucketRegion"] == "us-east-1"  # sent again
+    with refused("IllegalLocationConstraintException", "this machine is us-east-1"):
+        s3.create_bucket(Bucket="other", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    assert s3.get_bucket_location(Bucket=BUCKET)["LocationConstraint"] is None
+    s3.put_object(Bucket=BUCKET, Key="a", Body=b"x")
+    with refused("BucketNotEmpty"):
+        s3.delete_bucket(Bucket=BUCKET)
+    s3.delete_objects(Bucket=BUCKET, Delete={"Objects": [{"Key": "a"}, {"Key": "none"}]})
+    s3.delete_bucket(Bucket=BUCKET)
+    for call in (s3.list_objects_v2, s3.delete_bucket):
+        with refused("NoSuchBucket"):
+            call(Bucket=BUCKET)
+    with refused("NoSuchBucket"):
+        s3.put_object(Bucket=BUCKET, Key="a", Body=b"x")
+    assert service.ask("PUT", "/.uploads")[0] == 400
+    assert service.ask("PUT", "/.uploads/a", b"x")[0] == 404
+    with refused("404"):
+        s3.head_bucket(Bucket="none")
+
+
+def test_what_s3_is_not_asked_here_is_said(s3: Any, service: Service) -> None:
+    for call in (s3.get_bucket_acl, s3.get_bucket_versioning, s3.list_object_versions):
+        with refused("NotImplemented"):
+            call(Bucket=BUCKET)
+    for body in (b"", b"<Delete>", b'<!DOCTYPE a [<!ENTITY b "c">]><Delete/>'):
+        assert b"MalformedXML" in service.ask("POST", f"/{BUCKET}?delete", body)[1]

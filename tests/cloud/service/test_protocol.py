@@ -1,0 +1,119 @@
+"""What comes over the socket: signatures, broken HTTP, strangers; and the small services."""
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3
+import pytest
+from botocore.config import Config
+
+from byoc_vision.local.store import ACCOUNT
+from tests.cloud.service.conftest import BUCKET, ROLE, SIGNED, Service, refused
+
+
+def test_a_request_must_be_signed_by_someone_for_this_region(service: Service) -> None:
+    assert b"AccessDenied" in service.ask("GET", "/", service=None)[1]
+    target = {"x_amz_target": "SageMaker.ListModels"}
+    assert b"MissingAuthenticationToken" in service.ask("POST", "/", b"{}", service=None, **target)[1]
+    for broken in (
+        "AWS4-HMAC-SHA256 Credential=a",
+        "Bearer a",
+        SIGNED.format(service="sagemaker")[:-1],
+        "\xff",
+        "a" * 9999,
+    ):
+        status, body = service.ask("POST", "/", b"{}", service=None, authorization=broken, **target)
+        assert (status, json.loads(body)["__type"]) == (400, "IncompleteSignature")
+    with refused("InvalidSignatureException", "signed for .*eu-west-1"):
+        service.client("sagemaker", "eu-west-1").list_models()
+    with refused("AuthorizationHeaderMalformed", "signed for .*eu-west-1"):
+        service.client("s3", "eu-west-1").list_buckets()
+    for version in ("s3", "s3v4"):
+        client = boto3.client("s3", "us-east-1", **service.access, config=Config(signature_version=version))
+        url = urlsplit(client.generate_presigned_url("list_buckets"))
+        assert service.ask("GET", f"{url.path}?{url.query}", service=None)[0] == 200
+
+
+def test_a_page_in_a_browser_is_refused(service: Service) -> None:
+    for host in ("evil.example", "localhost.evil.example", "a.evil.example:80", "evillocalhost"):
+        assert service.ask("GET", "/", host=host)[0] == 403
+    form = {"content_type": "multipart/form-data; boundary=a"}
+    assert b"presign a PUT" in service.ask("POST", f"/{BUCKET}", b"--a--", service=None, **form)[1]
+
+
+def test_a_bucket_may_be_the_hosts_name(s3: Any, service: Service) -> None:
+    assert service.ask("PUT", "/a%20b/c", b"x", host=f"{BUCKET}.localhost:{service.port}")[0] == 200
+    assert b"a b/c" in service.ask("GET", "/?list-type=2", host=f"{BUCKET}.localhost")[1]
+    assert service.ask("GET", "/", host="...localhost")[0] == 404
+
+
+def test_elsewhere_a_token_is_wanted(tmp_path: Path) -> None:
+    running = Service(tmp_path / "root", "0.0.0.0", "secret")
+    try:
+        with refused("InvalidClientTokenId"):
+            running.client("sagemaker").list_models()
+        assert running.client("sagemaker", aws_access_key_id="secret").list_models()["Models"] == []
+    finally:
+        running.close()
+
+
+def test_a_time_out_of_range_is_refused(service: Service) -> None:
+    for wrong in (b"1e30", b"-1e300", b"NaN", b'"yesterday"'):
+        body = b'{"CreationTimeAfter": %b}' % wrong
+        status, answer = service.ask("POST", "/", body, "sagemaker", x_amz_target="SageMaker.ListModels")
+        assert (status, json.loads(answer)["__type"]) == (400, "ValidationException"), wrong
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b"\xff", b'"a"', b"[" * 100_000])
+def test_what_is_not_json_is_refused(service: Service, body: bytes) -> None:
+    status, answer = service.ask("POST", "/", body, "sagemaker", x_amz_target="SageMaker.ListModels")
+    assert (status, json.loads(answer)["__type"]) == (400, "SerializationException")
+
+
+def test_what_is_not_http_does_no_harm(service: Service) -> None:
+    put = f"PUT /pictures/a HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {SIGNED.format(service='s3')}\r\n"
+    for text in (
+        "GET  / HTTP/1.1\r\n\r\n",
+        "GET / HTTP/9.9\r\n\r\n",
+        "GET " + "a" * 70_000,
+        f"{put}Content-Length: -5\r\n\r\n",
+        f"{put}Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+    ):
+        with socket.create_connection(("127.0.0.1", service.port)) as connection:
+            connection.sendall(text.encode())
+            connection.settimeout(10)
+            assert b" 4" in connection.recv(100) or b" 5" in connection.recv(100)
+    assert service.client("s3").list_buckets()["Buckets"] == []
+
+
+def test_an_upload_that_is_refused_is_not_sent(service: Service) -> None:
+    head = f"PUT /none/a HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {SIGNED.format(service='s3')}\r\n"
+    with socket.create_connection(("127.0.0.1", service.port)) as connection:
+        connection.sendall(f"{head}Expect: 100-continue\r\nContent-Length: {5 << 30}\r\n\r\n".encode())
+        connection.settimeout(10)
+        assert connection.recv(1000).startswith(b"HTTP/1.1 404")
+
+
+def test_the_small_services(service: Service) -> None:
+    assert service.client("sts").get_caller_identity()["Account"] == ACCOUNT
+    assert service.client("iam").get_role(RoleName="any")["Role"]["Arn"] == f"arn:aws:iam::{ACCOUNT}:role/any"
+    permitted = service.client("iam").simulate_principal_policy(PolicySourceArn=ROLE, ActionNames=["a:b", "c:d"])
+    assert [result["EvalDecision"] for result in permitted["EvaluationResults"]] == ["allowed"] * 2
+    credentials = service.client("sts").assume_role(RoleArn=ROLE, RoleSessionName="me")["Credentials"]
+    assert credentials["Expiration"].year > 2026
+    token = service.client("ecr").get_authorization_token()["authorizationData"][0]
+    assert token["proxyEndpoint"].startswith(f"https://{ACCOUNT}.")
+    for call in (
+        service.client("iam").list_users,
+        service.client("ecr").describe_registry,
+        service.client("logs").describe_queries,
+        service.client("sagemaker").list_domains,
+        service.client("dynamodb").list_tables,
+    ):
+        with refused("UnknownOperationException"):
+            call()
+    status, body = service.ask("POST", "/", b"{}", "sagemaker", x_amz_target="SageMaker.Nonsense")
+    assert (status, json.loads(body)["__type"]) == (400, "UnknownOperationException")

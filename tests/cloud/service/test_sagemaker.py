@@ -1,0 +1,299 @@
+"""SageMaker's operations over HTTP: how jobs, models and packages are told, checked and refused."""
+
+import json
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from byoc_vision.local import channels, containers, models, training, tuning
+from byoc_vision.local.store import ACCOUNT, now
+from tests.cloud.service.conftest import BUCKET, ROLE, Service, refused, training_request
+
+
+def test_a_training_job_is_told_as_the_service_tells_it(sagemaker: Any, service: Service) -> None:
+    request = training_request(Tags=[{"Key": "a", "Value": "b"}])
+    arn = sagemaker.create_training_job(**request)["TrainingJobArn"]
+    told = sagemaker.describe_training_job(TrainingJobName="job")
+    assert told["TrainingJobStatus"] == "InProgress"
+    assert told["OutputDataConfig"] == {
+        "KmsKeyId": "",
+        "CompressionType": "GZIP",
+        "S3OutputPath": f"s3://{BUCKET}/results",
+    }
+    assert told["ResourceConfig"]["InstanceType"] == "ml.m5.xlarge"
+    assert told["CreationTime"].year >= 2026
+    assert "Tags" not in told
+    with refused("ResourceInUse", "already existing"):
+        sagemaker.create_training_job(**request)
+    for number in range(3):
+        sagemaker.create_training_job(**training_request(f"other-{number}"))
+    pages = sagemaker.get_paginator("list_training_jobs").paginate(PaginationConfig={"PageSize": 2})
+    listed = [job["TrainingJobName"] for page in pages for job in page["TrainingJobSummaries"]]
+    assert listed == ["other-2", "other-1", "other-0", "job"]
+    created = sagemaker.describe_training_job(TrainingJobName="other-0")["CreationTime"]
+    for bound, count in (("Before", 2), ("After", 3)):
+        assert len(sagemaker.list_training_jobs(**{f"CreationTime{bound}": created})["TrainingJobSummaries"]) == count
+    sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": "c", "Value": "d"}, {"Key": "a", "Value": "e"}])
+    sagemaker.delete_tags(ResourceArn=arn, TagKeys=["c"])
+    assert sagemaker.list_tags(ResourceArn=arn)["Tags"] == [{"Key": "a", "Value": "e"}]
+    with refused("ValidationException"):
+        sagemaker.list_tags(ResourceArn=arn.replace("job/job", "job/none"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"RoleArn": "MySageMakerExecutionRole"}, "RoleArn"),
+        ({"TrainingJobName": "a/../b"}, "TrainingJobName"),
+        ({"OutputDataConfig": {"S3OutputPath": "s3://none/a"}}, "no bucket 'none'"),
+        ({"OutputDataConfig": {"S3OutputPath": "s3://pictures/../.."}}, "cannot be a file's name"),
+        ({"OutputDataConfig": {"S3OutputPath": "https://a"}}, "https://a is not on this machine"),
+        ({"ResourceConfig": {"InstanceType": "m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1}}, "InstanceType"),
+        ({"AlgorithmSpecification": {"TrainingImage": "image", "TrainingInputMode": "Stream"}}, "TrainingInputMode"),
+        (
+            {
+                "InputDataConfig": [
+                    {
+                        "ChannelName": "training",
+                        "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://{BUCKET}/none/"}},
+                    }
+                ]
+            },
+            "nothing at s3://pictures/none/",
+        ),
+    ],
+)
+def test_a_request_is_checked_as_the_service_does_it(sagemaker: Any, fields: dict[str, Any], said: str) -> None:
+    with refused("ValidationException", said):
+        sagemaker.create_training_job(**training_request(**fields))
+    assert sagemaker.list_training_jobs()["TrainingJobSummaries"] == []
+
+
+def test_what_channels_have_not_is_refused_and_none_is_nothing(sagemaker: Any, service: Service) -> None:
+    service.client("s3").put_object(Bucket=BUCKET, Key="data/a.jpg", Body=b"x")
+    channel = {
+        "ChannelName": "training",
+        "CompressionType": "None",
+        "RecordWrapperType": "None",
+        "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://{BUCKET}/data"}},
+    }
+    sagemaker.create_training_job(**training_request(InputDataConfig=[channel | {"InputMode": "FastFile"}]))
+    with refused("ValidationException", "Pipe"):
+        sagemaker.create_training_job(**training_request("other", InputDataConfig=[channel | {"InputMode": "Pipe"}]))
+    resources = {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 5}
+    source = channel["DataSource"]["S3DataSource"] | {"S3DataDistributionType": "ShardedByS3Key"}
+    sharded = {"InputDataConfig": [channel | {"DataSource": {"S3DataSource": source}}]}
+    with refused("ValidationException", "does not shard"):
+        sagemaker.create_training_job(
+            **training_request("two", ResourceConfig=resources | {"InstanceCount": 2}, **sharded)
+        )
+    sagemaker.create_training_job(**training_request("one", ResourceConfig=resources, **sharded))  # which gets all
+
+
+def test_a_channel_may_be_a_manifest(sagemaker: Any, service: Service, tmp_path: Path) -> None:
+    s3 = service.client("s3")
+    for key in ("data/a b/ü.jpg", "data/b.jpg", "secret"):
+        s3.put_object(Bucket=BUCKET, Key=key, Body=key.encode())
+
+    def channel(*manifest: Any, kind: str = "ManifestFile") -> dict[str, Any]:
+        s3.put_object(Bucket=BUCKET, Key="manifest", Body=json.dumps(manifest).encode())
+        source = {"S3DataType": kind, "S3Uri": f"s3://{BUCKET}/manifest"}
+        return {"ChannelName": "training", "DataSource": {"S3DataSource": source}}
+
+    good = channel({"prefix": f"s3://{BUCKET}/data/"}, "a b/ü.jpg", "b.jpg")
+    sagemaker.create_training_job(**training_request(InputDataConfig=[good]))
+    folder = channels.folder(service.store, good["DataSource"]["S3DataSource"], tmp_path / "listed")
+    assert {str(file.relative_to(folder)) for file in folder.rglob("*.jpg")} == {"a b/ü.jpg", "b.jpg"}
+    with refused("ValidationException", "has S3Prefix and ManifestFile"):
+        wrong = channel(kind="AugmentedManifestFile")
+        sagemaker.create_training_job(**training_request("other", InputDataConfig=[wrong]))
+    for manifest, said in (
+        (({"prefix": f"s3://{BUCKET}/data/"}, "../secret"), "cannot be a file's name"),
+        (({"prefix": f"s3://{BUCKET}/data/"}, "none"), "no such object"),
+        (({"prefix": "s3://none/"}, "a"), "no bucket"),
+        ((), "no manifest of the form"),
+        (({"prefix": 1}, {}), "no manifest of the form"),
+    ):
+        with refused("ValidationException", said):
+            sagemaker.create_training_job(**training_request("other", InputDataConfig=[channel(*manifest)]))
+
+
+def test_the_resources_of_trials_as_the_sdk_sends_them(sagemaker: Any) -> None:
+    definition = training_request()
+    del definition["TrainingJobName"], definition["ResourceConfig"]
+    definition["AlgorithmSpecification"] |= {"MetricDefinitions": [{"Name": "loss", "Regex": "loss=(.*)"}]}
+    config = {
+        "Strategy": "Bayesian",
+        "HyperParameterTuningJobObjective": {"Type": "Minimize", "MetricName": "loss"},
+        "ResourceLimits": {"MaxNumberOfTrainingJobs": 1, "MaxParallelTrainingJobs": 1},
+        "ParameterRanges": {"CategoricalParameterRanges": [{"Name": "a", "Values": ["b", "c"]}]},
+    }
+    resources = {"InstanceType": "ml.m5.large", "InstanceCount": 2, "VolumeSizeInGB": 5}
+    for name, given in (("plain", resources), ("list", {"InstanceConfigs": [resources]})):
+        whole = definition | {"HyperParameterTuningResourceConfig": given}
+        assert tuning.trial(whole)["ResourceConfig"] == resources
+        sagemaker.create_hyper_parameter_tuning_job(
+            HyperParameterTuningJobName=name, HyperParameterTuningJobConfig=config, TrainingJobDefinition=whole
+        )
+        told = sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
+        assert told["TrainingJobDefinition"]["OutputDataConfig"]["KmsKeyId"] == ""
+        assert told["TrainingJobDefinition"]["ResourceConfig"] == resources
+        assert told["TrainingJobDefinition"]["StaticHyperParameters"] == {"_tuning_objective_metric": "loss"}
+    with refused("ValidationException", "ResourceConfig"):
+        sagemaker.create_hyper_parameter_tuning_job(
+            HyperParameterTuningJobName="none", HyperParameterTuningJobConfig=config, TrainingJobDefinition=definition
+        )
+
+
+def test_a_model_may_be_a_folder_of_objects(sagemaker: Any, service: Service) -> None:
+    service.client("s3").put_object(Bucket=BUCKET, Key="model/weights", Body=b"x")
+    source = {"S3Uri": f"s3://{BUCKET}/model/", "S3DataType": "S3Prefix", "CompressionType": "None"}
+    container = {"Image": "image", "ModelDataSource": {"S3DataSource": source}}
+    sagemaker.create_model(ModelName="a", ExecutionRoleArn=ROLE, Containers=[container])
+    assert sagemaker.describe_model(ModelName="a")["Containers"][0]["Image"] == "image"
+    for wrong in ({"Image": "image", "ModelDataUrl": f"s3://{BUCKET}/none.tar.gz"}, container | {"Mode": "MultiModel"}):
+        with refused("ValidationException"):
+            sagemaker.create_model(ModelName="b", ExecutionRoleArn=ROLE, PrimaryContainer=wrong)
+    sagemaker.delete_model(ModelName="a")
+    with refused("ValidationException", "Could not find model a"):
+        sagemaker.describe_model(ModelName="a")
+
+
+def test_a_model_is_registered_approved_and_deployed(sagemaker: Any, service: Service) -> None:
+    service.client("s3").put_object(Bucket=BUCKET, Key="model.tar.gz", Body=b"x")
+    container = {"Image": "image", "ModelDataUrl": f"s3://{BUCKET}/model.tar.gz", "Environment": {"a": "1", "b": "1"}}
+    types = {"SupportedContentTypes": ["image/jpeg"], "SupportedResponseMIMETypes": ["application/json"]}
+    request = {"ModelPackageGroupName": "dogs", "InferenceSpecification": types | {"Containers": [container]}}
+    with refused("ValidationException", "Could not find model package group dogs"):
+        sagemaker.create_model_package(**request)
+    sagemaker.create_model_package_group(ModelPackageGroupName="dogs")
+    first, second = (sagemaker.create_model_package(**request)["ModelPackageArn"] for _ in range(2))
+    assert (first, second) == tuple(f"arn:aws:sagemaker:us-east-1:{ACCOUNT}:model-package/dogs/{n}" for n in (1, 2))
+    model = {"ModelName": "dogs", "ExecutionRoleArn": ROLE}
+    wanted = {"ModelPackageName": second, "Environment": {"b": "2"}}
+    with refused("ValidationException", "PendingManualApproval"):
+        sagemaker.create_model(PrimaryContainer=wanted, **model)
+    sagemaker.update_model_package(ModelPackageArn=second, ModelApprovalStatus="Approved")
+    approved = sagemaker.list_model_packages(ModelPackageGroupName="dogs", ModelApprovalStatus="Approved")
+    assert [package["ModelPackageArn"] for package in approved["ModelPackageSummaryList"]] == [second]
+    told = sagemaker.describe_model_package(ModelPackageName=second)
+    assert (told["ModelPackageVersion"], told["ModelPackageStatus"]) == (2, "Completed")
+    assert sagemaker.describe_model_package(ModelPackageName=told["ModelPackageName"])["ModelPackageArn"] == second
+    sagemaker.add_tags(ResourceArn=second, Tags=[{"Key": "a", "Value": "b"}])
+    sagemaker.create_model(PrimaryContainer=wanted, **model)
+    assert models.container(service.store, "dogs") == container | {"Environment": {"a": "1", "b": "2"}}
+    with refused("ConflictException"):
+        sagemaker.delete_model_package_group(ModelPackageGroupName="dogs")
+    for package in (first, second):
+        sagemaker.delete_model_package(ModelPackageName=package)
+    sagemaker.delete_model_package_group(ModelPackageGroupName="dogs")
+    assert sagemaker.list_model_package_groups()["ModelPackageGroupSummaryList"] == []
+    for name in (second, "dogs", second.replace("dogs", ".."), "model-package/../1"):
+        with refused("ValidationException"):
+            sagemaker.describe_model_package(ModelPackageName=name)
+
+
+def test_a_processing_job_is_checked(sagemaker: Any, service: Service) -> None:
+    place = {"S3Uri": f"s3://{BUCKET}/none/", "LocalPath": "/opt/ml/processing/a"}
+    given = {"InputName": "a", "S3Input": place | {"S3DataType": "S3Prefix", "S3InputMode": "File"}}
+    cluster = {"InstanceCount": 1, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 1}
+    request = {
+        "ProcessingJobName": "job",
+        "RoleArn": ROLE,
+        "AppSpecification": {"ImageUri": "image"},
+        "ProcessingResources": {"ClusterConfig": cluster},
+    }
+    for wrong, said in (
+        ({"ProcessingInputs": [given]}, "nothing at"),
+        ({"ProcessingInputs": [given | {"S3Input": given["S3Input"] | {"S3InputMode": "Pipe"}}]}, "File mode"),
+        ({"ProcessingResources": {"ClusterConfig": cluster | {"InstanceCount": 2}}}, "one instance"),
+    ):
+        with refused("ValidationException", said):
+            sagemaker.create_processing_job(**request | wrong)
+    sagemaker.create_processing_job(**request)
+    sagemaker.stop_processing_job(ProcessingJobName="job")
+    assert sagemaker.describe_processing_job(ProcessingJobName="job")["ProcessingJobStatus"] == "Stopping"
+    assert len(sagemaker.list_processing_jobs()["ProcessingJobSummaries"]) == 1
+
+
+def test_of_clients_that_create_one_job_at_once_one_does(sagemaker: Any) -> None:
+    def create(_: int) -> str:
+        try:
+            sagemaker.create_training_job(**training_request())
+        except ClientError as error:
+            return str(error.response["Error"]["Code"])
+        return ""
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(pool.map(create, range(8))) == ["", *["ResourceInUse"] * 7]
+    assert len(sagemaker.list_training_jobs()["TrainingJobSummaries"]) == 1
+
+
+def test_two_services_know_nothing_of_each_other(sagemaker: Any, service: Service, tmp_path: Path) -> None:
+    sagemaker.create_training_job(**training_request())
+    other = Service(tmp_path / "other")
+    try:
+        assert other.port != service.port
+        assert other.client("s3").list_buckets()["Buckets"] == []
+        assert other.client("sagemaker").list_training_jobs()["TrainingJobSummaries"] == []
+    finally:
+        other.close()
+
+
+def test_waiters_wait(sagemaker: Any, service: Service) -> None:
+    sagemaker.create_training_job(**training_request())
+    record = service.store.find(training.KIND, "job")
+    training.enter(record, "Completed", "done", TrainingJobStatus="Completed", TrainingEndTime=now())
+    sagemaker.get_waiter("training_job_completed_or_stopped").wait(TrainingJobName="job")
+
+
+def test_docker_that_was_stopped_is_not_the_requests_fault(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.client("s3").create_bucket(Bucket=BUCKET)
+    client = tmp_path / "docker"
+    client.write_text("#!/bin/sh\necho 'Cannot connect to the Docker daemon' >&2\nexit 1\n")
+    client.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(containers, "ready", lambda: None)
+    with refused("ServiceUnavailable", "start it and try again"):
+        service.client("sagemaker").create_training_job(**training_request())
+    client.write_text("#!/bin/sh\necho 'Error: No such image: image' >&2\nexit 1\n")
+    with refused("ValidationException", "no image image"):
+        service.client("sagemaker").create_training_job(**training_request())
+
+
+def test_what_is_removed_meanwhile_is_no_hindrance(sagemaker: Any, service: Service) -> None:
+    """Clients list jobs while another one deletes some."""
+    for number in range(40):
+        request = training_request(f"job-{number}")
+        service.store.create(training.KIND, f"job-{number}", request, TrainingJobStatus="Completed")[1].release()
+    logs, group = service.client("logs"), {"logGroupName": "/aws/sagemaker/TrainingJobs"}
+    deleted = threading.Event()
+
+    def delete() -> None:
+        for number in range(40):
+            sagemaker.delete_training_job(TrainingJobName=f"job-{number}")
+        deleted.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        deleting = pool.submit(delete)
+        while not deleted.is_set():
+            sagemaker.list_training_jobs()
+            logs.describe_log_streams(**group)
+            logs.filter_log_events(**group)
+        deleting.result()
+    assert sagemaker.list_training_jobs()["TrainingJobSummaries"] == []
+
+
+def test_what_is_damaged_is_said(sagemaker: Any, service: Service) -> None:
+    sagemaker.create_training_job(**training_request())
+    (service.store.find(training.KIND, "job").folder / "status.json").write_text("{")
+    for call in (lambda: sagemaker.describe_training_job(TrainingJobName="job"), sagemaker.list_training_jobs):
+        with refused("ValidationException", "status.json is damaged, or another version's; remove"):
+            call()
