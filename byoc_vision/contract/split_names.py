@@ -23,7 +23,7 @@ _NEUTRAL = _CONTAINER | words("set sets split splits folder files pictures photo
 #: Words for what comes with pictures: beside class folders they are no classes.
 _NOTES = words(
     "annotation annotations doc docs documentation meta metadata list lists labels bbox bboxes xml xmls imagesets "
-    "readme output outputs result results checkpoint checkpoints"
+    "readme output outputs results"
 )
 #: Words for what is made from the pictures of a folder `images` that is beside it.
 _DERIVED = words("mask masks segmentation segmentations trimap trimaps gt truth ground depth heatmaps edges thumbnails")
