@@ -4,8 +4,9 @@ A place in a stream is a number that grows with its lines, which come in the ord
 what is in it, not what was ever printed.
 """
 
+import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -26,13 +27,38 @@ class Event(NamedTuple):
     message: str
 
 
+class Pattern:
+    """CloudWatch's filter pattern: terms, "phrases", -without and ?any of several. `every` are those that must be."""
+
+    def __init__(self, text: str) -> None:
+        if re.match(r"\s*[\[{%]", text):
+            reason = "The local engine's filterPattern has terms and phrases, but no fields and no regular expressions."
+            raise ServiceError("InvalidParameterException", reason)
+        terms = [(sign, phrase or word) for sign, phrase, word in re.findall(r'([-?]?)(?:"([^"]*)"|(\S+))', text)]
+        self.every, self._some, self._none = (
+            [term for sign, term in terms if sign == wanted] for wanted in ("", "?", "-")
+        )
+
+    def matches(self, line: str) -> bool:
+        """Whether the line is one that is looked for."""
+        return (
+            all(term in line for term in self.every)
+            and not any(term in line for term in self._none)
+            and (not self._some or any(term in line for term in self._some))
+        )
+
+
+#: What any line matches.
+EVERYTHING = Pattern("")
+
+
 class Stream(Protocol):
     """What a log stream can be asked."""
 
     name: str
 
-    def forward(self, place: int, wanted: Sequence[str] = ()) -> Iterator[Event]:
-        """Yield the events from the place on; such that lack one of the `wanted` texts may be missing."""
+    def forward(self, place: int, pattern: Pattern = EVERYTHING) -> Iterator[Event]:
+        """Yield the events from the place on that match the pattern."""
 
     def backward(self, place: int) -> Iterator[Event]:
         """Yield the events before the place, the last one first."""
@@ -50,15 +76,15 @@ class FileStream:
     def __init__(self, name: str, file: Path, mark: str = "") -> None:
         self.name, self._file, self._mark = name, file, mark
 
-    def forward(self, place: int, wanted: Sequence[str] = ()) -> Iterator[Event]:
+    def forward(self, place: int, pattern: Pattern = EVERYTHING) -> Iterator[Event]:
         """See `Stream`."""
-        needed, size = [text.encode(errors="replace") for text in (self._mark, *wanted) if text], _LEAST
+        needed, size = [text.encode(errors="replace") for text in (self._mark, *pattern.every) if text], _LEAST
         while block := self._read(place, size):
             lines = block[: block.rfind(b"\n") + 1]
             if not lines and len(block) < size:  # a line that is being written
                 return
             if all(text in lines for text in needed):
-                yield from self._events(place, lines)
+                yield from self._events(place, lines, pattern)
             place += len(lines)
             size = min(size * 4, _MOST) if lines else size * 4
 
@@ -102,12 +128,13 @@ class FileStream:
         if place and self._read(place - 1, 1) != b"\n":
             raise no_token()
 
-    def _events(self, place: int, lines: bytes) -> Iterator[Event]:
+    def _events(self, place: int, lines: bytes, pattern: Pattern = EVERYTHING) -> Iterator[Event]:
         for line in lines.split(b"\n")[:-1]:
             after = place + len(line) + 1
             text = line.partition(b" ")[2].decode(errors="replace")
-            if text.startswith(self._mark) and (at := _time(line)) is not None:
-                yield Event(at, place, after, text.removeprefix(self._mark))
+            mine = text.startswith(self._mark) and pattern.matches(text := text.removeprefix(self._mark))
+            if mine and (at := _time(line)) is not None:
+                yield Event(at, place, after, text)
             place = after
 
     def _read(self, place: int, size: int) -> bytes:
@@ -128,11 +155,12 @@ class ContainersStream:
     def __init__(self, name: str, folder: Path, variant: str = "") -> None:
         self.name, self._folder, self._variant = name, folder, variant
 
-    def forward(self, place: int, wanted: Sequence[str] = ()) -> Iterator[Event]:
+    def forward(self, place: int, pattern: Pattern = EVERYTHING) -> Iterator[Event]:
         """See `Stream`."""
         for text, line in logs.Containers(self._folder, self._variant, _text(place - 1) if place else "").new_entries():
-            came = _nanoseconds(text)
-            yield Event(came // 10**6, came, came + 1, line)
+            if pattern.matches(line):
+                came = _nanoseconds(text)
+                yield Event(came // 10**6, came, came + 1, line)
 
     def backward(self, place: int) -> Iterator[Event]:
         """See `Stream`."""

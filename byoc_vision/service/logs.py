@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from byoc_vision.local import fleets
 from byoc_vision.local.store import ACCOUNT, REGION, Record, Request, ServiceError, Store, offset
-from byoc_vision.service.log_streams import ContainersStream, FileStream, Stream, milliseconds, no_token
+from byoc_vision.service.log_streams import ContainersStream, FileStream, Pattern, Stream, milliseconds, no_token
 from byoc_vision.service.message import Call, Reply, checked, json_reply
 
 #: Kind of record -> its log group; an endpoint has a group of its own.
@@ -107,11 +107,11 @@ class Logs:
         begin, end = max(request.get("startTime", 0), last[0]), request.get("endTime", math.inf)
 
         def matches(stream: Stream) -> Iterator[tuple[int, str, int, str]]:
-            for event in stream.forward(stream.find(begin), pattern.every):
-                if event.at >= end:
+            stop = stream.find(end)
+            for event in stream.forward(stream.find(begin), pattern):
+                if event.place >= stop:
                     return
-                key = event.at, stream.name, event.place
-                if begin <= event.at and key > last and pattern.matches(event.message):
+                if (key := (event.at, stream.name, event.place)) > last:
                     yield *key, event.message
 
         def since(record: Record) -> list[Stream]:
@@ -215,27 +215,6 @@ def _arn(group: str) -> str:
 
 def _begun(record: Record) -> int:
     return milliseconds(record.status["CreationTime"])
-
-
-class Pattern:
-    """CloudWatch's filter pattern: terms, "phrases", -without and ?any of several. `every` are those that must be."""
-
-    def __init__(self, text: str) -> None:
-        if re.match(r"\s*[\[{%]", text):
-            reason = "The local engine's filterPattern has terms and phrases, but no fields and no regular expressions."
-            raise ServiceError("InvalidParameterException", reason)
-        terms = [(sign, phrase or word) for sign, phrase, word in re.findall(r'([-?]?)(?:"([^"]*)"|(\S+))', text)]
-        self.every, self._some, self._none = (
-            [term for sign, term in terms if sign == wanted] for wanted in ("", "?", "-")
-        )
-
-    def matches(self, line: str) -> bool:
-        """Whether the line is one that is looked for."""
-        return (
-            all(term in line for term in self.every)
-            and not any(term in line for term in self._none)
-            and (not self._some or any(term in line for term in self._some))
-        )
 
 
 def page(found: list[Any], request: Request, key: str, limit: int = 50, token: str = "nextToken") -> Request:
