@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from sagemaker_training.environment import Environment
@@ -50,17 +51,19 @@ class Script:
         host = Environment()
         output, curves, begun = Path(host.output_data_dir), Curves(), time.time()
         if host.current_host != host.hosts[0]:
-            self._run(host, curves)
+            self._run(host, curves, {})
             return
-        try:
-            with Profiler(output / contract.PROFILE, gpu_names(), resumes=False) as profiler:
-                profiler.note(program=self.program, **contract.named(os.environ))
-                self._run(host, curves)
-        finally:
-            curves.write(output / contract.PROFILE / contract.CURVES)
-            report.write(output, report.hook(self.root), begun)
+        with TemporaryDirectory() as scratch:
+            noted = Path(scratch) / "tensors"
+            try:
+                with Profiler(output / contract.PROFILE, gpu_names(), resumes=False) as profiler:
+                    profiler.note(program=self.program, **contract.named(os.environ))
+                    self._run(host, curves, {contract.NOTED: str(noted)})
+            finally:
+                curves.write(output / contract.PROFILE / contract.CURVES)
+                report.write(output, report.tensors(report.hook(self.root), noted), begun)
 
-    def _run(self, host: Environment, curves: Curves) -> None:
+    def _run(self, host: Environment, curves: Curves, more: Mapping[str, str]) -> None:
         together = request.torchrun(self.asked) and host.current_host in host.distribution_hosts
         code, place = self.root / "code", request.place(self.asked, self.root)
         source.fetch(place, code)
@@ -70,6 +73,7 @@ class Script:
         variables = host.to_env_vars() | {
             "SM_MODULE_DIR": place,
             "SMDEBUG_CONFIG_FILE_PATH": str(report.hook(self.root)),
+            **more,
         }
         if together:
             names = host.distribution_hosts
