@@ -15,7 +15,8 @@ from byoc_vision.local.instances import local_type
 from byoc_vision.local.results import Results
 from byoc_vision.local.store import REGION, Record, Request, now
 
-#: The hyperparameter that names a user's script, and where containers find that: in S3 and in file:// they cannot.
+#: The hyperparameter, or variable, that names a user's script, and where containers find that: in S3 and in file://
+#: they cannot.
 _SCRIPT, _SCRIPT_ARCHIVE, _SCRIPT_FOLDER = (
     "sagemaker_submit_directory",
     "/opt/ml/input/sourcedir.tar.gz",
@@ -131,7 +132,8 @@ class Attempt:
 
     @property
     def _script(self) -> Path | None:
-        value = self._request.get("HyperParameters", {}).get(_SCRIPT, "").strip('"')
+        named = self._request.get("HyperParameters", {}).get(_SCRIPT, "").strip('"')
+        value = named or self._request.get("Environment", {}).get(_SCRIPT.upper(), "")
         return locate(self._record.store, value) if value.startswith(("s3://", "file://")) else None
 
     def _measure(self, line: str) -> None:

@@ -28,6 +28,13 @@ from train.stopping import Stopped, StopSignal
 #: Seconds that the other hosts have until their names are known.
 _PATIENCE = 300
 
+#: What to do about exceptions that come of how a program is run.
+_ADVICE = {
+    "ModuleNotFoundError": "; name its package in requirements.txt, or put the module beside the program",
+    "ImportError: attempted relative import": "; the program is run as a file: import by full names, or name the "
+    "package's folder with __main__.py",
+}
+
 log = logging.getLogger(__name__)
 
 
@@ -97,8 +104,7 @@ class Script:
         if ended.code == 0:
             return
         said = reason(ended.errors, str(code))
-        if said.startswith("ModuleNotFoundError"):
-            said += "; name its package in requirements.txt, or put the module beside the program"
+        said += next((advice for beginning, advice in _ADVICE.items() if said.startswith(beginning)), "")
         if ended.out_of_memory or ended.code == -signal.SIGKILL:
             said = "the kernel killed it for memory; take smaller batches, fewer loader workers or a larger instance"
             said = said if ended.out_of_memory else f"most likely {said}"
