@@ -16,11 +16,13 @@ def record() -> None:
     import atexit  # these here, since most processes need none of them
     import json
     import subprocess
+    import tempfile
 
     with open(f"{ROOT}/config/resourceconfig.json", encoding="utf-8") as file:
         resources = json.load(file)
     if resources["current_host"] != resources["hosts"][0]:
         return
+    os.environ["BYOC_TENSORS"] = f"{tempfile.mkdtemp()}/tensors"  # the script's too, for it comes of this process
     recorder = subprocess.Popen(
         [sys.executable, "-m", "train.script.beside"],
         cwd=PROGRAM,

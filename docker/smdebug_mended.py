@@ -5,6 +5,7 @@ first call, and what was saved can be loaded only where smdebug is. Nor does Tor
 they are called by hooks that torch calls for all modules, and not while a network is traced, exported or compiled.
 """
 
+import os
 import warnings
 import weakref
 from collections.abc import Callable
@@ -95,6 +96,19 @@ def _compiled(compile_: Callable[..., None]) -> Callable[..., None]:
     return compiling
 
 
+def _noting(begin: Callable[..., None]) -> Callable[..., None]:
+    """Return what makes a hook and notes the folder that it writes to, where the job has named a file for that."""
+
+    @wraps(begin)
+    def beginning(hook: Hook, *options: Any, **named: Any) -> None:
+        begin(hook, *options, **named)
+        if file := os.environ.get("BYOC_TENSORS"):
+            with open(file, "a", encoding="utf-8") as noted:
+                print(os.path.abspath(hook.out_dir), file=noted)
+
+    return beginning
+
+
 def _array(value: Any, plain: Callable[[Any], Any] = Hook._make_numpy_array) -> Any:
     """Return a tensor as NumPy's, which has no bfloat16."""
     return plain(value.float() if isinstance(value, Tensor) and value.dtype is torch.bfloat16 else value)
@@ -108,6 +122,7 @@ for owner, name, made in (
     (nn.Module, "_replicate_for_data_parallel", _replicated),
     (Hook, "register_module", _apart),
     (Hook, "register_loss", _apart),
+    (Hook, "__init__", _noting),
 ):
     setattr(owner, name, made(getattr(owner, name)))
 Hook._make_numpy_array = staticmethod(_array)

@@ -24,6 +24,9 @@ WRONG_SHOWN = 24
 #: Where smdebug records tensors when it is not told otherwise.
 TENSORS = "/opt/ml/output/tensors"
 
+#: The variable that names a file in which smdebug's hooks note the folders that they write to, one a line.
+NOTED = "BYOC_TENSORS"
+
 #: The columns of `PREDICTIONS`.
 PREDICTION_COLUMNS = ("file", "label", "predicted", "probability")
 

@@ -16,7 +16,7 @@ from byoc_vision.local.results import Results
 from byoc_vision.local.source import handed_over
 from byoc_vision.local.store import REGION, Record, Request, now
 
-#: The hyperparameter that names where a user's script is.
+#: The hyperparameter, or variable, that names where a user's script is.
 _SCRIPT = "sagemaker_submit_directory"
 
 
@@ -127,7 +127,9 @@ class Attempt:
 
     @property
     def _script(self) -> tuple[str, list[str]]:
-        return handed_over(self._record.store, self._request.get("HyperParameters", {}).get(_SCRIPT, "").strip('"'))
+        named = self._request.get("HyperParameters", {}).get(_SCRIPT, "").strip('"')
+        variable = self._request.get("Environment", {}).get(_SCRIPT.upper(), "")
+        return handed_over(self._record.store, named or variable)
 
     def _measure(self, line: str) -> None:
         """Note the metrics that a line of the log holds."""

@@ -22,7 +22,7 @@ def main() -> None:
     with Profiler(output / contract.PROFILE, gpu_names(), resumes=False) as profile:
         profile.note(program=os.environ.get("SM_ENTRY_SCRIPT", "a script"), **contract.named(os.environ))
         sys.stdin.read()
-    report.write(output, report.hook(ROOT), begun)
+    report.write(output, report.tensors(report.hook(ROOT), Path(os.environ[contract.NOTED])), begun)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from sagemaker_training.environment import Environment
@@ -26,6 +27,13 @@ from train.stopping import Stopped, StopSignal
 
 #: Seconds that the other hosts have until their names are known.
 _PATIENCE = 300
+
+#: What to do about exceptions that come of how a program is run.
+_ADVICE = {
+    "ModuleNotFoundError": "; name its package in requirements.txt, or put the module beside the program",
+    "ImportError: attempted relative import": "; the program is run as a file: import by full names, or name the "
+    "package's folder with __main__.py",
+}
 
 log = logging.getLogger(__name__)
 
@@ -50,17 +58,19 @@ class Script:
         host = Environment()
         output, curves, begun = Path(host.output_data_dir), Curves(), time.time()
         if host.current_host != host.hosts[0]:
-            self._run(host, curves)
+            self._run(host, curves, {})
             return
-        try:
-            with Profiler(output / contract.PROFILE, gpu_names(), resumes=False) as profiler:
-                profiler.note(program=self.program, **contract.named(os.environ))
-                self._run(host, curves)
-        finally:
-            curves.write(output / contract.PROFILE / contract.CURVES)
-            report.write(output, report.hook(self.root), begun)
+        with TemporaryDirectory() as scratch:
+            noted = Path(scratch) / "tensors"
+            try:
+                with Profiler(output / contract.PROFILE, gpu_names(), resumes=False) as profiler:
+                    profiler.note(program=self.program, **contract.named(os.environ))
+                    self._run(host, curves, {contract.NOTED: str(noted)})
+            finally:
+                curves.write(output / contract.PROFILE / contract.CURVES)
+                report.write(output, report.tensors(report.hook(self.root), noted), begun)
 
-    def _run(self, host: Environment, curves: Curves) -> None:
+    def _run(self, host: Environment, curves: Curves, more: Mapping[str, str]) -> None:
         together = request.torchrun(self.asked) and host.current_host in host.distribution_hosts
         code, place = self.root / "code", request.place(self.asked, self.root)
         source.fetch(place, code)
@@ -70,6 +80,7 @@ class Script:
         variables = host.to_env_vars() | {
             "SM_MODULE_DIR": place,
             "SMDEBUG_CONFIG_FILE_PATH": str(report.hook(self.root)),
+            **more,
         }
         if together:
             names = host.distribution_hosts
@@ -93,8 +104,7 @@ class Script:
         if ended.code == 0:
             return
         said = reason(ended.errors, str(code))
-        if said.startswith("ModuleNotFoundError"):
-            said += "; name its package in requirements.txt, or put the module beside the program"
+        said += next((advice for beginning, advice in _ADVICE.items() if said.startswith(beginning)), "")
         if ended.out_of_memory or ended.code == -signal.SIGKILL:
             said = "the kernel killed it for memory; take smaller batches, fewer loader workers or a larger instance"
             said = said if ended.out_of_memory else f"most likely {said}"

@@ -20,18 +20,23 @@ def hook(root: Path) -> Path:
     return service if service.exists() else HOOK
 
 
-def write(output: Path, configuration: Path, begun: float) -> None:
+def tensors(configuration: Path, noted: Path) -> Path | None:
+    """Return the folder of what smdebug's hook has recorded: the last that one `noted`, else the configured one."""
+    places = noted.read_text(encoding="utf-8").splitlines()[::-1] if noted.exists() else []
+    try:
+        places.append(json.loads(configuration.read_text(encoding="utf-8"))["LocalPath"])
+    except (OSError, ValueError, KeyError):
+        log.warning("%s does not say where tensors are", configuration)
+    return next((place for place in map(Path, [*places, TENSORS]) if place.is_dir()), None)
+
+
+def write(output: Path, recorded: Path | None, begun: float) -> None:
     """Write the report, in a process of its own: what goes wrong there is said and costs the job nothing.
 
-    What the script itself has left under the report's names since `begun`, in seconds since 1970, stays as it is.
+    `recorded` is the folder of tensors, if there is one. What the script itself has left under the report's names since
+    `begun`, in seconds since 1970, stays as it is.
     """
-    try:
-        tensors = Path(json.loads(configuration.read_text(encoding="utf-8"))["LocalPath"])
-    except (OSError, ValueError, KeyError):
-        tensors = Path(TENSORS)
-    if not tensors.is_dir():  # a hook that the script made itself
-        tensors = Path(TENSORS)
-    options = ["--tensors", str(tensors)] if tensors.is_dir() else []
+    options = ["--tensors", str(recorded)] if recorded else []
     own = [name for name in (REPORT, FACTS) if (file := output / name).exists() and file.stat().st_mtime >= begun]
     if own:
         aside = output / ASIDE

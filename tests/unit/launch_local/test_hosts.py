@@ -1,6 +1,7 @@
 """How a job's containers are run to their end, with a docker client that the tests play."""
 
 import errno
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -65,6 +66,24 @@ def test_an_isolated_host_reaches_itself_by_its_name(play: Play, record: Record)
     with lock:
         Hosts(isolated, {"algo-1": ["image"]}).run()
     assert "--network none --add-host algo-1:127.0.0.1 image" in calls.read_text()
+
+
+@pytest.mark.parametrize(
+    ("field", "name"),
+    [("HyperParameters", "sagemaker_submit_directory"), ("Environment", "SAGEMAKER_SUBMIT_DIRECTORY")],
+)
+def test_code_in_s3_or_on_this_machine_is_mounted(
+    play: Play, record: Record, tmp_path: Path, field: str, name: str
+) -> None:
+    calls = play("")
+    (tmp_path / "source").mkdir()
+    request = record.request | {field: {name: (tmp_path / "source").as_uri()}}
+    named, lock = record.store.create(training.KIND, "named", request, TrainingJobStatus="InProgress")
+    with lock:
+        run_training.Attempt(named, tmp_path / "scratch").run()
+    assert f"source={tmp_path}/source" in calls.read_text()
+    told = json.loads((tmp_path / "scratch/algo-1/input/config/hyperparameters.json").read_text())
+    assert told["sagemaker_submit_directory"] == '"/opt/ml/code"'
 
 
 def test_lines_are_logged_as_they_come_and_the_last_of_a_progress_bar_counts(play: Play, record: Record) -> None:

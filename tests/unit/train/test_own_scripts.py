@@ -65,6 +65,12 @@ def test_the_rule_that_should_fire_does(run, old, new, hyperparameters, rule):
     assert rules[rule]["RuleEvaluationStatus"] == "IssuesFound", rules[rule]
 
 
+def test_a_hook_that_writes_to_a_folder_of_its_own_is_judged(run):
+    own = 'smd.Hook(out_dir=os.environ["SM_OUTPUT_DATA_DIR"] + "/mine", include_collections=["gradients", "losses"])'
+    rules, _ = run("smd.Hook.create_from_json_file()", own, epochs=1)
+    assert rules["VanishingGradient"]["Judged"] and rules["ExplodingTensor"]["Judged"]
+
+
 def test_a_script_without_a_hook_has_curves_and_reasons(run):
     hook = "hook = smd.Hook.create_from_json_file()\n    hook.register_hook(model)\n    hook.register_loss(criterion)"
     rules, content = run(hook, "hook = argparse.Namespace(set_mode=print)", epochs=2)

@@ -150,6 +150,12 @@ def test_without_a_program_the_classifier_is_trained(opt_ml, monkeypatch, caplog
             "(train_model.py, line 1); name its package in requirements.txt, or put the module beside the program",
         ),
         (
+            "from .part import answer",
+            "train_model.py ended with exit code 1: ImportError: attempted relative import with no known parent "
+            "package (train_model.py, line 1); the program is run as a file: import by full names, or name the "
+            "package's folder with __main__.py",
+        ),
+        (
             "import os\nos.kill(os.getpid(), 9)",
             "train_model.py ended with signal 9: most likely the kernel killed it for memory; "
             "take smaller batches, fewer loader workers or a larger instance",
@@ -248,6 +254,13 @@ def test_a_program_that_is_not_there(opt_ml):
         sagemaker.main()
     (opt_ml / "code/train_model.py").mkdir()
     with pytest.raises(ClientError, match=r"train_model.py in .* is a folder without __main__.py; name a file in it"):
+        sagemaker.main()
+
+
+def test_a_program_that_cannot_be_read(opt_ml):
+    (opt_ml / "code/train.py").symlink_to("gone.py")
+    ask(opt_ml, sagemaker_program="train.py")
+    with pytest.raises(ClientError, match=r"train.py in .* cannot be read \(No such file or directory\); check the file"):
         sagemaker.main()
 
 
