@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from byoc_vision import prediction, versions
 from byoc_vision.contract.errors import UserError, one_line
-from byoc_vision.engine import PICTURE, Engine, Target
+from byoc_vision.engine import ACCOUNT, PICTURE, Engine, Target
 from byoc_vision.pictures import Picture
 from byoc_vision.plan import Plan
 from byoc_vision.prediction import Prediction
@@ -212,7 +212,7 @@ def _describe(engine: Engine, name: str) -> dict[str, Any] | None:
 def _running(engine: Engine, name: str, endpoint: dict[str, Any] | None) -> Request:
     """Return the configuration of the running endpoint, which a shadow variant is to stand beside."""
     if not engine.known:
-        return operations.endpoint_config("<configuration>", "<model>", "ml.m5.large")
+        return operations.endpoint_config(ACCOUNT, ACCOUNT, "ml.m5.large")
     if endpoint is None:
         raise UserError(
             f"no endpoint {name!r} is in service {engine.where}, which a shadow can stand beside; deploy one"

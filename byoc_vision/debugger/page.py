@@ -21,7 +21,7 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 LISTED = 8
 
 #: Unreadable pictures that are named.
-UNREAD = 50
+UNREAD = 20
 
 
 def page(facts: Facts, thumbnail: Thumbnail) -> str:

@@ -264,17 +264,22 @@ def data(facts: Facts) -> str:
 def _kinds(kinds: dict[str, dict[str, int]]) -> str:
     """How large the pictures are, and as what they are stored."""
 
-    def bars(counts: dict[str, int]) -> str:
+    def rows(name: str) -> list[tuple[str, float, str]]:
+        counts = kinds.get(name, {})
         total = sum(counts.values())
-        return charts.bars([(kind, count / total, f"{count:,}") for kind, count in counts.items()]) if total > 0 else ""
+        return [(kind, count / total, f"{count:,}") for kind, count in counts.items()] if total > 0 else []
 
-    sides = kinds.get("shorter_sides", {}).items()
-    sizes = {f"{int(side):,} to {2 * int(side) - 1:,}": n for side, n in sides if side.isdecimal() and len(side) < 8}
-    shown = pair(
-        ("Pixels of the shorter side", bars(sizes)),
-        ("Stored as", bars(kinds.get("formats", {})) + bars(kinds.get("modes", {}))),
-    )
-    return shown.replace('class="pair"', 'class="pair kinds"', 1)
+    sizes = [
+        (f"{int(side):,} to {2 * int(side) - 1:,}", share, count)
+        for side, share, count in rows("shorter_sides")
+        if side.isdecimal() and len(side) < 8
+    ]
+    stored = rows("formats") + [(f"mode {mode}", share, count) for mode, share, count in rows("modes")]
+    charted = [
+        (title, charts.bars(bars) if bars else "")
+        for title, bars in (("Pixels of the shorter side", sizes), ("Stored as", stored))
+    ]
+    return pair(*charted).replace('class="pair"', 'class="pair kinds"', 1)
 
 
 def copies(facts: Facts, thumbnail: Thumbnail) -> str:
