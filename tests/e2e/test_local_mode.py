@@ -47,8 +47,11 @@ def test_local_mode_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pr
             check=False,
         )
         assert done.returncode == 0, done.stdout[-8000:]
-    finally:  # what the SDK leaves of a program that has failed, and its network in any case
-        for project in (tmp_path / "work").rglob("docker-compose.yaml"):
-            for container in containers.labelled("com.docker.compose.project", project.parent.name):
+    finally:  # the SDK leaves its containers, and its network
+        folder = "com.docker.compose.project.working_dir"
+        wanted = f'{{{{.ID}}}} {{{{.Label "{folder}"}}}}'
+        for line in containers.docker("ps", "--all", "--filter", f"label={folder}", "--format", wanted).splitlines():
+            container, _, place = line.partition(" ")
+            if Path(place).is_relative_to(tmp_path.resolve()):
                 containers.remove(container)
         containers.docker("network", "rm", local_mode.NETWORK)  # refused, rightly, where others are using it

@@ -19,6 +19,7 @@ from torch import nn
 from torchvision import models
 
 from byoc_vision.contract.errors import UserError
+from serve import arrays
 from serve.config import INTERNAL_ERROR
 from tests.unit.serve.conftest import MakeWorker, ask
 
@@ -226,6 +227,18 @@ def test_what_is_no_array_is_the_clients_fault(
     worker, context = make_worker(OWN)
     got, answer, _ = ask(worker, context, body, content_type)
     assert (got, words in json.loads(answer)["error"]) == (status, True), answer
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("1,2\n3,4", "1,2\r\n3,4\r\n", "1\n2\n3", "1,2,3", "7", " 1 , 2 ", "a,b\n1,2", ",,\n,1,", "\n1\n\n2\n"),
+        *("1,2 # two\n# none\n3,4", "1e3,-inf\nnan,1_000", "1,1e99", "0x1,1", "#", ",", "1,2\n3,4 #,5", "1\x0b,2"),
+    ],
+)
+def test_csv_is_read_as_numpy_does(text: str) -> None:
+    expected = np.genfromtxt(io.StringIO(text), dtype=np.float32, delimiter=",")
+    np.testing.assert_array_equal(arrays.csv(text), expected, strict=True)
 
 
 def matrix(rows: int, indices: NDArray[Any]) -> bytes:

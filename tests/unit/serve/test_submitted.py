@@ -79,7 +79,7 @@ def test_code_in_s3_is_the_models(
 ) -> None:
     monkeypatch.setenv(variable, s3)
     monkeypatch.setenv("SAGEMAKER_SUBMIT_DIRECTORY", "s3://bucket/job/sourcedir.tar.gz")
-    submitted.fetch("s3://bucket/job/sourcedir.tar.gz", tmp_path / "fetched", 60)
+    submitted.fetch("s3://bucket/job/sourcedir.tar.gz", tmp_path / "fetched", 600)
     worker, context = make_worker("this is no code and not what is asked for")
     assert ask(worker, context, b"x", "application/json")[1] == "from S3"
 
@@ -91,7 +91,7 @@ def test_an_archive_in_the_container_is_unpacked_as_well(
     archive.write_bytes(packed(serving=SOURCE, helper=b"NAME = 'from a file'"))
     monkeypatch.setenv("SAGEMAKER_SUBMIT_DIRECTORY", f"file://{archive}")
     monkeypatch.setenv("SAGEMAKER_PROGRAM", "serving.py")
-    submitted.fetch(str(archive), tmp_path / "fetched", 60)
+    submitted.fetch(str(archive), tmp_path / "fetched", 600)
     worker, context = make_worker()
     assert ask(worker, context, b"x", "application/json")[1] == "from a file"
 
@@ -149,7 +149,7 @@ def test_an_archive_that_cannot_be_unpacked_safely(tmp_path: Path, content: byte
     assert not list(tmp_path.rglob("*.py"))
 
 
-def check(place: str, folder: Path, words: str, seconds: float = 60) -> None:
+def check(place: str, folder: Path, words: str, seconds: float = 600) -> None:
     """The code cannot be fetched, which one sentence says."""
     with pytest.raises(UserError, match=words) as caught:
         submitted.fetch(place, folder / str(len(list(folder.iterdir()))), seconds)
