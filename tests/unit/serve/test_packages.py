@@ -1,5 +1,6 @@
 """What the user's code needs is installed before its workers start, or named."""
 
+import os
 import subprocess
 import sys
 import zipfile
@@ -49,3 +50,31 @@ def test_what_cannot_be_installed_is_named_in_one_sentence(code: Path, tmp_path:
 def test_an_installation_may_not_take_for_ever(code: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="it took over"):
         packages.install(requirements(code, "own-tools"), tmp_path / "environment", 0.01)
+
+
+STARTER = """
+import runpy, sys
+from pathlib import Path
+run = runpy.run_path(sys.argv[1])
+run["_import"]("model", Path(sys.argv[2]))
+print("serve.worker" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize("own", [None, "model/code/inference.py", f"{packages.site(Path('packages/model'))}/numpy.py"])
+def test_what_workers_import_is_imported_before_they_are_forked_unless_a_model_may_hide_it(
+    tmp_path: Path, own: str | None
+) -> None:
+    (tmp_path / "model").mkdir()
+    if own:
+        (tmp_path / own).parent.mkdir(parents=True)
+        (tmp_path / own).touch()
+    starter = Path(packages.__file__).parent / "home" / "mms" / "model_service_worker.py"
+    done = subprocess.run(
+        [sys.executable, "-c", STARTER, starter, tmp_path / "model"],
+        env=os.environ | {"SERVE_PACKAGES": str(tmp_path / "packages")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == f"{own is None}\n"
