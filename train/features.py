@@ -100,8 +100,12 @@ class Extraction:
     work: Work = field(default_factory=Work)
     trials: dict[Form, Trial | None] = field(default_factory=dict)
 
-    def __call__(self, files: Mapping[bytes, View]) -> Store:
-        """Return a store that has the features of the `files` (digest -> view).
+    def missing(self, files: Mapping[bytes, View]) -> int:
+        """Return how many of the `files` have no features yet, in the form that has most of them."""
+        return min(len(files.keys() - self._kept(form)) for form in self.forms)
+
+    def __call__(self, files: Mapping[bytes, View], more: int = 0) -> Store:
+        """Return a store that has the features of the `files` (digest -> view); the disk is to have room for `more`.
 
         Raises `Stopped` when asked to stop; what was computed by then is kept.
         """
@@ -113,7 +117,7 @@ class Extraction:
         while True:
             form = self.group.share(self._chosen(left, files) if self.group.rank == 0 else None)
             try:
-                return self._extracted(form, files)
+                return self._extracted(form, files, more)
             except FormError as error:
                 self.say(f"features: {form} is not used any more: {error}")
                 left.remove(form)
@@ -150,7 +154,7 @@ class Extraction:
             self.trials.update({form: tried.get(form) for form in wanted})
         return {form: trial for form in wanted if (trial := self.trials[form])}
 
-    def _extracted(self, form: Form, files: Mapping[bytes, View]) -> Store:
+    def _extracted(self, form: Form, files: Mapping[bytes, View], more: int) -> Store:
         """Return a store that has the features of `files`, computed in `form`; raises `FormError` where that fails."""
         if str(form) not in self.work.forms:
             self.work.forms.append(str(form))
@@ -163,7 +167,7 @@ class Extraction:
                 store.add(digests, supplied.tensor()[[supplied.rows[name] for name in digests]].numpy())
         missing = set[bytes]().union(*self.group.everyone(files.keys() - self._store(self.folder, form).rows.keys()))
         if writes:
-            store.check_room(len(missing))
+            store.check_room(len(missing) + more)
         computed = self._computed([file for name, file in files.items() if name in missing], form)
         with closing(Buffer(store)) as buffer:
             for digests, features in computed:

@@ -319,8 +319,9 @@ class Run:
                 backbone, augmentation, rounded, folder, given, Path(graphs), size, workers, self.group, self.stop,
                 self._say,
             )  # fmt: skip
-            learnt = extraction(views(found.train, self._views))
-            judged = replace(extraction, forms=exact)(views(found.validation, [0]) | views(found.test, [0]))
+            exactly, others = replace(extraction, forms=exact), views(found.validation, [0]) | views(found.test, [0])
+            learnt = extraction(views(found.train, self._views), exactly.missing(others))
+            judged = exactly(others)
         if profiler:
             profiler.note(extraction=asdict(extraction.work))
         return Kept(learnt, judged)

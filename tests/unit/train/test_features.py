@@ -315,7 +315,7 @@ def test_two_jobs_that_share_a_folder_at_once(weights, tmp_path, make_run):
     """Whole jobs, each a process: both have the model of one that had the folder to itself."""
     values = {
         "data": tmp_path / "pictures", "weights": weights, "arch": "resnet18", "image-size": 32, "epochs": 2,
-        "export": "false", "workers": 1,
+        "export": "false", "workers": 0,
     }  # fmt: skip
     options = [f"--{name}={value}" for name, value in values.items()]
     shared = tmp_path / "shared"
