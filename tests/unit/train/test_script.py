@@ -260,7 +260,9 @@ def test_a_program_that_is_not_there(opt_ml):
 def test_a_program_that_cannot_be_read(opt_ml):
     (opt_ml / "code/train.py").symlink_to("gone.py")
     ask(opt_ml, sagemaker_program="train.py")
-    with pytest.raises(ClientError, match=r"train.py in .* cannot be read \(No such file or directory\); check the file"):
+    with pytest.raises(
+        ClientError, match=r"train.py in .* cannot be read \(No such file or directory\); check the file"
+    ):
         sagemaker.main()
 
 
