@@ -23,7 +23,7 @@ from byoc_vision.contract.errors import UserError, described
 from serve import packages
 from serve.clock import Clock
 from serve.lines import Lines
-from serve.memory import may_be_killed
+from serve.memory import LOADING, SERVING, may_be_killed
 from serve.repeats import Repeats
 
 if TYPE_CHECKING:
@@ -33,10 +33,6 @@ _worker: "Worker"
 _supervisor: socket.socket
 _clock: Clock
 _telling = threading.Lock()
-
-#: Which process the kernel ends where memory is short, from -1000 to 1000: first one that loads a model, then one that
-#: has requests, and only then the programs without which nothing is answered.
-_LOADING, _SERVING = 1000, 500
 
 _REPORT_SECONDS = 0.25
 
@@ -62,7 +58,7 @@ def _load(context: Any) -> None:
     _log_to_stderr()
     lines = sys.stderr
     _connect()
-    may_be_killed(_LOADING)
+    may_be_killed(LOADING)
     try:
         from serve.worker import Worker
 
@@ -80,7 +76,7 @@ def _load(context: Any) -> None:
     # multi-model-server leads both to its log by their numbers; what the user's code has put there may have none.
     sys.stdout = sys.stderr = lines
     gc.freeze()  # what is there now stays, and need not be looked at after each request
-    may_be_killed(_SERVING)
+    may_be_killed(SERVING)
     _tell(model=context.model_name, starter=os.getppid(), description=_worker.description, info=_worker.info)
     threading.Thread(target=_report, daemon=True).start()
     threading.Thread(target=_settle, daemon=True).start()

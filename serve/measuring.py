@@ -20,7 +20,7 @@ from pathlib import Path
 
 from byoc_vision.contract.errors import UserError
 from serve import packages
-from serve.memory import may_be_killed
+from serve.memory import LOADING, may_be_killed
 from serve.records import Kept, Trials
 
 #: What is measured in one thread, as priority for the processor a tenth of that of a worker.
@@ -72,7 +72,7 @@ def main(folder: str, gpu: str, *ended: str) -> int:
     """Measure; return the exit status."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     os.nice(_NICE)
-    may_be_killed(1000)
+    may_be_killed(LOADING)
     packages.inherit()
     # Whatever a library prints is no line of ours.
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as told:

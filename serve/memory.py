@@ -9,6 +9,10 @@ MB = 1024 * 1024
 
 CGROUP = Path("/sys/fs/cgroup")
 
+#: Which process the kernel ends where memory is short, from -1000 to 1000: first one that loads a model, then one that
+#: has requests, and only then the programs without which nothing is answered.
+LOADING, SERVING = 1000, 500
+
 #: Bodies from so many bytes on are medium, and large ones. (Powers of ten: nginx.conf can only count digits.)
 MEDIUM_BODY, LARGE_BODY = 100_000, 1_000_000
 

@@ -86,6 +86,9 @@ class Client:
             connection.request(method, path, json.dumps(body or {}), {"Content-Type": "application/json"})
             response = connection.getresponse()
             return response.status, json.loads(response.read())
+        # It closes the connection where the process that starts workers is killed.
+        except (OSError, http.client.HTTPException) as error:
+            return 503, {"message": f"multi-model-server gave no answer: {error}"}
         finally:
             connection.close()
 

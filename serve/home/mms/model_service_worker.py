@@ -16,6 +16,7 @@ from pathlib import Path
 sys.path.pop(0)
 
 from serve import packages, user_code
+from serve.memory import LOADING, may_be_killed
 
 
 def _import(name: str, folder: Path) -> None:
@@ -23,10 +24,12 @@ def _import(name: str, folder: Path) -> None:
     own = user_code.folder(folder) / user_code.program()
     if own.is_file() or packages.site(Path(os.environ["SERVE_PACKAGES"], name)).is_dir():
         return
+    may_be_killed(LOADING)
     # What fails here fails in the worker again, which tells the supervisor.
     with contextlib.suppress(Exception):
         __import__("serve.worker")
         __import__("serve.torch_backend" if find_spec("torch") else "serve.openvino_backend")
+    may_be_killed(0)
     gc.freeze()  # whose marks would else be written beside each object, in each worker
 
 
