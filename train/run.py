@@ -41,6 +41,12 @@ from train.store import Store
 
 Report = Callable[[str], None]
 
+#: Parameters of a head below which its steps are so short that threads wait for each other longer than they work.
+SMALL = 1_000_000
+
+#: Probabilities of all classes for all test pictures that are kept, at most: 200 MB.
+PROBABILITIES = 50_000_000
+
 
 @dataclass(frozen=True)
 class Run:
@@ -101,6 +107,7 @@ class Run:
             self._say(f"skipped {name}: {reason}")
         self._say(found.counts())
         copied = self._copies(found, seen)
+        found, seen = found.without_looks(), {}
         identity = self._identity(found)
         if any(other != identity for other in self.group.everyone(identity)):
             raise DataError(
@@ -131,7 +138,8 @@ class Run:
         checkpoint = Checkpoint(self.checkpoints, identity)
         phase("training")
         try:
-            with _threads(1 if len(blocks) == 1 and store else torch.get_num_threads()):
+            small = sum(parameter.numel() for parameter in trained.parameters()) < SMALL
+            with _threads(1 if len(blocks) == 1 and store and small else torch.get_num_threads()):
                 progress = fit.run(checkpoint, self.stop, self._say)
         except Stopped:
             if fit.best and self.group.rank == 0:
@@ -146,9 +154,11 @@ class Run:
         figures["temperature"] = temperature
         if found.test:
             batches = self._batches(preprocessing, found.test, store)
-            tested = evaluate(
-                trained, batches, settings, self.stop, temperature=temperature, all_classes=settings.report
-            )
+            all_classes = settings.report and len(found.test) * len(found.labels) <= PROBABILITIES
+            tested = evaluate(trained, batches, settings, self.stop, temperature=temperature, all_classes=all_classes)
+            if settings.report and not all_classes:
+                size = f"{len(found.test):,} test pictures × {len(found.labels):,} classes"
+                self._say(f"{job.PROBABILITIES} is left out, for it would hold {size}")
             figures |= {"test_loss": tested.loss, "test_accuracy": tested.accuracy}
             self._say(metrics.line({"test_loss": tested.loss, "test_accuracy": tested.accuracy}))
         calibration.apply(temperature, net.get_submodule(network.head_name(net)))
@@ -193,14 +203,18 @@ class Run:
         """Return which pictures are copies, having said so; keep what is new about pictures."""
         if self.group.rank:
             return {}
-        looks = dict(seen)
-        for split in found.splits.values():
-            looks |= zip(split.digests, split.looks, strict=True)
-        if len(looks) > len(seen):
-            copies.keep(self._kept_features, looks)
+        pairs = itertools.chain.from_iterable(
+            zip(split.digests, split.looks, strict=True) for split in found.splits.values()
+        )
+        if any(name not in seen for split in found.splits.values() for name in split.digests):
+            copies.keep(
+                self._kept_features, itertools.chain(seen.items(), (pair for pair in pairs if pair[0] not in seen))
+            )
         copied = copies.find(found)
         if said := copies.line(copied):
             self._say(said)
+        if sum(map(len, found.splits.values())) > copies.MOST_LOOKS:
+            self._say(f"of more than {copies.MOST_LOOKS:,} pictures, only copies of the same bytes were looked for")
         return copied
 
     def _export(self, classifier: Classifier, found: Data) -> None:
@@ -298,7 +312,7 @@ class Run:
             backbone, augmentation, possible, kept, given, size, workers, self.group, self.stop, self._say
         )
         views = {
-            augmentation.name(name, number): View(file, number)
+            augmentation.name(name, number): View(os.fspath(file), number)
             for split in found.splits.values()
             for name, file in split.pictures()
             for number in (self._views if split is found.train else [0])
@@ -348,7 +362,7 @@ def _best(progress: Progress) -> dict[str, float]:
 
 @contextmanager
 def _threads(number: int) -> Iterator[None]:
-    """Let CPU operations use `number` threads: a head alone is so small that waiting for others takes longer."""
+    """Let CPU operations use `number` threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(number)
     try:

@@ -18,6 +18,7 @@ from byoc_vision.contract.hyperparameters import Settings
 from classifier import artifact, network
 from classifier.artifact import ArtifactError
 from train import evaluation
+from train import run as run_module
 from train.fit import DivergedError
 
 
@@ -267,3 +268,12 @@ def test_the_number_format_is_the_machines_where_all_layers_are_trained(monkeypa
     monkeypatch.setattr(evaluation, "_has_bfloat16", lambda: native)
     assert evaluation.precision(Settings(train_layers=layers)) is expected
     assert evaluation.precision(Settings(train_layers=layers, precision="float32")) is torch.float32
+
+
+def test_a_table_of_all_probabilities_that_would_be_too_large_is_left_out(make_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(run_module, "PROBABILITIES", 1)
+    lines = []
+    make_run(report=lines.append, epochs=1)()
+    assert "probabilities.npy is left out, for it would hold 3 test pictures × 3 classes" in lines
+    assert (tmp_path / "out" / "output" / "predictions.csv").exists()
+    assert not (tmp_path / "out" / "output" / "probabilities.npy").exists()
