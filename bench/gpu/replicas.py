@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -44,7 +45,7 @@ def nccl_alone(setting: Setting) -> Iterator[Row]:
         dist.all_reduce(on_cpu)
         dist.all_gather_object(held, {"rank": 0})
         right = bool((total == 1).all() and (on_cpu == 1).all()) and held == [{"rank": 0}]
-        version = ".".join(map(str, torch.cuda.nccl.version()))
+        version = ".".join(map(str, torch.cuda.nccl.version()))  # type: ignore[no-untyped-call]
         yield holds("nccl, one process: backward pass, sums on GPU and CPU, objects", f"nccl {version}", "right", right)
     finally:
         dist.destroy_process_group()
@@ -57,7 +58,7 @@ def as_many_as_gpus(setting: Setting) -> Iterator[Row]:
     if size == 1:
         yield needs_gpu("several processes over nccl", 2)
         return
-    chosen = {"train_layers": "all", "lr": 1e-4}
+    chosen: dict[str, Any] = {"train_layers": "all", "lr": 1e-4}
     alone = runs.trained(setting, "replicas-alone", **chosen)
     begun = time.monotonic()
     problems = _together(setting, size, chosen)
@@ -105,7 +106,7 @@ def _job(root: Path) -> None:
     job.run(root, StopSignal())
 
 
-def _together(setting: Setting, size: int, chosen: dict[str, object]) -> list[str]:
+def _together(setting: Setting, size: int, chosen: dict[str, Any]) -> list[str]:
     context, port = get_context("spawn"), _port()
     failures = context.SimpleQueue()
     arguments = (setting.as_text(), size, port, chosen, failures)
@@ -123,7 +124,7 @@ def _together(setting: Setting, size: int, chosen: dict[str, object]) -> list[st
     return problems
 
 
-def _replica(rank: int, text: str, size: int, port: int, chosen: dict[str, object], failures: object) -> None:
+def _replica(rank: int, text: str, size: int, port: int, chosen: dict[str, Any], failures: object) -> None:
     os.dup2(2, 1)  # what a run prints is none of the rows
     setting = Setting.from_text(text)
     distributed.PORT = port

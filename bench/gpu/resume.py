@@ -58,7 +58,7 @@ def _after_half(setting: Setting, whole: runs.Left) -> int:
     pictures = {name: -(-count // setting.batch) for name, count in whole.metrics["pictures"].items()}
     assert whole.profile.steps
     calibration, test = pictures["validation"], pictures["test"]
-    return calibration + test + len(whole.profile.steps.step) // 2
+    return int(calibration + test + len(whole.profile.steps.step) // 2)
 
 
 CHECKS = (a_head, all_layers)

@@ -33,16 +33,16 @@ def decoding_ahead(setting: Setting) -> Iterator[Row]:
     yield measured("decoding alone, pictures/s", f"{alone['decoding']:.0f} on {cores} cores")
     yield measured(f"{setting.arch} alone, float32, pictures/s", f"{alone['network']:.0f}")
     rates: dict[str, float] = {}
-    pictures = training.PictureBatches
+    pictures = training.PictureBatches  # type: ignore[attr-defined]
     for kind in ("float32", "bfloat16"):
         for name, batches in (("", pictures), (" on ready tensors", Ready)):
-            training.PictureBatches = batches  # type: ignore[misc]
+            training.PictureBatches = batches  # type: ignore[attr-defined]
             try:
                 place = f"speed-{kind}-{len(name)}"
                 left = runs.trained(setting, place, data=data, arch=setting.arch, train_layers="all", lr=1e-4,
                                     precision=kind, epochs=1 + EPOCHS, calibrate=False)  # fmt: skip
             finally:
-                training.PictureBatches = pictures  # type: ignore[misc]
+                training.PictureBatches = pictures  # type: ignore[attr-defined]
             rates[name] = _rate(left.profile, setting)
             yield measured(f"all layers of {setting.arch}, {kind}{name}, pictures/s", f"{rates[name]:.0f}")
             if not name:

@@ -50,7 +50,7 @@ class Context:
 
     def __init__(self, model_dir: str, gpu: int | None, batch_size: int) -> None:
         self.model_name = "model"
-        self.system_properties = {"model_dir": model_dir, "gpu_id": gpu, "batch_size": batch_size}
+        self.system_properties: dict[str, Any] = {"model_dir": model_dir, "gpu_id": gpu, "batch_size": batch_size}
         self.request_processor: list[Processor] = []
 
     def get_response_headers(self, index: int) -> dict[str, str]:
