@@ -82,6 +82,7 @@ def _profile(profile: Profile, setting: Setting, kind: str) -> Iterator[Row]:
     system, steps = profile.system, profile.steps
     assert steps
     train = steps.mode == "train"
+    yield holds(f"all layers, {kind}: steps that were timed", str(int(train.sum())), "some", bool(train.any()))
     waits = float(steps.parts["data"][train].sum() / steps.duration[train].sum())
     yield measured(f"all layers, {kind}: share of the steps that waits for data", f"{waits:.3f}")
     if not setting.gpus:
