@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench import faults, forms, hostile, machine, page, pictures, places, recipe, serving, training
+from bench.gpu import groups
+from bench.gpu.setting import Setting
 from bench.places import Here, Image
 from bench.results import BenchError, Result
 from bench.subject import ARCH, Subject
@@ -36,6 +38,8 @@ _CAMPAIGN: dict[str, Callable[[Subject], Result]] = {
 }
 #: How accurate training is: on real photographs and weights only, and longer than the rest together.
 _ACCURACY: dict[str, Callable[[Subject], Result]] = {"recipe": recipe.recipe}
+#: Checks of what runs on a GPU; no comparison either, and with this Python only.
+_GPU = "gpu"
 COMPARISONS = _TRAINING | _SERVING | _CAMPAIGN | _ACCURACY
 GROUPS = {"training": list(_TRAINING), "serving": list(_SERVING), "campaign": list(_CAMPAIGN)}
 
@@ -48,7 +52,8 @@ def main() -> int:
         epilog=f"comparisons: {', '.join(COMPARISONS)}. 'training', 'serving' and 'campaign' are all of a kind; 'page' "
         f"measures nothing and writes the page anew. The campaign ({', '.join(_CAMPAIGN)}) measures what the serving "
         "images withstand rather than how fast they are, and runs only when it is named, as does 'recipe': what makes "
-        "training more accurate, on your --data and --weights.",
+        "training more accurate, on your --data and --weights. 'gpu' checks and measures what runs on a GPU, with this "
+        "Python's torch alone, in less than 8 minutes; it ends with status 1 where something is wrong.",
         allow_abbrev=False,
     )
     parser.add_argument(
@@ -71,14 +76,21 @@ def main() -> int:
         "--out", type=Path, default=machine.ROOT / "bench" / "results", metavar="DIR", help="the results"
     )
     parser.add_argument("--here", action="store_true", help="train with this Python's torch, not in the image")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="of gpu: the same checks without a GPU, as small as can be; kept nowhere"
+    )
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that no container outlives this
     try:
         names = _names(given.comparisons)
         with tempfile.TemporaryDirectory(prefix="byoc-vision-bench-") as scratch:
+            right = _GPU not in names or _check_gpu(given, Path(scratch))
+            names = [name for name in names if name != _GPU]
             if names:
                 _measure(names, given, Path(scratch))
-        page.write(given.out, list(COMPARISONS))
+        if given.dry_run:
+            return 0 if right else 1
+        page.write(given.out, [*COMPARISONS, _GPU])
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -86,16 +98,36 @@ def main() -> int:
         print("stopped; the comparisons that had ended are kept", file=sys.stderr)
         return 130
     print(f"the page is {given.out / 'README.md'}")
-    return 0
+    return 0 if right else 1
 
 
 def _names(given: list[str]) -> list[str]:
     wanted: list[str] = []
     for name in given or [*_TRAINING, *_SERVING]:
-        if name not in [*COMPARISONS, *GROUPS, "page"]:
-            raise BenchError(f"there is no comparison {name!r}; there are {', '.join([*GROUPS, *COMPARISONS])}")
+        if name not in [*COMPARISONS, *GROUPS, _GPU, "page"]:
+            raise BenchError(f"there is no comparison {name!r}; there are {', '.join([*GROUPS, *COMPARISONS, _GPU])}")
         wanted += GROUPS.get(name, [name])
     return [name for name in dict.fromkeys(wanted) if name != "page"]
+
+
+def _check_gpu(given: argparse.Namespace, scratch: Path) -> bool:
+    """Run the checks of what runs on a GPU, print and keep what they found, and return whether all was right."""
+    gpus = 0 if given.dry_run else len(machine.gpus())
+    if not (gpus or given.dry_run):
+        raise BenchError("there is no GPU here; --dry-run tries the same checks on the CPU, as small as can be")
+    setting = Setting(Path(), scratch / "gpu", gpus)
+    setting = setting if gpus else setting.dry()
+    data = given.data
+    if data is None:
+        data = pictures.draw_set(scratch / "gpu-drawn", train=setting.drawn, others=max(8, setting.drawn // 4))
+    pictures.check(data)
+    print("== gpu", flush=True)
+    found = groups.check(replace(setting, data=data.resolve()), lambda line: print(line, flush=True))
+    wrong = [verdict for verdict in found.verdicts if not verdict.reached]
+    print(f"{len(found.verdicts) - len(wrong)} right, {len(wrong)} wrong", flush=True)
+    if not given.dry_run:
+        replace(found, about=machine.about()).save(given.out / f"{_GPU}.json")
+    return not wrong
 
 
 def _measure(names: list[str], given: argparse.Namespace, scratch: Path) -> None:

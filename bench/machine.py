@@ -26,7 +26,12 @@ def about() -> dict[str, str]:
 
 def gpu() -> str:
     """Return the name of the first GPU that NVIDIA's driver shows, or nothing."""
-    return (_output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader").splitlines() or [""])[0]
+    return (gpus() or [""])[0]
+
+
+def gpus() -> list[str]:
+    """Return the names of all GPUs that NVIDIA's driver shows."""
+    return _output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader").splitlines()
 
 
 def _processor() -> str:

@@ -19,8 +19,9 @@ def write(folder: Path, names: Sequence[str]) -> None:
     """Write README.md and the plots into `folder`, from those results of `names` that are there."""
     results = {name: Result.load(folder / f"{name}.json") for name in names if (folder / f"{name}.json").exists()}
     for name, result in results.items():
-        plot = plots.lines(result.lines, result.axes) if result.lines else plots.bars(result.sides, result.unit)
-        (folder / f"{name}.svg").write_text(plot, encoding="utf-8")
+        if result.lines or result.sides:
+            plot = plots.lines(result.lines, result.axes) if result.lines else plots.bars(result.sides, result.unit)
+            (folder / f"{name}.svg").write_text(plot, encoding="utf-8")
     parts = [_INTRODUCTION, summary(results), *(_section(name, result) for name, result in results.items())]
     (folder / "README.md").write_text("\n".join(parts), encoding="utf-8")
 
@@ -44,6 +45,9 @@ def _section(name: str, result: Result) -> str:
         "|---" * (3 + len(columns)) + "|",
         *("| " + " | ".join(_row(side, columns)) + " |" for side in result.sides),
     ]
+    if not result.sides:
+        rows = []
+    plot = f"\n![{result.title}]({name}.svg)\n" if result.lines or result.sides else ""
     about = ", ".join(f"{what} {value}" if what else value for what, value in result.about.items())
     return "\n".join(
         [
@@ -52,7 +56,7 @@ def _section(name: str, result: Result) -> str:
             "",
             *(f"- {note}" for note in result.notes),
             *(_table(table) for table in result.tables),
-            f"\n![{result.title}]({name}.svg)\n\n<sub>{about}</sub>\n",
+            f"{plot}\n<sub>{about}</sub>\n",
         ]
     )
 

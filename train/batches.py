@@ -70,9 +70,10 @@ class Order:
         classes = torch.tensor(self.classes)
         numbers = torch.randperm(int(classes.max()) + 1, generator=generator).tolist()
         share, rest = divmod(self.samples, len(numbers))
+        by_class = torch.split(torch.argsort(classes, stable=True), torch.bincount(classes).tolist())
         chosen = []
         for i, number in enumerate(numbers):
-            members = torch.nonzero(classes == number).flatten()
+            members = by_class[number]
             wanted = share + (i < rest)
             rounds = [torch.randperm(len(members), generator=generator) for _ in range(-(-wanted // len(members)))]
             chosen.append(members[torch.cat([*rounds, members[:0]])[:wanted]])

@@ -14,7 +14,7 @@ from train.batches import Batches
 from train.stopping import StopSignal
 
 #: Logits at most that a temperature is fitted on; more pictures change it no more.
-LOGITS = 50_000_000
+LOGITS = 10_000_000
 
 #: The temperatures that are tried, and how often the range is narrowed to 0.62 of itself.
 _RANGE, _STEPS = (0.05, 20.0), 40

@@ -8,8 +8,7 @@ pixels, and those of copies differ less than those of any two photographs. Looks
 so that a picture which was read once is decoded for its look no more.
 """
 
-from collections.abc import Iterator, Mapping
-from itertools import product
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +27,15 @@ SHARE, LEVELS = 0.08, 4.0
 #: Pictures with less contrast (of 255) look alike without being copies.
 PLAIN = 4.0
 
-#: Pairs that are compared at a time.
-_AT_ONCE = 1 << 16
+#: Pictures above which only those of the same bytes are found: among ten times as many, looks take 30 times as long.
+MOST_LOOKS = 2_000_000
+
+#: Looks, and pairs of them, that are worked on at a time; looks that show along which directions they differ most.
+_AT_ONCE, _SAMPLE = 1 << 13, 1 << 13
+
+#: Directions in which looks are compared first, looks that are no longer divided, and what a half has of a whole at
+#: most, that a division is worth it.
+_VIEWS, _TOGETHER, _SMALLER = 12, 64, 0.9
 
 
 def known(*folders: Path | None) -> dict[bytes, bytes]:
@@ -44,9 +50,14 @@ def known(*folders: Path | None) -> dict[bytes, bytes]:
     return looks
 
 
-def keep(folder: Path, looks: Mapping[bytes, bytes]) -> None:
-    """Write `looks` (digest -> look) into `folder`; raises `ArtifactError` where that fails."""
-    write_whole(folder / "looks", lambda path: path.write_bytes(b"".join(map(b"".join, looks.items()))))
+def keep(folder: Path, looks: Iterable[tuple[bytes, bytes]]) -> None:
+    """Write `looks` (digest, look) into `folder`; raises `ArtifactError` where that fails."""
+
+    def write(path: Path) -> None:
+        with path.open("wb") as file:
+            file.writelines(map(b"".join, looks))
+
+    write_whole(folder / "looks", write)
 
 
 def find(data: Data) -> dict[str, Any]:
@@ -54,20 +65,28 @@ def find(data: Data) -> dict[str, Any]:
 
     `groups` lists the first of them, each some pictures with `file`, `label` and `split`, conflicts first.
     """
-    pictures = [
-        {"file": file, "label": data.labels[target], "split": name}
-        for name, split in data.splits.items()
-        for file, target in zip(split.names, split.targets, strict=True)
-    ]
-    groups = [[pictures[i] for i in group] for group in _groups(data)]
-    conflicts = [group for group in groups if len({each["label"] for each in group}) > 1]
-    across = [group for group in groups if len({each["split"] for each in group}) > 1]
-    shown = conflicts + [group for group in across if group not in conflicts]
+    splits = list(data.splits.items())
+    ends = np.cumsum([len(split) for _, split in splits])
+
+    def picture(position: int) -> dict[str, str]:
+        place = int(np.searchsorted(ends, position, "right"))
+        name, split = splits[place]
+        i = position - int(ends[place]) + len(split)
+        return {"file": split.names[i], "label": data.labels[split.targets[i]], "split": name}
+
+    groups = [list(map(picture, group)) for group in _groups(data)]
+    conflicts = [group for group in groups if _several(group, "label")]
+    across = [group for group in groups if _several(group, "split")]
+    shown = conflicts + [group for group in across if not _several(group, "label")]
     return {
         "across_splits": len(across),
         "label_conflicts": len(conflicts),
         "groups": [group[:COPIES_SHOWN] for group in shown[:COPY_GROUPS_SHOWN]],
     }
+
+
+def _several(group: list[dict[str, str]], field: str) -> bool:
+    return len({each[field] for each in group}) > 1
 
 
 def line(copies: Mapping[str, Any]) -> str:
@@ -93,40 +112,54 @@ def _groups(data: Data) -> list[list[int]]:
             i = leader[i]
         return i
 
-    chosen = list(first.values())
+    chosen = list(first.values()) if len(first) <= MOST_LOOKS else []
     looks = [look for split in data.splits.values() for look in split.looks]
     for a, b in _alike(np.frombuffer(b"".join(looks[i] for i in chosen), np.uint8).reshape(-1, LOOK_BYTES)):
         one, other = sorted((lead(chosen[a]), lead(chosen[b])))
         leader[other] = one
     groups: dict[int, list[int]] = {}
     for i in range(len(digests)):
-        groups.setdefault(lead(i), []).append(i)
-    return [group for group in groups.values() if len(group) > 1]
+        if (one := lead(i)) != i:
+            groups.setdefault(one, [one]).append(i)
+    return [groups[one] for one in sorted(groups)]
 
 
 def _alike(looks: NDArray[np.uint8]) -> Iterator[tuple[int, int]]:
     """Yield pairs of rows of `looks` [N, LOOK_BYTES] that are of copies.
 
-    Looks that differ by no more than `LEVELS` differ by no more in three means over them (all, left less right, top
-    less bottom). So copies are in one cell of a grid of these, or in cells side by side: few pairs are left to compare.
+    Looks that differ by no more than `LEVELS` differ by no more in any of their views along orthogonal directions. So
+    only those are compared that lie in one part of the space of a few such views: the time hardly grows more than N.
     """
-    spread = _contrast(looks)
+    spread = np.concatenate([_contrast(part) for part in _parts(looks)])
     (rows,) = np.nonzero(spread >= PLAIN)
-    values, limits = looks[rows].astype(np.float32), np.minimum(SHARE * spread[rows], LEVELS)
-    cells = np.floor(values @ _means() / LEVELS).astype(np.int64)
-    keys = _key(cells)
-    order = np.argsort(keys, kind="stable")
-    ordered = keys[order]
-    for step in product((-1, 0, 1), repeat=3):
-        beside = _key(cells + step)
-        begins, ends = np.searchsorted(ordered, beside, "left"), np.searchsorted(ordered, beside, "right")
-        for ones, others in _pairs(begins, ends):
-            others = order[others]
-            later = others > ones
-            ones, others = ones[later], others[later]
-            difference = np.sqrt(np.mean((values[ones] - values[others]) ** 2, axis=1))
-            same = difference <= np.minimum(limits[ones], limits[others])
+    limits = np.minimum(SHARE * spread[rows], LEVELS)
+    directions = _directions(looks[rows[:: -(-len(rows) // _SAMPLE) or 1]])
+    places = np.concatenate([part.astype(np.float32) @ directions for part in _parts(looks[rows])])
+    for near in _near(places):
+        for ones, others in _pairs(near, places):
+            apart = looks[rows[ones]].astype(np.float32) - looks[rows[others]]
+            same = np.sqrt(np.mean(apart**2, axis=1)) <= np.minimum(limits[ones], limits[others])
             yield from zip(rows[ones[same]].tolist(), rows[others[same]].tolist(), strict=True)
+
+
+def _pairs(
+    near: NDArray[np.int64], places: NDArray[np.float32]
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Yield i and j > i of those of the points `near` that are within `LEVELS` of each other, some at a time."""
+    step = max(1, _AT_ONCE // len(near)) if len(near) > _TOGETHER else _TOGETHER
+    for begin in range(0, len(near), step):
+        some, others = places[near[begin : begin + step]], places[near[begin:]]
+        close = np.triu(np.ones((len(some), len(others)), bool), 1)
+        for axis in range(places.shape[1]):
+            # A little more, for numbers are rounded.
+            close &= np.abs(some[:, None, axis] - others[None, :, axis]) <= 1.01 * LEVELS
+        i, j = np.nonzero(close)
+        yield near[begin + i], near[begin + j]
+
+
+def _parts(looks: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
+    """Yield some looks at a time, at least once: as numbers with a point they take four times as much memory."""
+    yield from (looks[begin : begin + _AT_ONCE] for begin in range(0, max(1, len(looks)), _AT_ONCE))
 
 
 def _contrast(looks: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -136,24 +169,34 @@ def _contrast(looks: NDArray[np.uint8]) -> NDArray[np.float32]:
     return contrast
 
 
-def _means() -> NDArray[np.float32]:
-    """Return three functions of a look, [LOOK_BYTES, 3], each of which is a mean with signs."""
-    half = np.repeat([1.0, -1.0], LOOK_SIDE // 2)
-    plain = np.ones((LOOK_SIDE, LOOK_SIDE, 3))
-    signs = [plain, plain * half[None, :, None], plain * half[:, None, None]]
-    return (np.stack([each.ravel() for each in signs], axis=1) / LOOK_BYTES).astype(np.float32)
+def _directions(looks: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return the orthogonal directions [LOOK_BYTES, `_VIEWS`] along which these looks differ most.
+
+    Their length is such that no two looks differ by more along one than as root mean square.
+    """
+    if len(looks) < 2:
+        return np.zeros((LOOK_BYTES, _VIEWS), np.float32)
+    _, vectors = np.linalg.eigh(np.cov(looks.T.astype(np.float32)))
+    directions: NDArray[np.float32] = (vectors[:, -_VIEWS:] / np.sqrt(LOOK_BYTES)).astype(np.float32)
+    return directions
 
 
-def _key(cells: NDArray[np.int64]) -> NDArray[np.int64]:
-    numbers: NDArray[np.int64] = (cells + 512) @ np.array([1 << 20, 1 << 10, 1])
-    return numbers
+def _near(places: NDArray[np.float32]) -> Iterator[NDArray[np.int64]]:
+    """Yield parts of the points `places` [N, `_VIEWS`], in order, so that any two within `LEVELS` are together in one.
 
-
-def _pairs(begins: NDArray[np.int64], ends: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Yield i and j for all j from begins[i] to ends[i], some at a time."""
-    counts = ends - begins
-    total = np.concatenate(([0], np.cumsum(counts)))
-    for start in range(0, int(total[-1]), _AT_ONCE):
-        places = np.arange(start, min(start + _AT_ONCE, int(total[-1])))
-        ones = np.searchsorted(total, places, "right") - 1
-        yield ones, begins[ones] + places - total[ones]
+    The points are divided in halves along what they differ most in, again and again. Those near the border go to both.
+    """
+    left = [np.arange(len(places))]
+    while left:
+        part = left.pop()
+        if len(part) > _TOGETHER:
+            some = places[part]
+            axis = int(np.argmax(some.max(axis=0) - some.min(axis=0)))
+            along = some[:, axis]
+            middle = np.median(along)
+            # A little more than half the distance, for numbers are rounded.
+            halves = [part[along <= middle + 0.51 * LEVELS], part[along >= middle - 0.51 * LEVELS]]
+            if max(map(len, halves)) < _SMALLER * len(part):
+                left += halves
+                continue
+        yield part

@@ -10,9 +10,9 @@ import os
 import random
 import stat
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from PIL import Image
 
 from byoc_vision.contract import dataset
 from byoc_vision.contract.errors import DataError
-from byoc_vision.contract.folders import text
+from byoc_vision.contract.folders import Paths, text
 from byoc_vision.contract.split_names import SPLITS
 from classifier import pictures
 from train.progress import progress
@@ -28,6 +28,9 @@ from train.stopping import StopSignal
 
 #: Files that a thread reads at a time.
 _PART = 16
+
+#: Classes that the log lists; of more, so many.
+CLASSES_SHOWN, FEWEST_SHOWN = 200, 20
 
 #: Bytes of a digest, and pixels of a look's side.
 DIGEST_BYTES, LOOK_SIDE = 32, 8
@@ -45,7 +48,7 @@ class Split:
     black where it is too small for that to tell pictures apart). `headers[i]` says what it is as it is stored.
     """
 
-    files: tuple[Path, ...] = ()
+    files: Paths = field(default_factory=Paths)
     targets: tuple[int, ...] = ()
     names: tuple[str, ...] = ()
     digests: tuple[bytes, ...] = ()
@@ -62,7 +65,7 @@ class Split:
     def take(self, keep: Sequence[int]) -> "Split":
         """Return the split of only the pictures at the positions `keep`."""
         return Split(
-            files=tuple(self.files[i] for i in keep),
+            files=self.files.take(keep),
             targets=tuple(self.targets[i] for i in keep),
             names=tuple(self.names[i] for i in keep),
             digests=tuple(self.digests[i] for i in keep) if self.digests else (),
@@ -107,14 +110,29 @@ class Data:
         return found.hexdigest()[:16]
 
     def counts(self) -> str:
-        """Return a table: one line per class with its number of pictures in each split, and a total."""
+        """Return a table: one line per class with its number of pictures in each split, and a total.
+
+        Of more classes than a log should list, those with the fewest training pictures.
+        """
         columns = {name: Counter(split.targets) for name, split in self.splits.items()}
-        width = max(len(label) for label in (*self.labels, "all classes"))
+        targets = list(range(len(self.labels)))
+        if len(targets) > CLASSES_SHOWN:
+            targets = sorted(targets, key=columns["train"].__getitem__)[:FEWEST_SHOWN]
+        more = f"{len(self.labels) - len(targets):,} more"
+        width = max(len(label) for label in (*(self.labels[target] for target in targets), "all classes", more))
         lines = [f"{'class':<{width}}" + "".join(f"{name:>12}" for name in columns)]
-        for target, label in enumerate(self.labels):
-            lines.append(f"{label:<{width}}" + "".join(f"{column[target]:>12}" for column in columns.values()))
+        for target in targets:
+            line = f"{self.labels[target]:<{width}}"
+            lines.append(line + "".join(f"{column[target]:>12}" for column in columns.values()))
+        if len(targets) < len(self.labels):
+            lines.append(f"{more:<{width}}" + f"{'…':>12}" * len(columns))
         lines.append(f"{'all classes':<{width}}" + "".join(f"{len(split):>12}" for split in self.splits.values()))
         return "\n".join(lines)
+
+    def without_looks(self) -> "Data":
+        """Return the same data without what only the search for copies needs."""
+        train, validation, test = (replace(split, looks=()) for split in self.splits.values())
+        return replace(self, train=train, validation=validation, test=test)
 
 
 def find(channels: Mapping[str, Path], validation_share: float, test_share: float, seed: int) -> Data:
@@ -129,13 +147,11 @@ def find(channels: Mapping[str, Path], validation_share: float, test_share: floa
     root = Path(os.path.commonpath(channels[name] for name in channels if name in ("training", *SPLITS)))
     splits = {}
     for name in SPLITS:
-        classes = layout.splits.get(name, {})
-        entries = [(file, target[label]) for label, files in classes.items() for file in files]
-        splits[name] = Split(
-            files=tuple(file for file, _ in entries),
-            targets=tuple(target for _, target in entries),
-            names=tuple(text(os.fspath(file).removeprefix(f"{root}/")) for file, _ in entries),
-        )
+        names, targets = list[str](), list[int]()
+        for label, files in layout.splits.get(name, {}).items():
+            names += (os.fspath(file).removeprefix(f"{root}/") for file in files)
+            targets += [target[label]] * len(files)
+        splits[name] = Split(Paths(root, tuple(names)), tuple(targets), tuple(map(text, names)))
     if not splits["validation"]:
         splits["train"], splits["validation"] = _draw(splits["train"], validation_share, seed)
     if len(layout.splits) == 1 and test_share:
@@ -153,20 +169,20 @@ def checked(
     Pictures that are `known` (digest -> look) have been read before: they are not decoded again. Raises `DataError`
     when more than the share `limit` of all pictures fails, or a class loses its last training picture.
     """
-    files = [file for split in data.splits.values() for file in split.files]
-    found = _read_all(files, workers, stop, known or {})
+    count = sum(map(len, data.splits.values()))
+    found = _read_all(data.splits.values(), workers, stop, known or {})
     splits: dict[str, Split] = {}
     bad: dict[str, str] = {}
     for name, split in data.splits.items():
-        entries = [next(found) for _ in split.files]
+        entries = [next(found) for _ in range(len(split))]
         bad |= {split.names[i]: entry for i, entry in enumerate(entries) if isinstance(entry, str)}
         read = {i: entry for i, entry in enumerate(entries) if not isinstance(entry, str)}
         digests, looks, headers = zip(*read.values(), strict=True) if read else ((), (), ())
         splits[name] = replace(split.take(list(read)), digests=digests, looks=looks, headers=headers)
-    if len(bad) > limit * len(files):
+    if len(bad) > limit * count:
         listed = "; ".join(f"{name}: {why}" for name, why in list(bad.items())[:3])
         raise DataError(
-            f"{len(bad)} of {len(files)} pictures cannot be read, more than max-unreadable allows ({limit:g} of them): "
+            f"{len(bad)} of {count} pictures cannot be read, more than max-unreadable allows ({limit:g} of them): "
             f"{listed}; repair or remove them, or raise max-unreadable"
         )
     lost = set(range(len(data.labels))) - set(splits["train"].targets)
@@ -188,11 +204,11 @@ def digest(content: bytes) -> bytes:
 _Read = tuple[bytes, bytes, pictures.Header] | str
 
 
-def _read_all(files: Sequence[Path], workers: int, stop: StopSignal, known: Mapping[bytes, bytes]) -> Iterator[_Read]:
+def _read_all(splits: Iterable[Split], workers: int, stop: StopSignal, known: Mapping[bytes, bytes]) -> Iterator[_Read]:
     def read(some: Sequence[Path]) -> list[_Read]:
         return [_read(file, stop, known) for file in some]
 
-    parts = [files[begin : begin + _PART] for begin in range(0, len(files), _PART)]
+    parts = [split.files[begin : begin + _PART] for split in splits for begin in range(0, len(split), _PART)]
     with ThreadPoolExecutor(max(1, workers)) as pool:  # Pillow's decoders release the interpreter lock.
         for part in progress(pool.map(read, parts), len(parts), "checking pictures"):
             yield from part

@@ -63,9 +63,9 @@ class Work:
 
 
 class View(NamedTuple):
-    """A picture as it is (0), or one of its augmented versions."""
+    """A picture as it is (0), or one of its augmented versions; of a million, paths as text take less memory."""
 
-    file: Path
+    file: Path | str
     number: int = 0
 
 
@@ -284,7 +284,7 @@ def _decoded(views: Sequence[View], size: int, augmentation: Augmentation) -> tu
     preprocessing, digests = augmentation.preprocessing, list[bytes]()
     pixels = np.zeros((size, 3, preprocessing.crop_size, preprocessing.crop_size), np.uint8)
     for file, of_file in groupby(views, key=attrgetter("file")):  # is decoded once for all its views
-        content = file.read_bytes()
+        content = Path(file).read_bytes()
         image = pictures.decode(content, preprocessing.enough)
         for _, number in of_file:
             pixels[len(digests)], name = augmentation.view(image, digest(content), number)

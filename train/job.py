@@ -18,9 +18,10 @@ import torch
 
 from byoc_vision.contract import hyperparameters, weights
 from byoc_vision.contract import job as contract
-from byoc_vision.contract.errors import DataError
+from byoc_vision.contract.errors import DataError, UserError
 from train import checkpoint
 from train.distributed import join
+from train.record.utilisation import gpu_names
 from train.run import Run
 from train.stopping import Stopped, StopSignal
 
@@ -30,6 +31,7 @@ _GRACE = 30
 
 def run(root: Path, stop: StopSignal) -> None:
     """Run the job described by the files under `root` (laid out like /opt/ml) on the GPUs of this host, or its CPU."""
+    _check_gpus()
     here = max(1, torch.cuda.device_count())
     _take_checkpoint(root)
     # Not as daemons, which may not start the processes that decode pictures.
@@ -49,6 +51,17 @@ def run(root: Path, stop: StopSignal) -> None:
             if process.pid:
                 process.kill()
         _report(root)  # What went wrong is what a report is for.
+
+
+def _check_gpus() -> None:
+    """Raise `UserError` where the machine has GPUs that torch cannot use: on its CPU the job would cost many times."""
+    if torch.cuda.is_available() or "CUDA_VISIBLE_DEVICES" in os.environ:
+        return
+    if names := gpu_names():
+        raise UserError(
+            f"torch cannot use this machine's GPU ({names[0]}), whose driver is too old for CUDA {torch.version.cuda}; "
+            "choose another instance type, or set CUDA_VISIBLE_DEVICES to nothing to train on the CPU"
+        )
 
 
 def _watch(root: Path, others: Sequence[BaseProcess], over: threading.Event) -> None:
@@ -75,6 +88,7 @@ def _replica(root: Path, local: int, here: int, stop: StopSignal) -> None:
     share = len(cores) // here
     if share:
         os.sched_setaffinity(0, cores[local * share : (local + 1) * share])
+        torch.set_num_threads(min(share, torch.get_num_threads()))  # it has counted the cores of the host
     if torch.cuda.is_available():
         torch.cuda.set_device(local)
     resources = _json(root / "input" / "config" / "resourceconfig.json")
@@ -83,6 +97,12 @@ def _replica(root: Path, local: int, here: int, stop: StopSignal) -> None:
     group = join(hosts[0], rank, len(hosts) * here, resources.get("network_interface_name"))
     try:
         replace(read(root), group=group, stop=stop)()
+    except torch.OutOfMemoryError as error:
+        reason = str(error).splitlines()[0][:200]
+        raise UserError(
+            f"the GPU has too little memory ({reason}); set a lower batch-size or image-size, or choose an instance "
+            "type whose GPU has more"
+        ) from error
     finally:
         group.leave()
 

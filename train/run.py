@@ -42,6 +42,12 @@ from train.stopping import Stopped, StopSignal
 
 Report = Callable[[str], None]
 
+#: Parameters of a head below which its steps are so short that threads wait for each other longer than they work.
+SMALL = 1_000_000
+
+#: Probabilities of all classes for all test pictures that are kept, at most: 200 MB.
+PROBABILITIES = 50_000_000
+
 
 @dataclass(frozen=True)
 class Run:
@@ -102,6 +108,7 @@ class Run:
             self._say(f"skipped {name}: {reason}")
         self._say(found.counts())
         copied = self._copies(found, seen)
+        found, seen = found.without_looks(), {}
         identity = self._identity(found)
         if any(other != identity for other in self.group.everyone(identity)):
             raise DataError(
@@ -131,7 +138,8 @@ class Run:
         classifier = Classifier(settings.arch, found.labels, preprocessing, settings=used, network=net)
         checkpoint = Checkpoint(self.checkpoints, identity)
         phase("training")
-        number = 1 if len(blocks) == 1 and kept else torch.get_num_threads()
+        small = sum(parameter.numel() for parameter in trained.parameters()) < SMALL
+        number = 1 if len(blocks) == 1 and kept and small else torch.get_num_threads()
         try:
             with threads(number):
                 progress = fit.run(checkpoint, self.stop, self._say)
@@ -193,20 +201,28 @@ class Run:
         self, trained: nn.Module, preprocessing: Preprocessing, found: Data, kept: Kept | None, temperature: float
     ) -> Evaluation:
         settings, batches = self.settings, self._batches(preprocessing, found.test, kept)
-        return evaluate(trained, batches, settings, self.stop, temperature=temperature, all_classes=settings.report)
+        all_classes = settings.report and len(found.test) * len(found.labels) <= PROBABILITIES
+        if settings.report and not all_classes:
+            size = f"{len(found.test):,} test pictures × {len(found.labels):,} classes"
+            self._say(f"{job.PROBABILITIES} is left out, for it would hold {size}")
+        return evaluate(trained, batches, settings, self.stop, temperature=temperature, all_classes=all_classes)
 
     def _copies(self, found: Data, seen: Mapping[bytes, bytes]) -> dict[str, Any]:
         """Return which pictures are copies, having said so; keep what is new about pictures."""
         if self.group.rank:
             return {}
-        looks = dict(seen)
-        for split in found.splits.values():
-            looks |= zip(split.digests, split.looks, strict=True)
-        if len(looks) > len(seen):
-            copies.keep(self._kept_features, looks)
+        pairs = itertools.chain.from_iterable(
+            zip(split.digests, split.looks, strict=True) for split in found.splits.values()
+        )
+        if any(name not in seen for split in found.splits.values() for name in split.digests):
+            copies.keep(
+                self._kept_features, itertools.chain(seen.items(), (pair for pair in pairs if pair[0] not in seen))
+            )
         copied = copies.find(found)
         if said := copies.line(copied):
             self._say(said)
+        if sum(map(len, found.splits.values())) > copies.MOST_LOOKS:
+            self._say(f"of more than {copies.MOST_LOOKS:,} pictures, only copies of the same bytes were looked for")
         return copied
 
     def _export(self, classifier: Classifier, trained: nn.Module, found: Data, kept: Kept | None) -> None:
@@ -312,7 +328,7 @@ class Run:
         folder, given, workers = self._kept_features, self.features, self._workers
 
         def views(split: Split, numbers: Iterable[int]) -> dict[bytes, View]:
-            return {augmentation.name(name, i): View(file, i) for name, file in split.pictures() for i in numbers}
+            return {augmentation.name(name, i): View(os.fspath(file), i) for name, file in split.pictures() for i in numbers}
 
         with tempfile.TemporaryDirectory(prefix="byoc-vision-") as graphs:
             extraction = Extraction(

@@ -11,14 +11,14 @@ from pathlib import Path
 
 from byoc_vision.contract import folders, split_names, structure
 from byoc_vision.contract.errors import DataError, UserError
-from byoc_vision.contract.folders import Folder, count, text
+from byoc_vision.contract.folders import Folder, Paths, count, text
 from byoc_vision.contract.split_names import SPLITS
 from byoc_vision.contract.structure import LISTED, listed
 
 _DIFFERENCES = "case, blanks, hyphens, leading zeros or how accents are stored"
 
 #: Class name -> its pictures, in the order of the names.
-Classes = dict[str, list[Path]]
+Classes = dict[str, Paths]
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def read_channels(channels: Mapping[str, Path]) -> Layout:
     all_folders = [folder for top in read.values() for folder in top.walk()]
     used = {folder.path for split in found.values() for top in split.values() for folder in top.walk()}
     return Layout(
-        {split: {name: list(folder.pictures()) for name, folder in found[split].items()} for split in found},
+        {split: {name: folder.picture_paths() for name, folder in found[split].items()} for split in found},
         tuple(entry for top in read.values() for entry in _unused(top, top, used)),
         tuple(name for folder in all_folders for name in folder.others),
         sum(len(folder.litter) for folder in all_folders),

@@ -7,9 +7,10 @@ are followed. What cannot be opened (a link that leads nowhere, a pipe) stays in
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import overload
 
 from byoc_vision.contract.errors import UserError
 
@@ -67,6 +68,13 @@ class Folder:
         """Yield what may be a picture, here and below, in the order of the paths' parts."""
         return self._below(lambda folder: folder.files)
 
+    def picture_paths(self) -> "Paths":
+        """Return `pictures` as a sequence."""
+        if not self.folders:
+            return Paths(self.path, self.files)
+        above = len(os.fspath(self.path)) + 1
+        return Paths(self.path, [os.fspath(picture)[above:] for picture in self.pictures()])
+
     def everything(self) -> Iterator[Path]:
         """Yield all here and below that is no litter and no folder, in that order, too."""
         return self._below(lambda folder: folder.files + folder.others)
@@ -78,6 +86,32 @@ class Folder:
                 yield from self.folders[name]._below(chosen)
             else:
                 yield self.path / name
+
+
+@dataclass(frozen=True)
+class Paths(Sequence[Path]):
+    """Files by their `names` from `folder` on: a million of them as paths would take half a gigabyte."""
+
+    folder: Path = Path()
+    names: Sequence[str] = ()
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @overload
+    def __getitem__(self, place: int) -> Path: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> "Paths": ...
+
+    def __getitem__(self, place: int | slice) -> "Path | Paths":
+        if isinstance(place, slice):
+            return Paths(self.folder, self.names[place])
+        return self.folder / self.names[place]
+
+    def take(self, places: Iterable[int]) -> "Paths":
+        """Return only those at `places`."""
+        return Paths(self.folder, tuple(self.names[place] for place in places))
 
 
 def read(root: Path) -> Folder:

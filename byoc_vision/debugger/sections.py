@@ -22,6 +22,9 @@ FIRST_CLASSES = 12
 #: Classes that are only named.
 NAMED = 20
 
+#: Classes of which a square with a row and a column for each still shows something.
+SQUARE = 1000
+
 #: Pairs of classes taken for one another.
 FIRST_PAIRS = 10
 
@@ -135,11 +138,11 @@ def classes(facts: Facts) -> str:
         [_name(label), _name(predicted), f"{n:,} ({100 * n / asked[label]:.0f} %)"] for label, predicted, n in mixed
     ]
     most = table(["class", "taken for", "pictures"], taken, (2,)) if taken else "<p>None.</p>"
-    square = charts.confusion(labels, pairs)
     hint = (
         '<p class="small soft">A row for each true class, a column for each answer. Green: right. Red: wrong. Darker: '
         "more of the row.</p>"
     )
+    square = f'<div><h3>Confusion</h3>{hint}<div class="scroll">{charts.confusion(labels, pairs)}</div></div>'
     lead = (
         "Accuracy (recall) is how many of a class's test pictures were recognised; with so few pictures it is only "
         "known to lie in the range. Precision is how many of the answers that name the class were right; F1 is the "
@@ -149,7 +152,7 @@ def classes(facts: Facts) -> str:
         "Classes",
         f'<h3>Accuracy, the lowest first</h3><div class="scroll">{shown}</div>{_without("test", facts["untested"])}',
         '<div class="pair" style="margin-top:28px">'
-        f'<div><h3>Confusion</h3>{hint}<div class="scroll">{square}</div></div>'
+        f"{square if len(labels) <= SQUARE else ''}"
         f'<div><h3>Most often taken for another</h3><div class="scroll narrow">{most}</div></div></div>',
         lead=lead,
     )

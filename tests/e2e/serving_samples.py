@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
+from byoc_vision.contract.folders import Paths
 from classifier import artifact, network, pictures
 from classifier.preprocessing import Preprocessing
 from train.data import Data, Split
@@ -79,7 +80,7 @@ def main(out: Path) -> None:
     classifier = artifact.Classifier(ARCH, labels, preprocessing, network=net)
     artifact.save(classifier, out / "model")
     names = tuple(file.name for file in good)
-    split = Split(tuple(good), tuple(expected.argmax(dim=1).tolist()), names)
+    split = Split(Paths(names=tuple(map(str, good))), tuple(expected.argmax(dim=1).tolist()), names)
     Export(classifier, Data(labels, split, split, Split()), out / "model", 0, StopSignal(), print)()
     np.save(out / "tensor.npy", inputs[:3].numpy())
     (out / "expected.json").write_text(json.dumps(dict(zip(names, expected.tolist(), strict=True))))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from bench import pictures
+from bench import pictures, scale
 from bench.results import BenchError
 
 
@@ -36,3 +36,10 @@ def test_repeated_pictures_can_differ_in_bytes_and_not_in_pixels(drawn: Path, tm
 def test_a_set_without_a_split_is_refused(drawn: Path) -> None:
     with pytest.raises(BenchError, match="has no train/"):
         pictures.check(drawn / "train")
+
+
+def test_tiny_pictures_for_a_test_of_scale_are_each_another(tmp_path: Path) -> None:
+    drawn = sorted(scale.draw(tmp_path / "set", 10, 3).rglob("*.jpg"))
+    assert [len(list(folder.iterdir())) for folder in sorted((tmp_path / "set").iterdir())] == [4, 3, 3]
+    assert len({file.read_bytes() for file in drawn}) == 10
+    assert {Image.open(file).size for file in drawn} == {(scale.SIDE, scale.SIDE)}

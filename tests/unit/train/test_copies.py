@@ -124,7 +124,7 @@ def test_real_photographs_have_none_but_those_planted(real_data: Path, tmp_path:
 def test_looks_are_kept_and_pictures_that_have_one_not_decoded_again(folder: Path, tmp_path: Path, monkeypatch) -> None:
     found = read(folder)
     looks = dict(zip(found.train.digests, found.train.looks, strict=True))
-    copies.keep(tmp_path / "kept", looks)
+    copies.keep(tmp_path / "kept", looks.items())
     with (tmp_path / "kept" / "looks").open("ab") as file:
         file.write(b"what a killed run has left")
     known = copies.known(tmp_path / "none", None, tmp_path / "kept")
@@ -160,3 +160,32 @@ def test_as_many_groups_as_a_report_shows_are_listed(folder: Path) -> None:
             (folder / "train" / label / f"conflict{i}.png").write_bytes(buffer.getvalue())
     found = copies.find(read(folder))
     assert found["label_conflicts"] == 40 and len(found["groups"]) == copies.COPY_GROUPS_SHOWN
+
+
+def test_what_is_compared_grows_little_more_than_the_pictures() -> None:
+    generator = np.random.default_rng(0)
+    compared = []
+    for count in (4000, 16000):
+        # As of photographs: neighbouring pixels are alike.
+        grids = generator.integers(0, 256, (count, 2, 2, 3)).astype(np.float32)
+        looks = np.clip(grids.repeat(4, axis=1).repeat(4, axis=2) + generator.normal(0, 8, (count, 8, 8, 3)), 0, 255)
+        looks = looks.astype(np.uint8).reshape(count, -1)
+        places = looks.astype(np.float32) @ copies._directions(looks)
+        parts = list(copies._near(places))
+        assert set(np.concatenate(parts).tolist()) == set(range(count))
+        compared.append(sum(len(part) ** 2 for part in parts))
+    assert compared[1] < 7 * compared[0] < 0.5 * 4000**2
+
+
+def test_a_heap_of_pictures_that_are_all_alike_is_one_group(monkeypatch) -> None:
+    monkeypatch.setattr(copies, "_AT_ONCE", 1 << 10)
+    look = np.random.default_rng(0).integers(0, 256, copies.LOOK_BYTES).astype(np.uint8)
+    assert len(set(copies._alike(np.tile(look, (150, 1))))) == 150 * 149 // 2
+
+
+def test_of_too_many_pictures_only_the_same_bytes_are_found(folder: Path, monkeypatch) -> None:
+    monkeypatch.setattr(copies, "MOST_LOOKS", 10)
+    image = Image.open(folder / "train" / "cat" / "0.jpg")
+    image.resize((100, 75)).save(folder / "test" / "cat" / "smaller.png")
+    (folder / "test" / "dog" / "copy.jpg").write_bytes((folder / "train" / "dog" / "0.jpg").read_bytes())
+    assert [files(group) for group in copies.find(read(folder))["groups"]] == [{"train/dog/0.jpg", "test/dog/copy.jpg"}]

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from byoc_vision.contract.errors import DataError
+from byoc_vision.contract.folders import Paths
 from train import data
 from train.data import Data
 from train.stopping import Stopped, StopSignal
@@ -259,3 +260,15 @@ def test_a_stop_is_heard_while_pictures_are_checked(draw_classes):
     stop.requested = True
     with pytest.raises(Stopped):
         data.checked(find(training=draw_classes("plain")), 1.0, 2, stop)
+
+
+def test_of_thousands_of_classes_the_log_lists_those_with_the_fewest_pictures() -> None:
+    count = data.CLASSES_SHOWN + 1
+    targets = tuple(number for number in range(count) for _ in range(2 if number == 7 else 3))
+    names = ("x",) * len(targets)
+    split = data.Split(Paths(Path(), names), targets, names)
+    lines = Data(tuple(f"class {number}" for number in range(count)), split, split, data.Split()).counts().splitlines()
+    assert len(lines) == 1 + data.FEWEST_SHOWN + 2
+    assert lines[1].split() == ["class", "7", "2", "2", "0"]
+    assert lines[-2].startswith(f"{count - data.FEWEST_SHOWN} more")
+    assert lines[-1].split() == ["all", "classes", *[str(len(targets))] * 2, "0"]

@@ -22,6 +22,7 @@ from byoc_vision.contract.hyperparameters import Settings
 from classifier import artifact, network
 from classifier.artifact import ArtifactError
 from train import evaluation, progress
+from train import run as run_module
 from train.fit import DivergedError
 
 
@@ -299,3 +300,12 @@ def test_a_head_loads_no_compiler(make_run, weights, tmp_path):
     program = "import sys; from train import __main__; sys.exit(__main__.main() or 'torch._dynamo' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program, *options], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_table_of_all_probabilities_that_would_be_too_large_is_left_out(make_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(run_module, "PROBABILITIES", 1)
+    lines = []
+    make_run(report=lines.append, epochs=1)()
+    assert "probabilities.npy is left out, for it would hold 3 test pictures × 3 classes" in lines
+    assert (tmp_path / "out" / "output" / "predictions.csv").exists()
+    assert not (tmp_path / "out" / "output" / "probabilities.npy").exists()

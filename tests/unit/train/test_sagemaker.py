@@ -16,6 +16,8 @@ from byoc_vision.contract.errors import UserError
 from byoc_vision.contract.hyperparameters import Settings
 from classifier import network
 from train import job, sagemaker, start
+from train.run import Run
+from train.stopping import StopSignal
 
 
 @pytest.fixture
@@ -109,6 +111,24 @@ def test_a_replica_that_breaks_off_ends_the_job_with_a_reason(opt_ml, monkeypatc
     watching.join(60)
     assert watching.exitcode == 1
     assert (opt_ml / "output" / "failure").read_text() == "a replica on another GPU broke off; the log says where"
+
+
+def test_a_gpu_that_torch_cannot_use_ends_the_job(opt_ml, monkeypatch):
+    monkeypatch.setattr(job, "gpu_names", lambda: ["Tesla T4"])
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    with pytest.raises(UserError, match=r"this machine's GPU \(Tesla T4\), whose driver is too old for CUDA"):
+        job.run(opt_ml, StopSignal())
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # somebody has hidden it
+    job._check_gpus()
+
+
+def test_a_gpu_with_too_little_memory_is_said(opt_ml, monkeypatch):
+    def fail(run):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.\nmore")
+
+    monkeypatch.setattr(Run, "__call__", fail)
+    with pytest.raises(UserError, match=r"too little memory \(CUDA out of .* 9 GiB.\); set a lower batch-size"):
+        job.run(opt_ml, StopSignal())
 
 
 @pytest.mark.parametrize(
