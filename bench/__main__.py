@@ -79,86 +79,86 @@ def main() -> int:
     parser.add_argument(
         "--dry-run", action="store_true", help="of gpu: the same checks without a GPU, as small as can be; kept nowhere"
     )
-    given = parser.parse_args()
+    args = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that no container outlives this
     try:
-        names = _names(given.comparisons)
+        names = _names(args.comparisons)
         with tempfile.TemporaryDirectory(prefix="byoc-vision-bench-") as scratch:
-            right = _GPU not in names or _check_gpu(given, Path(scratch))
+            right = _GPU not in names or _check_gpu(args, Path(scratch))
             names = [name for name in names if name != _GPU]
             if names:
-                _measure(names, given, Path(scratch))
-        if given.dry_run:
+                _measure(names, args, Path(scratch))
+        if args.dry_run:
             return 0 if right else 1
-        page.write(given.out, [*COMPARISONS, _GPU])
+        page.write(args.out, [*COMPARISONS, _GPU])
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped; the comparisons that had ended are kept", file=sys.stderr)
         return 130
-    print(f"the page is {given.out / 'README.md'}")
+    print(f"the page is {args.out / 'README.md'}")
     return 0 if right else 1
 
 
-def _names(given: list[str]) -> list[str]:
+def _names(asked_for: list[str]) -> list[str]:
     wanted: list[str] = []
-    for name in given or [*_TRAINING, *_SERVING]:
+    for name in asked_for or [*_TRAINING, *_SERVING]:
         if name not in [*COMPARISONS, *GROUPS, _GPU, "page"]:
             raise BenchError(f"there is no comparison {name!r}; there are {', '.join([*GROUPS, *COMPARISONS, _GPU])}")
         wanted += GROUPS.get(name, [name])
     return [name for name in dict.fromkeys(wanted) if name != "page"]
 
 
-def _check_gpu(given: argparse.Namespace, scratch: Path) -> bool:
+def _check_gpu(args: argparse.Namespace, scratch: Path) -> bool:
     """Run the checks of what runs on a GPU, print and keep what they found, and return whether all was right."""
-    gpus = 0 if given.dry_run else len(machine.gpus())
-    if not (gpus or given.dry_run):
+    gpus = 0 if args.dry_run else len(machine.gpus())
+    if not (gpus or args.dry_run):
         raise BenchError("there is no GPU here; --dry-run tries the same checks on the CPU, as small as can be")
     setting = Setting(Path(), scratch / "gpu", gpus)
     setting = setting if gpus else setting.dry()
-    data = given.data
+    data = args.data
     if data is None:
         data = pictures.draw_set(scratch / "gpu-drawn", train=setting.drawn, others=max(8, setting.drawn // 4))
     pictures.check(data)
     print("== gpu", flush=True)
-    found = groups.check(replace(setting, data=data.resolve()), lambda line: print(line, flush=True))
-    wrong = [verdict for verdict in found.verdicts if not verdict.reached]
-    print(f"{len(found.verdicts) - len(wrong)} right, {len(wrong)} wrong", flush=True)
-    if not given.dry_run:
-        replace(found, about=machine.about()).save(given.out / f"{_GPU}.json")
+    outcome = groups.check(replace(setting, data=data.resolve()), lambda line: print(line, flush=True))
+    wrong = [verdict for verdict in outcome.verdicts if not verdict.reached]
+    print(f"{len(outcome.verdicts) - len(wrong)} right, {len(wrong)} wrong", flush=True)
+    if not args.dry_run:
+        replace(outcome, about=machine.about()).save(args.out / f"{_GPU}.json")
     return not wrong
 
 
-def _measure(names: list[str], given: argparse.Namespace, scratch: Path) -> None:
-    here = given.here or not places.has_docker()
+def _measure(names: list[str], args: argparse.Namespace, scratch: Path) -> None:
+    here = args.here or not places.has_docker()
     if here and not places.has_torch():
         raise BenchError(
             "there is neither Docker nor torch here; install Docker, or run this with a Python that has torch"
         )
-    for path in (given.data, given.weights):
+    for path in (args.data, args.weights):
         if path is not None and not path.exists():
             raise BenchError(f"{path} does not exist; name a folder of pictures and a file of weights")
-    data = given.data.resolve() if given.data else pictures.draw_set(scratch / "drawn")
+    data = args.data.resolve() if args.data else pictures.draw_set(scratch / "drawn")
     pictures.check(data)
-    weights = given.weights.resolve() if given.weights else scratch / f"{ARCH}-random.pth"
+    weights = args.weights.resolve() if args.weights else scratch / f"{ARCH}-random.pth"
     place = Here() if here else Image(places.build("train"), [data, weights.parent], scratch)
     subject = Subject(
         data,
         weights,
         place,
-        given.repetitions,
+        args.repetitions,
         scratch,
         say=lambda line: print(f"  {line}", flush=True),
-        requests=given.requests,
-        seed=given.seed,
+        requests=args.requests,
+        seed=args.seed,
     )
-    if not given.weights:
+    if not args.weights:
         training.random_weights(subject, ARCH)
     for name in names:
         print(f"== {name}", flush=True)
         result = replace(COMPARISONS[name](subject), about=machine.about())
-        result.save(given.out / f"{name}.json")
+        result.save(args.out / f"{name}.json")
         for verdict in result.verdicts:
             print(f"{verdict.what}: {verdict.figure} (bar {verdict.bar})", flush=True)
 

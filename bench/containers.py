@@ -105,9 +105,9 @@ class Endpoint:
         )
         return int(counted[0])
 
-    def execute(self, *command: str, given: bytes = b"") -> str:
-        """Return what a command prints inside the container, run as root, with `given` on its standard input."""
-        return docker("exec", "--interactive", "--user", "0", self.container, *command, given=given)
+    def execute(self, *command: str, stdin: bytes = b"") -> str:
+        """Return what a command prints inside the container, run as root, with `stdin` on its standard input."""
+        return docker("exec", "--interactive", "--user", "0", self.container, *command, stdin=stdin)
 
     def processes(self) -> list[Process]:
         """Return the processes of the container that have a role in serving."""
@@ -191,9 +191,9 @@ def check_running(server: Server, started: Endpoint, deadline: float) -> None:
         )
 
 
-def docker(*arguments: str, given: bytes = b"") -> str:
+def docker(*arguments: str, stdin: bytes = b"") -> str:
     """Return what the Docker client prints; raises `BenchError` when it fails."""
-    done = subprocess.run(["docker", *arguments], input=given, capture_output=True, check=False)
+    done = subprocess.run(["docker", *arguments], input=stdin, capture_output=True, check=False)
     printed, error = done.stdout.decode(errors="replace").strip(), done.stderr.decode(errors="replace").strip()
     if done.returncode != 0:
         raise BenchError(f"docker {arguments[0]} failed: {(error or printed)[:300]}")

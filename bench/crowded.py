@@ -39,24 +39,24 @@ class Crowd:
 
 def largest(server: Server, body: bytes, say: Callable[[str], None]) -> tuple[Table, list[Verdict]]:
     """Send the largest bodies and pictures, over all connections at once, to containers of each size."""
-    found = {}
+    crowds = {}
     for memory in MEMORY:
         say(f"{server.name}: {CLIENTS} connections with 6 MB each, and the largest pictures, in {memory}")
-        found[memory] = _crowd(limited(server, memory), body)
+        crowds[memory] = _crowd(limited(server, memory), body)
     rows = [
-        *([what, *(_counted(each.answers[what]) for each in found.values())] for what in _crowds(body)),
-        ["processes killed by the kernel", *(str(each.kills) for each in found.values())],
-        ["the container", *(each.ended or "goes on" for each in found.values())],
+        *([what, *(_counted(crowd.answers[what]) for crowd in crowds.values())] for what in _crowds(body)),
+        ["processes killed by the kernel", *(str(crowd.kills) for crowd in crowds.values())],
+        ["the container", *(crowd.ended or "goes on" for crowd in crowds.values())],
         *(
             [
                 f"answered otherwise afterwards: {what}",
-                *(("" if each.ended else _counted(each.changed[what]) or "0") for each in found.values()),
+                *(("" if crowd.ended else _counted(crowd.changed[what]) or "0") for crowd in crowds.values()),
             ]
             for what in _few(body)
         ),
     ]
-    kills, ended = sum(each.kills for each in found.values()), sum(bool(each.ended) for each in found.values())
-    changed = sum(statuses.total() for each in found.values() for statuses in each.changed.values())
+    kills, ended = sum(crowd.kills for crowd in crowds.values()), sum(bool(crowd.ended) for crowd in crowds.values())
+    changed = sum(statuses.total() for crowd in crowds.values() for statuses in crowd.changed.values())
     return Table(f"{server.name}: little memory, and the largest of what is sent", ["", *MEMORY], rows), [
         at_most(f"{server.name}, processes killed by the kernel", kills, 0, "{:.0f}"),
         at_most(f"{server.name}, containers of {', '.join(MEMORY)} that did not start or ended", ended, 0, "{:.0f}"),
@@ -86,14 +86,14 @@ def _crowd(server: Server, body: bytes) -> Crowd:
     with container(server) as running:
         try:
             wait(server, running, body)
-            before = {name: load.ask(running.port, each) for name, each in _few(body).items()}
+            before = {name: load.ask(running.port, picture) for name, picture in _few(body).items()}
             for name, bodies in crowds.items():
                 kills = running.kernel_kills
                 answers[name] = Counter(str(status) for status, _ in _at_once(running, bodies, CLIENTS))
                 answers[name]["process killed"] += running.kernel_kills - kills
             changed = {
-                name: Counter(str(now[0]) for now in _at_once(running, [each] * AFTER, 1) if now != before[name])
-                for name, each in _few(body).items()
+                name: Counter(str(now[0]) for now in _at_once(running, [picture] * AFTER, 1) if now != before[name])
+                for name, picture in _few(body).items()
             }
             return Crowd(answers, changed, running.kernel_kills)
         except (OSError, HTTPException, BenchError):

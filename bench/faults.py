@@ -12,7 +12,7 @@ def faults(subject: Subject) -> Result:
     body, right = models.sample()
     lean, full = (Server(name, "ours", places.build(name), models.artifact) for name in ("serve-cpu", "serve"))
     sides, killed, verdicts = kills.killed(lean, body, subject.say)
-    found = [
+    outcomes = [
         restricted.restricted(lean, body, right, subject.say),
         restricted.restricted(full, body, right, subject.say),
         crowded.largest(lean, body, subject.say),
@@ -25,6 +25,6 @@ def faults(subject: Subject) -> Result:
         "less than usual, the largest bodies and pictures in little memory, and many models in little memory.",
         unit="s",
         sides=sides,
-        verdicts=verdicts + [verdict for _, each in found for verdict in each],
-        tables=[killed, *(table for table, _ in found)],
+        verdicts=verdicts + [verdict for _, verdicts_ in outcomes for verdict in verdicts_],
+        tables=[killed, *(table for table, _ in outcomes)],
     )

@@ -30,9 +30,9 @@ def forms(subject: Subject) -> Result:
                         chosen[containers.chosen(started)] += 1
             what = f"{image}, {arch}"
             right = sum(count for form, count in chosen.items() if steady.get(form, 1e9) <= TOLERANCE * fastest)
-            told = ", ".join(f"{form} {count}×" for form, count in chosen.most_common())
+            shares = ", ".join(f"{form} {count}×" for form, count in chosen.most_common())
             times = ", ".join(f"{form} {milliseconds:.1f}" for form, milliseconds in steady.items())
-            sides.append(Side(what, "ours", [fastest], {"chosen": told, "steady, ms": times}))
+            sides.append(Side(what, "ours", [fastest], {"chosen": shares, "steady, ms": times}))
             verdicts.append(at_least(f"{what}, right choices of {STARTS}", right, STARTS, "{:.0f}"))
     return Result(
         title="Numeric form",

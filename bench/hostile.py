@@ -49,7 +49,7 @@ class Campaign:
     @property
     def growth(self) -> float:
         """The resident memory of all processes after the fire, as a share of that before."""
-        return sum(each.resident for each in self.after) / sum(each.resident for each in self.before)
+        return sum(process.resident for process in self.after) / sum(process.resident for process in self.before)
 
     def count(self, *names: str) -> int:
         """Return how many answers had one of these faults."""
@@ -61,13 +61,13 @@ def hostile(subject: Subject) -> Result:
     models = serving.mobilenet(subject)
     body, right = models.sample()
     counts = {"serve-cpu": subject.requests, "serve": ceil(subject.requests / 5)}
-    found: dict[str, Campaign] = {}
+    campaigns: dict[str, Campaign] = {}
     for image, requests in counts.items():
         server = Server(image, "ours", places.build(image), models.artifact)
         with endpoint(server, body) as running:
             if load.predicted(running.port, body) != right:
                 raise BenchError(f"{image} sees another class in a test picture than the training job saw")
-            found[image] = campaign(running, body, Mix(subject.seed), requests, subject.say)
+            campaigns[image] = campaign(running, body, Mix(subject.seed), requests, subject.say)
     sent = " and ".join(f"{count:,} hostile requests to {image}" for image, count in counts.items())
     return Result(
         title="Under fire",
@@ -77,14 +77,14 @@ def hostile(subject: Subject) -> Result:
         "All clients work on the server's cores. Memory is compared with that after some good pictures, "
         "of 6 MB and of 12 megapixels among them.",
         unit="requests/s",
-        sides=[side for image, each in found.items() for side in _sides(image, counts[image], each)],
-        verdicts=[verdict for image, each in found.items() for verdict in verdicts(image, each)],
+        sides=[side for image, outcome in campaigns.items() for side in _sides(image, counts[image], outcome)],
+        verdicts=[verdict for image, outcome in campaigns.items() for verdict in verdicts(image, outcome)],
         notes=[
             f"{image}, {what}: `{example}`"
-            for image, each in found.items()
-            for what, example in each.tally.examples.items()
+            for image, outcome in campaigns.items()
+            for what, example in outcome.tally.examples.items()
         ],
-        tables=[_statuses(image, each.tally) for image, each in found.items()],
+        tables=[_statuses(image, outcome.tally) for image, outcome in campaigns.items()],
     )
 
 
@@ -97,7 +97,7 @@ def campaign(
     right = load.ask(running.port, body)[1]
     quiet = load.drive(running.port, [body], CONNECTIONS, quiet_seconds, right)
     before, lines = running.processes(), len(running.log.splitlines())
-    workers = {each.pid for each in before if each.role == WORKER}
+    workers = {process.pid for process in before if process.role == WORKER}
     seen, tally, stop = set(workers), Tally(), threading.Event()
     good_clients = partial(load.drive, running.port, [body], CONNECTIONS, right=right, stop=stop)
     with ThreadPoolExecutor(1) as threads:
@@ -107,7 +107,7 @@ def campaign(
                 tally.add(part)
                 if not running.running:
                     raise BenchError(f"the container ended within {tally.sent:,} requests: {running.last_line}")
-                seen |= {each.pid for each in running.processes() if each.role == WORKER}
+                seen |= {process.pid for process in running.processes() if process.role == WORKER}
                 wrong, restarts = tally.faults.total(), len(seen - workers)
                 say(f"{tally.sent:,} of {requests:,} hostile requests; {wrong} wrong, {restarts} workers restarted")
         finally:
@@ -149,46 +149,51 @@ def _fire(port: int, mix: Mix, requests: int) -> Iterator[Tally]:
         process.join()
 
 
-def verdicts(image: str, found: Campaign) -> list[Verdict]:
+def verdicts(image: str, outcome: Campaign) -> list[Verdict]:
     """Return what was to be shown of one image."""
-    unanswered = found.count("no answer", "no answer in time")
-    others = found.tally.faults.total() - found.count("5xx") - unanswered
+    unanswered = outcome.count("no answer", "no answer in time")
+    others = outcome.tally.faults.total() - outcome.count("5xx") - unanswered
     return [
-        at_most(f"{image}, 5xx but 503, 504, 507", found.count("5xx"), 0, "{:.0f}"),
+        at_most(f"{image}, 5xx but 503, 504, 507", outcome.count("5xx"), 0, "{:.0f}"),
         at_most(f"{image}, errors that are not one sentence in JSON", others, 0, "{:.0f}"),
         at_most(f"{image}, requests without an answer", unanswered, 0, "{:.0f}"),
-        at_most(f"{image}, worker restarts but by the time limit", max(0, found.restarts - found.late), 0, "{:.0f}"),
-        at_most(f"{image}, resident memory after against before", found.growth, 1.1, "{:.3f}"),
-        at_most(f"{image}, good pictures not answered right", found.during.errors, 0, "{:.0f}"),
+        at_most(
+            f"{image}, worker restarts but by the time limit", max(0, outcome.restarts - outcome.late), 0, "{:.0f}"
+        ),
+        at_most(f"{image}, resident memory after against before", outcome.growth, 1.1, "{:.3f}"),
+        at_most(f"{image}, good pictures not answered right", outcome.during.errors, 0, "{:.0f}"),
         at_most(
             f"{image}, p99 of good pictures against the quiet one",
-            found.during.percentile(0.99) / found.quiet.percentile(0.99),
+            outcome.during.percentile(0.99) / outcome.quiet.percentile(0.99),
             3,
         ),
     ]
 
 
-def _sides(image: str, requests: int, found: Campaign) -> list[Side]:
-    def good(each: Load) -> dict[str, str]:
+def _sides(image: str, requests: int, outcome: Campaign) -> list[Side]:
+    def good(run: Load) -> dict[str, str]:
         return {
-            "p50, ms": f"{each.percentile(0.5):.0f}",
-            "p99, ms": f"{each.percentile(0.99):.0f}",
-            "not right": ", ".join(f"{number} {what}" for what, number in each.failures.items()) or "0",
+            "p50, ms": f"{run.percentile(0.5):.0f}",
+            "p99, ms": f"{run.percentile(0.99):.0f}",
+            "not right": ", ".join(f"{number} {what}" for what, number in run.failures.items()) or "0",
         }
 
     memory = {
-        role: [sum(each.resident for each in at if each.role == role) / 1e6 for at in (found.before, found.after)]
-        for role in dict.fromkeys(each.role for each in found.after)
+        role: [
+            sum(process.resident for process in at if process.role == role) / 1e6
+            for at in (outcome.before, outcome.after)
+        ]
+        for role in dict.fromkeys(process.role for process in outcome.after)
     }
     return [
-        Side(f"{image}: good pictures, quiet", "limit", [found.quiet.rate], good(found.quiet)),
-        Side(f"{image}: good pictures, under fire", "ours", [found.during.rate], good(found.during)),
+        Side(f"{image}: good pictures, quiet", "limit", [outcome.quiet.rate], good(outcome.quiet)),
+        Side(f"{image}: good pictures, under fire", "ours", [outcome.during.rate], good(outcome.during)),
         Side(
             f"{image}: hostile requests",
             "baseline",
-            [requests / found.seconds],
+            [requests / outcome.seconds],
             {
-                "log lines": f"{found.log_lines:,}",
+                "log lines": f"{outcome.log_lines:,}",
                 "MB, before → after": "; ".join(f"{role} {a:.0f} → {b:.0f}" for role, (a, b) in memory.items()),
             },
         ),

@@ -47,34 +47,34 @@ class Killed:
 
 def killed(server: Server, body: bytes, say: Callable[[str], None]) -> tuple[list[Side], Table, list[Verdict]]:
     """Kill each of `VICTIMS` in a container of its own."""
-    found = []
+    kills = []
     for victim in VICTIMS:
         say(f"{server.name}: kill {victim}")
         with endpoint(server, body) as running:
-            found.append(_kill(running, victim, body))
-    sides = [Side(f"{each.victim} killed", "ours", [each.seconds]) for each in found]
+            kills.append(_kill(running, victim, body))
+    sides = [Side(f"{kill.victim} killed", "ours", [kill.seconds]) for kill in kills]
     table = Table(
         f"{server.name}: a process killed under the load of {CONNECTIONS} connections",
         ["process", "seconds", "requests lost until then", "container", "what the log says of it"],
         [
             [
-                each.victim,
-                f"{each.seconds:.1f}",
-                ", ".join(f"{count} {what}" for what, count in each.load.failures.items()) or "0",
-                _outcome(each),
-                each.said[-1 if each.exit_status else 0][:200] if each.said else "",
+                kill.victim,
+                f"{kill.seconds:.1f}",
+                ", ".join(f"{count} {what}" for what, count in kill.load.failures.items()) or "0",
+                _outcome(kill),
+                kill.said[-1 if kill.exit_status else 0][:200] if kill.said else "",
             ]
-            for each in found
+            for kill in kills
         ],
     )
-    silent = sum(each.silent for each in found)
+    silent = sum(kill.silent for kill in kills)
     return sides, table, [at_most(f"{server.name}, killed processes of which nothing tells", silent, 0, "{:.0f}")]
 
 
-def _outcome(found: Killed) -> str:
-    if found.exit_status is not None:
-        return f"ended with status {found.exit_status}"
-    return "goes on, all its processes are there" if found.mended else "goes on without it"
+def _outcome(kill: Killed) -> str:
+    if kill.exit_status is not None:
+        return f"ended with status {kill.exit_status}"
+    return "goes on, all its processes are there" if kill.mended else "goes on without it"
 
 
 def _kill(running: Endpoint, victim: str, body: bytes) -> Killed:
@@ -84,7 +84,7 @@ def _kill(running: Endpoint, victim: str, body: bytes) -> Killed:
         under_load = threads.submit(load.drive, running.port, [body], CONNECTIONS, right=right, stop=stop)
         try:
             time.sleep(BEFORE)
-            before = [each.pid for each in running.processes() if each.role == role]
+            before = [process.pid for process in running.processes() if process.role == role]
             if not before:
                 raise BenchError(f"the container has no process {role}; it has {running.processes()}")
             lines = len(running.log.splitlines())
@@ -111,7 +111,7 @@ def _wait(running: Endpoint, role: str, before: list[int], body: bytes, right: b
     """
     while running.running and time.monotonic() < deadline:
         try:
-            now = [each.pid for each in running.processes() if each.role == role]
+            now = [process.pid for process in running.processes() if process.role == role]
             ready = json.loads(load.ask(running.port, b"", "/ping", "GET")[1])["state"] == "ready"
             if len(now) >= len(before) and now != before and ready and load.ask(running.port, body)[1] == right:
                 return True

@@ -59,7 +59,7 @@ def drive(
 
     An answer is right when it is a 200, and the bytes `right` where these are given.
     """
-    found = Load()
+    total = Load()
     lock = threading.Lock()
     deadline = time.monotonic() + seconds
 
@@ -83,8 +83,8 @@ def drive(
             number += connections
         connection.close()
         with lock:
-            found.latencies += latencies
-            found.failures += failures
+            total.latencies += latencies
+            total.failures += failures
 
     threads = [threading.Thread(target=client, args=(number,)) for number in range(connections)]
     begun, processor = time.monotonic(), time.process_time()
@@ -92,9 +92,9 @@ def drive(
         thread.start()
     for thread in threads:
         thread.join()
-    found.seconds = time.monotonic() - begun
-    found.client = (time.process_time() - processor) / found.seconds
-    return found
+    total.seconds = time.monotonic() - begun
+    total.client = (time.process_time() - processor) / total.seconds
+    return total
 
 
 def predicted(port: int, body: bytes) -> int | None:
@@ -111,8 +111,8 @@ def predicted_class(answer: bytes) -> int | None:
     content = json.loads(answer)
     if "predictions" in content:
         content = content["predictions"][0]
-    found: int | None = content.get("predicted_class")
-    return found
+    label: int | None = content.get("predicted_class")
+    return label
 
 
 def ask(port: int, body: bytes, path: str = "/invocations", method: str = "POST") -> tuple[int, bytes]:

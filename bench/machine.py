@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def about() -> dict[str, str]:
     """Return the machine, the commit and the date, in words."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    found = {
+    facts = {
         "": _processor(),
         "cores": str(len(os.sched_getaffinity(0))),
         "memory": f"{memory:.0f} GiB",
@@ -21,7 +21,7 @@ def about() -> dict[str, str]:
         "commit": _commit(),
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
     }
-    return {what: value for what, value in found.items() if value}
+    return {what: value for what, value in facts.items() if value}
 
 
 def gpu() -> str:

@@ -36,8 +36,8 @@ def many_models(server: Server, body: bytes, say: Callable[[str], None]) -> tupl
                     status, seconds = _load(running, name)
                     tried += [unloaded, status]
                 loaded += [name] if status == 200 else []
-                others += sum(each not in (200, 507) for each in tried)
-                answers = [load.ask(running.port, body, f"/models/{each}/invoke") for each in loaded]
+                others += sum(status not in (200, 507) for status in tried)
+                answers = [load.ask(running.port, body, f"/models/{model}/invoke") for model in loaded]
                 wrong += sum(answer != (200, right) for answer in answers)
                 rows.append([name, ", ".join(map(str, tried)), f"{seconds:.1f}", str(len(loaded)), str(len(answers))])
             for name in loaded:

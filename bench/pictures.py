@@ -61,10 +61,10 @@ def sized(source: Path, folder: Path, train: int, others: int) -> Path:
     Where there are fewer, they are repeated under other names.
     """
     for split in SPLITS:
-        classes = [files(each) for each in sorted((source / split).iterdir()) if each.is_dir()]
+        classes = [files(folder) for folder in sorted((source / split).iterdir()) if folder.is_dir()]
         wanted = train if split == "train" else others
         in_turn = zip(*(cycle(pictures) for pictures in classes), strict=True)
-        for number, picture in enumerate(islice((each for turn in in_turn for each in turn), wanted)):
+        for number, picture in enumerate(islice((file for turn in in_turn for file in turn), wanted)):
             place = folder / split / picture.parent.name
             place.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(picture, place / f"{number:06}.jpg")

@@ -48,7 +48,7 @@ class Image:
         # Without an entry in the container's list of users, libraries ask for these two.
         options += ["--env", "HOME=/tmp", "--env", "USER=bench", *mount(self.writes, writable=True)]
         # What is below the writable folder is there already, and no path may be mounted twice.
-        options += [each for path in self.reads if not path.is_relative_to(self.writes) for each in mount(path)]
+        options += [option for path in self.reads if not path.is_relative_to(self.writes) for option in mount(path)]
         if gpu():
             options += ["--gpus", "all", "--shm-size", "8g"]
         command = ["docker", "run", *options, *bench_mount(), self.name, "python", "-m", module, *map(str, arguments)]

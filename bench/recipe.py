@@ -32,13 +32,15 @@ _STEPS: dict[str, tuple[str, ...]] = {
 def recipe(subject: Subject) -> Result:
     """Test accuracies with seeds 0, 1, …: one a repetition. Which settings are in it was chosen on validation."""
     settings = checked(read_yaml(RECIPE))
-    found: dict[str, list[dict[str, Any]]] = {}
+    runs_of: dict[str, list[dict[str, Any]]] = {}
     for name, used in _STEPS.items():
         subject.say(name)
         options = [f"--{setting}={settings[setting]}" for setting in used]
-        found[name] = [_figures(subject, options, seed) for seed in range(subject.repetitions)]
-    means = {name: mean(run["test_accuracy"] for run in runs) for name, runs in found.items()}
-    sides = [Side(name, "ours", [run["test_accuracy"] for run in runs], _details(runs)) for name, runs in found.items()]
+        runs_of[name] = [_figures(subject, options, seed) for seed in range(subject.repetitions)]
+    means = {name: mean(run["test_accuracy"] for run in runs) for name, runs in runs_of.items()}
+    sides = [
+        Side(name, "ours", [run["test_accuracy"] for run in runs], _details(runs)) for name, runs in runs_of.items()
+    ]
     return Result(
         title="Accuracy",
         text=f"What each ingredient of `launch/examples/accurate.yaml` gives with {ARCH}: the test accuracy with "
@@ -47,7 +49,7 @@ def recipe(subject: Subject) -> Result:
         sides=sides,
         verdicts=[
             at_least("mean test accuracy, points above the default's", 100 * (means[_ALL] - means[_HEAD]), 5, "{:.1f}"),
-            at_most("seconds of a run", max(run["seconds"] for run in found[_ALL]), 1200, "{:.0f}"),
+            at_most("seconds of a run", max(run["seconds"] for run in runs_of[_ALL]), 1200, "{:.0f}"),
         ],
     )
 

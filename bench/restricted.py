@@ -117,7 +117,7 @@ def _predicted(started: Endpoint, body: bytes) -> int | None:
     if started.port:
         return load.predicted(started.port, body)
     try:
-        status, _, answer = started.execute("python", "-c", _PROBE, given=body).partition(" ")
+        status, _, answer = started.execute("python", "-c", _PROBE, stdin=body).partition(" ")
     except BenchError:  # it does not listen yet, or has ended
         return None
     return load.predicted_class(answer.encode()) if status == "200" else None

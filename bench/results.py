@@ -85,7 +85,7 @@ class Result:
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
             for name, kind in (("sides", Side), ("verdicts", Verdict), ("lines", Line), ("tables", Table)):
-                content[name] = [kind(**each) for each in content.get(name, ())]
+                content[name] = [kind(**fields) for fields in content.get(name, ())]
             return cls(**content)
         except (ValueError, KeyError, TypeError) as error:
             raise BenchError(f"{file} is no result of this version ({error}); remove it and measure again") from error
@@ -108,10 +108,10 @@ def alternate(
 
     Every other round runs backwards, so that no side always follows the same one.
     """
-    found: dict[str, list[Any]] = {name: [] for name in sides}
+    outcomes: dict[str, list[Any]] = {name: [] for name in sides}
     for repetition in range(repetitions):
         names = list(sides)
         for name in names if repetition % 2 == 0 else reversed(names):
             say(f"{name}, {repetition + 1} of {repetitions}")
-            found[name].append(sides[name]())
-    return found
+            outcomes[name].append(sides[name]())
+    return outcomes

@@ -51,17 +51,19 @@ def throughput(subject: Subject) -> Result:
     """Requests per second of ResNet-50 at eight connections."""
     models, bodies = resnet50(subject), _bodies(subject)
     servers = _servers(models)
-    found = alternate({each.name: partial(_load, each, bodies) for each in servers}, subject.repetitions, subject.say)
+    loads = alternate(
+        {server.name: partial(_load, server, bodies) for server in servers}, subject.repetitions, subject.say
+    )
     subject.say("the functions without a server")
     limits = [_direct(subject, image, models, bodies) for image in ("serve", "serve-cpu")]
-    sides = [_side(each, found[each.name]) for each in servers]
+    sides = [_side(server, loads[server.name]) for server in servers]
     sides += [
         Side(f"limit: {image}, no server", "limit", [rates["request"]])
         for image, rates in zip(("serve", "serve-cpu"), limits, strict=True)
     ]
     rate = {side.name: side.median for side in sides}
     baseline = rate["today's endpoint"]
-    lean = [latency for each in found["serve-cpu"] for latency in each.latencies]
+    lean = [latency for run in loads["serve-cpu"] for latency in run.latencies]
     return Result(
         title="Serving on CPU",
         text=f"ResNet-50, 500×375 JPEGs over {CONNECTIONS} keep-alive connections for {SECONDS:.0f} s, after "
@@ -85,30 +87,32 @@ def throughput(subject: Subject) -> Result:
 
 
 def _side(server: Server, loads: Sequence[Load]) -> Side:
-    latencies = [latency for each in loads for latency in each.latencies]
+    latencies = [latency for run in loads for latency in run.latencies]
     details = {
-        "numeric form": ", ".join(sorted({each.form for each in loads})),
+        "numeric form": ", ".join(sorted({run.form for run in loads})),
         "p50, ms": f"{load.percentile(latencies, 0.5):.0f}",
         "p99, ms": f"{load.percentile(latencies, 0.99):.0f}",
-        "errors": str(sum(each.errors for each in loads)),
-        "client's share of a core": f"{median(each.client for each in loads):.1%}",
+        "errors": str(sum(run.errors for run in loads)),
+        "client's share of a core": f"{median(run.client for run in loads):.1%}",
     }
-    return Side(server.name, server.kind, [each.rate for each in loads], details)
+    return Side(server.name, server.kind, [run.rate for run in loads], details)
 
 
 def concurrency(subject: Subject) -> Result:
     """Requests per second and errors as the number of connections grows."""
     bodies = _bodies(subject)
-    servers = [each for each in _servers(resnet50(subject)) if not each.environment]
-    found = alternate({each.name: partial(_curve, each, bodies) for each in servers}, subject.repetitions, subject.say)
+    servers = [candidate for candidate in _servers(resnet50(subject)) if not candidate.environment]
+    curves = alternate(
+        {server.name: partial(_curve, server, bodies) for server in servers}, subject.repetitions, subject.say
+    )
     lines, sides, verdicts = [], [], []
     for server in servers:
-        loads = list(zip(*found[server.name], strict=True))  # for each number of connections, the repetitions
-        rates = [median(each.rate for each in level) for level in loads]
-        errors = sum(each.errors for level in loads for each in level)
+        loads = list(zip(*curves[server.name], strict=True))  # for each number of connections, the repetitions
+        rates = [median(run.rate for run in level) for level in loads]
+        errors = sum(run.errors for level in loads for run in level)
         lines.append(Line(server.name, server.kind, list(zip(CURVE, rates, strict=True))))
         columns = {f"at {count}": f"{rate:.1f}" for count, rate in zip(CURVE, rates, strict=True)}
-        most = [each.rate for each in max(loads, key=lambda level: median(each.rate for each in level))]
+        most = [run.rate for run in max(loads, key=lambda level: median(run.rate for run in level))]
         sides.append(Side(server.name, server.kind, most, {**columns, "errors": str(errors)}))
         if server.kind == "ours":
             kept = min(rate / max(rates[: i + 1]) for i, rate in enumerate(rates))
@@ -132,25 +136,25 @@ def start(subject: Subject) -> Result:
     servers: dict[str, Server] = {}
     for arch, models in ((ARCH, mobilenet(subject)), ("resnet50", resnet50(subject))):
         body, right = models.sample()
-        for server in (each for each in _servers(models) if not each.environment):
+        for server in (candidate for candidate in _servers(models) if not candidate.environment):
             servers[f"{server.name}, {arch}"] = server
             sides[f"{server.name}, {arch}"] = partial(_first, server, body, right)
-    found = alternate(sides, subject.repetitions, subject.say)
+    seconds = alternate(sides, subject.repetitions, subject.say)
     megabytes = {
-        each.image: int(docker("image", "inspect", "--format", "{{.Size}}", each.image)) / 1e6
-        for each in servers.values()
+        started.image: int(docker("image", "inspect", "--format", "{{.Size}}", started.image)) / 1e6
+        for started in servers.values()
     }
     return Result(
         title="Image and start",
         text="From a container's start to its first answer that names the class the training job named.",
         unit="s",
         sides=[
-            Side(name, each.kind, found[name], {"image, MB": f"{megabytes[each.image]:,.0f}"})
-            for name, each in servers.items()
+            Side(name, started.kind, seconds[name], {"image, MB": f"{megabytes[started.image]:,.0f}"})
+            for name, started in servers.items()
         ],
         verdicts=[
             at_most("serve-cpu, MB", megabytes[servers[f"serve-cpu, {ARCH}"].image], 550, "{:.0f}"),
-            at_most(f"serve-cpu, s to {ARCH}'s first right prediction", median(found[f"serve-cpu, {ARCH}"]), 3),
+            at_most(f"serve-cpu, s to {ARCH}'s first right prediction", median(seconds[f"serve-cpu, {ARCH}"]), 3),
         ],
     )
 
@@ -162,14 +166,14 @@ def accuracy(subject: Subject) -> Result:
         tested, labels = models.job.predictions, models.job.labels
         bodies = [(models.data / row.file).read_bytes() for row in tested]
         answers = {"the job's test pass": [row.predicted for row in tested]}
-        for server in (each for each in _servers(models) if each.kind == "ours"):
+        for server in (candidate for candidate in _servers(models) if candidate.kind == "ours"):
             subject.say(f"{server.name}, {arch}, {len(bodies)} pictures")
             with endpoint(server, bodies[0]) as running:
                 containers.chosen(running)
                 numbers = [load.predicted(running.port, body) for body in bodies]
             answers[server.name] = [labels[number] if number is not None else "none" for number in numbers]
-        right = {name: sum(map(eq, found, (row.label for row in tested))) for name, found in answers.items()}
-        same = {name: sum(map(eq, found, answers["the job's test pass"])) for name, found in answers.items()}
+        right = {name: sum(map(eq, labels, (row.label for row in tested))) for name, labels in answers.items()}
+        same = {name: sum(map(eq, labels, answers["the job's test pass"])) for name, labels in answers.items()}
         sides += [
             Side(
                 f"{name}, {arch}",

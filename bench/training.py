@@ -30,7 +30,7 @@ def head(subject: Subject) -> Result:
     """Eight epochs of a new head on a frozen backbone, from JPEGs to the saved artifact."""
     baseline = _once(subject)
     exported = f"{_NAME}, and graphs for CPUs"
-    found = alternate(
+    runs = alternate(
         {_NAME: lambda: _train(subject, "train", "--export", "false"), exported: lambda: _train(subject, "train")},
         subject.repetitions,
         subject.say,
@@ -38,9 +38,9 @@ def head(subject: Subject) -> Result:
     subject.say("decoding alone, the network alone")
     alone = json.loads(subject.training.run("bench.inside.limits", ARCH, subject.data).splitlines()[-1])
     count = len(pictures.files(subject.data))
-    ours = Side(_NAME, "ours", [run["seconds"] for run in found[_NAME]], _accuracy(found[_NAME]))
-    accuracy = median(run["test_accuracy"] for run in found[_NAME])
-    graphs = [run["seconds"] for run in found[exported]]
+    ours = Side(_NAME, "ours", [run["seconds"] for run in runs[_NAME]], _accuracy(runs[_NAME]))
+    accuracy = median(run["test_accuracy"] for run in runs[_NAME])
+    graphs = [run["seconds"] for run in runs[exported]]
     return Result(
         title="Training a head",
         text=f"{EPOCHS} epochs of a new head on a frozen {ARCH}, {count:,} JPEGs, from the first decoded picture to "
@@ -49,7 +49,7 @@ def head(subject: Subject) -> Result:
         sides=[
             Side("today's script", "baseline", [baseline["seconds"]], _accuracy([baseline])),
             ours,
-            Side(exported, "ours", graphs, _accuracy(found[exported])),
+            Side(exported, "ours", graphs, _accuracy(runs[exported])),
             Side("one plain pass over the pictures", "limit", [count / alone["decoding"] + count / alone["network"]]),
         ],
         verdicts=[
@@ -79,10 +79,10 @@ def tuning(subject: Subject) -> Result:
         seconds: float = json.loads(printed.splitlines()[-1])["seconds"]
         return seconds
 
-    found = alternate({"one process": in_one_process}, subject.repetitions, subject.say)
+    seconds_of = alternate({"one process": in_one_process}, subject.repetitions, subject.say)
     if isinstance(subject.training, Image):
         subject.say("launch.tune --local, once")
-        found["launch.tune --local"] = [_tune(subject)]
+        seconds_of["launch.tune --local"] = [_tune(subject)]
     return Result(
         title="Tuning",
         text=f"{TRIALS} trials of {EPOCHS} epochs of a new head on a frozen {ARCH}, with other learning rates; ours "
@@ -90,11 +90,11 @@ def tuning(subject: Subject) -> Result:
         unit="s",
         sides=[
             Side(f"today's script, {TRIALS} × one", "baseline", [baseline]),
-            *(Side(name, "ours", seconds) for name, seconds in found.items()),
+            *(Side(name, "ours", seconds) for name, seconds in seconds_of.items()),
         ],
         verdicts=[
             at_least(f"{name}, times as fast as the baseline", baseline / median(seconds), 150, "{:.0f}")
-            for name, seconds in found.items()
+            for name, seconds in seconds_of.items()
         ],
     )
 
@@ -139,7 +139,7 @@ def _all_layers(subject: Subject, arch: str, weights: Path, train: int) -> Resul
     # So short a training would consist of what is recorded at the beginning of every one.
     options = ("--export", "false", "--debug-interval", 0)
     names = {"today's script": "baseline", _NAME: "ours", _READY: "limit"}
-    found = alternate(
+    rates = alternate(
         {
             "today's script": lambda: rate(_BASELINE),
             _NAME: lambda: rate("train", *options),
@@ -148,7 +148,7 @@ def _all_layers(subject: Subject, arch: str, weights: Path, train: int) -> Resul
         subject.repetitions,
         subject.say,
     )
-    sides = [Side(name, names[name], values) for name, values in found.items()]  # type: ignore[arg-type]
+    sides = [Side(name, names[name], values) for name, values in rates.items()]  # type: ignore[arg-type]
     baseline, ours, limit = (side.median for side in sides)
     return Result(
         title=f"Training all layers of {arch}" + (f" on one {gpu()}" if gpu() else ""),
@@ -189,7 +189,7 @@ def debugger(subject: Subject) -> Result:
         printed = subject.training.run("train", *arguments, "--out", out or subject.folder())
         return 1000 * mean(_epoch_seconds(printed)) / count
 
-    found = alternate(
+    seconds_of = alternate(
         {
             "frozen head, recorded": lambda: steps(head, kept),
             "frozen head, not recorded": lambda: steps([*head, *off], kept),
@@ -199,14 +199,14 @@ def debugger(subject: Subject) -> Result:
         subject.repetitions,
         subject.say,
     )
-    medians = {name: median(values) for name, values in found.items()}
+    medians = {name: median(values) for name, values in seconds_of.items()}
     return Result(
         title="The debugger's cost",
         text=f"Time of a step of {ARCH} with what every job records for the debugger and the profile, and without "
         "(`debug-interval 0`): the mean step, recorded ones among them, of all epochs but the first; batches of 32. "
         "All layers are trained on pictures of 64 pixels.",
         unit="ms",
-        sides=[Side(name, "baseline" if "not" in name else "ours", values) for name, values in found.items()],
+        sides=[Side(name, "baseline" if "not" in name else "ours", values) for name, values in seconds_of.items()],
         verdicts=[
             at_most(
                 f"{what}, % longer",
@@ -269,7 +269,7 @@ def _train(subject: Subject, module: str, *more: object) -> dict[str, Any]:
 
 def _epoch_seconds(printed: str) -> list[float]:
     """Return the training seconds of each epoch but the first, which starts processes and fills caches."""
-    return [float(found) for found in re.findall(r"^epoch=\d+ train.* seconds=(\S+)", printed, re.MULTILINE)][1:]
+    return [float(seconds) for seconds in re.findall(r"^epoch=\d+ train.* seconds=(\S+)", printed, re.MULTILINE)][1:]
 
 
 def _once(subject: Subject) -> dict[str, Any]:

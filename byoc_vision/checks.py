@@ -61,9 +61,9 @@ def _fitting(source: str) -> tuple[str, list[str] | None]:
         named = weights.published_as(source.rpartition("/")[2])
         return source, [named] if named else None
     file = weights.only_file(path)
-    found = weights.shapes(file)
-    if found is not None:
-        return str(file), weights.architectures(found)
+    shapes = weights.shapes(file)
+    if shapes is not None:
+        return str(file), weights.architectures(shapes)
     named = weights.published_as(file.name)
     return str(file), [named] if named else None
 

@@ -75,8 +75,8 @@ class Endpoint:
     @property
     def is_ours(self) -> bool:
         """Whether `deploy` has made it, and it is still there."""
-        found = _describe(self._engine, self.name)
-        return found is not None and _is_ours(self.name, found)
+        description = _describe(self._engine, self.name)
+        return description is not None and _is_ours(self.name, description)
 
     def wait(self) -> Self:
         """Wait until it answers with its newest model; raises `FailedError` with the reason when it will not."""
@@ -84,20 +84,20 @@ class Endpoint:
             raise UserError(f"the endpoint {self.name} is a dry run's, so nothing was sent; deploy without dry_run")
         logs = self._engine.logs("endpoint", self.name)
         for pause in pauses(self._engine.longest_pause):
-            found = self._engine.sagemaker.describe_endpoint(EndpointName=self.name)
-            if found["EndpointStatus"] in ("InService", "Failed", "OutOfService", "UpdateRollbackFailed"):
+            description = self._engine.sagemaker.describe_endpoint(EndpointName=self.name)
+            if description["EndpointStatus"] in ("InService", "Failed", "OutOfService", "UpdateRollbackFailed"):
                 break
             time.sleep(pause)
-        name, now = self.name, found["EndpointConfigName"]
+        name, now = self.name, description["EndpointConfigName"]
         config = self.request.get("CreateEndpointConfig", {}).get("EndpointConfigName", now)
-        if found["EndpointStatus"] == "InService" and now == config:
+        if description["EndpointStatus"] == "InService" and now == config:
             if self.replaced:
                 _retire(self._engine, self.replaced, now)
                 self.replaced = None
             return self
-        reason = one_line(found.get("FailureReason", "the service gives no reason").rstrip("."), None)
+        reason = one_line(description.get("FailureReason", "the service gives no reason").rstrip("."), None)
         said = f"the endpoint {name} did not start: {reason}; delete it, or deploy again, which replaces it"
-        if found["EndpointStatus"] == "InService":
+        if description["EndpointStatus"] == "InService":
             _remove_config(self._engine, config, [self.request["CreateModel"]["ModelName"]])
             said = f"the endpoint {name} went on with its old model, because the new one did not start: {reason}"
         raise FailedError(said, logs()[-15:])
@@ -127,14 +127,14 @@ class Endpoint:
         self.request = {"DeleteEndpoint": {"EndpointName": name}}
         if dry_run and not engine.sketch().known:
             return
-        found = _describe(engine, name)
-        if found is None:
+        description = _describe(engine, name)
+        if description is None:
             raise UserError(f"there is no endpoint {name!r} {engine.where}; check the name, and where it was made")
-        if not _is_ours(name, found):
+        if not _is_ours(name, description):
             raise UserError(f"the endpoint {name!r} was not made by byoc-vision; delete it where it was made")
         self.request = {"DeleteEndpoint": {"EndpointName": name}}
         if not dry_run:
-            _remove(engine, name, found["EndpointConfigName"])
+            _remove(engine, name, description["EndpointConfigName"])
 
 
 def deploy(

@@ -131,7 +131,7 @@ class TrainingJob(Job):
     @property
     def metrics(self) -> dict[str, float]:
         """The job's last figures, by name."""
-        return {each["MetricName"]: each["Value"] for each in self.describe().get("FinalMetricDataList", [])}
+        return {metric["MetricName"]: metric["Value"] for metric in self.describe().get("FinalMetricDataList", [])}
 
     @property
     def has_model(self) -> bool:

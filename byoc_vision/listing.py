@@ -31,9 +31,9 @@ def jobs(engine: Engine, most: int) -> list[Listed]:
     listed apart from it.
     """
     searches = list(islice(_searches(engine), most))
-    names = tuple(f"{each.name}-" for each in searches)
-    found = [*searches, *islice(_trainings(engine, names), most)]
-    return sorted(found, key=lambda each: each.created, reverse=True)[:most]
+    names = tuple(f"{search.name}-" for search in searches)
+    listed_jobs = [*searches, *islice(_trainings(engine, names), most)]
+    return sorted(listed_jobs, key=lambda job: job.created, reverse=True)[:most]
 
 
 def _searches(engine: Engine) -> Iterator[Listed]:
@@ -56,7 +56,9 @@ def _trainings(engine: Engine, searches: tuple[str, ...]) -> Iterator[Listed]:
             continue
         described = engine.sagemaker.describe_training_job(TrainingJobName=name)
         if _is_ours(described) and not described.get("TuningJobArn"):
-            figures = {each["MetricName"]: float(each["Value"]) for each in described.get("FinalMetricDataList", [])}
+            figures = {
+                metric["MetricName"]: float(metric["Value"]) for metric in described.get("FinalMetricDataList", [])
+            }
             yield Listed(name, "training", summary["TrainingJobStatus"], summary["CreationTime"], figures)
 
 

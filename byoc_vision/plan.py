@@ -31,11 +31,11 @@ class Plan:
             value = value.get(name) if isinstance(value, dict) else None
         return value
 
-    def output(self, given: str | None) -> str:
-        """Return the URI that results go to, `given` or the engine's own, without a slash at its end."""
-        if given and not re.match(r"\w+://[^/]|file:///.", given):
-            raise UserError(f"results cannot go to {given!r}; give s3://BUCKET/FOLDER, or with --local file:///FOLDER")
-        return (given or self.engine.output()).rstrip("/")
+    def output(self, wanted: str | None) -> str:
+        """Return the URI that results go to, `wanted` or the engine's own, without a slash at its end."""
+        if wanted and not re.match(r"\w+://[^/]|file:///.", wanted):
+            raise UserError(f"results cannot go to {wanted!r}; give s3://BUCKET/FOLDER, or with --local file:///FOLDER")
+        return (wanted or self.engine.output()).rstrip("/")
 
     def place(self, source: str, under: str, pictures: bool = False) -> str:
         """Return the URI at which containers will find `source`; see `Engine.place`.
@@ -83,7 +83,7 @@ def _check_hyperparameters(request: Request, built: Request) -> None:
 
     The request files may have put another image or a program in the place of what the request was `built` with.
     """
-    job, ours = (each.get("TrainingJobDefinition", each) for each in (request, built))
+    job, ours = (fields.get("TrainingJobDefinition", fields) for fields in (request, built))
     algorithm = job.get("AlgorithmSpecification", {})
     values = job.get("HyperParameters", {}) | job.get("StaticHyperParameters", {})
     if (

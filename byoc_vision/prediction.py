@@ -50,7 +50,7 @@ class Prediction:
     def __str__(self) -> str:
         """The picture's name and a line for each class."""
         try:
-            rows = [f"  {each['probability']:6.1%}  {each['label']}" for each in self.answer["top_k"]]
+            rows = [f"  {row['probability']:6.1%}  {row['label']}" for row in self.answer["top_k"]]
         except (KeyError, TypeError, ValueError):  # its own code/inference.py has another form
             rows = [f"  {json.dumps(self.answer, ensure_ascii=False)}"]
         return "\n".join([text(self.picture) + ": unsure" * self.unsure, *rows])

@@ -80,11 +80,11 @@ def make(
                 out = out or Path("report")
                 return Report(out, searches.make(search, out, price))
         parts = find(folder, Path(scratch))
-        found = parts.output or parts.tensors
-        if found is None:
+        left = parts.output or parts.tensors
+        if left is None:
             raise UserError(f"there is nothing of a training job in {job}; name the folder that has its output")
-        stays = not fetched and found.is_relative_to(folder)
-        out = out or (report_folder(found) if stays else Path("report"))
+        stays = not fetched and left.is_relative_to(folder)
+        out = out or (report_folder(left) if stays else Path("report"))
         out.mkdir(parents=True, exist_ok=True)
         output = parts.output or Path(scratch) / "nothing"
         content = report.make(
@@ -159,12 +159,12 @@ def _first(places: list[Path], *marks: str) -> Path | None:
     # What is further down is a part of what is above it, as files of a script's own in its job's output are.
     for place, level in product(places, _LEVELS):
         files = [(file, mark) for mark in marks for file in place.glob(level + mark)]
-        found = {file.parents[mark.count("/")] for file, mark in files}
-        if len(found) > 1:
-            names = ", ".join(sorted(str(folder.relative_to(place)) for folder in found))
+        folders = {file.parents[mark.count("/")] for file, mark in files}
+        if len(folders) > 1:
+            names = ", ".join(sorted(str(folder.relative_to(place)) for folder in folders))
             raise UserError(f"{place} holds what several jobs have left ({names}); name one of these")
-        if found:
-            return found.pop()
+        if folders:
+            return folders.pop()
     return None
 
 

@@ -88,8 +88,8 @@ class Session:
         """
         script = scripts.script(source, program, metrics)
         plan = self._plan(dry_run)
-        engine, given, check = plan.engine, hyperparameters, scripts.texts if script else contract.checked
-        values = hyperparameter_sources.collect(engine, given, (), check) if isinstance(given, str) else check(given)
+        engine, wanted, check = plan.engine, hyperparameters, scripts.texts if script else contract.checked
+        values = hyperparameter_sources.collect(engine, wanted, (), check) if isinstance(wanted, str) else check(wanted)
         sources = _sources(data, script)
         if not script:
             values = checks.hyperparameters(sources, values)
@@ -143,7 +143,7 @@ class Session:
         plan, script = self._plan(dry_run), chosen.script
         engine = plan.engine
         static = chosen.fixed | (scripts.texts if script else contract.each_checked)(hyperparameters)
-        searched = {found["Name"] for kind in chosen.ranges.values() for found in kind}
+        searched = {parameter["Name"] for kind in chosen.ranges.values() for parameter in kind}
         if both := searched & static.keys():
             where = "the search space" if isinstance(space, Mapping) else space
             raise UserError(f"{min(both)} is searched in {where}, so it cannot be set; remove one of the two")
@@ -304,8 +304,8 @@ class Session:
     def endpoints(self) -> list[Endpoint]:
         """Return the endpoints that `deploy` has made, by their names."""
         pages = self.engine.sagemaker.get_paginator("list_endpoints").paginate()
-        names = sorted(each["EndpointName"] for page in pages for each in page["Endpoints"])
-        return [found for found in map(self.endpoint, names) if found.is_ours]
+        names = sorted(endpoint["EndpointName"] for page in pages for endpoint in page["Endpoints"])
+        return [endpoint for endpoint in map(self.endpoint, names) if endpoint.is_ours]
 
     def job(self, name: str) -> TrainingJob | TuningJob | TransformJob:
         """Return the job of that name, of whatever kind; raises `UserError` where there is none."""

@@ -66,7 +66,7 @@ def register(plan: Plan, job: str, group: str) -> ModelVersion:
     described = unless_missing(engine.sagemaker.describe_training_job, TrainingJobName=job) if engine.known else {}
     if described is None:
         raise UserError(f"there is no training job {job!r} {engine.where}; check the name")
-    metrics = {each["MetricName"]: f"{each['Value']:.6g}" for each in described.get("FinalMetricDataList", [])}
+    metrics = {metric["MetricName"]: f"{metric['Value']:.6g}" for metric in described.get("FinalMetricDataList", [])}
     properties = {"training_job": job} | metrics
     package = operations.model_package(group, serving_image(engine, job, ""), artifact(plan, job), properties)
     request: dict[str, Request] = {"CreateModelPackage": package}
@@ -86,7 +86,7 @@ def listed(engine: Engine, group: str | None = None) -> list[ModelVersion]:
     sagemaker = engine.sagemaker
     if group is None:
         pages = sagemaker.get_paginator("list_model_package_groups").paginate()
-        groups = [each["ModelPackageGroupName"] for page in pages for each in page["ModelPackageGroupSummaryList"]]
+        groups = [entry["ModelPackageGroupName"] for page in pages for entry in page["ModelPackageGroupSummaryList"]]
     else:
         if _group(engine, group) is None:
             raise UserError(f"there is no group of models {group!r} {engine.where}; byoc models lists them")
@@ -98,21 +98,23 @@ def listed(engine: Engine, group: str | None = None) -> list[ModelVersion]:
         for summary in page["ModelPackageSummaryList"]
     ]
     described = [find(engine, arn) for arn in arns]
-    return sorted(described, key=lambda each: (each.group, -each.number))
+    return sorted(described, key=lambda version: (version.group, -version.number))
 
 
 def find(engine: Engine, name: str) -> ModelVersion:
     """Return the version of that name, GROUP/NUMBER or an ARN; raises `UserError` where there is none."""
     arn = name
     if parts := _VERSION.fullmatch(name):
-        found = _group(engine, parts[1]) or {"ModelPackageGroupArn": ""}
-        arn = found["ModelPackageGroupArn"].replace(":model-package-group/", ":model-package/") + f"/{parts[2]}"
-    told = unless_missing(engine.sagemaker.describe_model_package, ModelPackageName=arn)
-    if told is None:
+        described = _group(engine, parts[1]) or {"ModelPackageGroupArn": ""}
+        arn = described["ModelPackageGroupArn"].replace(":model-package-group/", ":model-package/") + f"/{parts[2]}"
+    description = unless_missing(engine.sagemaker.describe_model_package, ModelPackageName=arn)
+    if description is None:
         raise UserError(f"there is no version {name!r} of a model {engine.where}; byoc models lists them")
-    metrics = dict(told.get("CustomerMetadataProperties", {}))
-    group, number = told["ModelPackageGroupName"], int(told["ModelPackageVersion"])
-    return ModelVersion(engine, group, number, told["ModelPackageArn"], told["ModelApprovalStatus"], metrics)
+    metrics = dict(description.get("CustomerMetadataProperties", {}))
+    group, number = description["ModelPackageGroupName"], int(description["ModelPackageVersion"])
+    return ModelVersion(
+        engine, group, number, description["ModelPackageArn"], description["ModelApprovalStatus"], metrics
+    )
 
 
 def meant(engine: Engine, model: str) -> str | None:
@@ -138,9 +140,9 @@ def meant(engine: Engine, model: str) -> str | None:
 
 def newest(engine: Engine, group: str, below: int | None = None) -> ModelVersion:
     """Return the group's newest approved version, or the newest `below` that number; raises `UserError` without one."""
-    for each in listed(engine, group):
-        if each.status == "Approved" and (below is None or each.number < below):
-            return each
+    for version in listed(engine, group):
+        if version.status == "Approved" and (below is None or version.number < below):
+            return version
     before = "" if below is None else f" before {group}/{below}"
     raise UserError(f"the group {group} has no approved version{before}; byoc models list {group} shows what it has")
 

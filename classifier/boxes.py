@@ -155,9 +155,9 @@ def _check_av1(data: bytes, items: _Items, parts: set[int]) -> None:
     if sum(end - start for pieces in extents.values() for start, end in pieces) > len(data):
         raise PictureError("the picture's parts overlap in its file; save it again")
     for part, pieces in extents.items():
-        found = list(av1.sizes(b"".join(data[start:end] for start, end in pieces)))
+        sizes = list(av1.sizes(b"".join(data[start:end] for start, end in pieces)))
         width, height = items.sizes.get(part, (0, 0))
-        if not found or any(across > width or down > height for across, down in found):
+        if not sizes or any(across > width or down > height for across, down in sizes):
             raise PictureError("the picture is not of the size that its file says; save it again")
 
 

@@ -87,8 +87,8 @@ def jpeg_is_buffered(data: bytes) -> bool:
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """Yield each segment's marker, start and end; raises `EOFError` where the picture's end is missing."""
     position = 2
-    while found := _JPEG_MARKER.search(data, position):
-        marker, start = data[found.start() + 1], found.start()
+    while match := _JPEG_MARKER.search(data, position):
+        marker, start = data[match.start() + 1], match.start()
         if marker == _EOI:
             return
         position = start + 2 + max(2, struct.unpack_from(">H", data, start + 2)[0])

@@ -63,12 +63,12 @@ def blocks(network: nn.Module) -> list[tuple[str, ...]]:
     """
     layers, head = list(_layers(network)), head_name(network)
     deep = any(_weighted(layer) > 1 for _, layer in layers)
-    found: list[list[str]] = [[]]
+    parts: list[list[str]] = [[]]
     for name, layer in layers:
-        if name == head or (found[-1] and _weighted(layer) > (1 if deep else 0)):
-            found.append([])
-        found[-1].append(name)
-    return [tuple(names) for names in found]
+        if name == head or (parts[-1] and _weighted(layer) > (1 if deep else 0)):
+            parts.append([])
+        parts[-1].append(name)
+    return [tuple(names) for names in parts]
 
 
 def _layers(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
@@ -155,13 +155,13 @@ def load_backbone(network: nn.Module, arch: str, file: Path | None = None) -> No
     """
     source = file.name if file else f"torchvision's weights for {arch}"
     state = _read(file) if file else _download(arch)
-    wanted, given = weights.backbone(network.state_dict(), arch), weights.backbone(state, arch)
+    wanted, offered = weights.backbone(network.state_dict(), arch), weights.backbone(state, arch)
     for problem, names in (
-        ("lacks", wanted.keys() - given.keys()),
-        ("has besides", given.keys() - wanted.keys()),
+        ("lacks", wanted.keys() - offered.keys()),
+        ("has besides", offered.keys() - wanted.keys()),
         (
             "has in another shape",
-            {name for name in wanted.keys() & given.keys() if wanted[name].shape != given[name].shape},
+            {name for name in wanted.keys() & offered.keys() if wanted[name].shape != offered[name].shape},
         ),
     ):
         if names:
@@ -169,7 +169,7 @@ def load_backbone(network: nn.Module, arch: str, file: Path | None = None) -> No
                 f"{source} does not fit {arch}: it {problem} {len(names)} tensors, for example {min(names)!r}; "
                 "give the weights of that architecture, or set arch to theirs"
             )
-    network.load_state_dict(given, strict=False)
+    network.load_state_dict(offered, strict=False)
 
 
 def _read(file: Path) -> Mapping[str, Tensor]:

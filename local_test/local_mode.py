@@ -57,16 +57,16 @@ def acceptable(request: Request, work: Path) -> Request:
     """
     request = deepcopy(request)
     for channel in request.get("InputDataConfig", []):
-        found = path(channel["DataSource"]["S3DataSource"]["S3Uri"]).resolve()
+        folder = path(channel["DataSource"]["S3DataSource"]["S3Uri"]).resolve()
         place = work / "channels" / channel["ChannelName"]
         place.parent.mkdir(exist_ok=True)
-        if found.is_dir() and links_out(found):
-            follow_links(found, place)
-        elif found.is_dir():
-            place.symlink_to(found)
+        if folder.is_dir() and links_out(folder):
+            follow_links(folder, place)
+        elif folder.is_dir():
+            place.symlink_to(folder)
         else:  # a channel is a folder, and in a container a link to a file would lead nowhere
             place.mkdir()
-            link_or_copy(found, place / found.name)
+            link_or_copy(folder, place / folder.name)
         channel["DataSource"]["S3DataSource"]["S3Uri"] = f"file://{place}"
     request["OutputDataConfig"] = {"S3OutputPath": f"file://{work / 'results'}"}
     return request
@@ -115,7 +115,7 @@ class LocalMode:
         for pause in (0, 1, 2) if kind else (0,):
             time.sleep(pause)
             projects |= self._projects()
-            for container in (each for file in projects for each in _of_compose(file)):
+            for container in (name for file in projects for name in _of_compose(file)):
                 containers.remove(container)
         containers.docker("network", "rm", NETWORK)  # refused, rightly, where others are using it
         if self._call:

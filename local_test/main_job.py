@@ -71,10 +71,10 @@ def main() -> int:
         default=OUT,
         help=f"where the results go (default: {OUT.relative_to(ROOT)})",
     )
-    given = parser.parse_args()
+    args = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        trial(given.data, given.weights, given.out.resolve())
+        trial(args.data, args.weights, args.out.resolve())
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -109,7 +109,7 @@ def trial(data: Path | None, weights: Path | None, out: Path) -> None:
         accuracy, tested = read_output(out / "output" / "data", data)
         print(f"trained in {train_seconds:.1f} s; test accuracy {accuracy:.3f}")
 
-        picture = next((each for each in tested if each.predicted == each.label), None)
+        picture = next((row for row in tested if row.predicted == row.label), None)
         if picture is None:
             raise TrialError("the trained model gets no test picture right, so there is none to try the endpoint with")
         say("deploy")
@@ -121,7 +121,7 @@ def trial(data: Path | None, weights: Path | None, out: Path) -> None:
         say(f"ask: {picture.file}, which is {picture.label}")
         print(f"$ {shlex.join(curl(local.port, data / picture.file))}\n{json.dumps(answer, ensure_ascii=False)}")
         asked = spread(tested, ASKED)
-        agreeing = sum(label(ask(local.port, data / each.file)) == each.predicted for each in asked)
+        agreeing = sum(label(ask(local.port, data / row.file)) == row.predicted for row in asked)
         print(f"as in the job's own test for {agreeing} of {len(asked)} pictures")
 
     if label(answer) != picture.label:
@@ -155,7 +155,7 @@ def check_room(out: Path, *needed: Path | None) -> None:
     for path in needed:
         if path is not None and path.resolve().is_relative_to(out):
             raise TrialError(f"{path} lies in {out}, which is emptied first; name another folder with --out")
-    strangers = {each.name for each in out.iterdir()} - LEFT if out.exists() else set()
+    strangers = {entry.name for entry in out.iterdir()} - LEFT if out.exists() else set()
     if strangers:
         raise TrialError(f"{out} holds {min(strangers)}, which no trial has left; name another folder with --out")
 
@@ -172,11 +172,11 @@ def hold(out: Path) -> None:
 def make_room(out: Path) -> None:
     """Make the folder `out`, without what an earlier run left there."""
     out.mkdir(parents=True, exist_ok=True)
-    for each in out.iterdir():
-        if each.is_dir():
-            shutil.rmtree(each)
+    for entry in out.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry)
         else:
-            each.unlink()
+            entry.unlink()
 
 
 def hyperparameters(data: Path | None, weights: Path | None) -> dict[str, str]:
@@ -262,10 +262,10 @@ def spread(tested: Sequence[Prediction], count: int) -> list[Prediction]:
     """Return the first `count` of `tested` when the classes take turns."""
     turns: dict[str, int] = {}
     order = []
-    for each in tested:
-        turns[each.label] = turns.get(each.label, 0) + 1
-        order.append((turns[each.label], each.label, each))
-    return [each for _, _, each in sorted(order, key=lambda entry: entry[:2])[:count]]
+    for row in tested:
+        turns[row.label] = turns.get(row.label, 0) + 1
+        order.append((turns[row.label], row.label, row))
+    return [row for _, _, row in sorted(order, key=lambda entry: entry[:2])[:count]]
 
 
 def say(what: str) -> None:

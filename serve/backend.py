@@ -165,8 +165,8 @@ def _checked(make: Callable[[], Run], classes: int) -> Run:
     def checked(inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         logits = run(inputs)
         if logits.shape != (len(inputs), classes):
-            given, wanted = list(logits.shape), [len(inputs), classes]
-            raise UserError(f"the network answers {given}, its {classes} labels need {wanted}; train the model again")
+            shape, wanted = list(logits.shape), [len(inputs), classes]
+            raise UserError(f"the network answers {shape}, its {classes} labels need {wanted}; train the model again")
         return logits
 
     return checked

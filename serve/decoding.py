@@ -93,9 +93,9 @@ def _told_by_content(data: bytes, content_type: str, at_least: int | None) -> Ba
         return [_picture(data, at_least)]
     if data.startswith(kinds.NPY_MAGIC):
         return _tensor(data)
-    given = f"{content_type!r} does not say what the body is" if content_type else "the request names no Content-Type"
-    found = f"the body is {kind}" if kind else "the body is not a picture in a format that is read"
-    raise RequestError(415, f"{given}, and {found}; send a picture, or one of {CONTENT_TYPES}")
+    header = f"{content_type!r} does not say what the body is" if content_type else "the request names no Content-Type"
+    content = f"the body is {kind}" if kind else "the body is not a picture in a format that is read"
+    raise RequestError(415, f"{header}, and {content}; send a picture, or one of {CONTENT_TYPES}")
 
 
 def _picture(data: bytes, at_least: int | None, held: int = 0) -> Image.Image:

@@ -22,12 +22,12 @@ class Measured:
         Seconds in `decoding` and in the `network`, pictures in `batches`, and label and probability in `predicted`.
         """
         with self._lock:
-            found, self._found = self._found, defaultdict(list)
-        return found
+            measured, self._found = self._found, defaultdict(list)
+        return measured
 
     def count(self, prediction: dict[str, Any]) -> None:
         """Count the pictures of an answer of ours, each with its label ("": unsure) and probability."""
-        pictures = [(each["label"] or "", each["probability"]) for each in prediction["predictions"]]
+        pictures = [(answer["label"] or "", answer["probability"]) for answer in prediction["predictions"]]
         with self._lock:
             self._found["batches"].append(len(pictures))
             self._found["predicted"] += pictures

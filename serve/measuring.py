@@ -38,9 +38,9 @@ def fastest(folder: Path, gpu: int | None, reference: str) -> tuple[str, str]:
     """
     ended: list[str] = []
     while True:
-        found, trying, status = _measured([str(folder), "cpu" if gpu is None else str(gpu), *ended])
-        if found:
-            return found
+        form, trying, status = _measured([str(folder), "cpu" if gpu is None else str(gpu), *ended])
+        if form:
+            return form
         # What memory was short for is no fault of the form.
         if trying in (None, reference, *ended) or status == -signal.SIGKILL:
             why = signal.Signals(-status).name if status < 0 else f"exit status {status}"
@@ -49,8 +49,8 @@ def fastest(folder: Path, gpu: int | None, reference: str) -> tuple[str, str]:
 
 
 def _measured(arguments: list[str]) -> tuple[tuple[str, str] | None, str | None, int]:
-    """Return what one process has found, else the form that it was trying at its end; and its exit status."""
-    found, trying = None, None
+    """Return what one process has chosen, else the form that it was trying at its end; and its exit status."""
+    chosen, trying = None, None
     with subprocess.Popen(
         [*COMMAND, *arguments],
         stdin=subprocess.DEVNULL,
@@ -64,8 +64,8 @@ def _measured(arguments: list[str]) -> tuple[tuple[str, str] | None, str | None,
             event, form, *rest = json.loads(line)
             trying = form if event == "trying" else None
             if event == "chose":
-                found = form, rest[0]
-    return found, trying, process.returncode
+                chosen = form, rest[0]
+    return chosen, trying, process.returncode
 
 
 def main(folder: str, gpu: str, *ended: str) -> int:
@@ -75,18 +75,18 @@ def main(folder: str, gpu: str, *ended: str) -> int:
     may_be_killed(LOADING)
     packages.inherit()
     # Whatever a library prints is no line of ours.
-    with os.fdopen(os.dup(1), "w", encoding="utf-8") as told:
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as lines:
         os.dup2(2, 1)
         from serve import backend
 
         try:
             network = backend.read(Path(folder), None if gpu == "cpu" else int(gpu), backend.precision())
             kept = Kept.under(backend.circumstances(Path(folder), network))
-            chosen = backend.choose(network, backend.precision(), kept, Trials(told, frozenset(ended)))
+            chosen = backend.choose(network, backend.precision(), kept, Trials(lines, frozenset(ended)))
         except UserError as error:
             print(f"the numeric forms cannot be measured: {error}", file=sys.stderr)
             return 1
-        told.write(json.dumps(["chose", *chosen]) + "\n")
+        lines.write(json.dumps(["chose", *chosen]) + "\n")
     return 0
 
 

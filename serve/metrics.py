@@ -77,9 +77,9 @@ class _Now(Collector):
         workers = self._workers
         alive = GaugeMetricFamily("byoc_workers", "Workers that can answer", labels=["model"])
         model = InfoMetricFamily("byoc_model", "The models that are loaded", labels=["model"])
-        for name, told in workers.models().items():
+        for name, description in workers.models().items():
             alive.add_metric([name], workers.alive(name))
-            model.add_metric([name], told)
+            model.add_metric([name], description)
         yield alive
         yield model
         yield CounterMetricFamily("byoc_worker_deaths", "Workers that died and were replaced", value=workers.deaths)
@@ -111,14 +111,14 @@ def _under_way(nginx_status: Path) -> int:
 
 def _resident() -> dict[str, int]:
     """Return the resident memory of the container's programs, in bytes."""
-    found: dict[str, int] = {}
+    resident: dict[str, int] = {}
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # it has ended meanwhile
             command = (process / "cmdline").read_bytes()
             pages = int((process / "statm").read_text(encoding="ascii").split()[1])
             name = next((name for word, name in _PROGRAMS.items() if word in command), "other")
-            found[name] = found.get(name, 0) + pages * os.sysconf("SC_PAGE_SIZE")
-    return found
+            resident[name] = resident.get(name, 0) + pages * os.sysconf("SC_PAGE_SIZE")
+    return resident
 
 
 _PROGRAMS = {

@@ -212,8 +212,8 @@ def _attempted(step: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def _ended(error: BaseException) -> str:
-    told = "let it raise an Exception that says what is wrong"
-    return f"the model's own code ends its process ({described(error)}); {told}"
+    advice = "let it raise an Exception that says what is wrong"
+    return f"the model's own code ends its process ({described(error)}); {advice}"
 
 
 def _runs_pip(error: BaseException) -> bool:

@@ -179,11 +179,11 @@ class Workers:
             # Its last line may be cut off by its death.
             with contextlib.suppress(ConnectionError, ValueError):
                 for line in stream.rfile:
-                    told = json.loads(line)
-                    if "measured" in told:
-                        self._report(model, told["measured"])
+                    note = json.loads(line)
+                    if "measured" in note:
+                        self._report(model, note["measured"])
                     else:
-                        self._describe(model, told)
+                        self._describe(model, note)
         finally:
             if clock not in self._overdue:
                 self._tell(model, pid, clock.seconds > 0)
@@ -193,13 +193,13 @@ class Workers:
                 del self._clocks[model][clock]
                 self.deaths += model not in self._leaving
 
-    def _describe(self, model: str, told: dict[str, Any]) -> None:
+    def _describe(self, model: str, note: dict[str, Any]) -> None:
         """Take what a worker says of its model from now on; it is told once for all workers."""
         with self._lock:
-            if model not in self._reports or self._reports[model]["description"] == told["description"]:
+            if model not in self._reports or self._reports[model]["description"] == note["description"]:
                 return
-            self._reports[model] |= told
-        print(f"model {model}: {told['description']}", file=sys.stderr)
+            self._reports[model] |= note
+        print(f"model {model}: {note['description']}", file=sys.stderr)
 
     def _tell(self, model: str, pid: int, busy: bool) -> None:
         """Say that a worker has died, and why where the kernel counts it."""

@@ -33,13 +33,13 @@ def main() -> int:
     parser.add_argument("--weights", type=Path, metavar="FILE", help="pretrained weights, .safetensors or .pth")
     for f in fields(Settings):
         parser.add_argument(f"--{kebab(f.name)}", metavar="VALUE", help=f"{f.metadata['help']} (default: {f.default})")
-    given = vars(parser.parse_args())
-    out: Path = given["out"]
+    args = vars(parser.parse_args())
+    out: Path = args["out"]
     try:
         run = Run(
-            settings=parse({kebab(f.name): given[f.name] for f in fields(Settings) if given[f.name] is not None}),
-            channels={"training": given["data"]},
-            weights=given["weights"],
+            settings=parse({kebab(f.name): args[f.name] for f in fields(Settings) if args[f.name] is not None}),
+            channels={"training": args["data"]},
+            weights=args["weights"],
             model=out / "model",
             output=out / "output",
             checkpoints=out / "checkpoints",

@@ -73,7 +73,8 @@ class Augmentation:
             steps.append(v2.RandomVerticalFlip())
         if self.augment == "trivial":
             steps.append(v2.TrivialAugmentWide(interpolation=interpolation))
-        return v2.Compose(steps)
+        composed: Callable[[Image.Image], Image.Image] = v2.Compose(steps)
+        return composed
 
 
 def mixed(*numbers: int) -> int:

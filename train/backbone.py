@@ -61,11 +61,11 @@ class Backbone:
             "device": self.device.type,
             "versions": {package: version(package) for package in ("pillow", "torch", "torchvision")},
         }
-        found = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
+        digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
         for name, tensor in self.network.state_dict().items():
-            found.update(name.encode())
-            found.update(tensor.cpu().contiguous().numpy().tobytes())
-        return found.digest()
+            digest.update(name.encode())
+            digest.update(tensor.cpu().contiguous().numpy().tobytes())
+        return digest.digest()
 
     @torch.inference_mode()
     def features(self, pixels: Tensor, precision: torch.dtype = torch.float32) -> NDArray[np.float32]:
@@ -73,5 +73,5 @@ class Backbone:
         inputs = normalize(pixels.to(self.device, non_blocking=True), self.preprocessing)
         inputs = inputs.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, precision, enabled=precision is not torch.float32):
-            found: NDArray[np.float32] = self.network(inputs).float().cpu().numpy()
-        return found
+            values: NDArray[np.float32] = self.network(inputs).float().cpu().numpy()
+        return values

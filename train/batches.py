@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import psutil
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -20,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from classifier import network, pictures
 from classifier.preprocessing import Preprocessing
+from train import memory
 from train.augmentation import Augmentation, mixed
 from train.data import Split
 from train.distributed import ALONE, Group
@@ -200,14 +200,15 @@ class _Kept:
     def of(cls, count: int, side: int, replicas: int) -> "_Kept | None":
         """Return room for so many pictures, if all `replicas` have it in a quarter of the memory that is left."""
         size = replicas * count * 3 * side**2
-        return cls(count, side) if size < psutil.virtual_memory().available / 4 else None
+        return cls(count, side) if size < memory.available() / 4 else None
 
     def get(self, position: int, decode: Callable[[], NDArray[np.uint8]]) -> NDArray[np.uint8]:
         """Return that picture's pixels [3, S, S], which `decode` gives the first time."""
         if not self._there[position]:
             self._pixels[position] = decode()
             self._there[position] = True
-        return self._pixels[position]
+        pixels: NDArray[np.uint8] = self._pixels[position]
+        return pixels
 
 
 @dataclass(frozen=True)
@@ -229,8 +230,8 @@ class _Pictures(Dataset[tuple[NDArray[np.uint8], int]]):
 
 def fits_shared_memory(size: int) -> bool:
     """Whether `size` bytes can travel from worker processes through /dev/shm."""
-    memory = Path("/dev/shm")
-    return not memory.exists() or shutil.disk_usage(memory).free > 1.5 * size
+    shared = Path("/dev/shm")
+    return not shared.exists() or shutil.disk_usage(shared).free > 1.5 * size
 
 
 def _as_arrays(samples: list[tuple[NDArray[np.uint8], int]]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

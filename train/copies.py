@@ -86,14 +86,14 @@ def find(data: Data) -> dict[str, Any]:
 
 
 def _several(group: list[dict[str, str]], field: str) -> bool:
-    return len({each[field] for each in group}) > 1
+    return len({picture[field] for picture in group}) > 1
 
 
 def line(copies: Mapping[str, Any]) -> str:
     """Return a sentence on the copies for the log, or nothing where there are none."""
     if not copies["groups"]:
         return ""
-    first = " and ".join(f"{each['file']} ({each['label']})" for each in copies["groups"][0][:2])
+    first = " and ".join(f"{picture['file']} ({picture['label']})" for picture in copies["groups"][0][:2])
     return (
         f"copies of a picture: {copies['across_splits']} across splits, {copies['label_conflicts']} with different "
         f"labels, such as {first}; the report shows them, remove all but one of each"

@@ -102,12 +102,12 @@ class Data:
 
         The same pictures under other names have the same.
         """
-        found = hashlib.sha256()
+        hashed = hashlib.sha256()
         for name, split in self.splits.items():
             pictures = zip(split.targets, split.digests, strict=True)
             for label, content in sorted((self.labels[target], content) for target, content in pictures):
-                found.update(f"{name}\0{label}\0".encode() + content)
-        return found.hexdigest()[:16]
+                hashed.update(f"{name}\0{label}\0".encode() + content)
+        return hashed.hexdigest()[:16]
 
     def counts(self) -> str:
         """Return a table: one line per class with its number of pictures in each split, and a total.
@@ -170,11 +170,11 @@ def checked(
     when more than the share `limit` of all pictures fails, or a class loses its last training picture.
     """
     count = sum(map(len, data.splits.values()))
-    found = _read_all(data.splits.values(), workers, stop, known or {})
+    results = _read_all(data.splits.values(), workers, stop, known or {})
     splits: dict[str, Split] = {}
     bad: dict[str, str] = {}
     for name, split in data.splits.items():
-        entries = [next(found) for _ in range(len(split))]
+        entries = [next(results) for _ in range(len(split))]
         bad |= {split.names[i]: entry for i, entry in enumerate(entries) if isinstance(entry, str)}
         read = {i: entry for i, entry in enumerate(entries) if not isinstance(entry, str)}
         digests, looks, headers = zip(*read.values(), strict=True) if read else ((), (), ())

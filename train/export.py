@@ -93,7 +93,7 @@ class Export:
         tried = self._answers(float32, probes.pictures, "trying the float32 graph")
         if not np.array_equal(tried.argmax(axis=1), probes.answers):
             raise DisagreementError("the float32 graph answers otherwise than the network")
-        graphs, told = {"float32": graph}, f"float32, as the network on {len(probes.answers)} probe pictures"
+        graphs, line = {"float32": graph}, f"float32, as the network on {len(probes.answers)} probe pictures"
         figures: dict[str, object] = {"openvino": version("openvino")}
         try:
             calibration = self._pixels(self.data.train.spread(CALIBRATION))
@@ -102,16 +102,16 @@ class Export:
         except Stopped:
             raise
         except Exception as error:
-            told += f"; no int8 ({described(error, 300)})"
+            line += f"; no int8 ({described(error, 300)})"
         else:
             figures |= measured
-            told += "; int8, validation accuracy {int8_accuracy:.4f} against {float32_accuracy:.4f}".format(**measured)
+            line += "; int8, validation accuracy {int8_accuracy:.4f} against {float32_accuracy:.4f}".format(**measured)
             if kept:
                 graphs["int8"] = integers
             else:
-                told += f", not kept: more than {100 * TOLERANCE:g} points lower"
+                line += f", not kept: more than {100 * TOLERANCE:g} points lower"
         self._write(graphs, figures)
-        self.report(f"graphs for CPUs: {told}")
+        self.report(f"graphs for CPUs: {line}")
 
     def _compared(self, float32: Run, integers: Run) -> tuple[bool, dict[str, float]]:
         """Return whether the 8-bit graph is accurate enough, and the figures that say so."""

@@ -213,8 +213,8 @@ class Extraction:
         computed = self._run(progress(loader, len(parts), "computing features"), None if on_cpu else make())
         for digests, features, problem in self._watched(computed, form):
             shared = group.everyone((digests, features, problem, self.stop.requested))
-            for each, rows, *_ in shared:
-                yield each, rows
+            for part, rows, *_ in shared:
+                yield part, rows
             if problems := [problem for _, _, problem, _ in shared if problem]:
                 raise FormError(problems[0])
             if any(asked for *_, asked in shared):

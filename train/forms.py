@@ -19,12 +19,12 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from byoc_vision.contract.errors import described
+from train import memory
 from train.backbone import Backbone
 from train.stopping import leave_signals_to_parent
 
@@ -102,8 +102,8 @@ def fastest(trials: Mapping[Form, Trial]) -> Form:
 
 def fit_memory(network: nn.Module, processes: int) -> bool:
     """Whether each of `processes` may have a copy of the network's weights, which torch's share with their parent."""
-    weights = sum(tensor.nbytes for tensor in network.state_dict().values())
-    return bool(processes * weights < psutil.virtual_memory().available / 2)
+    weights: int = sum(tensor.nbytes for tensor in network.state_dict().values())
+    return processes * weights < memory.available() / 2
 
 
 def attempt(

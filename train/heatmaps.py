@@ -64,7 +64,7 @@ class HeatMaps:
         """Write them, of as many pictures as there is time for; where there can be none, say so."""
         try:
             begun = time.monotonic()
-            found = self._maps(begun)
+            maps = self._maps(begun)
         except Stopped:
             raise
         # What hooks and gradients meet in a network that nobody has tried is no reason to lose the job.
@@ -73,13 +73,13 @@ class HeatMaps:
             return
         preprocessing = self.classifier.preprocessing
         crop = preprocessing.crop_size / preprocessing.resize_size
-        rows = {name: np.rint(_MOST * map_).astype(int).tolist() for name, map_ in found.items()}
+        rows = {name: np.rint(_MOST * map_).astype(int).tolist() for name, map_ in maps.items()}
         text = json.dumps({"crop": crop, "maps": rows}, ensure_ascii=False)
         write_whole(self.folder / job.HEAT_MAPS, lambda path: path.write_text(text, encoding="utf-8"))
-        left = len(self.split) - len(found)
+        left = len(self.split) - len(maps)
         rest = f"; there was no time for {left} more" if left else ""
         self.report(
-            f"heat maps of {len(found)} pictures that it is most wrong about: {time.monotonic() - begun:.1f} s{rest}"
+            f"heat maps of {len(maps)} pictures that it is most wrong about: {time.monotonic() - begun:.1f} s{rest}"
         )
 
     def _maps(self, begun: float) -> dict[str, NDArray[np.float32]]:
@@ -87,16 +87,16 @@ class HeatMaps:
         device = next(network.parameters()).device
         order = Order(len(self.split), _BATCH)
         batches = PictureBatches(self.split, self.classifier.preprocessing, order, self.workers, device)
-        found: list[NDArray[np.float32]] = []
+        drawn: list[NDArray[np.float32]] = []
         places: list[str] = []
         answers = torch.split(self.answered.to(device), _BATCH)
         for (inputs, _), classes in zip(progress(batches.epoch(0), len(order), "heat maps"), answers, strict=False):
             self.stop.check()
             places = places or feature_maps(network, inputs[:1])
-            found.extend(maps(network, inputs, classes, places))
+            drawn.extend(maps(network, inputs, classes, places))
             if time.monotonic() - begun > _SECONDS:
                 break
-        return dict(zip(self.split.names, found, strict=False))
+        return dict(zip(self.split.names, drawn, strict=False))
 
 
 def maps(network: nn.Module, inputs: Tensor, classes: Tensor, places: Sequence[str]) -> NDArray[np.float32]:
@@ -126,8 +126,8 @@ def maps(network: nn.Module, inputs: Tensor, classes: Tensor, places: Sequence[s
         finer = _cam(features.detach(), gradient)
         last = functional.interpolate(both, finer.shape[2:], mode="bilinear")
         both = torch.where(_most(last * finer) > 0, _scaled(last * finer), last)
-    found: NDArray[np.float32] = _scaled(both)[:, 0].cpu().numpy()
-    return found
+    scaled: NDArray[np.float32] = _scaled(both)[:, 0].cpu().numpy()
+    return scaled
 
 
 def _cam(features: Tensor, gradient: Tensor) -> Tensor:

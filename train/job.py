@@ -109,10 +109,10 @@ def _replica(root: Path, local: int, here: int, stop: StopSignal) -> None:
 
 def _take_checkpoint(root: Path) -> None:
     """Put the channel `checkpoint`'s file where the run looks for one, unless it has one of its own."""
-    given, own = root / "input" / "data" / "checkpoint", root / "checkpoints" / checkpoint.NAME
-    if given.is_dir() and not own.exists():
+    channel, own = root / "input" / "data" / "checkpoint", root / "checkpoints" / checkpoint.NAME
+    if channel.is_dir() and not own.exists():
         own.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(_checkpoint(given), own)
+        shutil.copy(_checkpoint(channel), own)
 
 
 def _report(root: Path) -> None:
@@ -159,6 +159,6 @@ def _checkpoint(folder: Path) -> Path:
     """Return the one checkpoint in `folder`."""
     files = sorted(folder.rglob("*.pt"))
     if len(files) != 1:
-        found = ", ".join(file.name for file in files) or "none"
-        raise DataError(f"the channel {folder.name} must hold one .pt file and holds {found}")
+        names = ", ".join(file.name for file in files) or "none"
+        raise DataError(f"the channel {folder.name} must hold one .pt file and holds {names}")
     return files[0]

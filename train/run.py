@@ -99,43 +99,43 @@ class Run:
                 f"{self.group.size} processes train together, so batch-size and test-batch-size must be at least that"
             )
         torch.manual_seed(settings.seed)
-        found = data.find(self.channels, settings.validation_share, settings.test_share, settings.seed)
+        pictures = data.find(self.channels, settings.validation_share, settings.test_share, settings.seed)
         seen = copies.known(self._kept_features, self.features)
-        found, unreadable = data.checked(found, settings.max_unreadable, self._workers, self.stop, seen)
-        for line in found.lines:
+        pictures, unreadable = data.checked(pictures, settings.max_unreadable, self._workers, self.stop, seen)
+        for line in pictures.lines:
             self._say(line)
         for name, reason in unreadable.items():
             self._say(f"skipped {name}: {reason}")
-        self._say(found.counts())
-        copied = self._copies(found, seen)
-        found, seen = found.without_looks(), {}
-        identity = self._identity(found)
+        self._say(pictures.counts())
+        copied = self._copies(pictures, seen)
+        pictures, seen = pictures.without_looks(), {}
+        identity = self._identity(pictures)
         if any(other != identity for other in self.group.everyone(identity)):
             raise DataError(
                 "the hosts were given different pictures; set the channels' S3DataDistributionType to FullyReplicated"
             )
 
         phase("building the network")
-        net, blocks = self._network(len(found.labels))
-        preprocessing = self._preprocessing(found.train)
+        net, blocks = self._network(len(pictures.labels))
+        preprocessing = self._preprocessing(pictures.train)
         kept, trained = None, net
         if hyperparameters.on_features(settings):
             phase("features")
             frozen, trained = network.split(net, blocks[0][0])
-            kept = self._computed_features(frozen, preprocessing, found, profiler)
+            kept = self._computed_features(frozen, preprocessing, pictures, profiler)
         if settings.extract_only:
             return
         fit = Fit(
             trained,
             settings,
-            self._batches(preprocessing, found.train, kept, often=True, training=True),
-            self._batches(preprocessing, found.validation, kept, often=True),
+            self._batches(preprocessing, pictures.train, kept, often=True, training=True),
+            self._batches(preprocessing, pictures.validation, kept, often=True),
             self._callback(trained, profiler),
             blocks,
         )
         used = asdict(settings) | {"lr": fit.lr, "image_size": preprocessing.crop_size, "precision": self._precision}
         used["workers"] = self._workers
-        classifier = Classifier(settings.arch, found.labels, preprocessing, settings=used, network=net)
+        classifier = Classifier(settings.arch, pictures.labels, preprocessing, settings=used, network=net)
         checkpoint = Checkpoint(self.checkpoints, identity)
         phase("training")
         small = sum(parameter.numel() for parameter in trained.parameters()) < SMALL
@@ -153,8 +153,8 @@ class Run:
         self._say(metrics.line({name: figures[name] for name in metrics.LAST}))
         phase("evaluation")
         with threads(number):
-            temperature = self._temperature(trained, preprocessing, found, kept) if settings.calibrate else 1.0
-            tested = self._tested(trained, preprocessing, found, kept, temperature) if found.test else None
+            temperature = self._temperature(trained, preprocessing, pictures, kept) if settings.calibrate else 1.0
+            tested = self._tested(trained, preprocessing, pictures, kept, temperature) if pictures.test else None
         figures["temperature"] = temperature
         if tested:
             figures |= {"test_loss": tested.loss, "test_accuracy": tested.accuracy}
@@ -162,33 +162,35 @@ class Run:
         calibration.apply(temperature, net.get_submodule(network.head_name(net)))
         if self.group.rank == 0:
             if tested:
-                results.write_predictions(self.output, found, tested)
+                results.write_predictions(self.output, pictures, tested)
             artifact.save(replace(classifier, metrics=figures), self.model)
             if settings.export:
                 phase("graphs for CPUs")
-                self._export(classifier, trained, found, kept)
-            if tested and settings.report and (wrong := results.most_wrong(found, tested)):
+                self._export(classifier, trained, pictures, kept)
+            if tested and settings.report and (wrong := results.most_wrong(pictures, tested)):
                 phase("heat maps")
-                split, answered = found.test.take(wrong), tested.predicted[wrong]
+                split, answered = pictures.test.take(wrong), tested.predicted[wrong]
                 HeatMaps(classifier, split, answered, self.output, self._workers, self.stop, self.report)()
             results.write_metrics(
                 self.output,
-                found,
+                pictures,
                 {
                     **figures,
                     "history": progress.history,
                     "unreadable": unreadable,
                     "copies": copied,
-                    "data_digest": found.digest,
+                    "data_digest": pictures.digest,
                     "seconds": round(time.monotonic() - begun, 3),
                 },
             )
             checkpoint.remove()
         phase("report")
 
-    def _temperature(self, trained: nn.Module, preprocessing: Preprocessing, found: Data, kept: Kept | None) -> float:
+    def _temperature(
+        self, trained: nn.Module, preprocessing: Preprocessing, pictures: Data, kept: Kept | None
+    ) -> float:
         """Return the temperature that makes the probabilities on the validation pictures what they say."""
-        used = found.validation.spread(calibration.LOGITS // len(found.labels))
+        used = pictures.validation.spread(calibration.LOGITS // len(pictures.labels))
         batches = self._batches(preprocessing, used, kept)
         temperature, before, after = calibration.fit(trained, batches, precision(self.settings), self.stop)
         self._say(
@@ -198,34 +200,34 @@ class Run:
         return temperature
 
     def _tested(
-        self, trained: nn.Module, preprocessing: Preprocessing, found: Data, kept: Kept | None, temperature: float
+        self, trained: nn.Module, preprocessing: Preprocessing, pictures: Data, kept: Kept | None, temperature: float
     ) -> Evaluation:
-        settings, batches = self.settings, self._batches(preprocessing, found.test, kept)
-        all_classes = settings.report and len(found.test) * len(found.labels) <= PROBABILITIES
+        settings, batches = self.settings, self._batches(preprocessing, pictures.test, kept)
+        all_classes = settings.report and len(pictures.test) * len(pictures.labels) <= PROBABILITIES
         if settings.report and not all_classes:
-            size = f"{len(found.test):,} test pictures × {len(found.labels):,} classes"
+            size = f"{len(pictures.test):,} test pictures × {len(pictures.labels):,} classes"
             self._say(f"{job.PROBABILITIES} is left out, for it would hold {size}")
         return evaluate(trained, batches, settings, self.stop, temperature=temperature, all_classes=all_classes)
 
-    def _copies(self, found: Data, seen: Mapping[bytes, bytes]) -> dict[str, Any]:
+    def _copies(self, pictures: Data, seen: Mapping[bytes, bytes]) -> dict[str, Any]:
         """Return which pictures are copies, having said so; keep what is new about pictures."""
         if self.group.rank:
             return {}
         pairs = itertools.chain.from_iterable(
-            zip(split.digests, split.looks, strict=True) for split in found.splits.values()
+            zip(split.digests, split.looks, strict=True) for split in pictures.splits.values()
         )
-        if any(name not in seen for split in found.splits.values() for name in split.digests):
+        if any(name not in seen for split in pictures.splits.values() for name in split.digests):
             copies.keep(
                 self._kept_features, itertools.chain(seen.items(), (pair for pair in pairs if pair[0] not in seen))
             )
-        copied = copies.find(found)
+        copied = copies.find(pictures)
         if said := copies.line(copied):
             self._say(said)
-        if sum(map(len, found.splits.values())) > copies.MOST_LOOKS:
+        if sum(map(len, pictures.splits.values())) > copies.MOST_LOOKS:
             self._say(f"of more than {copies.MOST_LOOKS:,} pictures, only copies of the same bytes were looked for")
         return copied
 
-    def _export(self, classifier: Classifier, trained: nn.Module, found: Data, kept: Kept | None) -> None:
+    def _export(self, classifier: Classifier, trained: nn.Module, pictures: Data, kept: Kept | None) -> None:
         try:
             from train.export import Export  # imports OpenVINO, which trials need not wait for
         except ModuleNotFoundError as error:
@@ -239,7 +241,7 @@ class Run:
             return answers
 
         known = logits if kept else None
-        Export(classifier, found, self.model, self._workers, self.stop, self.report, known)()
+        Export(classifier, pictures, self.model, self._workers, self.stop, self.report, known)()
 
     def _say(self, line: str) -> None:
         if self.group.rank == 0:
@@ -316,7 +318,7 @@ class Run:
         return self.checkpoints / "features"
 
     def _computed_features(
-        self, frozen: nn.Module, preprocessing: Preprocessing, found: Data, profiler: Profiler | None
+        self, frozen: nn.Module, preprocessing: Preprocessing, pictures: Data, profiler: Profiler | None
     ) -> Kept:
         settings = self.settings
         backbone = Backbone(frozen, settings.arch, preprocessing, self._device)
@@ -325,18 +327,23 @@ class Run:
         # A head learns as well from rounded features; it is judged by the network that is saved.
         rounded = forms.candidates(self._device, settings.precision) if settings.train_layers == "head" else exact
         size = features.CPU_BATCH if self._device.type == "cpu" else settings.test_batch_size
-        folder, given, workers = self._kept_features, self.features, self._workers
+        folder, channel, workers = self._kept_features, self.features, self._workers
 
         def views(split: Split, numbers: Iterable[int]) -> dict[bytes, View]:
-            return {augmentation.name(name, i): View(os.fspath(file), i) for name, file in split.pictures() for i in numbers}
+            return {
+                augmentation.name(name, i): View(os.fspath(file), i) for name, file in split.pictures() for i in numbers
+            }
 
         with tempfile.TemporaryDirectory(prefix="byoc-vision-") as graphs:
             extraction = Extraction(
-                backbone, augmentation, rounded, folder, given, Path(graphs), size, workers, self.group, self.stop,
+                backbone, augmentation, rounded, folder, channel, Path(graphs), size, workers, self.group, self.stop,
                 self._say,
             )  # fmt: skip
-            exactly, others = replace(extraction, forms=exact), views(found.validation, [0]) | views(found.test, [0])
-            learnt = extraction(views(found.train, self._views), exactly.missing(others))
+            exactly, others = (
+                replace(extraction, forms=exact),
+                views(pictures.validation, [0]) | views(pictures.test, [0]),
+            )
+            learnt = extraction(views(pictures.train, self._views), exactly.missing(others))
             judged = exactly(others)
         if profiler:
             profiler.note(extraction=asdict(extraction.work))
@@ -366,15 +373,15 @@ class Run:
             return FeatureBatches(features, rows.view(len(split), len(views)), targets, order)
         return PictureBatches(split, preprocessing, order, self._workers, self._device, augmentation, often)
 
-    def _identity(self, found: Data) -> dict[str, object]:
+    def _identity(self, chosen: Data) -> dict[str, object]:
         """What must be the same for a checkpoint to be continued: all that changes the result."""
         free = ("workers", "debug_interval", "trace_steps", "export", "report")
         settings = {name: value for name, value in asdict(self.settings).items() if name not in free}
-        content = hashlib.sha256(b"".join(name for split in found.splits.values() for name in split.digests))
-        pictures = f"{len(found.train)} for training, digest {content.hexdigest()[:8]}"
+        content = hashlib.sha256(b"".join(name for split in chosen.splits.values() for name in split.digests))
+        pictures = f"{len(chosen.train)} for training, digest {content.hexdigest()[:8]}"
         settings |= {"precision": str(precision(self.settings)), "device": self._device.type}
         settings["lr"] = hyperparameters.learning_rate(self.settings)
-        return settings | {"labels": list(found.labels), "pictures": pictures}
+        return settings | {"labels": list(chosen.labels), "pictures": pictures}
 
 
 def _unwatched(_: str) -> None:

@@ -138,9 +138,9 @@ def send(port: int, mix: Mix, requests: int, clients: int, tell: Callable[[Tally
         client = Client(port)
         while (number := next(numbers, None)) is not None:
             kind, request = mix.request(number)
-            found = attempt(client, kind, request, number, HELD // clients)
+            tried = attempt(client, kind, request, number, HELD // clients)
             with lock:
-                tally.add(found)
+                tally.add(tried)
         client.close()
 
     threads = [threading.Thread(target=run) for _ in range(clients)]

@@ -64,10 +64,10 @@ def each_rule(setting: Setting) -> Iterator[Row]:
             if name not in seen:
                 yield needs_gpu(what, case.gpus)
                 continue
-            found = seen[name]
-            third = (len(found.system.time) if found.system else 0) // 3
+            profile = seen[name]
+            third = (len(profile.system.time) if profile.system else 0) // 3
             rule = case.rule(**case.parameters(third))
-            findings = list(rule.judge(found))
+            findings = list(rule.judge(profile))
             said = findings[0].detail if findings else "nothing" if rule.judged else "not judged"
             yield holds(what, said, "fires" if wanted else "does not", bool(findings) == wanted and rule.judged)
 

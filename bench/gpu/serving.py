@@ -68,11 +68,11 @@ def batches_of_requests(setting: Setting) -> Iterator[Row]:
     for clients in setting.connections:
         size = min(clients, context.system_properties["batch_size"])
         groups = [list(islice(cycle(range(len(bodies))), begin, begin + size)) for begin in range(0, BODIES, size)]
-        told = [label for group in groups for label in _labels(worker, context, [bodies[i] for i in group])]
-        wrong = sum(label != alone[i] for label, i in zip(told, (i for group in groups for i in group), strict=True))
+        labels = [label for group in groups for label in _labels(worker, context, [bodies[i] for i in group])]
+        wrong = sum(label != alone[i] for label, i in zip(labels, (i for group in groups for i in group), strict=True))
         # One may be a near tie, which rounding decides: that is another in another batch.
         yield holds(
-            f"{clients} clients: answers that are others than alone", f"{wrong} of {len(told)}", "≤ 1", wrong <= 1
+            f"{clients} clients: answers that are others than alone", f"{wrong} of {len(labels)}", "≤ 1", wrong <= 1
         )
         rates[clients] = _rate(worker, context, bodies, size, setting.seconds)
     yield measured("requests/s at clients", "; ".join(f"{clients}: {rate:.0f}" for clients, rate in rates.items()))

@@ -94,12 +94,12 @@ def _profile(profile: Profile, setting: Setting, kind: str) -> Iterator[Row]:
     begin, end = steps.begin[train].min(), steps.begin[train].max()
     during = (system.time >= begin) & (system.time <= end)
     load, memory = system.gpu[during, 0], system.gpu_memory[during, 0]
-    told = np.isfinite(load)
-    yield at_least(f"{kind}: samples of the GPU's load, as a share of all {len(load)}", float(told.mean()), 0.9)
-    changes = len(np.unique(load[told]))
-    spread = ", ".join(f"{value:.0f}" for value in np.percentile(load[told], [5, 50, 95]))
+    known = np.isfinite(load)
+    yield at_least(f"{kind}: samples of the GPU's load, as a share of all {len(load)}", float(known.mean()), 0.9)
+    changes = len(np.unique(load[known]))
+    spread = ", ".join(f"{value:.0f}" for value in np.percentile(load[known], [5, 50, 95]))
     yield measured(f"{kind}: load of the GPU in %: p5, p50, p95; different values", f"{spread}; {changes}")
-    yield at_least(f"{kind}: load of the GPU, p50, %", float(np.median(load[told])), LOAD, "{:.0f}")
+    yield at_least(f"{kind}: load of the GPU, p50, %", float(np.median(load[known])), LOAD, "{:.0f}")
     taken = 100 * torch.cuda.max_memory_reserved() / torch.cuda.get_device_properties(0).total_memory
     yield at_least(f"{kind}: GPU memory in our profile, beside torch's {taken:.1f} %", float(np.nanmax(memory)),
                    0.9 * taken, "{:.1f}")  # fmt: skip

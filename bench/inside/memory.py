@@ -34,7 +34,7 @@ def _family(pid: int) -> list[int]:
         children = [int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in _words(task / "children")]
     except OSError:
         return []
-    return [pid, *(each for child in children for each in _family(child))]
+    return [pid, *(descendant for child in children for descendant in _family(child))]
 
 
 def _resident(pid: int) -> int:

@@ -162,8 +162,8 @@ class Cloud:
         """Return what the job's data log says of each object that was to be answered and was not."""
         described = self.sagemaker.describe_transform_job(TransformJobName=job)
         bucket, asked = s3.split(described["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"])
-        place, given = s3.split(described["TransformOutput"]["S3OutputPath"])
-        answered = {item["Key"].removeprefix(given).lstrip("/") for item in s3.listing(self._s3, place, given)}
+        place, prefix = s3.split(described["TransformOutput"]["S3OutputPath"])
+        answered = {item["Key"].removeprefix(prefix).lstrip("/") for item in s3.listing(self._s3, place, prefix)}
         said = cloudwatch.data_log(self.logs("transform", job)(), bucket)
         if not (answered or said):  # the container did not start, of which the job's own reason says more
             return {}

@@ -24,8 +24,8 @@ def data_log(lines: Iterable[str], bucket: str) -> dict[str, str]:
     said: dict[str, list[str]] = {}
     key = ""
     for line in lines:
-        if found := re.search(rf"\[sagemaker logs\]: {re.escape(bucket)}/(.+?): ?(.*)", line):
-            key, line = found.groups()
+        if match := re.search(rf"\[sagemaker logs\]: {re.escape(bucket)}/(.+?): ?(.*)", line):
+            key, line = match.groups()
         elif "[sagemaker logs]: " in line:
             key = ""
         if key and line not in ("", "Message:"):
@@ -51,7 +51,7 @@ class CloudWatch:
             return []
         try:
             streams = self._client.describe_log_streams(logGroupName=self._group, **self._choice)["logStreams"]
-            return [line for each in streams for line in self._read(each["logStreamName"], len(streams) > 1)]
+            return [line for stream in streams for line in self._read(stream["logStreamName"], len(streams) > 1)]
         except Exception as error:
             if code_of(error) == "ResourceNotFoundException":  # nothing has been logged yet
                 return []

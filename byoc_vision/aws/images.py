@@ -19,10 +19,10 @@ def record(account: str, region: str, uris: dict[str, str]) -> None:
 
 def uri(account: str, region: str, repository: str) -> str:
     """Return the URI under which `repository`'s newest image was pushed to the account and region."""
-    found = _read(_file()).get(f"{account}/{region}", {}).get(repository)
-    if found is None:
+    image = _read(_file()).get(f"{account}/{region}", {}).get(repository)
+    if image is None:
         raise UserError(f"{repository} was not pushed to account {account}, region {region}; run ./push.sh")
-    return found
+    return image
 
 
 def all_of() -> dict[str, dict[str, str]]:

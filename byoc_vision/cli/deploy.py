@@ -54,39 +54,39 @@ def options() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Do what the options say; return the exit code."""
     options_parser = options()
-    given = options_parser.parse_args(arguments)
-    if given.delete == bool(given.model):
+    args = options_parser.parse_args(arguments)
+    if args.delete == bool(args.model):
         options_parser.error("give either --model or --delete")
-    if given.serverless and given.instance_type:
+    if args.serverless and args.instance_type:
         options_parser.error("give either --serverless or --instance-type")
-    if given.shadow and (given.serverless or given.port):
+    if args.shadow and (args.serverless or args.port):
         options_parser.error("a shadow stands beside a model on instances: leave out --serverless and --port")
-    if given.port and not given.local:
+    if args.port and not args.local:
         options_parser.error("give --port with --local only")
 
-    session = opened(given)
-    if given.delete:
-        endpoint = session.endpoint(given.endpoint)
-        endpoint.delete(given.dry_run)
-        if given.dry_run:
+    session = opened(args)
+    if args.delete:
+        endpoint = session.endpoint(args.endpoint)
+        endpoint.delete(args.dry_run)
+        if args.dry_run:
             return show(endpoint.request)
         print(f"removed the endpoint {endpoint.name}")
         return 0
     endpoint = session.deploy(
-        given.model,
-        given.endpoint,
-        instance_type=given.instance_type,
-        instance_count=given.instance_count,
-        serverless=given.serverless,
-        image=given.image,
-        source=given.source,
-        port=given.port,
-        shadow=given.shadow,
-        dry_run=given.dry_run,
+        args.model,
+        args.endpoint,
+        instance_type=args.instance_type,
+        instance_count=args.instance_count,
+        serverless=args.serverless,
+        image=args.image,
+        source=args.source,
+        port=args.port,
+        shadow=args.shadow,
+        dry_run=args.dry_run,
     )
-    if given.dry_run:
+    if args.dry_run:
         return show(endpoint.request)
-    if given.no_wait:
+    if args.no_wait:
         if endpoint.replaced:
             print("the old model and its configuration stay, since they are in use until that is done", file=sys.stderr)
     else:

@@ -17,9 +17,9 @@ def options() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Do what the options say; return the exit code."""
-    given = options().parse_args(arguments)
+    args = options().parse_args(arguments)
 
-    session = opened(given)
+    session = opened(args)
     endpoints = session.endpoints()
     if not endpoints:
         print(f"byoc deploy has made no endpoint {session.engine.where}", file=sys.stderr)

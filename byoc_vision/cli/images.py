@@ -27,23 +27,23 @@ def options() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Do what the options say; return the exit code."""
-    given = options().parse_args(arguments)
+    args = options().parse_args(arguments)
 
     from byoc_vision.aws import ecr, images
     from byoc_vision.aws.cloud import Cloud
 
     tell()
     cloud = Cloud()
-    if given.action == "list":
+    if args.action == "list":
         pushed = images.all_of()
         if not pushed:
             print("no images were pushed from here; run ./push.sh", file=sys.stderr)
         for place, uris in pushed.items():
             print(*(f"{place}  {uri}" for uri in uris.values()), sep="\n")
-    elif given.action == "record":
-        images.record(cloud.account, cloud.region, dict(name.split("=", 1) for name in given.names))
-    elif given.action == "repository":
-        print(ecr.repository(cloud.client("ecr"), *given.names))
+    elif args.action == "record":
+        images.record(cloud.account, cloud.region, dict(name.split("=", 1) for name in args.names))
+    elif args.action == "repository":
+        print(ecr.repository(cloud.client("ecr"), *args.names))
     else:
-        print({"registry": ecr.registry, "password": ecr.password}[given.action](cloud.client("ecr")))
+        print({"registry": ecr.registry, "password": ecr.password}[args.action](cloud.client("ecr")))
     return 0

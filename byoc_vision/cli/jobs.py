@@ -22,10 +22,10 @@ def options() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Do what the options say; return the exit code."""
-    given = options().parse_args(arguments)
+    args = options().parse_args(arguments)
 
-    session = opened(given)
-    jobs = session.jobs(given.max)
+    session = opened(args)
+    jobs = session.jobs(args.max)
     if not jobs:
         print(f"there is no job of this project {session.engine.where}", file=sys.stderr)
         return 0

@@ -183,12 +183,12 @@ def waiting(hint: str, shown: bool = False) -> Iterator[None]:
         raise
 
 
-def opened(given: argparse.Namespace) -> "Session":
+def opened(args: argparse.Namespace) -> "Session":
     """Return the session that the options ask for; what the library does is printed from now on."""
     from byoc_vision.session import Session
 
     tell()
-    return Session(given.local, request_files=getattr(given, "request", ()))
+    return Session(args.local, request_files=getattr(args, "request", ()))
 
 
 def tell() -> None:

@@ -32,33 +32,33 @@ def options() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Do what the options say; return the exit code."""
     options_parser = options()
-    given = options_parser.parse_args(arguments)
-    if given.action in ("register", "approve", "reject") and not given.name:
-        options_parser.error(f"name what to {given.action}")
+    args = options_parser.parse_args(arguments)
+    if args.action in ("register", "approve", "reject") and not args.name:
+        options_parser.error(f"name what to {args.action}")
 
-    session = opened(given)
+    session = opened(args)
     option = session.engine.option
-    if given.action == "list":
-        found = session.models(given.name)
-        if not found:
+    if args.action == "list":
+        versions = session.models(args.name)
+        if not versions:
             print(f"there is no version of a model {session.engine.where}", file=sys.stderr)
-        _print(found)
-    elif given.action == "register":
-        version = session.register(given.name, given.group, dry_run=given.dry_run)
-        if given.dry_run:
+        _print(versions)
+    elif args.action == "register":
+        version = session.register(args.name, args.group, dry_run=args.dry_run)
+        if args.dry_run:
             return show(version.request)
         _print([version])
         print(f"to let it serve: {command(f'models approve {version.name} {option}')}")
-    elif given.action == "rollback":
-        endpoint = session.rollback(given.endpoint, dry_run=given.dry_run)
-        if given.dry_run:
+    elif args.action == "rollback":
+        endpoint = session.rollback(args.endpoint, dry_run=args.dry_run)
+        if args.dry_run:
             return show(endpoint.request)
         with waiting("The endpoint goes on being updated."):
             endpoint.wait()
         print(f"the endpoint {endpoint.name} serves {endpoint.version.name}")
     else:
-        version = session.model(given.name)
-        _print([version.approve() if given.action == "approve" else version.reject()])
+        version = session.model(args.name)
+        _print([version.approve() if args.action == "approve" else version.reject()])
     return 0
 
 

@@ -19,16 +19,16 @@ def options() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Do what the options say; return the exit code."""
-    given = options().parse_args(arguments)
+    args = options().parse_args(arguments)
 
     from byoc_vision.jobs import TrainingJob
 
-    session = opened(given)
+    session = opened(args)
     page: Path | None = None
-    if given.local and not Path(given.job).exists() and "/" not in given.job:
-        job = session.job(given.job)
+    if args.local and not Path(args.job).exists() and "/" not in args.job:
+        job = session.job(args.job)
         page = left_report(job) if isinstance(job, TrainingJob) else None
-    page = (page or session.report(given.job).page).resolve()
+    page = (page or session.report(args.job).page).resolve()
     print(page)
     browse(page.as_uri())
     return 0

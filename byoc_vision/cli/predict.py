@@ -24,19 +24,19 @@ def options() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Do what the options say; return the exit code: 1 when a picture had no answer."""
-    given = options().parse_args(arguments)
+    args = options().parse_args(arguments)
 
     from byoc_vision import pictures
     from byoc_vision.prediction import request
 
-    endpoint = opened(given).endpoint(given.endpoint)
-    if given.dry_run:
-        shown = [request(endpoint.name, pictures.read(name)) for name in pictures.names(given.pictures)]
-        return show({"InvokeEndpoint": [each | {"Body": f"{len(each['Body'])} bytes"} for each in shown]})
+    endpoint = opened(args).endpoint(args.endpoint)
+    if args.dry_run:
+        shown = [request(endpoint.name, pictures.read(name)) for name in pictures.names(args.pictures)]
+        return show({"InvokeEndpoint": [fields | {"Body": f"{len(fields['Body'])} bytes"} for fields in shown]})
     failed = False
-    for said in endpoint.predictions(given.pictures):
+    for said in endpoint.predictions(args.pictures):
         failed |= bool(said.error)
-        if given.json:
+        if args.json:
             answer = {"error": said.error} if said.error else said.answer
             escaped = sys.stdout.encoding.lower() != "utf-8"
             print(json.dumps({"picture": text(said.picture)} | answer, ensure_ascii=escaped), flush=True)

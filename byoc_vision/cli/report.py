@@ -35,23 +35,23 @@ def options() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Do what the options say; return the exit code."""
-    given = options().parse_args(arguments)
+    args = options().parse_args(arguments)
 
     from byoc_vision.contract.errors import UserError
 
-    session = opened(given)
-    if len(given.job) > 1:
-        if given.rules or given.data or given.price_per_hour is not None:
+    session = opened(args)
+    if len(args.job) > 1:
+        if args.rules or args.data or args.price_per_hour is not None:
             raise UserError("--rules, --data and --price-per-hour are for the report of one job; name one")
-        report = session.compare(given.job, out=given.out)
+        report = session.compare(args.job, out=args.out)
     else:
-        (job,), price = given.job, given.price_per_hour
-        report = session.report(job, rules=given.rules, data=given.data, out=given.out, price_per_hour=price)
+        (job,), price = args.job, args.price_per_hour
+        report = session.report(job, rules=args.rules, data=args.data, out=args.out, price_per_hour=price)
     for rule in report.issues:
         print(f"{rule['RuleConfigurationName']}: {rule['StatusDetails']}")
-    if given.data is None and report.content.get("wrong"):
+    if args.data is None and report.content.get("wrong"):
         print("the pictures are left out of the report; --data DIR shows some", file=sys.stderr)
     print(f"wrote {report.page}")
-    if given.open:
+    if args.open:
         browse(report.page.resolve().as_uri())
     return 0

@@ -35,19 +35,19 @@ def options() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Do what the options say; return the exit code."""
-    given = options().parse_args(arguments)
+    args = options().parse_args(arguments)
 
     from byoc_vision.contract.errors import UserError
     from byoc_vision.service.daemon import Service
 
     service = Service()
-    if given.action == "foreground":
-        service.serve(given.host, given.port)
-    elif given.action == "start":
-        print(service.start(given.host, given.port).url)
-    elif given.action == "stop":
+    if args.action == "foreground":
+        service.serve(args.host, args.port)
+    elif args.action == "start":
+        print(service.start(args.host, args.port).url)
+    elif args.action == "stop":
         print("stopped" if service.stop() else "it does not run")
-    elif given.action == "status":
+    elif args.action == "status":
         address = service.address
         print(f"runs at {address.url}, process {address.pid}" if address else "it does not run")
         return 0 if address else 1

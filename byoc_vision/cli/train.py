@@ -43,44 +43,44 @@ def options() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Do what the options say; return the exit code."""
-    given = options().parse_args(arguments)
+    args = options().parse_args(arguments)
 
     from byoc_vision.contract.hyperparameters import checked
     from byoc_vision.hyperparameter_sources import collect
     from byoc_vision.requests.script import texts
 
-    session = opened(given)
-    engine = session.engine.sketch() if given.dry_run else session.engine
+    session = opened(args)
+    engine = session.engine.sketch() if args.dry_run else session.engine
     job = session.train(
-        channels(given.data),
-        hyperparameters=collect(engine, given.hyperparameters, given.set, texts if given.program else checked),
-        instance_type=given.instance_type,
-        instance_count=given.instance_count,
-        spot=given.spot,
-        managed=given.debugger == "managed",
-        output=given.output,
-        source=given.source,
-        program=given.program,
-        metrics=metrics(given.metric),
-        dry_run=given.dry_run,
+        channels(args.data),
+        hyperparameters=collect(engine, args.hyperparameters, args.set, texts if args.program else checked),
+        instance_type=args.instance_type,
+        instance_count=args.instance_count,
+        spot=args.spot,
+        managed=args.debugger == "managed",
+        output=args.output,
+        source=args.source,
+        program=args.program,
+        metrics=metrics(args.metric),
+        dry_run=args.dry_run,
     )
-    if given.dry_run:
+    if args.dry_run:
         return show(job.request)
-    if given.no_wait:
-        print(job.name, still_running(job, given.local), sep="\n")
+    if args.no_wait:
+        print(job.name, still_running(job, args.local), sep="\n")
         return 0
-    with waiting(still_running(job, given.local), shown=True):
+    with waiting(still_running(job, args.local), shown=True):
         job.wait(line)
     left(job, session.engine.option)
     return 0
 
 
-def metrics(given: list[str]) -> dict[str, str]:
+def metrics(texts: list[str]) -> dict[str, str]:
     """Return name -> regular expression for what `--metric NAME=REGEX` names."""
     from byoc_vision.contract.errors import UserError
 
     named = {}
-    for text in given:
+    for text in texts:
         name, equals, regex = text.partition("=")
         if not equals:
             raise UserError(

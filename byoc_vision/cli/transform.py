@@ -26,41 +26,47 @@ def options() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Do what the options say; return the exit code."""
-    given = options().parse_args(arguments)
+    args = options().parse_args(arguments)
 
     from byoc_vision.contract.errors import UserError
     from byoc_vision.endpoint import FailedError
 
-    job = opened(given).transform(
-        given.model,
-        given.data,
-        instance_type=given.instance_type,
-        instance_count=given.instance_count,
-        image=given.image,
-        dry_run=given.dry_run,
+    job = opened(args).transform(
+        args.model,
+        args.data,
+        instance_type=args.instance_type,
+        instance_count=args.instance_count,
+        image=args.image,
+        dry_run=args.dry_run,
     )
-    if given.dry_run:
+    if args.dry_run:
         return show(job.request)
-    if given.no_wait:
+    if args.no_wait:
         print("the model stays, since the job needs it", file=sys.stderr)
-        print(job.name, still_running(job, given.local), sep="\n")
+        print(job.name, still_running(job, args.local), sep="\n")
         return 0
     failure = None
     try:
-        with waiting(still_running(job, given.local), shown=True):
+        with waiting(still_running(job, args.local), shown=True):
             job.wait(line)
     except FailedError as error:
         failure = error
     finally:  # the job has its own copy at its end, or none is needed
         job.delete_model()
     said = list(job.predictions())
-    answers, refused = [each for each in said if not each.error], [each for each in said if each.error]
+    answers, refused = (
+        [prediction for prediction in said if not prediction.error],
+        [prediction for prediction in said if prediction.error],
+    )
     if answers or not failure:
-        rows = [json.dumps({"picture": each.picture} | each.answer, ensure_ascii=False) for each in answers]
-        _write("".join(f"{row}\n" for row in rows), Path(given.output))
-        print(f"{len(answers)} answers in {given.output}")
-    for each in refused:
-        print(f"{each.picture}: {each.error}", file=sys.stderr)
+        rows = [
+            json.dumps({"picture": prediction.picture} | prediction.answer, ensure_ascii=False)
+            for prediction in answers
+        ]
+        _write("".join(f"{row}\n" for row in rows), Path(args.output))
+        print(f"{len(answers)} answers in {args.output}")
+    for prediction in refused:
+        print(f"{prediction.picture}: {prediction.error}", file=sys.stderr)
     if refused:
         raise UserError(f"{len(refused)} of {len(said)} files have no answer; the lines above say why")
     if failure:

@@ -35,23 +35,23 @@ def options() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Do what the options say, until Ctrl-C; return the exit code."""
     options_parser = options()
-    given = options_parser.parse_args(arguments)
-    if given.model and not given.local:
+    args = options_parser.parse_args(arguments)
+    if args.model and not args.local:
         options_parser.error("give --model with --local only; in AWS, byoc deploy makes an endpoint of it")
 
     from byoc_vision.demo.kept import Kept
     from byoc_vision.demo.server import Demo
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # it, too, removes what was made for the page
-    session = opened(given)
-    asked: contextlib.AbstractContextManager[Endpoint] = contextlib.nullcontext(session.endpoint(given.endpoint))
-    with _serving(session, given.model) if given.model else asked as endpoint:
+    session = opened(args)
+    asked: contextlib.AbstractContextManager[Endpoint] = contextlib.nullcontext(session.endpoint(args.endpoint))
+    with _serving(session, args.model) if args.model else asked as endpoint:
         status = endpoint.status  # an endpoint that is not there is said now
         if status not in ("InService", "Updating"):
             print(f"the endpoint {endpoint.name} is {status}, so it may not answer", file=sys.stderr)
-        with Demo(endpoint.answer, endpoint.name, session.engine.where, Kept(given.keep), given.port) as demo:
+        with Demo(endpoint.answer, endpoint.name, session.engine.where, Kept(args.keep), args.port) as demo:
             print(f"the page is {demo.url}", "Ctrl-C ends it", sep="\n", flush=True)
-            if not given.no_open:
+            if not args.no_open:
                 browse(demo.url)
             with contextlib.suppress(KeyboardInterrupt):
                 demo.serve_forever(0.1)

@@ -30,28 +30,28 @@ def options() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Do what the options say; return the exit code."""
-    given = options().parse_args(arguments)
+    args = options().parse_args(arguments)
 
     from byoc_vision.cli.trials import follow
     from byoc_vision.hyperparameter_sources import collect
     from byoc_vision.requests.script import texts
 
-    session = opened(given)
+    session = opened(args)
     job = session.tune(
-        given.space,
-        channels(given.data),
-        hyperparameters=collect(session.engine, None, given.set, texts),
-        max_jobs=given.max_jobs,
-        parallel_jobs=given.parallel_jobs,
-        instance_type=given.instance_type,
-        output=given.output,
-        dry_run=given.dry_run,
+        args.space,
+        channels(args.data),
+        hyperparameters=collect(session.engine, None, args.set, texts),
+        max_jobs=args.max_jobs,
+        parallel_jobs=args.parallel_jobs,
+        instance_type=args.instance_type,
+        output=args.output,
+        dry_run=args.dry_run,
         show=line,
     )
-    if given.dry_run:
+    if args.dry_run:
         return show(job.request)
-    if given.no_wait:
-        print(job.name, still_running(job, given.local), sep="\n")
+    if args.no_wait:
+        print(job.name, still_running(job, args.local), sep="\n")
     else:
-        follow(job, given.local, given.best)
+        follow(job, args.local, args.best)
     return 0

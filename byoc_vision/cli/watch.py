@@ -20,21 +20,21 @@ def options() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Do what the options say; return the exit code."""
-    given = options().parse_args(arguments)
+    args = options().parse_args(arguments)
 
     from byoc_vision.jobs import TrainingJob, TuningJob
 
-    session = opened(given)
-    job = session.job(given.job)
-    if given.stop:
+    session = opened(args)
+    job = session.job(args.job)
+    if args.stop:
         job.stop()
         print(f"asked for the end of the {job.kind.name} {job.name}")
     elif isinstance(job, TuningJob):
         from byoc_vision.cli.trials import follow
 
-        follow(job, given.local, given.best)
+        follow(job, args.local, args.best)
     else:
-        with waiting(still_running(job, given.local), shown=True):
+        with waiting(still_running(job, args.local), shown=True):
             job.wait(line)
         if isinstance(job, TrainingJob):
             left(job, session.engine.option)

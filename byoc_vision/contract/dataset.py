@@ -56,10 +56,10 @@ def read_channels(channels: Mapping[str, Path]) -> Layout:
     The channels are `train` and others of `SPLITS`, or only one, `training` or `train`, with a folder for each split or
     for each class. Raises `DataError`, naming the folder to give where there is one.
     """
-    given = {split: channels[split] for split in SPLITS if split in channels}
-    if given and "training" in channels:
+    splits = {split: channels[split] for split in SPLITS if split in channels}
+    if splits and "training" in channels:
         raise DataError(
-            f"the channels training and {min(given)} do not go together; name the first train, or leave out the others"
+            f"the channels training and {min(splits)} do not go together; name the first train, or leave out the others"
         )
     one = channels.get("training", channels.get("train"))
     if one is None:
@@ -67,22 +67,22 @@ def read_channels(channels: Mapping[str, Path]) -> Layout:
             "the job has no training pictures; give it the channels train and validation, or one channel training "
             f"(it has {', '.join(sorted(channels)) or 'none'})"
         )
-    if len(given) > 1:
-        read = {split: _read(folder) for split, folder in given.items()}
+    if len(splits) > 1:
+        read = {split: _read(folder) for split, folder in splits.items()}
         tops = {split: structure.alone(folder) for split, folder in read.items()}
     else:
         read = {"training": _read(one)}
         tops = structure.divided(read["training"])
-    found = {split: structure.class_folders(top) for split, top in tops.items()}
-    _check(found, tops["train"])
+    classes = {split: structure.class_folders(top) for split, top in tops.items()}
+    _check(classes, tops["train"])
     all_folders = [folder for top in read.values() for folder in top.walk()]
-    used = {folder.path for split in found.values() for top in split.values() for folder in top.walk()}
+    used = {folder.path for split in classes.values() for top in split.values() for folder in top.walk()}
     return Layout(
-        {split: {name: folder.picture_paths() for name, folder in found[split].items()} for split in found},
+        {split: {name: folder.picture_paths() for name, folder in classes[split].items()} for split in classes},
         tuple(entry for top in read.values() for entry in _unused(top, top, used)),
         tuple(name for folder in all_folders for name in folder.others),
         sum(len(folder.litter) for folder in all_folders),
-        tuple(_notes(found["train"])),
+        tuple(_notes(classes["train"])),
     )
 
 
@@ -93,16 +93,16 @@ def _read(root: Path) -> Folder:
         raise DataError(str(error)) from None
 
 
-def _check(found: Mapping[str, Mapping[str, Folder]], top: Folder) -> None:
+def _check(classes_of: Mapping[str, Mapping[str, Folder]], top: Folder) -> None:
     """Raise `DataError` for less than two classes in `top`, one without pictures, and one that is not trained on."""
-    trained = found["train"]
+    trained = classes_of["train"]
     for folder in trained.values():
         if not structure.holds(folder):
             raise DataError(f"the class folder {text(folder.path)} holds no picture; put pictures into it or remove it")
     if len(trained) < 2:
         raise _too_few(top, list(trained.values()))
     alike = {split_names.alike(name): name for name in trained}
-    for split, classes in found.items():
+    for split, classes in classes_of.items():
         for name, folder in classes.items():
             if name not in trained and structure.holds(folder):
                 if other := alike.get(split_names.alike(name)):
@@ -116,27 +116,27 @@ def _check(found: Mapping[str, Mapping[str, Folder]], top: Folder) -> None:
                 )
 
 
-def _too_few(top: Folder, found: list[Folder]) -> DataError:
+def _too_few(top: Folder, folders: list[Folder]) -> DataError:
     """Return the error for a folder that has not two classes."""
     loose = [folder for folder in _beside_notes(top) if folder.files]
-    if loose and not found:
+    if loose and not folders:
         return structure.no_classes(top, loose)
     said = ""
-    if found:
-        if split_names.split_of(found[0].path.name)[0]:
-            return structure.no_classes(top, found)
-        if structure.subfolders(found[0]):
-            said = f"; give {text(found[0].path)} if its folders are the classes"
+    if folders:
+        if split_names.split_of(folders[0].path.name)[0]:
+            return structure.no_classes(top, folders)
+        if structure.subfolders(folders[0]):
+            said = f"; give {text(folders[0].path)} if its folders are the classes"
     elif others := [name for folder in top.walk() for name in folder.others]:
         said = f", and no picture, but {count(len(others), 'other file')} ({text(others[0])}; unpack archives)"
     litter = [name for name in top.litter if (top.path / name).is_dir()]
     others = [name for name, folder in top.folders.items() if structure.holds(folder)] + litter
-    if others := [text(name) for name in others if name not in {folder.path.name for folder in found}]:
+    if others := [text(name) for name in others if name not in {folder.path.name for folder in folders}]:
         said += (
             f" ({listed(others, LISTED)} {'is' if len(others) == 1 else 'are'} none by name; rename what is a class)"
         )
     return DataError(
-        f"{text(top.path)} has {len(found)} class folder(s){said}; put the pictures into one folder per class, "
+        f"{text(top.path)} has {len(folders)} class folder(s){said}; put the pictures into one folder per class, "
         "of two classes or more"
     )
 
@@ -156,7 +156,7 @@ def _notes(classes: Mapping[str, Folder]) -> Iterator[str]:
             yield f"{text(name)} is taken for a class, because it holds pictures and no class folders"
     for names in split_names.groups_alike(classes):
         yield f"the classes {' and '.join(map(repr, map(text, names)))} have names that differ only in {_DIFFERENCES}"
-    nested = [text(f"{name}/{each}") for name, folder in classes.items() for each in folder.folders]
+    nested = [text(f"{name}/{subfolder}") for name, folder in classes.items() for subfolder in folder.folders]
     if nested:
         yield f"pictures in folders within a class's count as the class's: {listed(nested, LISTED)}"
     made = [name for top in classes.values() for folder in top.walk() for name in split_names.derived(folder.files)]
@@ -168,11 +168,11 @@ def _notes(classes: Mapping[str, Folder]) -> Iterator[str]:
 def _unused(folder: Folder, top: Folder, used: set[Path]) -> Iterator[str]:
     """Yield what is in `folder` and belongs to no class."""
     where = text(os.path.relpath(folder.path, top.path.parent))
-    if any(each.path in used for each in folder.walk()):
+    if any(inner.path in used for inner in folder.walk()):
         if folder.files and folder.path not in used:
             yield f"{count(len(folder.files), 'file')} beside the folders in {where}"
-        for each in folder.folders.values():
-            yield from _unused(each, top, used)
+        for subfolder in folder.folders.values():
+            yield from _unused(subfolder, top, used)
     else:
-        number = sum(len(each.files) for each in folder.walk())
+        number = sum(len(inner.files) for inner in folder.walk())
         yield f"{where} ({count(number, 'file')})" if number else f"{where} (no picture)"

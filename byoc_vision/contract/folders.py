@@ -145,7 +145,7 @@ def text(name: str | os.PathLike[str]) -> str:
     if name.isprintable() and "\\x" not in name:
         return name
     named = re.sub(r"\\(?=x[0-9a-f]{2})", r"\\x5c", name)
-    escaped = re.sub("[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda found: _escaped(found[0]), named)
+    escaped = re.sub("[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda match: _escaped(match[0]), named)
     return escaped.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
@@ -155,7 +155,7 @@ def _escaped(letter: str) -> str:
 
 def path(written: str) -> str:
     """Return the name or path that `text` has written so."""
-    raw = re.sub(rb"\\x([0-9a-f]{2})", lambda found: bytes([int(found[1], 16)]), written.encode(errors="replace"))
+    raw = re.sub(rb"\\x([0-9a-f]{2})", lambda match: bytes([int(match[1], 16)]), written.encode(errors="replace"))
     return raw.decode(errors="surrogateescape")
 
 
@@ -187,7 +187,7 @@ def _read(root: Path, above: list[tuple[int, int]], ways: Counter[tuple[int, int
         itself = (status.st_dev, status.st_ino)
         here = [*above, itself]
         with os.scandir(root) as entries:
-            found = sorted(entries, key=lambda entry: entry.name)
+            listing = sorted(entries, key=lambda entry: entry.name)
     except FileNotFoundError:  # removed since its name was read
         return folder
     except OSError as error:
@@ -197,7 +197,7 @@ def _read(root: Path, above: list[tuple[int, int]], ways: Counter[tuple[int, int
         raise UserError(
             f"links lead to {text(root)[:200]} in more than {MAX_WAYS} ways; remove those that go in circles"
         )
-    for entry in found:
+    for entry in listing:
         if is_litter(entry.name):
             folder.litter.append(entry.name)
         elif _is_folder(entry, here):

@@ -146,11 +146,11 @@ def each_checked(values: Mapping[str, Any]) -> dict[str, str]:
 def _value(setting: Field[Any], value: Any) -> Any:
     text = str(unquote(value)).strip()
     name, kind, limits = kebab(setting.name), TYPES[setting.name], setting.metadata
-    given = f"{name} is {text[:100]!r}; give"
+    refusal = f"{name} is {text[:100]!r}; give"
     preset = f", or {PRESET}" if setting.default is None else ""
     if kind is bool:
         if text.lower() not in ("true", "false"):
-            raise SettingsError(f"{given} true or false")
+            raise SettingsError(f"{refusal} true or false")
         return text.lower() == "true"
     if setting.default is None and text == PRESET:
         return None
@@ -160,13 +160,13 @@ def _value(setting: Field[Any], value: Any) -> Any:
         raise SettingsError(f"there is no architecture {text[:100]!r}; {hint}")
     if kind is str:
         if limits["choices"] and text not in limits["choices"]:
-            raise SettingsError(f"{given} one of {', '.join(limits['choices'])}{preset}")
+            raise SettingsError(f"{refusal} one of {', '.join(limits['choices'])}{preset}")
         return text
     try:
         number: float = kind(text)
     except ValueError:
         wanted = "a number" if kind is float else "a whole number"
-        raise SettingsError(f"{given} {wanted}{preset}") from None
+        raise SettingsError(f"{refusal} {wanted}{preset}") from None
     if not limits["low"] <= number <= limits["high"]:
         raise SettingsError(
             f"{name} is {text[:100]}; give a value from {_exact(limits['low'])} to {_exact(limits['high'])}{preset}"

@@ -89,95 +89,97 @@ def _unclear(folder: Folder, other: Folder, remedy: str) -> DataError:
     )
 
 
-def _one(split: str, found: list[Folder]) -> Folder:
+def _one(split: str, folders: list[Folder]) -> Folder:
     """Return the folder that is the split: of several the one whose name says nothing else."""
-    bare = [folder for folder in found if split_names.is_bare(folder.path.name)]
-    for group in (bare, found):
+    bare = [folder for folder in folders if split_names.is_bare(folder.path.name)]
+    for group in (bare, folders):
         if len(group) == 1:
             return group[0]
     raise DataError(
-        f"{_names(found)} in {text(found[0].path.parent)} are all the {split} split by their names; "
+        f"{_names(folders)} in {text(folders[0].path.parent)} are all the {split} split by their names; "
         "put their pictures into one of them and remove the others"
     )
 
 
 def class_folders(top: Folder) -> dict[str, Folder]:
     """Return the class folders in `top`, by name; those without a picture are among them, to be refused."""
-    found = _candidates(top)
-    sets = [folder for folder in found if _has_splits(folder)]
+    candidates = _candidates(top)
+    sets = [folder for folder in candidates if _has_splits(folder)]
     if sets:
-        raise DataError(f"{text(top.path)} holds {_several(sets, found)}; give {_either(sets)}")
-    if above := [folder for folder in found if len(_named(folder).loose) > 1]:
+        raise DataError(f"{text(top.path)} holds {_several(sets, candidates)}; give {_either(sets)}")
+    if above := [folder for folder in candidates if len(_named(folder).loose) > 1]:
         name = text(above[0].path.name)
         raise DataError(
             f"{text(above[0].path)} has splits of its own ({_names(_named(above[0]).folders)}); put the splits above "
             f"the classes (train/{name}, …)"
         )
-    if split_names.are_parts([folder.path.name for folder in found]):
-        alone = f", or give {text(found[0].path)} to train on that alone" if _class_names(found[0]) else ""
+    if split_names.are_parts([folder.path.name for folder in candidates]):
+        alone = f", or give {text(candidates[0].path)} to train on that alone" if _class_names(candidates[0]) else ""
         raise DataError(
-            f"{_names(found)} in {text(top.path)} are parts of one set by their names, and no classes; "
+            f"{_names(candidates)} in {text(top.path)} are parts of one set by their names, and no classes; "
             f"put the pictures of each class into a folder of its own{alone}"
         )
-    for folder in found:
-        if split_names.is_container(folder.path.name) and len(found) > 1:
-            beside = _names([other for other in found if other is not folder])
+    for folder in candidates:
+        if split_names.is_container(folder.path.name) and len(candidates) > 1:
+            beside = _names([other for other in candidates if other is not folder])
             raise DataError(
                 f"{text(folder.path)} is no class by its name, and {beside} beside it may be some; "
                 f"give {text(folder.path)} to train on the folders in it"
             )
-    nested = {folder.path.name: inside for folder in found if (inside := _class_names(folder))}
+    nested = {folder.path.name: inside for folder in candidates if (inside := _class_names(folder))}
     divided = [top.folders[name] for name in nested]
-    if 2 * len(nested) > max(len(found), 2) and _alike(divided):
+    if 2 * len(nested) > max(len(candidates), 2) and _alike(divided):
         shared = sorted(set.intersection(*nested.values()))
         # Beside folders with loose pictures all names must be the same: with fewer, they may be parts of classes.
-        if len(nested) == len(found) or len(shared) == min(map(len, nested.values())):
+        if len(nested) == len(candidates) or len(shared) == min(map(len, nested.values())):
             raise DataError(
                 f"{_names(divided)} in {text(top.path)} hold folders of the same names "
                 f"({listed([text(name) for name in shared], LISTED)}); give {_either(divided)} if those are the "
                 "classes, or put the pictures of each class into its folder directly"
             )
-    divided = [folder for folder in found if len(nested.get(folder.path.name, ())) > 1]
-    plain = [folder for folder in found if nested.get(folder.path.name, set()) <= {folder.path.name}]  # test/test
-    if len(found) == 2 and divided and plain:
+    divided = [folder for folder in candidates if len(nested.get(folder.path.name, ())) > 1]
+    plain = [folder for folder in candidates if nested.get(folder.path.name, set()) <= {folder.path.name}]  # test/test
+    if len(candidates) == 2 and divided and plain:
         place, other = divided[0].path, plain[0].path.name
         raise DataError(
             f"{text(place)} holds several folders and {text(other)} beside it does not, so that it is not clear "
             f"whether {text(place.name)} is a class; give {text(place)} to train on the folders in it, or put the "
             "pictures of the class into its folder directly"
         )
-    names = {folder.path.name for folder in found}
+    names = {folder.path.name for folder in candidates}
     again = {name for name, inside in nested.items() if len(inside & (names - {name})) > 1}  # flowers/flowers
-    found = [folder for folder in found if folder.path.name not in again]
-    empty = [folder for folder in top.folders.values() if not any(each.files or each.others for each in folder.walk())]
-    kept = {folder.path.name: folder for folder in (*found, *empty) if not split_names.is_notes(folder.path.name)}
+    candidates = [folder for folder in candidates if folder.path.name not in again]
+    empty = [
+        folder for folder in top.folders.values() if not any(inner.files or inner.others for inner in folder.walk())
+    ]
+    kept = {folder.path.name: folder for folder in (*candidates, *empty) if not split_names.is_notes(folder.path.name)}
     return {name: _own(kept[name]) for name in sorted(kept)}
 
 
 def _own(folder: Folder) -> Folder:
     """Return a class's folder without what was made from the pictures in it, or written about them (its `masks`)."""
-    inside = {name: _own(each) for name, each in folder.folders.items()}
-    if folder.files or any(split_names.is_container(name) and holds(each) for name, each in inside.items()):
+    inside = {name: _own(subfolder) for name, subfolder in folder.folders.items()}
+    if folder.files or any(split_names.is_container(name) and holds(subfolder) for name, subfolder in inside.items()):
         made = {name for name in inside if split_names.is_derived(name) or split_names.is_notes(name)}
-        inside = {name: each for name, each in inside.items() if name not in made}
+        inside = {name: subfolder for name, subfolder in inside.items() if name not in made}
     return replace(folder, folders=inside)
 
 
 def _candidates(top: Folder) -> list[Folder]:
     """Return the folders in `top` that hold pictures, less those whose names say that they hold no classes."""
-    found = [folder for name, folder in top.folders.items() if holds(folder) and not split_names.is_notes(name)]
-    containers = [folder for folder in found if split_names.is_container(folder.path.name)]
+    candidates = [folder for name, folder in top.folders.items() if holds(folder) and not split_names.is_notes(name)]
+    containers = [folder for folder in candidates if split_names.is_container(folder.path.name)]
     if containers:
-        found = [folder for folder in found if not split_names.is_derived(folder.path.name)]
-    return [folder for folder in found if folder not in containers or subfolders(folder)]
+        candidates = [folder for folder in candidates if not split_names.is_derived(folder.path.name)]
+    return [folder for folder in candidates if folder not in containers or subfolders(folder)]
 
 
 def _has_classes(folder: Folder) -> bool:
     """Whether the folder holds class folders, rather than pictures of one."""
-    found = _candidates(_inner(folder))
-    if len(found) == 1:  # one class, or a folder around the pictures (test/test)
-        return not folder.files and not split_names.split_of(found[0].path.name)[0]
-    return len(found) > 1
+    candidates = _candidates(_inner(folder))
+    if len(candidates) == 1:  # one class, or a folder around the pictures (test/test)
+        return not folder.files and not split_names.split_of(candidates[0].path.name)[0]
+    return len(candidates) > 1
 
 
 def alone(top: Folder) -> Folder:
@@ -199,8 +201,8 @@ def _inner(top: Folder) -> Folder:
 
 def _within(top: Folder) -> Folder | None:
     """Return the only folder in `top` with pictures, if it holds folders with pictures itself."""
-    found = _candidates(top)
-    return found[0] if len(found) == 1 and not top.files and len(subfolders(found[0])) else None
+    candidates = _candidates(top)
+    return candidates[0] if len(candidates) == 1 and not top.files and len(subfolders(candidates[0])) else None
 
 
 def _has_splits(folder: Folder) -> bool:
@@ -209,29 +211,29 @@ def _has_splits(folder: Folder) -> bool:
     return "train" in named.labelled and len(named.labelled | named.loose) > 1
 
 
-def _alike(found: list[Folder]) -> bool:
+def _alike(folders: list[Folder]) -> bool:
     """Whether all hold nothing but folders, and these have the same names, for the most part."""
-    names = [_class_names(folder) for folder in found]
+    names = [_class_names(folder) for folder in folders]
     return 2 * len(set.intersection(*names)) >= min(map(len, names)) > 0
 
 
 def _class_names(folder: Folder) -> set[str]:
     """Return the names of the folders with pictures that the folder holds, if it holds nothing but such."""
     inner = _inner(folder)
-    return set() if folder.files or inner.files else {each.path.name for each in _candidates(inner)}
+    return set() if folder.files or inner.files else {candidate.path.name for candidate in _candidates(inner)}
 
 
 def subfolders(folder: Folder) -> list[Folder]:
     """Return the folders in it that hold what may be a picture."""
-    return [each for each in folder.folders.values() if holds(each)]
+    return [subfolder for subfolder in folder.folders.values() if holds(subfolder)]
 
 
 def holds(folder: Folder) -> bool:
     """Whether there may be a picture, here or below."""
-    return any(each.files for each in folder.walk())
+    return any(inner.files for inner in folder.walk())
 
 
-def no_classes(top: Folder, found: list[Folder]) -> DataError:
+def no_classes(top: Folder, folders: list[Folder]) -> DataError:
     """Return the error for folders in `top` that hold pictures of unknown classes."""
     tables = [
         name for folder in top.walk() for name in folder.others if name.lower().endswith((".csv", ".json", ".txt"))
@@ -239,23 +241,23 @@ def no_classes(top: Folder, found: list[Folder]) -> DataError:
     notes = [name for folder in top.walk() for name in folder.folders if split_names.is_notes(name)]
     unread = f" (what {text((notes or tables)[0])} says of them is not read)" if notes or tables else ""
     return DataError(
-        f"{text(found[0].path)} holds pictures without class folders{unread}; put the pictures of each class into a "
+        f"{text(folders[0].path)} holds pictures without class folders{unread}; put the pictures of each class into a "
         "folder of its own, or, if they are all of one class, give the folder above"
     )
 
 
-def _several(sets: list[Folder], found: list[Folder]) -> str:
-    others = [folder for folder in found if folder not in sets]
+def _several(sets: list[Folder], folders: list[Folder]) -> str:
+    others = [folder for folder in folders if folder not in sets]
     several = f"the data set{'s' * (len(sets) > 1)} {_names(sets)}"
     return f"{several} beside {_names(others)}" if others else several
 
 
-def _either(found: list[Folder]) -> str:
-    return " or ".join(text(folder.path) for folder in found[:2])
+def _either(folders: list[Folder]) -> str:
+    return " or ".join(text(folder.path) for folder in folders[:2])
 
 
-def _names(found: Iterable[Folder]) -> str:
-    return listed([text(folder.path.name) for folder in found], LISTED)
+def _names(folders: Iterable[Folder]) -> str:
+    return listed([text(folder.path.name) for folder in folders], LISTED)
 
 
 def listed(names: Sequence[str], most: int) -> str:

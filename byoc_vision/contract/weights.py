@@ -46,12 +46,12 @@ class _Tensor(NamedTuple):
 def only_file(place: Path) -> Path:
     """Return the file of weights that `place` is, or the only one in the folder `place`."""
     files = [place] if place.is_file() else sorted(place.rglob("*"))
-    found = [file for file in files if file.suffix in SUFFIXES]
-    if len(found) == 1:
-        return found[0]
+    weights_files = [file for file in files if file.suffix in SUFFIXES]
+    if len(weights_files) == 1:
+        return weights_files[0]
     if place.is_file():
         raise WeightsError(f"{place} is no {'/'.join(SUFFIXES)} file by its name; give the weights as one")
-    holds = ", ".join(file.name for file in found) or "none"
+    holds = ", ".join(file.name for file in weights_files) or "none"
     raise WeightsError(f"{place} must hold one {'/'.join(SUFFIXES)} file and holds {holds}")
 
 
@@ -81,11 +81,11 @@ def backbone(tensors: Mapping[str, Tensor], arch: str) -> dict[str, Tensor]:
     Not the head, nor heads for training from scratch, nor counts of batches, which older files lack.
     """
     left_out = (f"{ARCHITECTURES[arch].head}.", *_AUXILIARY.get(arch, ()))
-    found = {}
+    renamed = {}
     for name, tensor in tensors.items():
         if not name.startswith(left_out) and not name.endswith("num_batches_tracked"):
-            found[_OLD_NAME.sub(r"\1", name) if arch.startswith("densenet") else name] = tensor
-    return found
+            renamed[_OLD_NAME.sub(r"\1", name) if arch.startswith("densenet") else name] = tensor
+    return renamed
 
 
 #: Outputs that two architectures have besides, for training from scratch.

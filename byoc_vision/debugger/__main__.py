@@ -26,15 +26,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--price-per-hour", dest="price", type=float, help="of one machine, for what the job cost")
     parser.add_argument("--within-job", action="store_true", help="the job is not over: this report is its last part")
     parser.add_argument("--to", type=Path, help="the folder for the report (default: OUT)")
-    given = parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
     try:
-        if not given.output.is_dir():
-            raise NotADirectoryError(f"{given.output} is not a folder; name a job's output folder")
-        report.make(**vars(given))
+        if not args.output.is_dir():
+            raise NotADirectoryError(f"{args.output} is not a folder; name a job's output folder")
+        report.make(**vars(args))
     except (RulesError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(f"wrote {(given.to or given.output) / REPORT}")
+    print(f"wrote {(args.to or args.output) / REPORT}")
     return 0
 
 

@@ -62,7 +62,7 @@ def _name(number: int) -> str:
 def _figures(content: dict[str, Any]) -> dict[str, Any]:
     quality, history, best = content["quality"], content["history"], content["best_epoch"]
     kept = history[best - 1] if best else {}
-    found = {
+    figures = {
         "test accuracy": content["figures"].get("test_accuracy"),
         "low": quality.get("low"),
         "high": quality.get("high"),
@@ -73,11 +73,11 @@ def _figures(content: dict[str, Any]) -> dict[str, Any]:
         "run time": run_time(content["time"], content["figures"]),
         "data": content["identity"].get("digest"),
     }
-    return {name: value for name, value in found.items() if value is not None}
+    return {name: value for name, value in figures.items() if value is not None}
 
 
 def _table(jobs: Mapping[str, dict[str, Any]]) -> str:
-    found = {name: _figures(content) for name, content in jobs.items()}
+    by_job = {name: _figures(content) for name, content in jobs.items()}
 
     def cell(figures: dict[str, Any], name: str) -> str:
         value = figures.get(name)
@@ -94,8 +94,8 @@ def _table(jobs: Mapping[str, dict[str, Any]]) -> str:
             sure = f" ({100 * figures['low']:.1f}–{100 * figures['high']:.1f})"
         return f"{100 * value:.1f} %{sure}"
 
-    names = list(dict.fromkeys(name for figures in found.values() for name in figures if name not in ("low", "high")))
-    rows = [[escape(name), *(cell(figures, name) for figures in found.values())] for name in names]
+    names = list(dict.fromkeys(name for figures in by_job.values() for name in figures if name not in ("low", "high")))
+    rows = [[escape(name), *(cell(figures, name) for figures in by_job.values())] for name in names]
     lead = (
         "Where the ranges of two test accuracies overlap, one job may be better by luck. Figures on different data "
         "(see the digests) do not compare."
@@ -112,8 +112,8 @@ def _by_job(rows: Sequence[Sequence[str]]) -> str:
 
 
 def _settings(jobs: Mapping[str, dict[str, Any]]) -> str:
-    found = differing({name: content["settings"] for name, content in jobs.items()})
-    rows = [[escape(name), *map(escape, values.values())] for name, values in found.items()]
+    settings = differing({name: content["settings"] for name, content in jobs.items()})
+    rows = [[escape(name), *map(escape, values.values())] for name, values in settings.items()]
     return section("What was set differently", _by_job(rows) or "<p>Nothing.</p>")
 
 
@@ -132,8 +132,11 @@ def _curves(jobs: Mapping[str, dict[str, Any]]) -> str:
 def _classes(jobs: Mapping[str, dict[str, Any]]) -> str:
     known = [{row["label"]: row["accuracy"] for row in content["classes"]} for content in jobs.values()]
     shared = set.intersection(*map(set, known)) if known else set()
-    apart = {label: max(each[label] for each in known) - min(each[label] for each in known) for label in shared}
+    apart = {
+        label: max(accuracies[label] for accuracies in known) - min(accuracies[label] for accuracies in known)
+        for label in shared
+    }
     chosen = sorted((label for label in apart if apart[label] > 0), key=lambda label: (-apart[label], label))[:CLASSES]
-    rows = [[escape(label), *(f"{100 * each[label]:.1f} %" for each in known)] for label in chosen]
+    rows = [[escape(label), *(f"{100 * accuracies[label]:.1f} %" for accuracies in known)] for label in chosen]
     lead = "The accuracy of the classes that the jobs differ on most."
     return section("Classes", _by_job(rows), lead=lead)

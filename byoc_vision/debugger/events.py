@@ -165,13 +165,13 @@ def _mode(metadata: bytes, step: int) -> tuple[Mode, int]:
 def _fields(content: bytes, span: slice) -> list[tuple[int, Any]]:
     """Return the number and value of each field of a protobuf message: an integer, or the place of all else."""
     at, end = span.start, span.stop
-    found: list[tuple[int, Any]] = []
+    fields: list[tuple[int, Any]] = []
     while at < end:
         key, at = _varint(content, at)
         kind = key & 7
         if kind == 0:
             value, at = _varint(content, at)
-            found.append((key >> 3, value))
+            fields.append((key >> 3, value))
             continue
         if kind == 2:
             size, at = _varint(content, at)
@@ -181,9 +181,9 @@ def _fields(content: bytes, span: slice) -> list[tuple[int, Any]]:
             raise ValueError(f"no field has the wire type {kind}")
         if at + size > end:
             raise ValueError("a field reaches beyond its message")
-        found.append((key >> 3, slice(at, at + size)))
+        fields.append((key >> 3, slice(at, at + size)))
         at += size
-    return found
+    return fields
 
 
 def _varint(content: bytes, at: int) -> tuple[int, int]:

@@ -112,8 +112,8 @@ def _hosts(run: dict[str, Any]) -> int:
 
 def data(job: Job) -> dict[str, dict[str, int]]:
     """Return class -> split -> how many pictures, as far as the job has told."""
-    found = job.metrics.get("pictures_of_classes")
-    rows = found.items() if isinstance(found, dict) else ()
+    pictures = job.metrics.get("pictures_of_classes")
+    rows = pictures.items() if isinstance(pictures, dict) else ()
     return {
         str(label): {str(split): int(count) for split, count in counts.items() if finite(count)}
         for label, counts in rows
@@ -123,8 +123,8 @@ def data(job: Job) -> dict[str, dict[str, int]]:
 
 def kinds(job: Job) -> dict[str, dict[str, int]]:
     """Return format, mode and size -> how many pictures have it, as far as the job has told (`train.results`)."""
-    found = job.metrics.get("kinds_of_pictures")
-    known = found if isinstance(found, dict) else {}
+    noted = job.metrics.get("kinds_of_pictures")
+    known = noted if isinstance(noted, dict) else {}
     return {
         name: {str(kind): int(count) for kind, count in known[name].items() if finite(count)}
         for name in ("formats", "modes", "shorter_sides")

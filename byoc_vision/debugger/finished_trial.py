@@ -184,17 +184,17 @@ def _fetch(address: str, folder: Path) -> None:
     prefix = prefix.rstrip("/") + "/" if prefix else ""
     try:
         store = boto3.client("s3")
-        found = False
+        fetched = False
         for page in store.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
             for item in page.get("Contents", []):
                 name = item["Key"].removeprefix(prefix)
                 if not name.startswith(("events/", "collections/")) or ".." in name.split("/"):
                     continue
-                found = True
+                fetched = True
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 store.download_file(bucket, item["Key"], str(folder / name))
     except (BotoCoreError, ClientError) as error:
         reason = one_line(error, None)
         raise RecordingError(f"The debugger's recording in {address} could not be read: {reason}.") from error
-    if not found:
+    if not fetched:
         raise RecordingError(f"There is no debugger recording in {address}.")

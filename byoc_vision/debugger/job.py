@@ -88,12 +88,12 @@ class Job:
     def copies(self) -> Copies:
         """The pictures that the data has twice, as far as the job has told."""
         try:
-            told = self.metrics["copies"]
+            counts = self.metrics["copies"]
             groups = [
-                [{key: str(each[key]) for key in ("file", "label", "split")} for each in group[:COPIES_SHOWN]]
-                for group in told["groups"][:COPY_GROUPS_SHOWN]
+                [{key: str(picture[key]) for key in ("file", "label", "split")} for picture in group[:COPIES_SHOWN]]
+                for group in counts["groups"][:COPY_GROUPS_SHOWN]
             ]
-            return Copies(int(told["across_splits"]), int(told["label_conflicts"]), groups)
+            return Copies(int(counts["across_splits"]), int(counts["label_conflicts"]), groups)
         except (KeyError, TypeError, ValueError, OverflowError):
             return Copies()
 
@@ -108,16 +108,16 @@ class Job:
     def labels(self) -> list[str]:
         """The classes, in the model's order where it is known, else sorted."""
         known = _labels(self.model)
-        found = {label for row in self.predictions for label in (row.label, row.predicted)}
-        return known + sorted(found - set(known))
+        names = {label for row in self.predictions for label in (row.label, row.predicted)}
+        return known + sorted(names - set(known))
 
 
 def read(output: Path, model: Path | None = None) -> Job:
     """Return what is in the job's `output` folder, and in its `model` folder; never raises for what is not."""
-    found = profile.read(output / PROFILE)
-    if found.script:
-        missing = list(found.missing)
-        return Job(profile=found, curves=_curves(output / PROFILE / CURVES, missing), missing=tuple(missing))
+    recorded = profile.read(output / PROFILE)
+    if recorded.script:
+        missing = list(recorded.missing)
+        return Job(profile=recorded, curves=_curves(output / PROFILE / CURVES, missing), missing=tuple(missing))
     missing = []
     metrics = profile.read_json(output / METRICS, f"{METRICS}, with the curves and the figures of the test,", missing)
     description = profile.read_json(model / MODEL, f"{MODEL}, with settings and versions,", missing) if model else {}
@@ -133,8 +133,8 @@ def read(output: Path, model: Path | None = None) -> Job:
         _probabilities(output / PROBABILITIES, shape, missing),
         _heat_maps(output / HEAT_MAPS, missing),
         description,
-        found,
-        missing=(*missing, *found.missing),
+        recorded,
+        missing=(*missing, *recorded.missing),
     )
 
 
@@ -165,12 +165,12 @@ def _heat_maps(file: Path, missing: list[str]) -> dict[str, HeatMap]:
     content = profile.read_json(file, f"{HEAT_MAPS}, with what the network looked at,", missing)
     try:
         crop = float(content["crop"])
-        found = {str(name): HeatMap(np.array(rows, np.uint8), crop) for name, rows in content["maps"].items()}
+        maps = {str(name): HeatMap(np.array(rows, np.uint8), crop) for name, rows in content["maps"].items()}
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
         missing.extend([f"{HEAT_MAPS} is damaged."] if content else [])
         return {}
-    whole = 0 < crop <= 1 and all(each.values.ndim == 2 and each.values.size for each in found.values())
-    return found if whole else {}
+    whole = 0 < crop <= 1 and all(map_.values.ndim == 2 and map_.values.size for map_ in maps.values())
+    return maps if whole else {}
 
 
 def _curves(file: Path, missing: list[str]) -> dict[str, Series]:

@@ -104,14 +104,14 @@ def thresholds(covered: Sequence[Sequence[float]]) -> list[list[float]]:
     `covered` is what `coverage` gave: of its points the one that answers most counts. A goal that no point meets is
     left out.
     """
-    found = []
+    points = []
     for goal in GOALS:
         if covered[-1][1] >= goal:
             continue
         if met := [point for point in covered if point[1] >= goal]:
             share, accuracy, least = met[-1]
-            found.append([goal, least, share, accuracy])
-    return found
+            points.append([goal, least, share, accuracy])
+    return points
 
 
 def calibration(right: NDArray[np.bool_], probability: NDArray[np.float64]) -> dict[str, Any]:

@@ -198,13 +198,13 @@ def probabilities(facts: Facts) -> str:
     )
 
 
-def _thresholds(found: list[list[float]]) -> str:
+def _thresholds(points: list[list[float]]) -> str:
     """What has to be unsure so that the rest is right."""
-    if not found:
+    if not points:
         return ""
     rows = [
         [f"{100 * goal:.0f} %", f"{math.floor(1000 * least) / 1000:.3f}", f"{100 * share:.0f} %"]
-        for goal, least, share, _ in found
+        for goal, least, share, _ in points
     ]
     shown = table(["right answers wanted", "least probability", "pictures answered"], rows, (1, 2))
     note = (
@@ -237,23 +237,26 @@ def pictures(facts: Facts, thumbnail: Thumbnail) -> str:
 
 def data(facts: Facts) -> str:
     """How many pictures each class has in each split, those with the fewest to learn from first."""
-    found = facts["data"]
-    splits = list(dict.fromkeys(split for counts in found.values() for split in counts))
+    pictures = facts["data"]
+    splits = list(dict.fromkeys(split for counts in pictures.values() for split in counts))
     if not splits:
         return ""
-    sums = ["<b>all classes</b>", *(f"<b>{sum(row.get(name, 0) for row in found.values()):,}</b>" for name in splits)]
+    sums = [
+        "<b>all classes</b>",
+        *(f"<b>{sum(row.get(name, 0) for row in pictures.values()):,}</b>" for name in splits),
+    ]
     rows = [
         [_name(label), *(f"{counts.get(name, 0):,}" for name in splits)]
-        for label, counts in sorted(found.items(), key=lambda item: (item[1].get("train", 0), item[0]))
+        for label, counts in sorted(pictures.items(), key=lambda item: (item[1].get("train", 0), item[0]))
     ]
     head, numbers = ["class", *map(escape, splits)], range(1, 1 + len(splits))
     shown = table(head, [sums, *rows[:FIRST_CLASSES]], numbers)
     if left := rows[FIRST_CLASSES:]:
         shown += f"<details><summary>The other {len(left)} classes</summary>{table(head, left, numbers)}</details>"
     lacking = "".join(
-        _without(name, [label for label, counts in found.items() if not counts.get(name)])
+        _without(name, [label for label, counts in pictures.items() if not counts.get(name)])
         for name in splits
-        if any(counts.get(name) for counts in found.values())
+        if any(counts.get(name) for counts in pictures.values())
     )
     said = [f"{line[:1].upper()}{line[1:]}." for line in facts["left_out"]]
     if unread := facts["unreadable"]:
@@ -287,20 +290,20 @@ def _kinds(kinds: dict[str, dict[str, int]]) -> str:
 
 def copies(facts: Facts, thumbnail: Thumbnail) -> str:
     """The pictures that are copies of one another, across splits or with different labels."""
-    found = facts["copies"]
-    if not found["groups"]:
+    counted = facts["copies"]
+    if not counted["groups"]:
         return ""
     groups = []
-    for group in found["groups"]:
+    for group in counted["groups"]:
         items = "".join(
-            f"<li>{_image(thumbnail, each['file'])}<b>{_name(each['label'])}</b>, {escape(each['split'])} "
-            f'<span class="file">{_name(each["file"])}</span></li>'
-            for each in group
+            f"<li>{_image(thumbnail, picture['file'])}<b>{_name(picture['label'])}</b>, {escape(picture['split'])} "
+            f'<span class="file">{_name(picture["file"])}</span></li>'
+            for picture in group
         )
         groups.append(f'<ul class="pictures copies">{items}</ul>')
     counts = (
-        f"Groups of the same picture: {found['across_splits']:,} across splits, "
-        f"{found['label_conflicts']:,} with different labels."
+        f"Groups of the same picture: {counted['across_splits']:,} across splits, "
+        f"{counted['label_conflicts']:,} with different labels."
     )
     advice = (
         "What was trained on is no test: figures of a split that shares pictures with the training split are too good. "

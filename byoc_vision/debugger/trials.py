@@ -232,7 +232,8 @@ def _by_value(search: Search, name: str) -> str:
     for trial in search.judged:
         values.setdefault(trial.settings.get(name, "–"), []).append(float(trial.value or 0))
     rows = [
-        [escape(value), f"{len(found)}", f"{found[0]:.5g}", f"{median(found):.5g}"] for value, found in values.items()
+        [escape(value), f"{len(scores)}", f"{scores[0]:.5g}", f"{median(scores):.5g}"]
+        for value, scores in values.items()
     ]
     return f'<h3 style="margin-top:24px">{escape(name)}</h3>' + table(
         ["value", "trials", "best", "median"], rows, (1, 2, 3)

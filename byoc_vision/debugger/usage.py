@@ -70,12 +70,12 @@ def utilisation(facts: Facts) -> str:
     course = facts["utilisation"]
 
     def chart(names: list[str], label: str) -> str:
-        found = [
+        series = [
             Line(name, course[name]["x"], course[name]["mean"], colour % 8)
             for colour, name in enumerate(names)
             if name in course
         ]
-        return charts.lines(found, label, "minutes", y_range=(0, 100))
+        return charts.lines(series, label, "minutes", y_range=(0, 100))
 
     gpus = [name for name in course if name.startswith("GPU")]
     processor = ["CPU, mean of cores", "CPU, busiest core", "waiting for I/O", "memory"]

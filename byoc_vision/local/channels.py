@@ -48,10 +48,10 @@ def _listed(store: Store, manifest: str) -> list[tuple[str, Path]]:
     except (OSError, ValueError, TypeError, KeyError):
         reason = f'{manifest} is no manifest of the form [{{"prefix": "s3://bucket/folder/"}}, "a.jpg", "b.jpg"].'
         raise ServiceError("ValidationException", reason) from None
-    found = []
+    files = []
     for name in names:
         file = locate(store, f"{prefix.rstrip('/')}/{name}")
         if ".." in name.split("/") or not file.is_file():
             raise ServiceError("ValidationException", f"{manifest} lists {name[:200]!r}, and there is no such object.")
-        found.append((name, file))
-    return found
+        files.append((name, file))
+    return files

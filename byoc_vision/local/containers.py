@@ -39,12 +39,12 @@ def checked(*arguments: str) -> None:
 @cache
 def ready() -> None:
     """See to it that an engine and a client are there, as build.sh does; the client is first on PATH from then on."""
-    found = subprocess.run(
+    setup = subprocess.run(
         ["bash", Path(__file__).with_name("engine.sh")], stdout=subprocess.PIPE, text=True, check=False
     )
-    if found.returncode != 0:
+    if setup.returncode != 0:
         raise NoDockerError("there is no Docker engine to work with; the line above says what is missing")
-    os.environ["PATH"] = f"{Path(found.stdout.strip()).parent}:{os.environ['PATH']}"
+    os.environ["PATH"] = f"{Path(setup.stdout.strip()).parent}:{os.environ['PATH']}"
 
 
 def require(image: str) -> None:
@@ -121,7 +121,7 @@ def mount(source: Path, target: str, *, readonly: bool = False) -> list[str]:
 def give_to_caller(image: str, *folders: Path) -> None:
     """Make what containers, running as root, left under the `folders` the caller's own."""
     user = os.getuid()
-    strange = [each for each in folders if user and any(path.lstat().st_uid != user for path in each.rglob("*"))]
+    strange = [folder for folder in folders if user and any(path.lstat().st_uid != user for path in folder.rglob("*"))]
     if strange:
         places = {f"/{i}": folder for i, folder in enumerate(strange)}
         mounts = [part for place, folder in places.items() for part in mount(folder, place)]

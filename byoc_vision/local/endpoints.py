@@ -42,7 +42,9 @@ def update(store: Store, request: Request) -> Request:
     if lock is None:
         raise ServiceError("ValidationException", f"Cannot update endpoint {record.name} while it is {status}.")
     if request.get("RetainAllVariantProperties"):
-        excluded = {each["VariantPropertyType"] for each in request.get("ExcludeRetainedVariantProperties", [])}
+        excluded = {
+            exclusion["VariantPropertyType"] for exclusion in request.get("ExcludeRetainedVariantProperties", [])
+        }
         _retain(wanted, fleets.serving(record.status), excluded)
     record.update(EndpointStatus="Updating", FailureReason=None, Wanted=wanted)
     process.start(record, lock)
@@ -165,11 +167,11 @@ def _wanted(store: Store, request: Request) -> Request:
 def _retain(wanted: Request, fleet: list[Request], excluded: set[str]) -> None:
     """Let the wanted variants have what was changed of those of the same names since they were made."""
     old = {member["Variant"]["VariantName"]: member["Variant"] for member in fleet}
-    for each in wanted["Variants"]:
-        before = old.get(each["Variant"]["VariantName"], {})
+    for variant in wanted["Variants"]:
+        before = old.get(variant["Variant"]["VariantName"], {})
         for kind, field in (("DesiredWeight", "InitialVariantWeight"), ("DesiredInstanceCount", _COUNT)):
             if field in before and kind not in excluded:
-                each["Variant"][field] = before[field]
+                variant["Variant"][field] = before[field]
 
 
 def _port(wanted: Request) -> int | None:

@@ -28,10 +28,10 @@ _START_SECONDS = 480
 
 def serving(status: Request) -> list[Request]:
     """Return the fleet that answers; none before the endpoint is first in service."""
-    found = status.get("Serving", [])
-    if isinstance(found, dict):  # as an earlier version of this program has noted its one container
-        return [found | {"Name": found["Container"], "Container": {}, "Port": status["Port"]}]
-    return list(found)
+    fleet = status.get("Serving", [])
+    if isinstance(fleet, dict):  # as an earlier version of this program has noted its one container
+        return [fleet | {"Name": fleet["Container"], "Container": {}, "Port": status["Port"]}]
+    return list(fleet)
 
 
 def home(status: Request) -> int:
@@ -109,15 +109,15 @@ def _brought_up(
     `model` where that is unpacked already.
     """
     fleet = []
-    for number, each in enumerate(variants):
-        definition, variant = each["Container"], each["Variant"]
+    for number, member in enumerate(variants):
+        definition, variant = member["Container"], member["Variant"]
         folder = model or server.unpack(record, definition)
-        options = (*server.options(variant), *(("--label", f"{_SHADOW}=true") if is_shadow(each) else ()))
+        options = (*server.options(variant), *(("--label", f"{_SHADOW}=true") if is_shadow(member) else ()))
         options += ("--label", f"{VARIANT}={variant['VariantName']}")
         begin = partial(server.start, record, definition, folder, options=options)
         port = 0 if number else first
         container, port = (begin(port), port) if port and fixed else server.on_free_port(begin, port)
-        fleet.append({**each, "Name": container, "Model": str(folder), "Port": port})
+        fleet.append({**member, "Name": container, "Model": str(folder), "Port": port})
     for member in fleet:
         seconds = member["Variant"].get("ContainerStartupHealthCheckTimeoutInSeconds", _START_SECONDS)
         server.wait(member["Name"], member["Port"], seconds, lambda: record.stopping)

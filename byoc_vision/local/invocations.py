@@ -171,7 +171,9 @@ def _capture(
 ) -> None:
     """Keep what was sent and answered, (headers, content) of each, where the endpoint is to."""
     if config := status.get("Capture"):
-        parts = ({"Type": fields.get("content-type", ""), "Content": each or b""} for fields, each in (sent, answered))
+        parts = (
+            {"Type": fields.get("content-type", ""), "Content": content or b""} for fields, content in (sent, answered)
+        )
         capture.keep(record, config, variant, *parts)
 
 

@@ -73,14 +73,14 @@ class Machine:
 
         Folders are read in place, so `pictures` is for the job to heed.
         """
-        found = self._path(source) if "://" in source else Path(source).expanduser().absolute()
-        if not found.exists():
+        path = self._path(source) if "://" in source else Path(source).expanduser().absolute()
+        if not path.exists():
             raise UserError(f"{source} does not exist; give a folder or a file of this machine")
-        if found.is_dir():
-            return f"{found.as_uri()}/"
+        if path.is_dir():
+            return f"{path.as_uri()}/"
         if "://" not in source:
-            found = _kept(found, self._path(under), send)
-        return found.as_uri()
+            path = _kept(path, self._path(under), send)
+        return path.as_uri()
 
     def fetch(self, uri: str, folder: Path) -> list[Path]:
         """Copy the file, or all files below the folder, into `folder`."""
@@ -133,8 +133,8 @@ class Machine:
 
 def _kept(file: Path, under: Path, send: bool) -> Path:
     """Return a further name of the file, below `under`; where that is on another file system, a copy's."""
-    found = file.stat()
-    version = hashlib.sha256(f"{file} {found.st_size} {found.st_mtime_ns} {found.st_ino}".encode()).hexdigest()[:16]
+    status = file.stat()
+    version = hashlib.sha256(f"{file} {status.st_size} {status.st_mtime_ns} {status.st_ino}".encode()).hexdigest()[:16]
     kept = under / version / file.name
     if send and not kept.exists():
         kept.parent.mkdir(parents=True, exist_ok=True)

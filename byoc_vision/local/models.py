@@ -146,8 +146,8 @@ def _describe(kind: str, field: str) -> Any:
 
 def _list(kind: str, field: str, key: str) -> Any:
     def list_all(store: Store, request: Request) -> Request:
-        found = list(store.told(kind, lambda each: _describe(kind, field)(store, {field: each.name})))
-        return page(found, request, key, "", field)
+        descriptions = list(store.told(kind, lambda record: _describe(kind, field)(store, {field: record.name})))
+        return page(descriptions, request, key, "", field)
 
     return list_all
 

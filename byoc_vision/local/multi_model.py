@@ -77,10 +77,10 @@ def _load(archive: Path, folder: Path, send: Send) -> None:
 
 def _unload_one(wanted: Path, send: Send) -> bool:
     """Unload the model that was not asked for the longest; return whether there was one."""
-    others = [each for each in wanted.parent.glob("[0-9a-f]*") if each != wanted]
+    others = [folder for folder in wanted.parent.glob("[0-9a-f]*") if folder != wanted]
     if not others:
         return False
-    oldest = min(others, key=lambda each: each.stat().st_mtime)
+    oldest = min(others, key=lambda folder: folder.stat().st_mtime)
     send("DELETE", f"/models/{oldest.name}", b"", {}).drain_conn()
     shutil.rmtree(oldest)
     return True

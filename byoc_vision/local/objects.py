@@ -161,7 +161,9 @@ def _walk(folder: Path, base: str, prefix: str, after: str, fold: bool) -> Itera
     """Yield the files below the folder, whose key begins with `base`; with `fold`, folders are not entered."""
     try:
         with os.scandir(folder) as entries:
-            names = sorted([each.name + "/" if each.is_dir(follow_symlinks=False) else each.name for each in entries])
+            names = sorted(
+                [entry.name + "/" if entry.is_dir(follow_symlinks=False) else entry.name for entry in entries]
+            )
     except (FileNotFoundError, NotADirectoryError):
         return
     if not names and base.startswith(prefix) and base > after and base:  # a folder that someone made as such

@@ -24,10 +24,10 @@ def find(store: Store, name: str) -> Record:
 
 def containers(store: Store, name: str) -> list[Request]:
     """Return the definitions of the containers of the model package of that ARN; it must be approved."""
-    told = _describe(find(store, name))
-    if told["ModelApprovalStatus"] != "Approved":
-        raise ServiceError("ValidationException", f"The model package {name} is {told['ModelApprovalStatus']}.")
-    return list(told["InferenceSpecification"]["Containers"])
+    description = _describe(find(store, name))
+    if description["ModelApprovalStatus"] != "Approved":
+        raise ServiceError("ValidationException", f"The model package {name} is {description['ModelApprovalStatus']}.")
+    return list(description["InferenceSpecification"]["Containers"])
 
 
 def _create_group(store: Store, request: Request) -> Request:
@@ -81,18 +81,18 @@ def _create(store: Store, request: Request) -> Request:
 
 def _describe(record: Record) -> Request:
     group = record.kind.rpartition("/")[2]
-    told = {"ModelPackageGroupName": group, "ModelPackageVersion": int(record.name), "ModelPackageArn": record.arn}
-    return record.request | record.status | told | {"ModelPackageName": f"{group}/{record.name}"}
+    identity = {"ModelPackageGroupName": group, "ModelPackageVersion": int(record.name), "ModelPackageArn": record.arn}
+    return record.request | record.status | identity | {"ModelPackageName": f"{group}/{record.name}"}
 
 
 def _list(store: Store, request: Request) -> Request:
     if "ModelPackageGroupName" not in request:
         raise ServiceError("ValidationException", "The local engine lists model packages by ModelPackageGroupName.")
     group = store.find(GROUP, _group_name(request)).name
-    found = list(store.told(_kind(group), _describe))
+    packages = list(store.told(_kind(group), _describe))
     wanted = request.get("ModelApprovalStatus")
-    found = [package for package in found if wanted in (None, package["ModelApprovalStatus"])]
-    return page(found, request, "ModelPackageSummaryList", "", "ModelPackageArn")
+    packages = [package for package in packages if wanted in (None, package["ModelApprovalStatus"])]
+    return page(packages, request, "ModelPackageSummaryList", "", "ModelPackageArn")
 
 
 def _update(store: Store, request: Request) -> Request:

@@ -18,9 +18,9 @@ def create(store: Store, request: Request) -> Request:
     """CreateProcessingJob: begin the job and return at once."""
     if request["ProcessingResources"]["ClusterConfig"]["InstanceCount"] != 1:
         raise ServiceError("ValidationException", "The local engine runs a processing job on one instance.")
-    for given in request.get("ProcessingInputs", []):
-        refuse(given, "DatasetDefinition")
-        source = given["S3Input"]
+    for item in request.get("ProcessingInputs", []):
+        refuse(item, "DatasetDefinition")
+        source = item["S3Input"]
         refuse(source, "S3CompressionType")
         if source["S3DataType"] != "S3Prefix" or source.get("S3InputMode", "File") != "File":
             raise ServiceError("ValidationException", "The local engine takes inputs of S3Prefix in File mode.")
@@ -65,9 +65,9 @@ def _command(record: Record) -> list[str]:
     instance_type = request["ProcessingResources"]["ClusterConfig"]["InstanceType"]
     options = hosts.options(request.get("Environment", {}), instance_type)
     options += mount(config, "/opt/ml/config", readonly=True)
-    for given in request.get("ProcessingInputs", []):
-        source = locate(record.store, given["S3Input"]["S3Uri"])
-        target = given["S3Input"]["LocalPath"].rstrip("/")
+    for item in request.get("ProcessingInputs", []):
+        source = locate(record.store, item["S3Input"]["S3Uri"])
+        target = item["S3Input"]["LocalPath"].rstrip("/")
         options += mount(source, target if source.is_dir() else f"{target}/{source.name}", readonly=True)
     for target, folder in _outputs(record):
         folder.mkdir(parents=True, exist_ok=True)

@@ -25,37 +25,39 @@ class Range:
 
 def ranges(request: Request) -> dict[str, Range]:
     """Return hyperparameter -> what is searched, for ParameterRanges."""
-    found = {}
-    for each in request.get("CategoricalParameterRanges", []):
-        found[each["Name"]] = Range(CategoricalDistribution(each["Values"]))
-    for each in request.get("IntegerParameterRanges", []):
-        low, high = int(each["MinValue"]), int(each["MaxValue"])
-        found[each["Name"]] = Range(IntDistribution(low, high, log=_logarithmic(each, low, high)), value=int)
-    for each in request.get("ContinuousParameterRanges", []):
-        found[each["Name"]] = _continuous(each, float(each["MinValue"]), float(each["MaxValue"]))
-    return found
+    searched = {}
+    for parameter in request.get("CategoricalParameterRanges", []):
+        searched[parameter["Name"]] = Range(CategoricalDistribution(parameter["Values"]))
+    for parameter in request.get("IntegerParameterRanges", []):
+        low, high = int(parameter["MinValue"]), int(parameter["MaxValue"])
+        searched[parameter["Name"]] = Range(
+            IntDistribution(low, high, log=_logarithmic(parameter, low, high)), value=int
+        )
+    for parameter in request.get("ContinuousParameterRanges", []):
+        searched[parameter["Name"]] = _continuous(parameter, float(parameter["MinValue"]), float(parameter["MaxValue"]))
+    return searched
 
 
 def grid(request: Request) -> Iterator[dict[str, str]]:
     """Yield all combinations of CategoricalParameterRanges."""
     choices = request["CategoricalParameterRanges"]
-    for values in itertools.product(*(each["Values"] for each in choices)):
-        yield dict(zip((each["Name"] for each in choices), values, strict=True))
+    for values in itertools.product(*(choice["Values"] for choice in choices)):
+        yield dict(zip((choice["Name"] for choice in choices), values, strict=True))
 
 
 def grid_size(request: Request) -> int:
     """Return the number of combinations."""
-    return math.prod(len(each["Values"]) for each in request["CategoricalParameterRanges"])
+    return math.prod(len(parameter["Values"]) for parameter in request["CategoricalParameterRanges"])
 
 
-def _continuous(each: Request, low: float, high: float) -> Range:
-    if each.get("ScalingType") == "ReverseLogarithmic":
+def _continuous(parameter: Request, low: float, high: float) -> Range:
+    if parameter.get("ScalingType") == "ReverseLogarithmic":
         # Finest near 1: what is searched by orders of magnitude is the distance to it.
         distance = FloatDistribution(1 - high, 1 - low, log=True)
         return Range(distance, lambda value: repr(min(high, max(low, 1 - value))), lambda text: 1 - float(text))
-    return Range(FloatDistribution(low, high, log=_logarithmic(each, low, high)), repr, float)
+    return Range(FloatDistribution(low, high, log=_logarithmic(parameter, low, high)), repr, float)
 
 
-def _logarithmic(each: Request, low: float, high: float) -> bool:
-    scaling = each.get("ScalingType", "Auto")
+def _logarithmic(parameter: Request, low: float, high: float) -> bool:
+    scaling = parameter.get("ScalingType", "Auto")
     return scaling == "Logarithmic" or (scaling == "Auto" and low > 0 and high / low >= _WIDE)

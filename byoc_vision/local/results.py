@@ -26,7 +26,7 @@ class Results:
             left.append(locate(self._record.store, self._request["CheckpointConfig"]["S3Uri"]))
         containers.give_to_caller(self._request["AlgorithmSpecification"]["TrainingImage"], *left)
         for host in self._hosts[1:]:
-            for source in (each for name in ("model", "output") for each in sorted((host / name).rglob("*"))):
+            for source in (path for name in ("model", "output") for path in sorted((host / name).rglob("*"))):
                 target = self._hosts[0] / source.relative_to(host)
                 if source.is_dir() and not source.is_symlink():
                     target.mkdir(exist_ok=True)
@@ -83,5 +83,5 @@ def _pack(folder: Path, archive: Path) -> None:
     archive.parent.mkdir(parents=True, exist_ok=True)
     # Weights hardly compress; level 1 is several times as fast as the default.
     with replacing(archive) as temporary, tarfile.open(temporary, "w:gz", compresslevel=1) as packed:
-        for each in sorted(folder.iterdir()):
-            packed.add(each, each.name)
+        for path in sorted(folder.iterdir()):
+            packed.add(path, path.name)

@@ -31,10 +31,10 @@ def run(record: Record) -> None:
     except BaseException:
         search.stop()
         raise
-    found = tuning.summaries(record)
+    summaries = tuning.summaries(record)
     ended: Request = {"HyperParameterTuningJobStatus": "Stopped" if record.stopping else "Completed"}
-    if not record.stopping and tuning.best(record, found) is None:
-        failed = next((each for each in found if each["TrainingJobStatus"] == "Failed"), {})
+    if not record.stopping and tuning.best(record, summaries) is None:
+        failed = next((summary for summary in summaries if summary["TrainingJobStatus"] == "Failed"), {})
         metric = tuning.definitions(record.request)[0]["TuningObjective"]["MetricName"]
         reason = failed.get("FailureReason", f"no log line gave the objective metric {metric}")
         reason = f"No training job succeeded: {reason}"[:1024]
@@ -87,17 +87,17 @@ class Search:
         created = self._record.status["CreationTime"]
         if limit and (_seconds(now()) - _seconds(created)) > limit:
             return True
-        found = tuning.summaries(self._record)
-        failed = sum(each["ObjectiveStatus"] == "Failed" for each in found)
-        if failed >= _HOPELESS and not any(each["ObjectiveStatus"] == "Succeeded" for each in found):
+        summaries = tuning.summaries(self._record)
+        failed = sum(summary["ObjectiveStatus"] == "Failed" for summary in summaries)
+        if failed >= _HOPELESS and not any(summary["ObjectiveStatus"] == "Succeeded" for summary in summaries):
             return True
         criteria = self._config.get("TuningJobCompletionCriteria", {})
-        best = tuning.best(self._record, found)
+        best = tuning.best(self._record, summaries)
         if best is None:
             return False
         patience = criteria.get("BestObjectiveNotImproving", {}).get("MaxNumberOfTrainingJobsNotImproving", math.inf)
-        ended = [each for each in found if each["ObjectiveStatus"] != "Pending"]
-        if sum(each["CreationTime"] > best["CreationTime"] for each in ended) >= patience:
+        ended = [summary for summary in summaries if summary["ObjectiveStatus"] != "Pending"]
+        if sum(summary["CreationTime"] > best["CreationTime"] for summary in ended) >= patience:
             return True
         target = criteria.get("TargetObjectiveMetricValue")
         if target is None:

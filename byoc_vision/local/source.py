@@ -16,10 +16,10 @@ def handed_over(store: Store, place: str, *, readonly: bool = False) -> tuple[st
     if not place.startswith(("s3://", "file://")):
         return place, []
     try:
-        found = locate(store, place)
+        source = locate(store, place)
     except ServiceError as error:
         raise UserError(str(error)) from None
-    if not found.exists():
+    if not source.exists():
         raise UserError(f"there is no code at {place}; upload it, or name another place")
-    inside = _FOLDER if found.is_dir() else _ARCHIVE
-    return inside, mount(found, inside, readonly=readonly)
+    inside = _FOLDER if source.is_dir() else _ARCHIVE
+    return inside, mount(source, inside, readonly=readonly)

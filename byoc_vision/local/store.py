@@ -203,14 +203,14 @@ def delete_ended(record: Record, status: str) -> Request:
 def page(summaries: list[Request], request: Request, key: str, status: str, name: str) -> Request:
     """Return a List… operation's answer: the part of `summaries` that its `request` asks for, newest first."""
     chosen = [
-        each
-        for each in summaries
-        if request.get("NameContains", "") in each[name]
-        and request.get("StatusEquals", each.get(status)) == each.get(status)
-        and all(_is_between(each, request, field) for field in ("CreationTime", "LastModifiedTime"))
+        summary
+        for summary in summaries
+        if request.get("NameContains", "") in summary[name]
+        and request.get("StatusEquals", summary.get(status)) == summary.get(status)
+        and all(_is_between(summary, request, field) for field in ("CreationTime", "LastModifiedTime"))
     ]
     field = {"Name": name, "Status": status}.get(request.get("SortBy", ""), "CreationTime")
-    chosen.sort(key=lambda each: str(each[field]), reverse=request.get("SortOrder", "Descending") == "Descending")
+    chosen.sort(key=lambda summary: str(summary[field]), reverse=request.get("SortOrder", "Descending") == "Descending")
     return cut(chosen, request, key)
 
 

@@ -63,8 +63,8 @@ class Study:
 
     def begin(self, name: str) -> None:
         """Begin the next trial, a training job whose name begins with `name`."""
-        trial = self._study.ask({name: each.distribution for name, each in self._ranges.items()})
-        values = {name: each.text(trial.params[name]) for name, each in self._ranges.items()}
+        trial = self._study.ask({name: range_.distribution for name, range_ in self._ranges.items()})
+        values = {name: range_.text(trial.params[name]) for name, range_ in self._ranges.items()}
         job = f"{name}-{secrets.token_hex(4)}"
         # Noted before it begins: whatever happens in between, no job is begun that nobody knows of.
         trial.set_user_attr("values", values)
@@ -95,14 +95,14 @@ class Study:
 
     def _inherited(self) -> Iterator[FrozenTrial]:
         """Yield the trials of the job's parents that lie in its ranges."""
-        distributions = {name: each.distribution for name, each in self._ranges.items()}
+        distributions = {name: range_.distribution for name, range_ in self._ranges.items()}
         for parent in tuning.parents(self._record.store, self._record.request):
             for summary in tuning.summaries(parent):
                 metric = summary.get("FinalHyperParameterTuningJobObjectiveMetric", {})
                 with suppress(KeyError, ValueError):  # another hyperparameter, or a value out of range
                     if summary["ObjectiveStatus"] == "Succeeded" and metric["MetricName"] == self._metric:
                         texts = summary["TunedHyperParameters"]
-                        values = {name: each.value(texts[name]) for name, each in self._ranges.items()}
+                        values = {name: range_.value(texts[name]) for name, range_ in self._ranges.items()}
                         yield create_trial(params=values, distributions=distributions, value=metric["Value"])
 
     def _sampler(self, done: int) -> BaseSampler:
@@ -147,10 +147,10 @@ class Study:
         status = described["TrainingJobStatus"]
         if status == "Failed" and described.get("Interrupted") and training.restart(job):
             return True
-        reported = [each for each in training.metrics(job) if each["MetricName"] == self._metric]
+        reported = [metric for metric in training.metrics(job) if metric["MetricName"] == self._metric]
         if status in ("InProgress", "Stopping"):
             if self._early:
-                self._report(trial, job, {each["Epoch"]: each["Value"] for each in reported if "Epoch" in each})
+                self._report(trial, job, {metric["Epoch"]: metric["Value"] for metric in reported if "Epoch" in metric})
             return True
         value = reported[-1]["Value"] if reported else math.nan
         if status == "Completed" and math.isfinite(value):

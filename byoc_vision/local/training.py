@@ -125,9 +125,9 @@ def final_metrics(record: Record) -> dict[str, Request]:
 def parse(definitions: Iterable[Request], line: str) -> Iterator[tuple[str, float]]:
     """Yield the metrics, by MetricDefinitions, that a log line holds."""
     for definition in definitions:
-        if found := re.search(definition["Regex"], line):
+        if match := re.search(definition["Regex"], line):
             try:
-                yield definition["Name"], float(found[1])
+                yield definition["Name"], float(match[1])
             except (IndexError, ValueError):
                 continue
 
@@ -200,9 +200,9 @@ def _evaluated(rule: Request, report: dict[str, Request] | None, status: Request
         return answer | {"RuleEvaluationStatus": "Error", "StatusDetails": "The job has left no report."}
     if invoked not in report:
         return answer | {"RuleEvaluationStatus": "Error", "StatusDetails": "The job's report has no such rule."}
-    found = report[invoked]
-    details = str(found.get("StatusDetails", ""))[:1024]
-    return answer | {"RuleEvaluationStatus": found["RuleEvaluationStatus"], "StatusDetails": details}
+    evaluation = report[invoked]
+    details = str(evaluation.get("StatusDetails", ""))[:1024]
+    return answer | {"RuleEvaluationStatus": evaluation["RuleEvaluationStatus"], "StatusDetails": details}
 
 
 def _list(store: Store, request: Request) -> Request:

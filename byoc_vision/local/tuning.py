@@ -59,12 +59,12 @@ def _checked(request: Request) -> list[Request]:
         if "TrainingJobDefinition" in request or "ParameterRanges" in config:
             reason = "With TrainingJobDefinitions, ranges and objectives belong into these, and nowhere else."
             raise ServiceError("ValidationException", reason)
-        if any(field not in each for each in several for field in ("DefinitionName", *_OWN)):
+        if any(field not in definition for definition in several for field in ("DefinitionName", *_OWN)):
             reason = "Each of the TrainingJobDefinitions needs DefinitionName, TuningObjective, HyperParameterRanges."
             raise ServiceError("ValidationException", reason)
-        if len({each["DefinitionName"] for each in several}) < len(several):
+        if len({definition["DefinitionName"] for definition in several}) < len(several):
             raise ServiceError("ValidationException", "Two of the TrainingJobDefinitions have one DefinitionName.")
-        if len({each["TuningObjective"]["Type"] for each in several}) > 1:
+        if len({definition["TuningObjective"]["Type"] for definition in several}) > 1:
             reason = "All TrainingJobDefinitions must be minimized, or all maximized: the best trial is one of all."
             raise ServiceError("ValidationException", reason)
         return list(several)
@@ -82,7 +82,10 @@ def _check(store: Store, definition: Request, strategy: str) -> None:
     if "ResourceConfig" not in trial(definition):
         raise ServiceError("ValidationException", "The TrainingJobDefinition needs a ResourceConfig.")
     metric = definition["TuningObjective"]["MetricName"]
-    if metric not in [each["Name"] for each in definition["AlgorithmSpecification"].get("MetricDefinitions", [])]:
+    if metric not in [
+        metric_definition["Name"]
+        for metric_definition in definition["AlgorithmSpecification"].get("MetricDefinitions", [])
+    ]:
         raise ServiceError("ValidationException", f"The objective {metric} has no MetricDefinition.")
     _check_ranges(definition["HyperParameterRanges"], strategy)
     locate(store, definition["OutputDataConfig"]["S3OutputPath"])
@@ -107,7 +110,9 @@ def _with_objective(request: Request) -> Request:
 def _mapped(request: Request, function: Callable[[Request], Request]) -> Request:
     """Return the request with the function's value in the place of each definition."""
     if "TrainingJobDefinitions" in request:
-        return request | {"TrainingJobDefinitions": [function(each) for each in request["TrainingJobDefinitions"]]}
+        return request | {
+            "TrainingJobDefinitions": [function(definition) for definition in request["TrainingJobDefinitions"]]
+        }
     return request | {"TrainingJobDefinition": function(request["TrainingJobDefinition"])}
 
 
@@ -121,12 +126,15 @@ def describe(record: Record) -> Request:
     status = record.status
     if record.stopping and status["HyperParameterTuningJobStatus"] == "InProgress":
         status["HyperParameterTuningJobStatus"] = "Stopping"
-    found = summaries(record)
-    counted = [each["TrainingJobStatus"] for each in found]
-    objectives = [each["ObjectiveStatus"] for each in found]
+    trials = summaries(record)
+    counted = [summary["TrainingJobStatus"] for summary in trials]
+    objectives = [summary["ObjectiveStatus"] for summary in trials]
     answer = record.request | {"HyperParameterTuningJobArn": record.arn} | status
     # The SDK reads the trials' resources in this field, whichever it has sent them in.
-    answer = _mapped(answer, lambda each: training.completed(each | {"ResourceConfig": trial(each)["ResourceConfig"]}))
+    answer = _mapped(
+        answer,
+        lambda definition: training.completed(definition | {"ResourceConfig": trial(definition)["ResourceConfig"]}),
+    )
     answer["TrainingJobStatusCounters"] = {
         "Completed": counted.count("Completed"),
         "InProgress": counted.count("InProgress") + counted.count("Stopping"),
@@ -134,8 +142,10 @@ def describe(record: Record) -> Request:
         "NonRetryableError": counted.count("Failed"),
         "Stopped": counted.count("Stopped"),
     }
-    answer["ObjectiveStatusCounters"] = {each: objectives.count(each) for each in ("Succeeded", "Pending", "Failed")}
-    if (chosen := best(record, found)) is not None:
+    answer["ObjectiveStatusCounters"] = {
+        status: objectives.count(status) for status in ("Succeeded", "Pending", "Failed")
+    }
+    if (chosen := best(record, trials)) is not None:
         answer["BestTrainingJob"] = chosen
     return answer
 
@@ -143,7 +153,7 @@ def describe(record: Record) -> Request:
 def parents(store: Store, request: Request) -> list[Record]:
     """Return the tuning jobs whose trials the request's job begins with."""
     named = request.get("WarmStartConfig", {}).get("ParentHyperParameterTuningJobs", [])
-    return [store.find(KIND, each["HyperParameterTuningJobName"]) for each in named]
+    return [store.find(KIND, parent["HyperParameterTuningJobName"]) for parent in named]
 
 
 def trial(definition: Request) -> Request:
@@ -164,19 +174,19 @@ def trial(definition: Request) -> Request:
 def summaries(record: Record) -> list[Request]:
     """Return the summaries of a tuning job's trials, oldest first."""
     trials = [
-        each
-        for each, status in record.store.told(training.KIND, lambda each: (each, each.status))
+        summary
+        for summary, status in record.store.told(training.KIND, lambda summary: (summary, summary.status))
         if status.get("TuningJobArn") == record.arn
     ]
-    return sorted((_summary(record, trial) for trial in trials), key=lambda each: str(each["CreationTime"]))
+    return sorted((_summary(record, trial) for trial in trials), key=lambda summary: str(summary["CreationTime"]))
 
 
-def best(record: Record, found: list[Request]) -> Request | None:
+def best(record: Record, trials: list[Request]) -> Request | None:
     """Return the summary of the best trial of those that ran to their end, as only they have a final figure."""
-    succeeded = [each for each in found if each["ObjectiveStatus"] == "Succeeded"]
-    done = [each for each in succeeded if each["TrainingJobStatus"] == "Completed"]
+    succeeded = [summary for summary in trials if summary["ObjectiveStatus"] == "Succeeded"]
+    done = [summary for summary in succeeded if summary["TrainingJobStatus"] == "Completed"]
     sign = 1 if maximises(record) else -1
-    return max(done, key=lambda each: sign * float(_value(each)), default=None)
+    return max(done, key=lambda summary: sign * float(_value(summary)), default=None)
 
 
 def maximises(record: Record) -> bool:
@@ -203,9 +213,11 @@ def delete(store: Store, request: Request) -> Request:
 def _summary(record: Record, trial: Record) -> Request:
     job = training.describe(trial)
     name = job.get("DefinitionName")
-    (definition,) = [each for each in definitions(record.request) if each.get("DefinitionName") == name or not name]
+    (definition,) = [
+        candidate for candidate in definitions(record.request) if candidate.get("DefinitionName") == name or not name
+    ]
     objective = definition["TuningObjective"]
-    searched = [each["Name"] for kind in _RANGES for each in definition["HyperParameterRanges"].get(kind, [])]
+    searched = [parameter["Name"] for kind in _RANGES for parameter in definition["HyperParameterRanges"].get(kind, [])]
     summary = {"TunedHyperParameters": {name: job["HyperParameters"][name] for name in searched}} | {
         field: job[field]
         for field in (
@@ -216,7 +228,9 @@ def _summary(record: Record, trial: Record) -> Request:
     }
     if name:
         summary["TrainingJobDefinitionName"] = name
-    value = {each["MetricName"]: each["Value"] for each in job["FinalMetricDataList"]}.get(objective["MetricName"])
+    value = {metric["MetricName"]: metric["Value"] for metric in job["FinalMetricDataList"]}.get(
+        objective["MetricName"]
+    )
     ended = job["TrainingJobStatus"] in ("Completed", "Failed", "Stopped")
     summary["ObjectiveStatus"] = "Pending" if not ended else "Failed" if not _usable(value) else "Succeeded"
     if _usable(value):
@@ -232,20 +246,24 @@ def _value(summary: Request) -> Any:
     return summary["FinalHyperParameterTuningJobObjectiveMetric"]["Value"]
 
 
-def _check_ranges(found: Request, strategy: str) -> None:
-    if strategy == "Grid" and (found.get("IntegerParameterRanges") or found.get("ContinuousParameterRanges")):
+def _check_ranges(ranges: Request, strategy: str) -> None:
+    if strategy == "Grid" and (ranges.get("IntegerParameterRanges") or ranges.get("ContinuousParameterRanges")):
         raise ServiceError("ValidationException", "The Grid strategy takes CategoricalParameterRanges only.")
-    if not any(found.get(kind) for kind in _RANGES):
+    if not any(ranges.get(kind) for kind in _RANGES):
         raise ServiceError("ValidationException", "ParameterRanges holds nothing to search.")
-    for each in (*found.get("IntegerParameterRanges", []), *found.get("ContinuousParameterRanges", [])):
-        low, high = float(each["MinValue"]), float(each["MaxValue"])
-        scaling = each.get("ScalingType", "Auto")
+    for parameter in (*ranges.get("IntegerParameterRanges", []), *ranges.get("ContinuousParameterRanges", [])):
+        low, high = float(parameter["MinValue"]), float(parameter["MaxValue"])
+        scaling = parameter.get("ScalingType", "Auto")
         if low > high:
-            raise ServiceError("ValidationException", f"{each['Name']} has a MinValue above its MaxValue.")
+            raise ServiceError("ValidationException", f"{parameter['Name']} has a MinValue above its MaxValue.")
         if scaling == "Logarithmic" and low <= 0:
-            raise ServiceError("ValidationException", f"{each['Name']} is Logarithmic; its MinValue must be above 0.")
+            raise ServiceError(
+                "ValidationException", f"{parameter['Name']} is Logarithmic; its MinValue must be above 0."
+            )
         if scaling == "ReverseLogarithmic" and not 0 <= low <= high < 1:
-            raise ServiceError("ValidationException", f"{each['Name']} is ReverseLogarithmic; it must lie in [0, 1).")
+            raise ServiceError(
+                "ValidationException", f"{parameter['Name']} is ReverseLogarithmic; it must lie in [0, 1)."
+            )
 
 
 def _list(store: Store, request: Request) -> Request:
@@ -261,15 +279,15 @@ def _list(store: Store, request: Request) -> Request:
 
 def _list_trials(store: Store, request: Request) -> Request:
     record = store.find(KIND, request["HyperParameterTuningJobName"])
-    found = summaries(record)
+    trials = summaries(record)
     if request.get("SortBy") == "FinalObjectiveMetricValue":
-        found = [each for each in found if "FinalHyperParameterTuningJobObjectiveMetric" in each]
-        found.sort(key=lambda each: float(_value(each)), reverse=request.get("SortOrder") == "Descending")
+        trials = [summary for summary in trials if "FinalHyperParameterTuningJobObjectiveMetric" in summary]
+        trials.sort(key=lambda summary: float(_value(summary)), reverse=request.get("SortOrder") == "Descending")
         if "StatusEquals" in request:
-            found = [each for each in found if each["TrainingJobStatus"] == request["StatusEquals"]]
-        return cut(found, request, "TrainingJobSummaries")
+            trials = [summary for summary in trials if summary["TrainingJobStatus"] == request["StatusEquals"]]
+        return cut(trials, request, "TrainingJobSummaries")
     request = {"SortOrder": "Ascending"} | request
-    return page(found, request, "TrainingJobSummaries", "TrainingJobStatus", "TrainingJobName")
+    return page(trials, request, "TrainingJobSummaries", "TrainingJobStatus", "TrainingJobName")
 
 
 OPERATIONS = {

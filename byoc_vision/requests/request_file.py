@@ -30,15 +30,15 @@ _NAMED = {"InputDataConfig": "ChannelName", "ProductionVariants": "VariantName"}
 
 def load(files: Iterable[str | Path]) -> dict[str, Request]:
     """Return what the request files say: operation -> fields; of two files the later one has the last word."""
-    found: dict[str, Request] = {}
+    requests: dict[str, Request] = {}
     for file in files:
         for operation, fields in read_yaml(Path(file)).items():
             if operation not in OPERATIONS:
                 raise UserError(f"{file}: there is no operation {operation!r}; give {', '.join(OPERATIONS)}")
             if not isinstance(fields, dict):
                 raise UserError(f"{file}: {operation} holds no fields; write them indented below it, as name: value")
-            found[operation] = merged(found.get(operation, {}), fields, keep_null=True)
-    return found
+            requests[operation] = merged(requests.get(operation, {}), fields, keep_null=True)
+    return requests
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
@@ -84,8 +84,8 @@ def role(overrides: dict[str, Request]) -> str | None:
     for fields in overrides.values():
         definition = fields.get("TrainingJobDefinition")
         for place in (fields, definition if isinstance(definition, dict) else {}):
-            if found := place.get("RoleArn") or place.get("ExecutionRoleArn"):
-                return str(found)
+            if arn := place.get("RoleArn") or place.get("ExecutionRoleArn"):
+                return str(arn)
     return None
 
 

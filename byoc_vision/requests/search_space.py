@@ -77,8 +77,8 @@ def _space(content: Mapping[str, Any], folder: Path, max_jobs: int | None, paral
     for name in content:
         _one_of("field", name, (*_FIELDS, *_SCRIPT_FIELDS))
     own = _script(content, folder)
-    given = content.get("hyperparameters")
-    if not isinstance(given, dict):
+    wanted = content.get("hyperparameters")
+    if not isinstance(wanted, dict):
         raise UserError("hyperparameters is missing; give each a value, a list of values or {min: …, max: …}")
     strategy = _one_of("strategy", content.get("strategy", "Bayesian"), STRATEGIES)
     objectives = tuple(own.metrics) if own and own.metrics else metrics.OBJECTIVES
@@ -90,10 +90,10 @@ def _space(content: Mapping[str, Any], folder: Path, max_jobs: int | None, paral
         "IntegerParameterRanges": [],
         "CategoricalParameterRanges": [],
     }
-    for name, values in given.items():
+    for name, values in wanted.items():
         if isinstance(values, dict):
-            kind, found = _interval(name, values, own)
-            ranges[kind].append(found)
+            kind, parameter = _interval(name, values, own)
+            ranges[kind].append(parameter)
         elif isinstance(values, list):
             ranges["CategoricalParameterRanges"].append({"Name": name, "Values": _choices(name, values, own)})
     count = sum(map(len, ranges.values()))
@@ -123,12 +123,12 @@ def _space(content: Mapping[str, Any], folder: Path, max_jobs: int | None, paral
     if strategy == "Hyperband":
         if settings["early_stopping"]:
             raise UserError("the strategy Hyperband stops trials itself; set early-stopping to false")
-        if isinstance(given.get("epochs"), dict | list):
+        if isinstance(wanted.get("epochs"), dict | list):
             raise UserError("the strategy Hyperband deals out the epochs; give epochs one value, its greatest")
-        settings["resource"] = (1, _epochs(given, own))
-    alone = {name: value for name, value in given.items() if not isinstance(value, dict | list)}
+        settings["resource"] = (1, _epochs(wanted, own))
+    alone = {name: value for name, value in wanted.items() if not isinstance(value, dict | list)}
     fixed = texts(alone) if own else each_checked(alone)
-    return Space({kind: found for kind, found in ranges.items() if found}, settings, fixed, own)
+    return Space({kind: parameters for kind, parameters in ranges.items() if parameters}, settings, fixed, own)
 
 
 def check(ranges: Request, fixed: Mapping[str, str]) -> None:
@@ -136,7 +136,9 @@ def check(ranges: Request, fixed: Mapping[str, str]) -> None:
 
     That is any of its own, beside the `fixed` ones, or several that do not go together.
     """
-    for range_ in (found for kind in ("Continuous", "Integer") for found in ranges.get(f"{kind}ParameterRanges", [])):
+    for range_ in (
+        parameter for kind in ("Continuous", "Integer") for parameter in ranges.get(f"{kind}ParameterRanges", [])
+    ):
         for end in ("MinValue", "MaxValue"):
             _alone(range_["Name"], range_[end], None)
     for choice in ranges.get("CategoricalParameterRanges", []):
@@ -149,8 +151,8 @@ def check(ranges: Request, fixed: Mapping[str, str]) -> None:
         try:
             checked({**fixed, **trial})
         except UserError as error:
-            given = ", ".join(f"{name}={value}" for name, value in trial.items())
-            raise UserError(f"a trial with {given} would be refused: {error}" if trial else str(error)) from None
+            chosen = ", ".join(f"{name}={value}" for name, value in trial.items())
+            raise UserError(f"a trial with {chosen} would be refused: {error}" if trial else str(error)) from None
 
 
 def _is_text(name: str) -> bool:
@@ -168,8 +170,8 @@ def _script(content: Mapping[str, Any], folder: Path) -> Script | None:
     return own
 
 
-def _epochs(given: Mapping[str, Any], own: Script | None) -> int:
-    epochs = given.get("epochs", None if own else hyperparameters.Settings().epochs)
+def _epochs(values: Mapping[str, Any], own: Script | None) -> int:
+    epochs = values.get("epochs", None if own else hyperparameters.Settings().epochs)
     if own and not (isinstance(epochs, int) and epochs > 0):
         raise UserError("the strategy Hyperband deals out the epochs; give the script's epochs one value, its greatest")
     return int(epochs if own else checked({"epochs": epochs})["epochs"])
@@ -185,8 +187,8 @@ def _interval(name: str, values: Mapping[str, Any], own: Script | None) -> tuple
     if float(low) >= float(high):
         raise UserError(f"{name} has a min of {low} that is not below its max of {high}; swap or correct them")
     scale = _SCALES[_one_of(f"scale of {name},", values.get("scale", "auto"), tuple(_SCALES))]
-    found = {"Name": name, "MinValue": low, "MaxValue": high, "ScalingType": scale}
-    return "ContinuousParameterRanges" if kind is float else "IntegerParameterRanges", found
+    parameter = {"Name": name, "MinValue": low, "MaxValue": high, "ScalingType": scale}
+    return "ContinuousParameterRanges" if kind is float else "IntegerParameterRanges", parameter
 
 
 def _kind(name: str, low: str, high: str) -> type:
@@ -201,10 +203,10 @@ def _kind(name: str, low: str, high: str) -> type:
 
 
 def _choices(name: str, values: list[Any], own: Script | None) -> list[str]:
-    found = [_alone(name, value, own) for value in values]
-    if not found or len(set(found)) < len(found):
-        raise UserError(f"{name} has {'the same value twice' if found else 'no values'}; list each value once")
-    return found
+    texts = [_alone(name, value, own) for value in values]
+    if not texts or len(set(texts)) < len(texts):
+        raise UserError(f"{name} has {'the same value twice' if texts else 'no values'}; list each value once")
+    return texts
 
 
 def _alone(name: str, value: Any, own: Script | None) -> str:

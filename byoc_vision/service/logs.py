@@ -54,12 +54,12 @@ class Logs:
         return json_reply(self._operations[operation](checked("logs", operation, call, "InvalidParameterException")))
 
     def _groups(self, request: Request) -> Request:
-        endpoints = [f"{_GROUPS['endpoint']}/{each.name}" for each in self._store.all("endpoint")]
+        endpoints = [f"{_GROUPS['endpoint']}/{record.name}" for record in self._store.all("endpoint")]
         names = sorted([*(group for kind, group in _GROUPS.items() if kind != "endpoint"), *endpoints])
         prefix, part = request.get("logGroupNamePrefix", ""), request.get("logGroupNamePattern", "").lower()
         names = [name for name in names if name.startswith(prefix) and part in name.lower()]
-        found = [{"logGroupName": name, "arn": _arn(name)} for name in names]
-        return page(found, request, "logGroups")
+        groups = [{"logGroupName": name, "arn": _arn(name)} for name in names]
+        return page(groups, request, "logGroups")
 
     def _describe_streams(self, request: Request) -> Request:
         group = _group(request)
@@ -68,16 +68,16 @@ class Logs:
         def tell(record: Record) -> list[Request]:
             return [_told_stream(group, stream, _begun(record)) for stream in _streams(record)]
 
-        found = [told for each in self._of(group, prefix, tell) for told in each]
-        found = [told for told in found if told["logStreamName"].startswith(prefix)]
+        streams = [stream for entry in self._of(group, prefix, tell) for stream in entry]
+        streams = [stream for stream in streams if stream["logStreamName"].startswith(prefix)]
         field = "lastEventTimestamp" if request.get("orderBy") == "LastEventTime" else "logStreamName"
-        found.sort(key=lambda each: each.get(field, 0), reverse=request.get("descending", False))
-        return page(found, request, "logStreams")
+        streams.sort(key=lambda entry: entry.get(field, 0), reverse=request.get("descending", False))
+        return page(streams, request, "logStreams")
 
     def _get_events(self, request: Request) -> Request:
         group, name = _group(request), request.get("logStreamName", "")
-        found = (stream for streams in self._of(group, name, _streams) for stream in streams)
-        stream = next((each for each in found if each.name == name), None)
+        candidates = (stream for streams in self._of(group, name, _streams) for stream in streams)
+        stream = next((candidate for candidate in candidates if candidate.name == name), None)
         if stream is None:
             raise ServiceError("ResourceNotFoundException", "The specified log stream does not exist.")
         token = re.fullmatch(r"([fb])/([0-9]{1,20})", request.get("nextToken", "f/0"))
@@ -123,14 +123,14 @@ class Logs:
             for stream in each
             if stream.name.startswith(prefix) and (wanted is None or stream.name in wanted)
         ]
-        found = iter(heapq.merge(*streams))
-        events = _first(found, request)
-        told = [
+        matching = iter(heapq.merge(*streams))
+        events = _first(matching, request)
+        answered = [
             {"logStreamName": name, "eventId": f"{name}/{place}"} | _told(at, message)
             for at, name, place, message in events
         ]
-        answer: Request = {"events": told}
-        if events and next(found, None) is not None:
+        answer: Request = {"events": answered}
+        if events and next(matching, None) is not None:
             at, name, place, _ = events[-1]
             answer["nextToken"] = f"{at}/{place}/{name}"
         return answer
@@ -154,12 +154,12 @@ class Logs:
 
 
 def _told_stream(group: str, stream: Stream, begun: int) -> Request:
-    told: Request = {"logStreamName": stream.name, "arn": f"{_arn(group)}:log-stream:{stream.name}"}
-    told["creationTime"] = begun
+    description: Request = {"logStreamName": stream.name, "arn": f"{_arn(group)}:log-stream:{stream.name}"}
+    description["creationTime"] = begun
     if last := next(stream.backward(stream.find(math.inf)), None):
-        told["firstEventTimestamp"] = next(stream.forward(0), last).at
-        told["lastEventTimestamp"] = last.at
-    return told
+        description["firstEventTimestamp"] = next(stream.forward(0), last).at
+        description["lastEventTimestamp"] = last.at
+    return description
 
 
 def _streams(record: Record) -> list[Stream]:
@@ -217,11 +217,11 @@ def _begun(record: Record) -> int:
     return milliseconds(record.status["CreationTime"])
 
 
-def page(found: list[Any], request: Request, key: str, limit: int = 50, token: str = "nextToken") -> Request:
-    """Return the part of `found` that a request with `nextToken` and `limit` asks for; the next token is in `token`."""
+def page(entries: list[Any], request: Request, key: str, limit: int = 50, token: str = "nextToken") -> Request:
+    """Return the part of `entries` that a request wants by `nextToken` and `limit`; the next token is in `token`."""
     try:
         begin = offset(request.get("nextToken", "0"))
     except ServiceError as error:
         raise ServiceError("InvalidParameterException", str(error)) from None
     end = begin + request.get("limit", limit)
-    return {key: found[begin:end]} | ({token: str(end)} if end < len(found) else {})
+    return {key: entries[begin:end]} | ({token: str(end)} if end < len(entries) else {})

@@ -73,17 +73,17 @@ class Metrics:
         return {"MetricDataResults": results, "Messages": []}
 
     def _list(self, request: Request) -> Request:
-        filters = {each["Name"]: each.get("Value") for each in request.get("Dimensions", [])}
+        filters = {dimension["Name"]: dimension.get("Value") for dimension in request.get("Dimensions", [])}
         if request.get("Namespace", _NAMESPACE) != _NAMESPACE or filters.keys() - {_JOB}:
             return {"Metrics": []}
-        found = [
+        metrics = [
             {"Namespace": _NAMESPACE, "MetricName": name, "Dimensions": [{"Name": _JOB, "Value": record.name}]}
             for record in self._store.all(training.KIND)
             if filters.get(_JOB) in (None, record.name)
             for name in sorted({entry["MetricName"] for entry in training.metrics(record)})
             if request.get("MetricName", name) == name
         ]
-        return page(found, {"nextToken": request.get("NextToken", "0")}, "Metrics", 500, "NextToken")
+        return page(metrics, {"nextToken": request.get("NextToken", "0")}, "Metrics", 500, "NextToken")
 
     def _periods(self, metric: Request, times: Request) -> Iterator[tuple[int, list[float]]]:
         """Yield each period's begin, in seconds, and the metric's values in it, oldest first."""
@@ -98,9 +98,9 @@ class Metrics:
 
     def _records(self, metric: Request) -> Iterator[Record]:
         if metric.get("Namespace") == _NAMESPACE:
-            for each in metric.get("Dimensions", []):
-                if each["Name"] == _JOB and (self._store.root / training.KIND / each["Value"]).is_dir():
-                    yield self._store.find(training.KIND, each["Value"])
+            for dimension in metric.get("Dimensions", []):
+                if dimension["Name"] == _JOB and (self._store.root / training.KIND / dimension["Value"]).is_dir():
+                    yield self._store.find(training.KIND, dimension["Value"])
 
 
 def _seconds(value: Any) -> float:

@@ -97,9 +97,9 @@ class Multipart:
         with self._lock:
             if not length or upload not in self._lengths:
                 return None
-            each = self._lengths[upload] = self._lengths[upload] or length
-            offset = (int(file.name) - 1) * each
-            if length > each or offset > _LARGEST or file.exists():
+            size = self._lengths[upload] = self._lengths[upload] or length
+            offset = (int(file.name) - 1) * size
+            if length > size or offset > _LARGEST or file.exists():
                 return None
             try:
                 note.touch(exist_ok=False)
@@ -109,15 +109,15 @@ class Multipart:
 
     def parts(self, upload: str) -> list[Part]:
         """Return the parts that have come, in their order."""
-        folder, found = self.folder(upload), {}
+        folder, listed = self.folder(upload), {}
         for file in folder.glob(f"place-{_NUMBER}"):
             if text := file.read_text(encoding="utf-8"):
                 place, number = json.loads(text), int(file.name.removeprefix("place-"))
-                found[number] = Part(number, place["ETag"], place["Size"], folder / "data", place["Offset"])
+                listed[number] = Part(number, place["ETag"], place["Size"], folder / "data", place["Offset"])
         for file in folder.glob(_NUMBER):
             stat = file.stat()
-            found[int(file.name)] = Part(int(file.name), etag(stat), stat.st_size, file, 0)
-        return [found[number] for number in sorted(found)]
+            listed[int(file.name)] = Part(int(file.name), etag(stat), stat.st_size, file, 0)
+        return [listed[number] for number in sorted(listed)]
 
     @contextmanager
     def completed(self, upload: str, wanted: list[tuple[int, str]]) -> Iterator[Path]:
@@ -138,10 +138,10 @@ class Multipart:
     def _chosen(self, upload: str, wanted: list[tuple[int, str]]) -> list[Part]:
         if not wanted or [number for number, _ in wanted] != sorted({number for number, _ in wanted}):
             raise ServiceError("InvalidPartOrder", "The list of parts is empty, or not in ascending order.")
-        found = {part.number: part for part in self.parts(upload)}
+        present = {part.number: part for part in self.parts(upload)}
         chosen: list[Part] = []
         for number, version in wanted:
-            part = found.get(number)
+            part = present.get(number)
             if part is None or part.version.strip('"') != version.strip('"'):
                 raise ServiceError("InvalidPart", f"The part {number} has not come, or another one has.")
             if number != wanted[-1][0] and part.size < _LEAST:

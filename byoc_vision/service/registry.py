@@ -49,10 +49,10 @@ def _repositories(request: dict[str, Any]) -> dict[str, Any]:
 
 def _tags(request: dict[str, Any]) -> dict[str, Any]:
     name = request.get("repositoryName", "")
-    found = [image for image in _images() if image["Repository"] == name]
-    if not found:
+    images = [image for image in _images() if image["Repository"] == name]
+    if not images:
         raise ServiceError("RepositoryNotFoundException", f"This machine has no image {name}.")
-    return {"imageDetails": [{"repositoryName": name, "imageTags": [image["Tag"]]} for image in found]}
+    return {"imageDetails": [{"repositoryName": name, "imageTags": [image["Tag"]]} for image in images]}
 
 
 def _images() -> list[dict[str, str]]:

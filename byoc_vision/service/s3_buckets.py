@@ -14,11 +14,11 @@ from byoc_vision.service.uploads import etag
 
 def list_buckets(content: Content, call: Call, bucket: str, key: str) -> Reply:
     """ListBuckets."""
-    found = [
-        {"Name": each.name, "CreationDate": time(each.stat()), "BucketRegion": REGION}
-        for each in content.objects.buckets()
+    buckets = [
+        {"Name": bucket.name, "CreationDate": time(bucket.stat()), "BucketRegion": REGION}
+        for bucket in content.objects.buckets()
     ]
-    return xml_reply("ListAllMyBucketsResult", {"Owner": {"ID": ACCOUNT}, "Buckets": {"Bucket": found}})
+    return xml_reply("ListAllMyBucketsResult", {"Owner": {"ID": ACCOUNT}, "Buckets": {"Bucket": buckets}})
 
 
 def create_bucket(content: Content, call: Call, bucket: str, key: str) -> Reply:

@@ -133,24 +133,24 @@ def kept(headers: Mapping[str, str]) -> dict[str, str]:
     for name in headers:
         if name.startswith(_REFUSED):
             raise ServiceError("NotImplemented", f"S3 on this machine has no {name}; leave it out.")
-    found = {name: value for name, value in headers.items() if name in _KEPT or name.startswith("x-amz-meta-")}
-    coding = [each.strip() for each in found.pop("content-encoding", "").split(",")]
-    if coding := [each for each in coding if each not in ("", "aws-chunked")]:
-        found["content-encoding"] = ",".join(coding)
-    if found.get("content-type") in ("binary/octet-stream", "application/octet-stream"):
-        del found["content-type"]
-    return found
+    kept_headers = {name: value for name, value in headers.items() if name in _KEPT or name.startswith("x-amz-meta-")}
+    coding = [part.strip() for part in kept_headers.pop("content-encoding", "").split(",")]
+    if coding := [part for part in coding if part not in ("", "aws-chunked")]:
+        kept_headers["content-encoding"] = ",".join(coding)
+    if kept_headers.get("content-type") in ("binary/octet-stream", "application/octet-stream"):
+        del kept_headers["content-type"]
+    return kept_headers
 
 
 def span(text: str, size: int) -> tuple[int, int] | None:
     """Return the begin and end that a header Range asks for, or None for all."""
-    found = re.fullmatch(r"bytes=(\d*)-(\d*)", text)
-    if not found or found[0] == "bytes=-":
+    match = re.fullmatch(r"bytes=(\d*)-(\d*)", text)
+    if not match or match[0] == "bytes=-":
         return None
-    if not found[1]:
-        begin, end = max(0, size - int(found[2])), size
+    if not match[1]:
+        begin, end = max(0, size - int(match[2])), size
     else:
-        begin, end = int(found[1]), min(size, int(found[2]) + 1) if found[2] else size
+        begin, end = int(match[1]), min(size, int(match[2]) + 1) if match[2] else size
     if begin >= end:
         raise ServiceError("InvalidRange", "The requested range is not satisfiable.")
     return begin, end
@@ -178,7 +178,7 @@ def check_conditions(headers: Mapping[str, str], stat: os.stat_result) -> None:
 
 
 def _versions(text: str) -> list[str]:
-    return [each.strip().strip('"') for each in text.split(",")]
+    return [tag.strip().strip('"') for tag in text.split(",")]
 
 
 def time(stat: os.stat_result) -> str:

@@ -59,16 +59,16 @@ def abort_upload(content: Content, call: Call, bucket: str, key: str) -> Reply:
 
 def list_uploads(content: Content, call: Call, bucket: str, key: str) -> Reply:
     """ListMultipartUploads."""
-    found = [
-        {field: each[field] for field in ("Key", "UploadId", "Initiated")} for each in content.multipart.all(bucket)
+    uploads = [
+        {field: upload[field] for field in ("Key", "UploadId", "Initiated")} for upload in content.multipart.all(bucket)
     ]
-    return xml_reply("ListMultipartUploadsResult", {"Bucket": bucket, "IsTruncated": False, "Upload": found})
+    return xml_reply("ListMultipartUploadsResult", {"Bucket": bucket, "IsTruncated": False, "Upload": uploads})
 
 
 def list_parts(content: Content, call: Call, bucket: str, key: str) -> Reply:
     """ListParts."""
     upload = call.query["uploadId"]
-    found = [
+    parts = [
         {
             "PartNumber": part.number,
             "LastModified": time(part.file.stat()),
@@ -77,7 +77,7 @@ def list_parts(content: Content, call: Call, bucket: str, key: str) -> Reply:
         }
         for part in content.multipart.parts(upload)
     ]
-    result = {"Bucket": bucket, "Key": key, "UploadId": upload, "IsTruncated": False, "Part": found}
+    result = {"Bucket": bucket, "Key": key, "UploadId": upload, "IsTruncated": False, "Part": parts}
     return xml_reply("ListPartsResult", result)
 
 

@@ -26,8 +26,8 @@ class Signature:
 def read(headers: Mapping[str, str], query: Mapping[str, str]) -> Signature:
     """Return what the request's signature, in its headers or its URL, says; raise `ServiceError` where it is broken."""
     if header := headers.get("authorization"):
-        found = _HEADER.fullmatch(header)
-        scope = found["scope"] if found else ""
+        match = _HEADER.fullmatch(header)
+        scope = match["scope"] if match else ""
     elif query.get("X-Amz-Signature") and query.get("X-Amz-Algorithm") == "AWS4-HMAC-SHA256":
         scope = query.get("X-Amz-Credential", "")
     elif query.get("AWSAccessKeyId") and query.get("Signature"):  # Version 2, which boto3 still takes for S3's URLs

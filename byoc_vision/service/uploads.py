@@ -104,8 +104,8 @@ def receive(call: Call, file: BinaryIO) -> int:
         if call.length is not None and length + len(part) > call.length:  # what lies behind it is not its own
             raise ServiceError("IncompleteBody", "The body is longer than the request says.")
         length += file.write(part)
-        for each in sums.values():
-            each.update(part)
+        for checksum in sums.values():
+            checksum.update(part)
     if call.length not in (None, length):
         raise ServiceError("IncompleteBody", "The body is not as long as the request says.")
     for header, computed in sums.items():

@@ -35,23 +35,23 @@ def run(model, loader, criterion, hook, device, optimizer=None):
     return loss_sum / count, right / count
 
 
-def main(given):
-    torch.manual_seed(given.seed)
+def main(args):
+    torch.manual_seed(args.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    side = (given.image_size, given.image_size)
-    pictures = ImageFolder(given.data, transforms.Compose([transforms.Resize(side), transforms.ToTensor()]))
+    side = (args.image_size, args.image_size)
+    pictures = ImageFolder(args.data, transforms.Compose([transforms.Resize(side), transforms.ToTensor()]))
     held = max(1, len(pictures) // 5)
     training, validation = random_split(pictures, [len(pictures) - held, held])
     model = models.resnet18(num_classes=len(pictures.classes)).to(device)
     criterion = nn.CrossEntropyLoss()
-    optimizer = torch.optim.Adam(model.parameters(), lr=given.lr)
+    optimizer = torch.optim.Adam(model.parameters(), lr=args.lr)
     hook = smd.Hook.create_from_json_file()
     hook.register_hook(model)
     hook.register_loss(criterion)
-    loaders = [DataLoader(part, given.batch_size, shuffle=part is training) for part in (training, validation)]
+    loaders = [DataLoader(part, args.batch_size, shuffle=part is training) for part in (training, validation)]
 
     best, waited = float("inf"), 0
-    for epoch in range(1, given.epochs + 1):
+    for epoch in range(1, args.epochs + 1):
         train_loss, _ = run(model, loaders[0], criterion, hook, device, optimizer)
         loss, accuracy = run(model, loaders[1], criterion, hook, device)
         print(
@@ -60,9 +60,9 @@ def main(given):
         waited = 0 if loss < best else waited + 1
         if not waited:
             best = loss
-            content = {"labels": pictures.classes, "image_size": given.image_size, "state_dict": model.state_dict()}
-            torch.save(content, given.model_dir / "model.pth")
-        if waited == given.patience:
+            content = {"labels": pictures.classes, "image_size": args.image_size, "state_dict": model.state_dict()}
+            torch.save(content, args.model_dir / "model.pth")
+        if waited == args.patience:
             print(f"stopping: no better validation loss for {waited} epochs")
             break
 

@@ -61,8 +61,8 @@ def environment(variables: Mapping[str, str], code: Path) -> dict[str, str]:
 
     Those of the job's own PYTHONPATH are among them, this project's are not: they have names that users' modules have.
     """
-    given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    path = [str(code), *(place for place in given if place and Path(place).resolve() != _PROGRAM)]
+    places = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    path = [str(code), *(place for place in places if place and Path(place).resolve() != _PROGRAM)]
     return os.environ | dict(variables) | {"PYTHONPATH": os.pathsep.join(path)}
 
 

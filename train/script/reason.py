@@ -42,10 +42,10 @@ def reason(errors: str, folder: str) -> str:
         if end is None:
             continue
         message = [lines[end], *takewhile(lambda line: line[:1].isspace(), lines[end + 1 :])]
-        told = _told(" ".join(map(str.strip, message)), lines[start:end], folder)
+        said = _told(" ".join(map(str.strip, message)), lines[start:end], folder)
         if not lines[end].startswith(_REPEATS):
-            return told
-        repeated = repeated or told
+            return said
+        repeated = repeated or said
     if repeated:
         return repeated
     written = [line for line in lines if line.strip()]
@@ -62,8 +62,8 @@ def pip_reason(errors: str) -> str:
     if builds := _BUILD.findall(errors):
         name = (_BUILT.findall(errors) or ["a package"])[-1]
         return f"{pip_reason(dedent(builds[-1]))} (to build {name})"
-    told = [match["text"] for line in errors.splitlines() if (match := _PIP.match(line))]
-    return told[-1][:_LENGTH] if told else reason(errors, "")
+    reasons = [match["text"] for line in errors.splitlines() if (match := _PIP.match(line))]
+    return reasons[-1][:_LENGTH] if reasons else reason(errors, "")
 
 
 def _told(line: str, before: list[str], folder: str) -> str:

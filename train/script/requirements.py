@@ -61,7 +61,7 @@ def _installed(wanted: list[str], code: Path, stop: StopSignal) -> process.Ended
         return ended
     log.warning("a package could not be built with %s tools", "the image's" if first else "fetched")
     again = _pip([*second, *wanted], code, stop)
-    telling = [each for each in (again, ended) if each.code == 0 or not _NO_TOOLS.search(each.errors)]
+    telling = [attempt for attempt in (again, ended) if attempt.code == 0 or not _NO_TOOLS.search(attempt.errors)]
     return telling[0] if telling else ended
 
 

@@ -126,9 +126,9 @@ class TensorRule(Rule):
 
     def invoke_at_step(self, step: int) -> bool:
         """Return whether the rule fires at the global `step`; `findings` then has the evidence."""
-        found = list(self.judge(step))
-        self.findings += found
-        return bool(found)
+        findings = list(self.judge(step))
+        self.findings += findings
+        return bool(findings)
 
     def check(self) -> None:
         """Raise `NotRecordedError` when, after the last step, nothing of what the rule reads has been seen."""

@@ -56,8 +56,8 @@ class PoorWeightInitialization(TensorRule):
 
     def _variances(self, step: int) -> Iterator[Finding]:
         names = self.names(step, ("relu_input",), self.activation_inputs_regex)
-        found = {name: self.variance(name, step) for name in names}
-        known = {name: value for name, value in found.items() if value is not None and np.isfinite(value)}
+        variances = {name: self.variance(name, step) for name in names}
+        known = {name: value for name, value in variances.items() if value is not None and np.isfinite(value)}
         self.seen += len(known)
         if len(known) < 2:
             return

@@ -44,26 +44,26 @@ class ProfilerReport(ProfilerRule):
 
     def __init__(self, **parameters: str) -> None:
         super().__init__()
-        given: dict[str, dict[str, str]] = {rule.__name__: {} for rule in RULES}
+        options: dict[str, dict[str, str]] = {rule.__name__: {} for rule in RULES}
         for key, value in parameters.items():
             rule, _, name = key.partition("_")
-            if rule not in given:
+            if rule not in options:
                 raise ParameterError(f"{self.rule_name}: {key} is not of the form <Rule>_<parameter>.")
-            given[rule][name] = value
+            options[rule][name] = value
         try:
-            self.rules = [rule(**given[rule.__name__]) for rule in RULES]
+            self.rules = [rule(**options[rule.__name__]) for rule in RULES]
         except TypeError as error:
             raise ParameterError(f"{self.rule_name}: {error}.") from None
 
     def judge(self, profile: Profile) -> Iterable[Finding]:
         for rule in self.rules:
             try:
-                found = list(rule.judge(profile))
+                findings = list(rule.judge(profile))
             except (NotRecordedError, NotApplicableError):
                 continue
             self.judged = True
-            if found:
-                first = found[0]
+            if findings:
+                first = findings[0]
                 yield Finding(
                     first.step, f"{rule.rule_name}, {first.tensor}", first.value, first.threshold, first.detail
                 )

@@ -31,10 +31,10 @@ def system(profile: Profile) -> System:
 
 def system_with_gpu(profile: Profile) -> System:
     """Return the utilisation of a job that had a GPU, or raise `NotApplicableError`."""
-    found = system(profile)
-    if found.gpu.shape[1] == 0:
+    metrics = system(profile)
+    if metrics.gpu.shape[1] == 0:
         raise NotApplicableError("The job had no GPU.")
-    return found
+    return metrics
 
 
 def steps(profile: Profile) -> Steps:

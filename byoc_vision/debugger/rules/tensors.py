@@ -54,8 +54,8 @@ class ChosenTensorsRule(TensorRule):
 
     def chosen(self, step: int) -> list[str]:
         """Return the names of the tensors that were saved at `step` and that the rule reads."""
-        given = self.collection_names, self.tensor_regex
-        return self.names(step, *(given if any(given) else self.unless_chosen))
+        selection = self.collection_names, self.tensor_regex
+        return self.names(step, *(selection if any(selection) else self.unless_chosen))
 
 
 @dataclass(eq=False)

@@ -35,10 +35,10 @@ class StepOutlier(ProfilerRule):
             raise ParameterError(f"{self.rule_name}: mode must be TRAIN or EVAL and is {self.mode!r}.")
 
     def judge(self, profile: Profile) -> Iterable[Finding]:
-        found = steps(profile)
+        timings = steps(profile)
         for mode in [self.mode.lower()] if self.mode else ["train", "eval"]:
-            chosen = found.mode == mode
-            duration, number_of = found.duration[chosen], found.step[chosen]
+            chosen = timings.mode == mode
+            duration, number_of = timings.duration[chosen], timings.step[chosen]
             if len(duration) <= ENOUGH_STEPS:
                 continue
             self.judged = True
@@ -62,12 +62,12 @@ class StalledTrainingRule(ProfilerRule):
     threshold: float = 1800
 
     def judge(self, profile: Profile) -> Iterable[Finding]:
-        found = steps(profile)
+        timings = steps(profile)
         self.judged = True
-        waits = np.diff(found.begin)
+        waits = np.diff(timings.begin)
         for i in np.flatnonzero(waits > self.threshold):
             yield Finding(
-                int(found.step[i + 1]),
+                int(timings.step[i + 1]),
                 "step",
                 float(waits[i]),
                 self.threshold,
@@ -140,13 +140,13 @@ class OverallSystemUsage(ProfilerRule):
     """Never fires: percentiles of every resource's utilisation, for the report."""
 
     def judge(self, profile: Profile) -> Iterable[Finding]:
-        found = system(profile)
+        metrics = system(profile)
         self.judged = True
-        table = {"cpu": found.cpu.mean(axis=1), "iowait": found.iowait, "memory": found.memory}
-        for k in range(found.gpu.shape[1]):
-            table[f"gpu_{k}"] = found.gpu[:, k]
-        for k in range(found.gpu_memory.shape[1]):
-            table[f"gpu_memory_{k}"] = found.gpu_memory[:, k]
+        table = {"cpu": metrics.cpu.mean(axis=1), "iowait": metrics.iowait, "memory": metrics.memory}
+        for k in range(metrics.gpu.shape[1]):
+            table[f"gpu_{k}"] = metrics.gpu[:, k]
+        for k in range(metrics.gpu_memory.shape[1]):
+            table[f"gpu_memory_{k}"] = metrics.gpu_memory[:, k]
         self.statistics = {name: marks for name, values in table.items() if (marks := spread(values))}
         return ()
 
@@ -155,14 +155,14 @@ class OverallFrameworkMetrics(ProfilerRule):
     """Never fires: seconds spent in each part of the steps, and percentiles of a step's time, for the report."""
 
     def judge(self, profile: Profile) -> Iterable[Finding]:
-        found = steps(profile)
+        timings = steps(profile)
         self.judged = True
         for mode in ("train", "eval"):
-            chosen = found.mode == mode
+            chosen = timings.mode == mode
             if not chosen.any():
                 continue
             facts: dict[str, Any] = {
-                f"{name}_seconds": round(float(found.parts[name][chosen].sum()), 3) for name in PHASES
+                f"{name}_seconds": round(float(timings.parts[name][chosen].sum()), 3) for name in PHASES
             }
-            self.statistics[mode] = {"steps": int(chosen.sum())} | facts | {"step": spread(found.duration[chosen])}
+            self.statistics[mode] = {"steps": int(chosen.sum())} | facts | {"step": spread(timings.duration[chosen])}
         return ()

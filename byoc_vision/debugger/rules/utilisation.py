@@ -54,17 +54,17 @@ class _Bottleneck(ProfilerRule):
     patience: int
     what: ClassVar[str]
 
-    def busy(self, found: System) -> tuple[Series, float]:
+    def busy(self, metrics: System) -> tuple[Series, float]:
         """Return the load [N] that keeps the GPUs waiting, and the load above which it does."""
         raise NotImplementedError
 
     def judge(self, profile: Profile) -> Iterable[Finding]:
-        found = system_with_gpu(profile)
-        if len(found.time) < max(1, self.patience):
+        metrics = system_with_gpu(profile)
+        if len(metrics.time) < max(1, self.patience):
             return
         self.judged = True
-        load, limit = self.busy(found)
-        idle = (found.gpu < self.gpu_threshold).any(axis=1)
+        load, limit = self.busy(metrics)
+        idle = (metrics.gpu < self.gpu_threshold).any(axis=1)
         share = 100 * float(np.mean((load > limit) & idle))
         if share > self.threshold:
             detail = f"above {limit:g} % while a GPU is below {self.gpu_threshold:g} %, in {share:.0f} % of the samples"
@@ -85,8 +85,8 @@ class CPUBottleneck(_Bottleneck):
     cpu_threshold: float = 90
     patience: int = 100
 
-    def busy(self, found: System) -> tuple[Series, float]:
-        return found.cpu.max(axis=1, initial=0), self.cpu_threshold
+    def busy(self, metrics: System) -> tuple[Series, float]:
+        return metrics.cpu.max(axis=1, initial=0), self.cpu_threshold
 
 
 @dataclass(eq=False)
@@ -103,8 +103,8 @@ class IOBottleneck(_Bottleneck):
     io_threshold: float = 50
     patience: int = 1000
 
-    def busy(self, found: System) -> tuple[Series, float]:
-        return found.iowait, self.io_threshold
+    def busy(self, metrics: System) -> tuple[Series, float]:
+        return metrics.iowait, self.io_threshold
 
 
 @dataclass(eq=False)
@@ -122,11 +122,11 @@ class BatchSize(ProfilerRule):
     window: int = at_least(1, 500)
 
     def judge(self, profile: Profile) -> Iterable[Finding]:
-        found = system_with_gpu(profile)
-        cpu = found.cpu.mean(axis=1)
-        for part in windows(len(found.time), self.window, self.patience):
+        metrics = system_with_gpu(profile)
+        cpu = metrics.cpu.mean(axis=1)
+        for part in windows(len(metrics.time), self.window, self.patience):
             self.judged = True
-            for (name, load), (_, memory) in zip(gpus(found.gpu[part]), gpus(found.gpu_memory[part]), strict=False):
+            for (name, load), (_, memory) in zip(gpus(metrics.gpu[part]), gpus(metrics.gpu_memory[part]), strict=False):
                 if not load.size or not memory.size:
                     continue
                 high = [float(np.percentile(series, 95)) for series in (cpu[part], load, memory)]
