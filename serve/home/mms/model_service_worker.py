@@ -16,7 +16,10 @@ from pathlib import Path
 sys.path.pop(0)
 
 from serve import packages, user_code
-from serve.memory import LOADING, may_be_killed
+from serve.memory import MB, visible_memory
+
+#: Containers with less have no room for torch (270 MB) beside multi-model-server: a worker fails at it, and says so.
+_TORCH = 400 * MB
 
 
 def _import(name: str, folder: Path) -> None:
@@ -24,16 +27,17 @@ def _import(name: str, folder: Path) -> None:
     own = user_code.folder(folder) / user_code.program()
     if own.is_file() or packages.site(Path(os.environ["SERVE_PACKAGES"], name)).is_dir():
         return
-    may_be_killed(LOADING)
+    torch = find_spec("torch") is not None
+    if torch and visible_memory() < _TORCH:
+        return
     # What fails here fails in the worker again, which tells the supervisor.
     with contextlib.suppress(Exception):
         __import__("serve.worker")
-        __import__("serve.torch_backend" if find_spec("torch") else "serve.openvino_backend")
-    may_be_killed(0)
+        __import__("serve.torch_backend" if torch else "serve.openvino_backend")
     gc.freeze()  # whose marks would else be written beside each object, in each worker
 
 
 if __name__ == "__main__":
-    given = dict(zip(sys.argv[1::2], sys.argv[2::2], strict=False))
-    _import(given["--model-name"], Path(given["--model-path"]))
+    args = dict(zip(sys.argv[1::2], sys.argv[2::2], strict=False))
+    _import(args["--model-name"], Path(args["--model-path"]))
     runpy.run_module("mms.model_service_worker", run_name="__main__")

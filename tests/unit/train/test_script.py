@@ -84,7 +84,8 @@ def test_a_program_gets_its_hyperparameters_and_sagemakers_variables(opt_ml):
     assert (opt_ml / "output/data/report.html").exists()
 
 
-def test_a_user_may_call_modules_as_this_project_does(opt_ml):
+def test_a_user_may_call_modules_as_this_project_does(opt_ml, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(command._PROGRAM))  # as in the image: the checkout is not the job's own path
     (opt_ml / "code/train").mkdir()
     (opt_ml / "code/train/model.py").write_text("answer = 42")
     assert run(opt_ml, "from train.model import answer; assert answer == 42") is None
