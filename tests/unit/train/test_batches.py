@@ -1,7 +1,6 @@
 """The same samples in the same order, from any number of workers and from the middle of an epoch."""
 
 import itertools
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -68,8 +67,7 @@ def test_pictures_that_stay_the_same_are_decoded_once(split, monkeypatch, tmp_pa
 
     monkeypatch.setattr(batches.pictures, "decode", decode)
     if not room:
-        memory = SimpleNamespace(available=4 * len(split) * 3 * SMALL.crop_size**2)
-        monkeypatch.setattr(batches.psutil, "virtual_memory", lambda: memory)
+        monkeypatch.setattr(batches.memory, "available", lambda: 4 * len(split) * 3 * SMALL.crop_size**2)
     often = PictureBatches(split, SMALL, order, workers, CPU, augmentation, often=True)
     for epoch, (inputs, targets) in enumerate(expected, 1):
         found = collect(often, epoch)

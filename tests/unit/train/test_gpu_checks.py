@@ -2,11 +2,10 @@
 
 import subprocess
 import sys
-from importlib import import_module
 
 import pytest
 
-from bench.gpu import groups, rows
+from bench.gpu import groups
 from bench.gpu.setting import Setting
 from bench.pictures import draw_set
 
@@ -32,10 +31,11 @@ def setting(tmp_path_factory: pytest.TempPathFactory) -> Setting:
 
 @pytest.mark.parametrize("group", groups.GROUPS)
 def test_all_is_right_without_a_gpu_and_what_needs_one_is_said(setting: Setting, group: str) -> None:
-    found = list(rows.found(import_module(f"bench.gpu.{group}").CHECKS, setting))
-    assert [row for row in found if row.reached is False] == []
-    assert {row.what for row in found if row.figure.startswith("needs")} == ON_A_GPU[group]
-    assert any(row.reached for row in found)
+    result = groups.check(setting, print, [group])
+    assert [verdict for verdict in result.verdicts if not verdict.reached] == []
+    rows = result.tables[0].rows
+    assert {what for _, what, figure, *_ in rows if figure.startswith("needs")} == ON_A_GPU[group]
+    assert result.verdicts
 
 
 def test_nothing_of_the_toolkits_is_needed() -> None:
