@@ -21,7 +21,7 @@ aws s3 mv --quiet --recursive "$bucket/cli/a/" "$bucket/cli/b/"
 [[ $(curl --silent --show-error "$(aws s3 presign "$bucket/cli/b/ü b.txt")") == text ]]
 mkdir empty
 aws s3 sync --quiet --delete empty "$bucket/cli/b/"
-! aws s3 ls "$bucket/cli/b/"
+aws s3 ls "$bucket/cli/b/" && exit 1
 
 aws sagemaker create-training-job --training-job-name cli-trained --role-arn "$role" \
     --algorithm-specification "TrainingImage=$train,TrainingInputMode=File" \
