@@ -24,7 +24,7 @@ from byoc_vision.contract.errors import UserError, described
 from classifier import artifact
 from classifier.artifact import Probes
 from classifier.preprocessing import Preprocessing
-from serve import forms, measuring, records
+from serve import forms
 from serve.forms import Forms, Run
 from serve.records import Kept, Trials
 from serve.settings import PRECISIONS
@@ -261,19 +261,9 @@ def load(folder: Path, gpu: int | None = None) -> Model:
     workers = int(os.environ.get("SERVE_WORKERS", "1"))
     worker = int(number) - 1 if number.isdecimal() else 0
     model = Model(read(folder, gpu, precision()), precision(), worker, workers)
-    unsettled.append(partial(_settle, model, folder, gpu))
+    unsettled.append((model, folder, gpu))
     return model
 
 
-#: What settles the models that were loaded, each to be called with `has_room`, see `Model.settle`.
-unsettled: list[Callable[[Callable[[], bool]], None]] = []
-
-
-def _settle(model: Model, folder: Path, gpu: int | None, has_room: Callable[[], bool]) -> None:
-    shared = os.environ.get(records.SHARED_VARIABLE)
-    measured = partial(measuring.fastest, folder, gpu)
-    if shared:  # there is a container around this process
-        file = records.shared(folder, Path(shared))
-        model.settle(lambda reference: records.once(file, partial(measured, reference)), has_room)
-    else:
-        model.settle(measured, has_room)
+#: The models that were loaded, with their folders and GPUs, of which `measuring.settle` is to be called.
+unsettled: list[tuple[Model, Path, int | None]] = []

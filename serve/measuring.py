@@ -16,12 +16,18 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from byoc_vision.contract.errors import UserError
-from serve import packages
+from serve import packages, records
 from serve.memory import LOADING, may_be_killed
 from serve.records import Kept, Trials
+
+if TYPE_CHECKING:
+    from serve.backend import Model
 
 #: What is measured in one thread, as priority for the processor a tenth of that of a worker.
 _NICE = 10
@@ -29,6 +35,17 @@ _NICE = 10
 _PR_SET_PDEATHSIG = 1
 
 COMMAND = (sys.executable, "-P", "-m", "serve.measuring")
+
+
+def settle(model: "Model", folder: Path, gpu: int | None, has_room: Callable[[], bool]) -> None:
+    """Let the model of `folder` go on in its fastest form, which one worker finds for all; see `Model.settle`."""
+    shared = os.environ.get(records.SHARED_VARIABLE)
+    measured = partial(fastest, folder, gpu)
+    if shared:  # there is a container around this process
+        file = records.shared(folder, Path(shared))
+        model.settle(lambda reference: records.once(file, partial(measured, reference)), has_room)
+    else:
+        model.settle(measured, has_room)
 
 
 def fastest(folder: Path, gpu: int | None, reference: str) -> tuple[str, str]:

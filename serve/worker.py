@@ -18,7 +18,7 @@ from sagemaker_inference.errors import BaseInferenceToolkitError
 
 from byoc_vision.contract.errors import UserError, described
 from byoc_vision.contract.job import CODE
-from serve import answers, backend, decoding, pipeline, user_code
+from serve import answers, backend, decoding, measuring, pipeline, user_code
 from serve.answers import AnswerError, Body
 from serve.config import ERROR_HEADER, INTERNAL_ERROR
 from serve.encoding import JSON
@@ -97,7 +97,7 @@ class Worker:
     def settle(self) -> None:
         """Go on in the numeric form that is the fastest, once it is known; requests are answered meanwhile."""
         while backend.unsettled:
-            backend.unsettled.pop()(self._has_room)
+            measuring.settle(*backend.unsettled.pop(), self._has_room)
 
     def _has_room(self) -> bool:
         """Tell whether pictures can be decoded in what the model leaves of the memory."""

@@ -39,12 +39,12 @@ def main(model: str, pictures: str, seconds: str) -> dict[str, float]:
 
 
 def _worker(model_dir: str, pictures: str, seconds: str) -> None:
-    from serve import backend, encoding, inference
+    from serve import backend, encoding, inference, measuring
 
     model = inference.model_fn(model_dir)
     inference.model_warmup_fn(model_dir, model)
     while backend.unsettled:
-        backend.unsettled.pop()(lambda: True)
+        measuring.settle(*backend.unsettled.pop(), lambda: True)
     bodies = [file.read_bytes() for file in sorted(Path(pictures).iterdir())]
 
     def request(body: bytes) -> None:

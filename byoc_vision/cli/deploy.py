@@ -38,7 +38,6 @@ def options() -> argparse.ArgumentParser:
         help="no instances; memory in MB (default: 4096)",
     )
     new.add_argument("--image", choices=SERVING, help="default: serve for GPUs, the lean serve-cpu for all else")
-    new.add_argument("--source", metavar="DIR", help="folder with another handler script, inference.py")
     new.add_argument(
         "--port", type=positive, metavar="N", help="with --local: a new endpoint's (default: 8080 if free)"
     )
@@ -48,6 +47,8 @@ def options() -> argparse.ArgumentParser:
         help="beside the running model: gets copies of its requests, and answers nobody",
     )
     new.add_argument("--delete", action="store_true", help="remove the endpoint with its configuration and model")
+    own = new.add_argument_group("a handler of your own")
+    own.add_argument("--source", metavar="DIR", help="folder with the script inference.py, and what it imports")
     return new
 
 

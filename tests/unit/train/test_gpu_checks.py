@@ -1,5 +1,6 @@
 """The checks of `python -m bench gpu`, on the CPU: their logic, and that they need none of the toolkits."""
 
+import os
 import subprocess
 import sys
 
@@ -7,6 +8,7 @@ import pytest
 
 from bench.gpu import groups
 from bench.gpu.setting import Setting
+from bench.machine import ROOT
 from bench.pictures import draw_set
 
 #: What is in the images, and not on a machine that has torch alone.
@@ -52,5 +54,7 @@ from bench.gpu import toolkits
 toolkits.stand_in()
 from serve.worker import Worker
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])  # the image's own copy is not all there is
+    environment = os.environ | {"PYTHONPATH": path}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
