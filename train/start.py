@@ -5,6 +5,7 @@ A job is its hyperparameters.json and the folders of its channels; the rest foll
 
 import gc
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -29,8 +30,21 @@ def complete(root: Path) -> None:
             (config / name).write_text(json.dumps(content), encoding="utf-8")
 
 
+def share_cores() -> None:
+    """On a machine that is busy with other work already, let threads that wait for each other sleep soon.
+
+    Torch's threads spin for milliseconds at the end of each operation, since on a machine of their own the others are
+    about to end. Where some of these wait for a core, the spinning ones hold it: a step may take six times as long.
+    """
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if load > cores and "GOMP_SPINCOUNT" not in os.environ:
+        os.environ["GOMP_SPINCOUNT"] = "1000"
+        print(f"this machine is busy (load {load:.1f}, {cores} cores): threads that wait do not spin", flush=True)
+
+
 def main() -> None:
     """Run the job described under /opt/ml."""
+    share_cores()
     try:
         complete(ROOT)
     except OSError as error:

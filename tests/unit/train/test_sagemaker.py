@@ -153,6 +153,20 @@ def test_every_failure_is_one_sentence(monkeypatch, error, message):
 
 
 @pytest.mark.skipif(not os.access("/opt", os.W_OK), reason="needs the container's /opt")
+@pytest.mark.parametrize(
+    ("load", "before", "after"), [(0.5, None, None), (9.0, None, "1000"), (9.0, "30000", "30000"), (0.5, "0", "0")]
+)
+def test_threads_do_not_spin_where_others_compute(monkeypatch, capsys, load, before, after):
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0))
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setenv("GOMP_SPINCOUNT", before or "")
+    if before is None:
+        monkeypatch.delenv("GOMP_SPINCOUNT")
+    start.share_cores()
+    assert os.environ.get("GOMP_SPINCOUNT") == after
+    assert ("this machine is busy" in capsys.readouterr().out) == (before != after)
+
+
 def test_hyperparameters_and_data_are_enough_for_a_job(tmp_path):
     for folder in ("input/config", "input/data/train/cat", "input/data/validation", "output"):
         (tmp_path / folder).mkdir(parents=True)
