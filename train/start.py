@@ -11,6 +11,9 @@ from pathlib import Path
 
 from train.sagemaker import ROOT
 
+#: Programs for each core that make a machine busy. What only downloaded or built images before is less.
+_BUSY = 1.5
+
 
 def complete(root: Path) -> None:
     """Write the configuration that a job below `root` lacks, and remove what an earlier job has left as its failure.
@@ -37,7 +40,7 @@ def share_cores() -> None:
     about to end. Where some of these wait for a core, the spinning ones hold it: a step may take six times as long.
     """
     load, cores = os.getloadavg()[0], os.cpu_count() or 1
-    if load > cores and "GOMP_SPINCOUNT" not in os.environ:
+    if load > _BUSY * cores and "GOMP_SPINCOUNT" not in os.environ:
         os.environ["GOMP_SPINCOUNT"] = "1000"
         print(f"this machine is busy (load {load:.1f}, {cores} cores): threads that wait do not spin", flush=True)
 
