@@ -101,7 +101,7 @@ def _not_torchscript(file: Path) -> str:
         )
     # Damaged files come as any other exception.
     except Exception as error:
-        return f"cannot be read ({described(error)}); {_SAVED}, and send the whole file"
+        return f"cannot be read ({described(error)}); {_SAVED} under torch {torch.__version__}, and send the whole file"
     kind = "a state dict" if isinstance(content, dict) else f"a {type(content).__name__}"
     return (
         f"is {kind}, which holds weights and no network; add {CODE}/{SCRIPT} with a model_fn that builds the network "

@@ -2,6 +2,7 @@
 
 import ctypes
 import importlib
+import importlib.metadata
 import importlib.util
 import logging
 import os
@@ -223,10 +224,23 @@ def _runs_pip(error: BaseException) -> bool:
     return not {"pip", "pip3"}.isdisjoint(words)
 
 
+def _version(package: str) -> str | None:
+    """Return the version of a package that is installed."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
 def _needs(error: ModuleNotFoundError) -> str:
     package = str(error.name).partition(".")[0]
     if package in ("torch", "torchvision") and importlib.util.find_spec(package) is None:
         return f"the model needs {package}, which this image does not have; deploy it with --image serve"
+    if package != error.name and (there := _version(package)):  # as a pickle of another version does
+        return (
+            f"the model's own code, or what it loads, needs {error.name}, which is not in this image's {package} "
+            f"{there}; name the version that it was saved with in {CODE}/requirements.txt, or save it with this one"
+        )
     return (
         f"the model's own code needs a module that is not there ({error}); name its package in "
         f"{CODE}/requirements.txt, or put it beside {user_code.program()}"

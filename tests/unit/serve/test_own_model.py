@@ -4,6 +4,7 @@ import io
 import json
 import multiprocessing
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -291,6 +292,15 @@ def test_pictures_reach_a_model_that_says_how_to_preprocess(make_worker: MakeWor
     assert ask(worker, context, b"no picture", "image/png")[0] == 400
 
 
+def newer(file: Path) -> None:
+    """Save a network in a format that comes after this torch's."""
+    present = io.BytesIO()
+    torch.jit.save(torch.jit.script(network()), present)
+    with zipfile.ZipFile(present) as old, zipfile.ZipFile(file, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, b"99\n" if name.endswith("version") else old.read(name))
+
+
 BAD_MODELS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "nothing": (lambda folder: None, "no model.json, .* no TorchScript file .* and no code/inference.py"),
     "state dict": (
@@ -305,6 +315,10 @@ BAD_MODELS: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "damaged": (lambda folder: (folder / "model.pt").write_bytes(b"PK\3\4 and so on"), "model.pt cannot be read"),
     "empty": (lambda folder: (folder / "model.pt").touch(), "model.pt cannot be read"),
+    "of a newer torch": (
+        lambda folder: newer(folder / "model.pt"),
+        "model.pt cannot be read .*version 99.*; save the network with .* under torch 2",
+    ),
     "several": (
         lambda folder: [torch.save({}, folder / name) for name in ("a.pt", "b.pth")],
         r"several networks \(a.pt, b.pth\)",
@@ -371,6 +385,10 @@ def output_fn(prediction, accept, context):
             "the model's own code runs pip, which this image",
         ),
         ("import subprocess\nsubprocess.run('pip install x', shell=True, check=True)", "the model's own code runs pip"),
+        (
+            "import torch.nn.modules.newest",
+            r"needs torch.nn.modules.newest, which is not in this image's torch \d.*; name the version",
+        ),
         ("def predict_fn(data): pass", r"predict_fn\(data\); let it take data, model, and context"),
         ("output_fn = 3", "output_fn of the model's own code is no function"),
         ("async def predict_fn(data, model): pass", "predict_fn of the model's own code is async"),
