@@ -8,7 +8,8 @@ pixels, and those of copies differ less than those of any two photographs. Looks
 so that a picture which was read once is decoded for its look no more.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,21 @@ def keep(folder: Path, looks: Iterable[tuple[bytes, bytes]]) -> None:
             file.writelines(map(b"".join, looks))
 
     write_whole(folder / "looks", write)
+
+
+def look_for(data: Data, seen: Mapping[bytes, bytes], folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
+    """Return what `find` does, having said it; keep in `folder` the looks (digest -> look) that were not `seen`."""
+    pairs = itertools.chain.from_iterable(
+        zip(split.digests, split.looks, strict=True) for split in data.splits.values()
+    )
+    if any(name not in seen for split in data.splits.values() for name in split.digests):
+        keep(folder, itertools.chain(seen.items(), (pair for pair in pairs if pair[0] not in seen)))
+    copies = find(data)
+    if said := line(copies):
+        say(said)
+    if sum(map(len, data.splits.values())) > MOST_LOOKS:
+        say(f"of more than {MOST_LOOKS:,} pictures, only copies of the same bytes were looked for")
+    return copies
 
 
 def find(data: Data) -> dict[str, Any]:

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -107,7 +106,7 @@ class Run:
         for name, reason in unreadable.items():
             self._say(f"skipped {name}: {reason}")
         self._say(pictures.counts())
-        copied = self._copies(pictures, seen)
+        copied = {} if self.group.rank else copies.look_for(pictures, seen, self._kept_features, self._say)
         pictures, seen = pictures.without_looks(), {}
         identity = self._identity(pictures)
         if any(other != identity for other in self.group.everyone(identity)):
@@ -208,24 +207,6 @@ class Run:
             size = f"{len(pictures.test):,} test pictures × {len(pictures.labels):,} classes"
             self._say(f"{job.PROBABILITIES} is left out, for it would hold {size}")
         return evaluate(trained, batches, settings, self.stop, temperature=temperature, all_classes=all_classes)
-
-    def _copies(self, pictures: Data, seen: Mapping[bytes, bytes]) -> dict[str, Any]:
-        """Return which pictures are copies, having said so; keep what is new about pictures."""
-        if self.group.rank:
-            return {}
-        pairs = itertools.chain.from_iterable(
-            zip(split.digests, split.looks, strict=True) for split in pictures.splits.values()
-        )
-        if any(name not in seen for split in pictures.splits.values() for name in split.digests):
-            copies.keep(
-                self._kept_features, itertools.chain(seen.items(), (pair for pair in pairs if pair[0] not in seen))
-            )
-        copied = copies.find(pictures)
-        if said := copies.line(copied):
-            self._say(said)
-        if sum(map(len, pictures.splits.values())) > copies.MOST_LOOKS:
-            self._say(f"of more than {copies.MOST_LOOKS:,} pictures, only copies of the same bytes were looked for")
-        return copied
 
     def _export(self, classifier: Classifier, trained: nn.Module, pictures: Data, kept: Kept | None) -> None:
         try:
