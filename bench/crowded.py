@@ -9,7 +9,7 @@ from http.client import HTTPException
 from bench import load, pictures
 from bench.attack import media
 from bench.attack.request import LIMIT
-from bench.containers import Endpoint, Server, container, limited, wait
+from bench.containers import Endpoint, Server, chosen, container, limited, wait
 from bench.results import BenchError, Table, Verdict, at_most
 
 MEMORY = ("300m", "1g", "2g")
@@ -86,6 +86,7 @@ def _crowd(server: Server, body: bytes) -> Crowd:
     with container(server) as running:
         try:
             wait(server, running, body)
+            chosen(running)
             before = {name: load.ask(running.port, picture) for name, picture in _few(body).items()}
             for name, bodies in crowds.items():
                 kills = running.kernel_kills

@@ -13,7 +13,7 @@ from bench import load, pictures, places, serving
 from bench.attack import HEAVY, HEAVY_SHARE, KINDS, LARGE, LARGE_SHARE, Mix, media
 from bench.attack.client import Tally, send
 from bench.attack.request import LIMIT
-from bench.containers import WORKER, Endpoint, Process, Server, endpoint
+from bench.containers import WORKER, Endpoint, Process, Server, chosen, endpoint
 from bench.load import Load
 from bench.results import BenchError, Result, Side, Table, Verdict, at_most
 from bench.serving import CONNECTIONS
@@ -92,6 +92,7 @@ def campaign(
     running: Endpoint, body: bytes, mix: Mix, requests: int, say: Callable[[str], None], quiet_seconds: float = QUIET
 ) -> Campaign:
     """Send so many requests of `mix` while the picture `body` is answered; raises `BenchError` where it ends."""
+    chosen(running)  # whose answers are others than the first ones, in their last digits
     # Large ones too: what a server keeps for these is no growth.
     load.drive(running.port, [body, pictures.padded(body, LIMIT), PHOTOGRAPH], CONNECTIONS, WARM_UP)
     right = load.ask(running.port, body)[1]

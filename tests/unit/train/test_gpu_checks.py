@@ -54,7 +54,7 @@ from bench.gpu import toolkits
 toolkits.stand_in()
 from serve.worker import Worker
 """
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])  # the image's own copy is not all there is
-    environment = os.environ | {"PYTHONPATH": path}
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    # In the checkout: the image's own copy, where its processes begin, is not all there is.
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, cwd=ROOT)
     assert done.returncode == 0, done.stderr
