@@ -103,6 +103,31 @@ def test_the_port_is_the_one_asked_for_or_8080_or_free(store: Store, monkeypatch
     assert create(store, "own", own) == own
 
 
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        ("Bind for 127.0.0.1:8080 failed: port is already allocated", server.PortTakenError),
+        ("listen tcp4 127.0.0.1:8080: bind: address already in use", server.PortTakenError),
+        ("no space left on device", UserError),
+    ],
+)
+def test_a_container_that_docker_does_not_start_is_removed(
+    store: Store, monkeypatch: pytest.MonkeyPatch, said: str, error: type[UserError]
+) -> None:
+    removed: list[str] = []
+
+    def checked(*_: str) -> None:
+        raise UserError(f"docker run failed: {said}")
+
+    monkeypatch.setattr(containers, "checked", checked)
+    monkeypatch.setattr(containers, "remove", removed.append)
+    create(store, "dogs")
+    with pytest.raises(UserError) as caught:
+        server.start(endpoints.find(store, "dogs"), {"Image": "image"}, Path("/model"), 8080)
+    assert type(caught.value) is error
+    assert len(removed) == 1
+
+
 def test_a_port_that_is_none(store: Store) -> None:
     with pytest.raises(ServiceError, match="Port '99999' is none; give a number from 1 to 65535"):
         create(store, "far", port=99999)
