@@ -4,10 +4,16 @@ import os
 import platform
 import re
 import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def same_program(**more: str) -> dict[str, str]:
+    """Return the environment of a process that takes this copy of the program and the packages here, and no other."""
+    return os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])} | more
 
 
 def about() -> dict[str, str]:

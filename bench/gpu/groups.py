@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench.gpu.rows import Row, holds, told
 from bench.gpu.setting import Setting
-from bench.machine import ROOT
+from bench.machine import same_program
 from bench.results import BenchError, Result, Table, Verdict
 
 #: The groups, in the order of what is most worth knowing, and the seconds after which each is ended.
@@ -92,11 +92,9 @@ def _rows(group: str, setting: Setting, seconds: float) -> Iterator[Row]:
     place.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", MODULE.format(group), replace(setting, scratch=place).as_text()]
     log = Path(setting.scratch, f"{group}.log")
-    # This path and no other: the process must not take another copy of the program.
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}
     with log.open("w") as errors:
         process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment, start_new_session=True
+            command, stdout=subprocess.PIPE, stderr=errors, text=True, env=same_program(), start_new_session=True
         )
         timer = threading.Timer(seconds, _end, [process])
         timer.start()

@@ -1,7 +1,6 @@
 """Training runs for the checks: `train.run.Run` as a job has it, and the same in a process that sees no GPU."""
 
 import json
-import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 from bench.gpu.setting import Setting
-from bench.machine import ROOT
+from bench.machine import same_program
 from bench.pictures import files
 from byoc_vision.contract import job
 from byoc_vision.contract.hyperparameters import Settings, as_text
@@ -144,7 +143,7 @@ def trained_on_cpu(setting: Setting, name: str, **chosen: Any) -> Left:
     options = [f"--{key}={value}" for key, value in as_text(settings(setting, **chosen)).items() if value != "preset"]
     command = [sys.executable, "-m", "train", "--data", str(setting.data), "--out", str(out), *options]
     command += ["--weights", str(weights(setting, chosen.get("arch", setting.small)))]
-    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
+    environment = same_program(CUDA_VISIBLE_DEVICES="")
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError((done.stderr.strip() or done.stdout.strip() or "train failed").splitlines()[-1])

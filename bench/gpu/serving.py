@@ -16,7 +16,7 @@ import torch
 from bench.gpu import runs, toolkits
 from bench.gpu.rows import Row, at_least, at_most, holds, main, measured, needs_gpu
 from bench.gpu.setting import Setting
-from bench.machine import ROOT
+from bench.machine import same_program
 from bench.pictures import files
 from classifier import artifact
 from classifier.artifact import Probes
@@ -162,10 +162,9 @@ def _rate(worker: Any, context: toolkits.Context, bodies: Sequence[bytes], size:
 
 def _workers(setting: Setting, model: Path, count: int) -> list[float]:
     """Return the requests a second of each of so many processes that work at the same time."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
     command = [sys.executable, "-m", "bench.gpu.serving", setting.as_text(), str(model)]
     workers = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=same_program())
         for _ in range(count)
     ]
     try:

@@ -30,19 +30,6 @@ SMALL = {
 MakeRun = Callable[..., Run]
 
 
-class StopAfter(StopSignal):
-    """Asks for a stop once it has been looked for so many times."""
-
-    def __init__(self, looks: int) -> None:
-        self.left = looks
-
-    @property
-    def requested(self) -> bool:
-        """Whether a stop was asked for."""
-        self.left -= 1
-        return self.left < 0
-
-
 @pytest.fixture
 def make_run(tmp_path: Path, draw_classes: Callable[..., Path]) -> MakeRun:
     """Return a function that makes a run over drawn pictures; its results go to `tmp_path / out`."""

@@ -16,10 +16,10 @@ import pytest
 import torch
 from PIL import Image
 
+from bench.gpu.runs import StopAfter
 from byoc_vision.contract import hyperparameters
 from classifier import artifact, network
 from tests.unit.train import processes
-from tests.unit.train.conftest import StopAfter
 from train import features, forms
 from train.augmentation import Augmentation
 from train.backbone import Backbone

@@ -15,9 +15,9 @@ import pytest
 import torch
 from PIL import Image
 
+from bench.gpu.runs import StopAfter
 from classifier import network
 from classifier.preprocessing import Preprocessing
-from tests.unit.train.conftest import StopAfter
 from train import features, forms
 from train.augmentation import Augmentation
 from train.backbone import Backbone

@@ -11,9 +11,9 @@ import time
 import pytest
 import torch
 
+from bench.gpu.runs import StopAfter
 from classifier import artifact, network
 from tests.unit.train import processes
-from tests.unit.train.conftest import StopAfter
 from train import fit
 from train.checkpoint import Checkpoint, CheckpointError
 from train.stopping import Stopped
