@@ -89,12 +89,18 @@ def hostile(subject: Subject) -> Result:
 
 
 def campaign(
-    running: Endpoint, body: bytes, mix: Mix, requests: int, say: Callable[[str], None], quiet_seconds: float = QUIET
+    running: Endpoint,
+    body: bytes,
+    mix: Mix,
+    requests: int,
+    say: Callable[[str], None],
+    quiet_seconds: float = QUIET,
+    warm_up: float = WARM_UP,
 ) -> Campaign:
     """Send so many requests of `mix` while the picture `body` is answered; raises `BenchError` where it ends."""
     chosen(running)  # whose answers are others than the first ones, in their last digits
     # Large ones too: what a server keeps for these is no growth.
-    load.drive(running.port, [body, pictures.padded(body, LIMIT), PHOTOGRAPH], CONNECTIONS, WARM_UP)
+    load.drive(running.port, [body, pictures.padded(body, LIMIT), PHOTOGRAPH], CONNECTIONS, warm_up)
     right = load.ask(running.port, body)[1]
     quiet = load.drive(running.port, [body], CONNECTIONS, quiet_seconds, right)
     before, lines = running.processes(), len(running.log.splitlines())
@@ -116,7 +122,7 @@ def campaign(
         during = good.result()
     if tally.sent < requests:
         raise BenchError(f"the hostile clients ended after {tally.sent:,} requests; the lines above say why")
-    load.drive(running.port, [body], CONNECTIONS, WARM_UP)
+    load.drive(running.port, [body], CONNECTIONS, warm_up)
     said = running.log.splitlines()[lines:]
     return Campaign(
         quiet=quiet,

@@ -43,6 +43,9 @@ LEFT = {"model.tar.gz", "output", "pictures", "summary.json", "training.log", "e
 ASKED = 20
 AGREEMENT = 0.9
 
+#: The caller's variables that the training job has, too.
+HANDED_ON = {"OMP_NUM_THREADS"}
+
 
 class TrialError(UserError):
     """The trial cannot begin, or has failed; the text says why in one sentence."""
@@ -198,6 +201,7 @@ def train(local: LocalMode, name: str, data: Path, weights: Path | None, setting
         output=out.as_uri(),
         instance_type=MACHINE.instance_type("local"),
     )
+    request["Environment"] = {name: os.environ[name] for name in HANDED_ON & os.environ.keys()}
     try:
         ended = local.train(request, show=partial(print, flush=True))
     except UserError as error:

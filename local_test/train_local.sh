@@ -64,7 +64,8 @@ echo "{$(printf '"%s": {"TrainingInputMode": "File"}\n' "${channels[@]}" | paste
 echo '{"current_host": "algo-1", "hosts": ["algo-1"], "network_interface_name": "eth0"}' >"$config/resourceconfig.json"
 
 status=0
-run_container --name "$name" --hostname algo-1 --mount "$(mount "$out" /opt/ml)" "${mounts[@]}" "$image" train || status=$?
+run_container --name "$name" --hostname algo-1 --env OMP_NUM_THREADS \
+    --mount "$(mount "$out" /opt/ml)" "${mounts[@]}" "$image" train || status=$?
 give_to_caller "$out" "$image"
 [[ $status == 0 ]] || fail "training failed: $(head -n 1 "$out/output/failure" 2>/dev/null || echo "see the lines above")"
 if [[ -f $out/output/data/metrics.json ]]; then

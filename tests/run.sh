@@ -71,9 +71,9 @@ pytest_inside() { # NAME IMAGE FOLDER...: tests the program in the image. docker
     return "$status"
 }
 
-mypy_inside() { # IMAGE PACKAGE...: where torch and the toolkits are, so that their types count
-    mkdir -p ".venv/mypy-$1"
-    docker run --rm --user "$(id -u):$(id -g)" "${inside[@]}" --workdir /checkout --volume "$PWD/.venv/mypy-$1:/cache" \
+mypy_inside() { # IMAGE PACKAGE...: where torch and the toolkits are, so that their types count; torch is read once
+    mkdir -p .venv/mypy
+    docker run --rm --user "$(id -u):$(id -g)" "${inside[@]}" --workdir /checkout --volume "$PWD/.venv/mypy:/cache" \
         "byoc-vision-$1:latest" python -m mypy --cache-dir /cache "${@:2}"
 }
 

@@ -13,9 +13,9 @@ class Setting:
     `gpus` is the number of GPUs; without any the same is done on the CPU, as small as can be, to try the checks.
     `arch` is the network whose speed is measured, `small` the one whose results are compared; `side` is the pixels of
     the square that they see. `drawn` is the training pictures of a class where none are given, `many` the pictures of
-    an epoch whose speed is measured. `seconds` is how long requests are sent, `samples` the seconds between two looks
-    at the load of a GPU, `patience` the seconds that processes which train together may take, `connections` are those
-    of clients.
+    an epoch whose speed is measured, `timed` the number of such epochs. `seconds` is how long requests are sent,
+    `samples` the seconds between two looks at the load of a GPU, `patience` the seconds that processes which train
+    together may take, `connections` are those of clients.
     """
 
     data: Path
@@ -28,6 +28,7 @@ class Setting:
     epochs: int = 3
     drawn: int = 64
     many: int = 8192
+    timed: int = 3
     seconds: float = 2.0
     samples: float = 0.5
     patience: float = 60.0
@@ -41,8 +42,8 @@ class Setting:
     def dry(self) -> "Setting":
         """Return the setting for a machine without a GPU: what can be tried in seconds."""
         return replace(
-            self, gpus=0, arch="resnet18", side=32, batch=8, epochs=2, drawn=6, many=32, seconds=0.2, samples=0.1,
-            patience=1800, connections=(1, 4),
+            self, gpus=0, arch="resnet18", side=32, batch=8, epochs=2, drawn=6, many=16, timed=1, seconds=0.2,
+            samples=0.1, patience=1800, connections=(1, 4),
         )  # fmt: skip
 
     def folder(self, name: str) -> Path:

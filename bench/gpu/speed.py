@@ -19,9 +19,6 @@ from train import run as training
 #: What training is to reach of the loop on ready tensors, and the load of the GPU in the middle of it (per cent).
 BAR, LOAD = 0.95, 95.0
 
-#: Epochs that are measured, after one in which libraries choose and processes start.
-EPOCHS = 3
-
 
 def decoding_ahead(setting: Setting) -> Iterator[Row]:
     """All layers of the larger network, on pictures and on ready tensors, in turns."""
@@ -33,6 +30,7 @@ def decoding_ahead(setting: Setting) -> Iterator[Row]:
     yield measured("decoding alone, pictures/s", f"{alone['decoding']:.0f} on {cores} cores")
     yield measured(f"{setting.arch} alone, float32, pictures/s", f"{alone['network']:.0f}")
     rates: dict[str, float] = {}
+    epochs = 1 + setting.timed  # in the first libraries choose and processes start
     pictures = training.PictureBatches  # type: ignore[attr-defined]
     for kind in ("float32", "bfloat16"):
         for name, batches in (("", pictures), (" on ready tensors", Ready)):
@@ -40,7 +38,7 @@ def decoding_ahead(setting: Setting) -> Iterator[Row]:
             try:
                 place = f"speed-{kind}-{len(name)}"
                 left = runs.trained(setting, place, data=data, arch=setting.arch, train_layers="all", lr=1e-4,
-                                    precision=kind, epochs=1 + EPOCHS, calibrate=False)  # fmt: skip
+                                    precision=kind, epochs=epochs, calibrate=False)  # fmt: skip
             finally:
                 training.PictureBatches = pictures  # type: ignore[attr-defined]
             rates[name] = _rate(left.profile, setting)
@@ -73,7 +71,7 @@ def _rate(profile: Profile, setting: Setting) -> float:
     steps = profile.steps
     assert steps
     chosen = np.flatnonzero(steps.mode == "train")
-    chosen = chosen[len(chosen) // (1 + EPOCHS) :]
+    chosen = chosen[len(chosen) // (1 + setting.timed) :]
     return float(setting.batch * len(chosen) / steps.duration[chosen].sum())
 
 

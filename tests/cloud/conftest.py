@@ -1,6 +1,8 @@
 """Launchers as users run them, as programs, against a fake AWS over HTTP and a real registry."""
 
+import compileall
 import io
+import json
 import os
 import shutil
 import subprocess
@@ -104,14 +106,21 @@ def environment(aws: FakeAws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     return mine
 
 
-@pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    """A copy of what the launchers are, so that the record of pushed images is the test's own."""
-    folder = tmp_path / "checkout"
+@pytest.fixture(scope="session")
+def _compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the launchers are, compiled once: a start that has to compile costs more than what most tests look at."""
+    folder = tmp_path_factory.mktemp("compiled")
     for name in ("byoc_vision", "launch", "docker"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "push.sh", folder)
+    assert compileall.compile_dir(folder, quiet=1)
     return folder
+
+
+@pytest.fixture
+def checkout(_compiled: Path, tmp_path: Path) -> Path:
+    """A copy of what the launchers are, so that the record of pushed images is the test's own."""
+    return shutil.copytree(_compiled, tmp_path / "checkout")
 
 
 @pytest.fixture
@@ -127,8 +136,44 @@ def pushed(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images.record(ACCOUNT, REGION, uris)
 
 
+class Starter:
+    """Runs launchers, each in a process of its own that need not import boto3 again; see starter.py."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, (asked, self._requests), (self._told, told) = folder, os.pipe(), os.pipe()
+        command = [PYTHON, str(Path(__file__).with_name("starter.py")), str(asked), str(told)]
+        variables = {"PATH": os.environ["PATH"], "PYTHONPATH": PACKAGES}  # as in `environment`
+        self._process = subprocess.Popen(command, pass_fds=(asked, told), env=variables)
+        os.close(asked)
+        os.close(told)
+        self._codes = os.fdopen(self._told)
+
+    def run(self, module: str, arguments: list[str], environment: dict[str, str], folder: Path) -> Done:
+        """Run `python -m module` to its end."""
+        out, err = (self._folder / name for name in ("out", "err"))
+        for file in (out, err):
+            file.write_bytes(b"")
+        request = {"module": module, "arguments": arguments, "environment": environment, "folder": str(folder)}
+        os.write(self._requests, json.dumps(request | {"out": str(out), "err": str(err)}).encode() + b"\n")
+        code = int(self._codes.readline())
+        return Done(code, *(file.read_text(encoding="utf-8") for file in (out, err)))
+
+    def stop(self) -> None:
+        """End the process that the others are forked off."""
+        os.close(self._requests)
+        self._process.wait()
+        self._codes.close()
+
+
+@pytest.fixture(scope="session")
+def _starter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starter]:
+    starter = Starter(tmp_path_factory.mktemp("starter"))
+    yield starter
+    starter.stop()
+
+
 @pytest.fixture
-def run(checkout: Path, environment: dict[str, str]) -> Run:
+def run(checkout: Path, environment: dict[str, str], _starter: Starter) -> Run:
     """Return a function that runs a launcher: run("train", "--data", …) -> Done."""
 
     def launcher(module: str, *arguments: object, **variables: str | None) -> Done:
@@ -136,7 +181,11 @@ def run(checkout: Path, environment: dict[str, str]) -> Run:
         for name in [name for name, value in variables.items() if value is None]:
             its.pop(name, None)
         its["PYTHONPATH"] += f"{os.pathsep}{PACKAGES}"
-        command = [PYTHON, "-m", f"launch.{module}", *map(str, arguments)]
+        words = list(map(str, arguments))
+        if not any(name.startswith(("PYTHON", "LANG", "LC_")) for name in variables):
+            return _starter.run(f"launch.{module}", words, its, checkout.parent)
+        # What Python reads at its own start.
+        command = [PYTHON, "-m", f"launch.{module}", *words]
         done = subprocess.run(command, env=its, cwd=checkout.parent, capture_output=True, text=True, timeout=120)
         return Done(done.returncode, done.stdout, done.stderr)
 

@@ -25,7 +25,7 @@ aws s3 ls "$bucket/cli/b/" && exit 1
 
 aws sagemaker create-training-job --training-job-name cli-trained --role-arn "$role" \
     --algorithm-specification "TrainingImage=$train,TrainingInputMode=File" \
-    --hyper-parameters arch=resnet18,pretrained=false,train-layers=all,image-size=32,batch-size=8,epochs=1,workers=0 \
+    --hyper-parameters arch=mobilenet_v3_small,pretrained=false,train-layers=all,image-size=32,batch-size=8,epochs=1,workers=0 \
     --input-data-config "ChannelName=training,DataSource={S3DataSource={S3DataType=S3Prefix,S3Uri=$bucket/cli/pictures/}}" \
     --output-data-config "S3OutputPath=$bucket/cli/results" \
     --resource-config InstanceType=ml.m5.large,InstanceCount=1,VolumeSizeInGB=30 \

@@ -20,6 +20,7 @@ from local_test.draw import CLASSES, draw_picture
 from tests.e2e import serving
 from tests.e2e.local_engine import Local
 from tests.e2e.serving import HEIC, SAMPLES, SERVE, TRAIN, Container, Samples, container
+from tests.e2e.small_training import ENVIRONMENT, FEW
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 
@@ -55,7 +56,7 @@ class Machine:
             return subprocess.Popen(
                 [CHECKOUT / script, *arguments],
                 cwd=self.folder,
-                env=os.environ | {"TMPDIR": str(self.scratch)} | environment,
+                env=os.environ | {"TMPDIR": str(self.scratch)} | ENVIRONMENT | environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -163,7 +164,7 @@ def either(request: pytest.FixtureRequest) -> Container:
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of so few pictures that a job on them takes seconds."""
     root = tmp_path_factory.mktemp("drawn pictures")
-    for split, count in (("train", 6), ("valid", 3), ("test", 3)):
+    for split, count in FEW.items():
         for name, (colour, corners) in CLASSES.items():
             (root / split / name).mkdir(parents=True)
             for number in range(count):

@@ -107,6 +107,18 @@ class Container:
     def logs(self) -> str:
         return docker("logs", self.name)
 
+    def wait_for_line(self, start: str) -> None:
+        """Wait until the log has a line that begins so: to ask for the log again and again would cost a core."""
+        command = [DOCKER, "logs", "--follow", self.name]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as log:
+            late = threading.Timer(120, log.kill)
+            late.start()
+            assert log.stdout
+            there = any(line.startswith(start) for line in log.stdout)
+            late.cancel()
+            log.kill()
+        assert there, self.logs()
+
     def wait_exit(self) -> int:
         return int(docker("wait", self.name))
 

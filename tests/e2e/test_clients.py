@@ -17,6 +17,7 @@ from byoc_vision.service import env
 from byoc_vision.service.daemon import Service
 from local_test import draw
 from tests.e2e.conftest import CHECKOUT
+from tests.e2e.small_training import FEW
 
 #: The environment of clients that cannot be beside SDK version 3. tests/run.sh makes it.
 CLIENTS = Path(sys.prefix, "clients", "bin")
@@ -37,6 +38,8 @@ def command(program: str, pictures: Path, folder: Path) -> list[str | Path]:
         }[program]
     for room in ("examples", "local_test"):
         (folder / room).symlink_to(CHECKOUT / room)
+    # Python runs it at its start: the same notebook, of fewer pictures.
+    (folder / "sitecustomize.py").write_text(f"from local_test import draw\ndraw.SPLITS = {FEW}\n")
     notebook = folder / "notebooks" / f"{program}.ipynb"
     notebook.parent.mkdir()
     shutil.copy(CHECKOUT / "notebooks" / notebook.name, notebook)
@@ -49,7 +52,7 @@ class Running:
     def __init__(self, folder: Callable[[str], Path]) -> None:
         self._pictures = folder("pictures")
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(draw, "SPLITS", {"train": 6, "valid": 3, "test": 3})
+            patch.setattr(draw, "SPLITS", FEW)
             draw.draw_set(self._pictures)
         self.service = Service(folder("service"))
         address = self.service.start(None, 0)
@@ -60,7 +63,7 @@ class Running:
         environment = {name: value for name, value in os.environ.items() if name not in env.UNSET} | self.variables
         environment |= {
             "BYOC_LOCAL": str(self.service.root),
-            "PYTHONPATH": str(CHECKOUT),
+            "PYTHONPATH": f"{folder}:{CHECKOUT}",
             "PATH": f"{CLIENTS}:{os.environ['PATH']}",
         }
         log = folder / "log"

@@ -57,7 +57,7 @@ def test_the_report_is_made_again(local: Local, trained: dict[str, Any], tmp_pat
     assert said.endswith(f"wrote {tmp_path}/report.html\n")
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert [rule["Rule"] for rule in report["rules"]] == ["Overfit"]
-    assert report["settings"]["arch"] == "resnet18" and report["step_losses"]["x"]
+    assert report["settings"]["arch"] == SETTINGS["arch"] and report["step_losses"]["x"]
 
 
 def test_a_failed_job_says_why(local: Local) -> None:

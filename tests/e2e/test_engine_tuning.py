@@ -12,6 +12,7 @@ from byoc_vision.local.files import path
 from byoc_vision.requests import operations
 from tests.e2e.conftest import CHECKOUT
 from tests.e2e.local_engine import FOREVER, SETTINGS, Local
+from tests.e2e.small_training import ONE_THREAD
 
 RANGES = {
     "ContinuousParameterRanges": [
@@ -72,6 +73,8 @@ def test_trials_of_a_head_share_the_features_that_one_job_computes(
     weights = real_data / "weights" / "mobilenet_v2-9dda7561.pth"
     command = [sys.executable, "-m", "launch.tune", tmp_path / "space.yaml", "--local", "--data", pictures]
     command += ["--data", f"weights={weights}", "--set", "image-size=32", "--set", "epochs=2"]
+    (tmp_path / "one_thread.yaml").write_text(ONE_THREAD, encoding="utf-8")
+    command += ["--request", tmp_path / "one_thread.yaml"]
     environment = os.environ | {"BYOC_LOCAL": str(local.engine.root)}
     said = subprocess.check_output(
         [*command, "--set", "arch=mobilenet_v2", "--best", tmp_path / "best.json"],

@@ -10,6 +10,7 @@ import pytest
 from byoc_vision.local import containers, server
 from local_test import draw, local_mode
 from tests.e2e.conftest import CHECKOUT
+from tests.e2e.small_training import FEW
 from tests.e2e.test_clients import CLIENTS
 
 PYTHONS = {"local_mode_v2": CLIENTS / "python", "local_mode_v3": Path(sys.executable)}
@@ -22,7 +23,7 @@ CONFIGURATION = "{SchemaVersion: '1.0', SageMaker: {PythonSDK: {Modules: {Teleme
 def test_local_mode_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str) -> None:
     if not PYTHONS[program].exists():
         pytest.skip("there are no other clients; tests/run.sh installs them")
-    monkeypatch.setattr(draw, "SPLITS", {"train": 6, "valid": 3, "test": 3})
+    monkeypatch.setattr(draw, "SPLITS", FEW)
     draw.draw_set(tmp_path / "pictures")
     (tmp_path / "sdk.yaml").write_text(CONFIGURATION)
     (tmp_path / "work").mkdir()

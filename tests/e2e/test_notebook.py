@@ -5,8 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from local_test import draw
 from tests.e2e.conftest import CHECKOUT
+from tests.e2e.small_training import FEW
 
 NOTEBOOK = """
 from byoc_vision import Session
@@ -24,7 +27,8 @@ endpoint.delete()
 """
 
 
-def test_a_dozen_lines_train_report_deploy_and_predict(tmp_path: Path) -> None:
+def test_a_dozen_lines_train_report_deploy_and_predict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(draw, "SPLITS", FEW)
     assert len(NOTEBOOK.strip().splitlines()) <= 13
     draw.draw_set(tmp_path / "pictures")
     environment = os.environ | {"PYTHONPATH": str(CHECKOUT), "BYOC_HOME": str(tmp_path / "home")}

@@ -16,14 +16,9 @@ from byoc_vision.endpoint import FailedError
 from byoc_vision.jobs import TrainingJob
 from local_test import draw
 from tests.e2e.conftest import CHECKOUT
+from tests.e2e.small_training import ONE_THREAD
 
 EXAMPLE = CHECKOUT / "examples" / "own_scripts"
-
-#: Several containers share few cores; a thread each waits for nobody.
-ONE_THREAD = """
-CreateTrainingJob: {Environment: {OMP_NUM_THREADS: "1"}}
-CreateHyperParameterTuningJob: {TrainingJobDefinition: {Environment: {OMP_NUM_THREADS: "1"}}}
-"""
 
 #: Of two hosts, each trains on other numbers; what DistributedDataParallel does not average would differ.
 TOGETHER = """

@@ -63,7 +63,7 @@ def test_a_healthy_job_on_real_photographs_fires_no_rule(real_data: Path, tmp_pa
     """Eight gentle epochs: later, or faster, training gains on validation by more than Overfit allows."""
     weights = "--arch mobilenet_v2 --weights /data/weights/mobilenet_v2-9dda7561.pth"
     train = f"python -m train --out /job --data /data/data/trashnet6 {weights} --epochs 8 --lr 0.001 --export false"
-    run_inside(tmp_path, ["--volume", f"{real_data}:/data:ro"], train.split())
+    run_inside(tmp_path, ["--volume", f"{real_data}:/data:ro", "--env", "OMP_NUM_THREADS=1"], train.split())
     assert make_report(tmp_path) == [f"wrote {tmp_path}/output/report.html"]
     rules = json.loads((tmp_path / "output" / "report.json").read_text(encoding="utf-8"))["rules"]
     assert {rule["RuleEvaluationStatus"] for rule in rules} == {"NoIssuesFound"}

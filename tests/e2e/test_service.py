@@ -17,6 +17,7 @@ from byoc_vision.service import env
 from byoc_vision.service.daemon import Service
 from local_test import draw
 from tests.e2e.local_engine import SETTINGS
+from tests.e2e.small_training import FEW
 
 ROLE = "arn:aws:iam::000000000000:role/local"
 
@@ -25,7 +26,7 @@ ROLE = "arn:aws:iam::000000000000:role/local"
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("pictures")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(draw, "SPLITS", {"train": 6, "valid": 3, "test": 3})
+        patch.setattr(draw, "SPLITS", FEW)
         draw.draw_set(root)
     return root
 

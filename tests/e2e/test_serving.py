@@ -313,7 +313,7 @@ def test_the_log_says_once_what_was_chosen(either: Container) -> None:
 @pytest.mark.parametrize("image", [LEAN, SERVE])
 def test_the_form_that_is_chosen_gives_the_same_answers(samples: Samples, image: str) -> None:
     with container(samples.model, image=image, precision="fastest") as endpoint:
-        endpoint.wait_until(lambda: "model model: on cpu, chose " in endpoint.logs())
+        endpoint.wait_for_line("model model: on cpu, chose ")
         endpoint.wait_ready()
         assert re.search(r"^model model: on cpu, chose \S+.* ms a picture", endpoint.logs(), re.MULTILINE)
         for name, expected in samples.expected.items():

@@ -1,7 +1,6 @@
 """The numeric form on processors of all kinds, after a form has ended its process, and at the next start."""
 
 import re
-import time
 from pathlib import Path
 
 import pytest
@@ -27,6 +26,16 @@ WRONG = {
     "one answer": ("lambda inputs: np.repeat(logits, len(inputs), 0)", r"bfloat16 would take .*, but only \d+ of "),
 }
 
+#: A way that never comes to an end.
+ENDLESS = "__import__('signal').pause()"
+
+
+def otherwise(folder: Path, other: str) -> tuple[str, ...]:
+    """The options of a container whose processor computes bfloat16 in that other way."""
+    backend = folder / "openvino_backend.py"
+    backend.write_text(Path("serve/openvino_backend.py").read_text() + OTHERWISE.replace("OTHER", other))
+    return ("--volume", f"{backend}:/opt/program/serve/openvino_backend.py:ro")
+
 
 def check_answers(endpoint: Container, samples: Samples) -> None:
     """The endpoint answers with the right classes, but where two are so close that rounding may decide."""
@@ -39,9 +48,8 @@ def check_answers(endpoint: Container, samples: Samples) -> None:
 
 def chosen(endpoint: Container) -> str:
     """What the endpoint says of the form that it has chosen, once it has."""
-    said = re.compile(r"^model model: on cpu, chose .*$", re.MULTILINE)
-    endpoint.wait_until(lambda: bool(said.search(endpoint.logs())))
-    (line,) = said.findall(endpoint.logs())
+    endpoint.wait_for_line("model model: on cpu, chose ")
+    (line,) = re.findall(r"^model model: on cpu, chose .*$", endpoint.logs(), re.MULTILINE)
     return str(line)
 
 
@@ -51,11 +59,8 @@ def test_a_form_that_is_wrong_or_ends_its_process_is_left_out_and_told(
     samples: Samples, tmp_path: Path, case: str, workers: str
 ) -> None:
     other, words = WRONG[case]
-    backend = tmp_path / "openvino_backend.py"
-    backend.write_text(Path("serve/openvino_backend.py").read_text() + OTHERWISE.replace("OTHER", other))
-    options = ("--volume", f"{backend}:/opt/program/serve/openvino_backend.py:ro")
-    options += ("--env", f"SAGEMAKER_MODEL_SERVER_WORKERS={workers}")
-    with container(samples.model, *options, precision="fastest") as endpoint:
+    options = ("--env", f"SAGEMAKER_MODEL_SERVER_WORKERS={workers}")
+    with container(samples.model, *otherwise(tmp_path, other), *options, precision="fastest") as endpoint:
         endpoint.wait_ready()
         with Hammer(endpoint, samples, threads=2) as hammer:
             line = chosen(endpoint)
@@ -101,11 +106,10 @@ def test_a_container_that_is_started_again_measures_nothing(samples: Samples, tm
     assert f"{record.name} cannot be used (" in logs and "is not kept for the next start (" in logs
 
 
-def test_sigterm_ends_the_measuring_at_once(samples: Samples) -> None:
-    with container(samples.model, image=SERVE, precision="fastest") as endpoint:
+def test_sigterm_ends_the_measuring_at_once(samples: Samples, tmp_path: Path) -> None:
+    with container(samples.model, *otherwise(tmp_path, ENDLESS), precision="fastest") as endpoint:
         endpoint.wait_ready()
         endpoint.wait_until(lambda: bool(endpoint.processes("serve.measuring")))
-        begun = time.monotonic()
         docker("kill", "--signal", "TERM", endpoint.name)
         assert endpoint.wait_exit() == 0
-        assert "chose" not in endpoint.logs() and time.monotonic() - begun < 30
+        assert "chose" not in endpoint.logs()

@@ -3,7 +3,9 @@
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +21,7 @@ from local_test.main_job import (
     make_room,
     read_output,
     spread,
+    train,
 )
 
 
@@ -70,6 +73,21 @@ def test_the_pictures_asked_about_come_from_all_classes_in_turn() -> None:
     tested = [Prediction(f"{label}{i}", label, "x", 0.9) for label in "bac" for i in range(3)]
     assert [each.file for each in spread(tested, 7)] == ["a0", "b0", "c0", "a1", "b1", "c1", "a2"]
     assert len(spread(tested, 20)) == len(tested)
+
+
+def test_the_job_takes_as_many_cores_as_the_caller_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Local:
+        results = tmp_path / "results"
+
+        def train(self, request: dict[str, Any], show: object) -> dict[str, datetime]:
+            asked.append(request["Environment"])
+            return dict.fromkeys(("TrainingStartTime", "TrainingEndTime"), datetime.now(UTC))
+
+    asked: list[dict[str, str]] = []
+    for threads in ("1", None):
+        monkeypatch.setenv("OMP_NUM_THREADS", "1") if threads else monkeypatch.delenv("OMP_NUM_THREADS")
+        train(Local(), "job", tmp_path, None, {}, tmp_path)  # type: ignore[arg-type]
+    assert asked == [{"OMP_NUM_THREADS": "1"}, {}]
 
 
 def test_data_without_test_pictures_is_one_sentence(tmp_path: Path) -> None:

@@ -34,6 +34,15 @@ def test_an_option_takes_its_value_in_either_spelling(spelling: str) -> None:
     assert done.stderr == "train_local.sh: nothing is not a folder; --data wants one with labelled pictures\n"
 
 
+def test_a_job_takes_as_many_cores_as_the_caller_says(tmp_path: Path) -> None:
+    (tmp_path / "docker").write_text(f'#!/bin/sh\n[ "$1" != run ] || echo "$@" >{tmp_path}/run\n')
+    (tmp_path / "docker").chmod(0o755)
+    (tmp_path / "pictures").mkdir()
+    command = f"local_test/train_local.sh --data {tmp_path}/pictures --out {tmp_path}/out"
+    assert bash(command, PATH=f"{tmp_path}:{os.environ['PATH']}").returncode == 0
+    assert " --env OMP_NUM_THREADS " in (tmp_path / "run").read_text()
+
+
 @pytest.mark.parametrize("script", ["train_local.sh --data nothing", "serve_local.sh nothing", "predict.sh nothing"])
 def test_cdpath_leads_no_script_astray(tmp_path: Path, script: str) -> None:
     (tmp_path / "local_test").mkdir()

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from sagemaker_training import environment
 
 from byoc_vision.contract.hyperparameters import Settings
+from classifier import network
 from train import sagemaker
 from train.run import Report, Run
 from train.stopping import StopSignal
@@ -28,6 +30,15 @@ SMALL = {
 }
 
 MakeRun = Callable[..., Run]
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return "pretrained" weights: ResNet-18's random features tell colours apart well enough."""
+    torch.manual_seed(7)
+    file = tmp_path_factory.mktemp("weights") / "resnet18.pth"
+    torch.save(network.build("resnet18", 10).state_dict(), file)
+    return file
 
 
 @pytest.fixture

@@ -5,19 +5,27 @@ import os
 import runpy
 import sys
 from collections.abc import Callable, Sequence
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 WARM = multiprocessing.get_context("forkserver")
 WARM.set_forkserver_preload(["train.run", "train.export", "tests.unit.train.processes"])
 
 
-def train(options: Sequence[str], log: Path, prepare: Callable[[], None] = bool) -> int:
-    """Be `python -m train OPTIONS`, in a process that `prepare` has changed; return its exit status.
+def started(options: Sequence[str], log: Path, prepare: Callable[[], None] = bool) -> BaseProcess:
+    """Begin to be `python -m train OPTIONS`, in a process that `prepare` has changed.
 
     What it prints is added to the file `log`.
     """
+    log.touch()
     process = WARM.Process(target=_train, args=(options, log, prepare))
     process.start()
+    return process
+
+
+def train(options: Sequence[str], log: Path, prepare: Callable[[], None] = bool) -> int:
+    """The same to its end; return the exit status."""
+    process = started(options, log, prepare)
     process.join()
     assert process.exitcode is not None
     return process.exitcode

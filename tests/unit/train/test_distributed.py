@@ -9,7 +9,7 @@ import torch
 
 from byoc_vision.contract.errors import DataError
 from byoc_vision.contract.hyperparameters import SettingsError
-from classifier import artifact, network
+from classifier import artifact
 from tests.unit.train.processes import WARM
 from train import distributed
 from train.distributed import ALONE, Group, join
@@ -47,14 +47,6 @@ def train_together(runs):
         rank, failure = failures.get()
         found[rank] = failure
     return found
-
-
-@pytest.fixture
-def weights(tmp_path):
-    torch.manual_seed(7)
-    file = tmp_path / "resnet18.pth"
-    torch.save(network.build("resnet18", 10).state_dict(), file)
-    return file
 
 
 @pytest.mark.parametrize("size", [2, 3])

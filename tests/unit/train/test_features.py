@@ -47,14 +47,6 @@ def head_run(make_run, weights, **settings):
 
 
 @pytest.fixture
-def weights(tmp_path):
-    torch.manual_seed(7)
-    file = tmp_path / "resnet18.pth"
-    torch.save(network.build("resnet18", 10).state_dict(), file)
-    return file
-
-
-@pytest.fixture
 def computed(monkeypatch):
     """Return a list that gets the number of pictures in each batch that went through the backbone in this process."""
     counted = []
@@ -229,13 +221,13 @@ def test_interrupted_training_on_views_ends_with_the_same_bits(make_run, weights
     assert tensors(tmp_path, "out") == tensors(tmp_path, "whole")
 
 
-def test_one_changed_weight_reuses_none(make_run, weights, computed):
+def test_one_changed_weight_reuses_none(make_run, weights, tmp_path, computed):
     head_run(make_run, weights)()
     computed.clear()
     state = torch.load(weights)
     state["layer1.0.conv1.weight"][0, 0, 0, 0] += 0.001
-    torch.save(state, weights)
-    head_run(make_run, weights)()
+    torch.save(state, tmp_path / weights.name)
+    head_run(make_run, tmp_path / weights.name)()
     assert sum(computed) == 24
 
 

@@ -28,7 +28,7 @@ ON_A_GPU = {
 @pytest.fixture(scope="module")
 def setting(tmp_path_factory: pytest.TempPathFactory) -> Setting:
     place = tmp_path_factory.mktemp("gpu")
-    return Setting(draw_set(place / "data", train=6, others=8), place / "scratch").dry()
+    return Setting(draw_set(place / "data", classes=3, train=6, others=4), place / "scratch").dry()
 
 
 @pytest.mark.parametrize("group", groups.GROUPS)

@@ -4,8 +4,6 @@ import functools
 import itertools
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -81,39 +79,28 @@ def options(tmp_path, out):
     return [f"--{name}={value}" for name, value in values.items()]
 
 
-def command(tmp_path, out):
-    return [sys.executable, "-m", "train", *options(tmp_path, out)]
-
-
-def run_until(line, tmp_path, out, signals):
-    """Start the training command, send `signals` when it has printed `line`, and return its exit status and output."""
-    process = subprocess.Popen(command(tmp_path, out), stdout=subprocess.PIPE, text=True)
-    printed = []
-    for text in process.stdout:
-        printed.append(text)
-        if line in text:
-            time.sleep(0.05)  # somewhere inside the next epoch
-            for number in signals:
-                process.send_signal(number)
-            line = "\0"
-    return process.wait(timeout=60), "".join(printed)
-
-
 @pytest.fixture
 def whole_command(make_run, tmp_path, references):
     if "command" not in references:
-        subprocess.run(command(tmp_path, "whole"), check=True, stdout=subprocess.DEVNULL)
+        assert processes.train(options(tmp_path, "whole"), tmp_path / "whole.log") == 0
         references["command"] = weights_of(tmp_path, "whole")
     return references["command"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_in_the_middle_of_an_epoch(tmp_path, whole_command, number):
-    status, printed = run_until("epoch=3", tmp_path, "out", [number])
-    assert status == 130
-    assert "stopped; the same command continues" in printed
-    finished = subprocess.run(command(tmp_path, "out"), check=True, capture_output=True, text=True)
-    assert "continuing at epoch 4" in finished.stdout
+    log = tmp_path / "log"
+    process = processes.started(options(tmp_path, "out"), log)
+    while "epoch=3" not in log.read_text():
+        assert process.is_alive(), log.read_text()
+        time.sleep(0.01)
+    time.sleep(0.05)  # somewhere inside the next epoch
+    os.kill(process.pid, number)
+    process.join()
+    assert process.exitcode == 130
+    assert "stopped; the same command continues" in log.read_text()
+    assert processes.train(options(tmp_path, "out"), log) == 0, log.read_text()
+    assert "continuing at epoch 4" in log.read_text()
     assert weights_of(tmp_path, "out") == whole_command
 
 

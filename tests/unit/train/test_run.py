@@ -26,15 +26,6 @@ from train import run as run_module
 from train.fit import DivergedError
 
 
-@pytest.fixture
-def weights(tmp_path):
-    """Return "pretrained" weights: ResNet-18's random features tell colours apart well enough."""
-    torch.manual_seed(7)
-    file = tmp_path / "resnet18.pth"
-    torch.save(network.build("resnet18", 10).state_dict(), file)
-    return file
-
-
 def head_run(make_run, weights, **settings):
     return make_run(
         weights=weights,
