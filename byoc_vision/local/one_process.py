@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from byoc_vision.local import process
-from byoc_vision.local.store import Record, Request, ServiceError, Store, now, page
+from byoc_vision.local.store import InvalidError, Record, Request, Store, now, page
 
 Operation = Callable[[Store, Request], Request]
 
@@ -44,7 +44,7 @@ class Jobs:
         record = store.find(self.kind, request[f"{self.field}JobName"])
         status = self.describe(record)[f"{self.field}JobStatus"]
         if status not in ("InProgress", "Stopping"):
-            raise ServiceError("ValidationException", f"The {self.word} job {record.name} is {status} already.")
+            raise InvalidError(f"The {self.word} job {record.name} is {status} already.")
         record.ask_to_stop()
         return {}
 

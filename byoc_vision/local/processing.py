@@ -9,7 +9,7 @@ from byoc_vision.local.containers import mount
 from byoc_vision.local.files import locate
 from byoc_vision.local.hosts import Hosts
 from byoc_vision.local.one_process import Jobs
-from byoc_vision.local.store import Record, Request, ServiceError, Store, delete_ended, now, refuse
+from byoc_vision.local.store import InvalidError, Record, Request, Store, delete_ended, now, refuse
 
 _HOST = "algo-1"
 
@@ -17,15 +17,15 @@ _HOST = "algo-1"
 def create(store: Store, request: Request) -> Request:
     """CreateProcessingJob: begin the job and return at once."""
     if request["ProcessingResources"]["ClusterConfig"]["InstanceCount"] != 1:
-        raise ServiceError("ValidationException", "The local engine runs a processing job on one instance.")
+        raise InvalidError("The local engine runs a processing job on one instance.")
     for item in request.get("ProcessingInputs", []):
         refuse(item, "DatasetDefinition")
         source = item["S3Input"]
         refuse(source, "S3CompressionType")
         if source["S3DataType"] != "S3Prefix" or source.get("S3InputMode", "File") != "File":
-            raise ServiceError("ValidationException", "The local engine takes inputs of S3Prefix in File mode.")
+            raise InvalidError("The local engine takes inputs of S3Prefix in File mode.")
         if not locate(store, source["S3Uri"]).exists():
-            raise ServiceError("ValidationException", f"There is nothing at {source['S3Uri']}.")
+            raise InvalidError(f"There is nothing at {source['S3Uri']}.")
     for output in request.get("ProcessingOutputConfig", {}).get("Outputs", []):
         refuse(output, "FeatureStoreOutput")
         locate(store, output["S3Output"]["S3Uri"])

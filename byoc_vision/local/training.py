@@ -10,7 +10,7 @@ from typing import Any
 from byoc_vision.contract.job import FACTS, report_folder
 from byoc_vision.local import channels, containers, hosts, process
 from byoc_vision.local.files import locate
-from byoc_vision.local.store import Record, Request, ServiceError, Store, delete_ended, now, page, refuse
+from byoc_vision.local.store import InvalidError, Record, Request, Store, delete_ended, now, page, refuse
 
 KIND = "training-job"
 
@@ -27,7 +27,7 @@ def create(store: Store, request: Request, **status: Any) -> Request:
     refuse(request, "RetryStrategy", "RemoteDebugConfig")
     algorithm = request["AlgorithmSpecification"]
     if not algorithm.get("TrainingImage"):
-        raise ServiceError("ValidationException", "AlgorithmSpecification needs a TrainingImage.")
+        raise InvalidError("AlgorithmSpecification needs a TrainingImage.")
     instances = request["ResourceConfig"].get("InstanceCount", 1)
     for channel in request.get("InputDataConfig", []):
         channels.check(store, channel, algorithm.get("TrainingInputMode", "File"), instances)
@@ -80,7 +80,7 @@ def stop(store: Store, request: Request) -> Request:
     record = store.find(KIND, request["TrainingJobName"])
     status = describe(record)["TrainingJobStatus"]
     if status not in ("InProgress", "Stopping"):
-        raise ServiceError("ValidationException", f"The training job {record.name} is {status} already.")
+        raise InvalidError(f"The training job {record.name} is {status} already.")
     record.ask_to_stop()
     return {}
 
