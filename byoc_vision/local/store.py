@@ -162,14 +162,14 @@ class Store:
         except OSError:
             lock.release()
             shutil.rmtree(fresh)
-            raise ServiceError(used, f"Cannot create already existing {_words(kind)} {name}.") from None
+            raise ServiceError(used, f"Cannot create already existing {words(kind)} {name}.") from None
         return record, lock
 
     def find(self, kind: str, name: str) -> Record:
         """Return the record; one that does not exist is an `InvalidError`."""
         record = Record(self, kind, _checked(name))
         if not record.folder.is_dir():
-            raise InvalidError(f"Could not find {_words(kind)} {name}.")
+            raise InvalidError(f"Could not find {words(kind)} {name}.")
         return record
 
     def all(self, kind: str) -> Iterator[Record]:
@@ -197,14 +197,6 @@ def refuse(what: Request, *fields: str) -> None:
     for field in fields:
         if what.get(field) not in (None, "None", [], {}, False):
             raise InvalidError(f"The local engine has no {field}; leave it out.")
-
-
-def delete_ended(record: Record, status: str) -> Request:
-    """Answer the deletion of a job: what it has left stays, the job is forgotten; one that runs is `ResourceInUse`."""
-    if status in ("InProgress", "Stopping"):
-        raise ServiceError("ResourceInUse", f"The {_words(record.kind)} {record.name} is {status}; stop it first.")
-    record.remove()
-    return {}
 
 
 def page(summaries: list[Request], request: Request, key: str, status: str, name: str) -> Request:
@@ -235,6 +227,11 @@ def offset(token: str) -> int:
     return int(token)
 
 
+def words(kind: str) -> str:
+    """Return how sentences call a kind of records."""
+    return kind.replace("-", " ")
+
+
 def _is_between(summary: Request, request: Request, field: str) -> bool:
     """Whether the time in `field` lies where the request, in seconds, wants it."""
     after, before = request.get(f"{field}After", -math.inf), request.get(f"{field}Before", math.inf)
@@ -249,15 +246,11 @@ def _checked(name: str) -> str:
     return name
 
 
-def _words(kind: str) -> str:
-    return kind.replace("-", " ")
-
-
 def _read(file: Path) -> Request:
     try:
         return dict(json.loads(file.read_text(encoding="utf-8")))
     except FileNotFoundError:  # removed since it was found
-        raise InvalidError(f"Could not find {_words(file.parent.parent.name)} {file.parent.name}.") from None
+        raise InvalidError(f"Could not find {words(file.parent.parent.name)} {file.parent.name}.") from None
     except (ValueError, TypeError):
         raise InvalidError(f"{file} is damaged, or another version's; remove {file.parent} and begin anew.") from None
 

@@ -7,9 +7,9 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from byoc_vision.local import containers, process, training
+from byoc_vision.local import containers, jobs, process, training
 from byoc_vision.local.files import locate
-from byoc_vision.local.store import InvalidError, Record, Request, Store, cut, delete_ended, page, refuse
+from byoc_vision.local.store import InvalidError, Record, Request, Store, cut, page, refuse
 
 KIND = "hyper-parameter-tuning-job"
 
@@ -194,22 +194,6 @@ def maximises(record: Record) -> bool:
     return bool(definitions(record.request)[0]["TuningObjective"]["Type"] == "Maximize")
 
 
-def stop(store: Store, request: Request) -> Request:
-    """StopHyperParameterTuningJob: stop its trials, and begin no more."""
-    record = store.find(KIND, request["HyperParameterTuningJobName"])
-    status = describe(record)["HyperParameterTuningJobStatus"]
-    if status not in ("InProgress", "Stopping"):
-        raise InvalidError(f"The tuning job {record.name} is {status} already.")
-    record.ask_to_stop()
-    return {}
-
-
-def delete(store: Store, request: Request) -> Request:
-    """DeleteHyperParameterTuningJob: its training jobs stay."""
-    record = store.find(KIND, request["HyperParameterTuningJobName"])
-    return delete_ended(record, describe(record)["HyperParameterTuningJobStatus"])
-
-
 def _summary(record: Record, trial: Record) -> Request:
     job = training.describe(trial)
     name = job.get("DefinitionName")
@@ -262,15 +246,10 @@ def _check_ranges(ranges: Request, strategy: str) -> None:
             raise InvalidError(f"{parameter['Name']} is ReverseLogarithmic; it must lie in [0, 1).")
 
 
-def _list(store: Store, request: Request) -> Request:
-    jobs = list(store.told(KIND, describe))
-    for job in jobs:
-        job |= {
-            "Strategy": job["HyperParameterTuningJobConfig"]["Strategy"],
-            "ResourceLimits": job["HyperParameterTuningJobConfig"]["ResourceLimits"],
-        }
-    key, name = "HyperParameterTuningJobSummaries", "HyperParameterTuningJobName"
-    return page(jobs, request, key, "HyperParameterTuningJobStatus", name)
+def _tell(record: Record) -> Request:
+    answer = describe(record)
+    config = answer["HyperParameterTuningJobConfig"]
+    return answer | {"Strategy": config["Strategy"], "ResourceLimits": config["ResourceLimits"]}
 
 
 def _list_trials(store: Store, request: Request) -> Request:
@@ -286,13 +265,5 @@ def _list_trials(store: Store, request: Request) -> Request:
     return page(trials, request, "TrainingJobSummaries", "TrainingJobStatus", "TrainingJobName")
 
 
-OPERATIONS = {
-    "CreateHyperParameterTuningJob": create,
-    "DescribeHyperParameterTuningJob": lambda store, request: describe(
-        store.find(KIND, request["HyperParameterTuningJobName"])
-    ),
-    "ListHyperParameterTuningJobs": _list,
-    "ListTrainingJobsForHyperParameterTuningJob": _list_trials,
-    "StopHyperParameterTuningJob": stop,
-    "DeleteHyperParameterTuningJob": delete,
-}
+OPERATIONS = jobs.operations(KIND, "HyperParameterTuningJob", create, describe, _tell)
+OPERATIONS["ListTrainingJobsForHyperParameterTuningJob"] = _list_trials
