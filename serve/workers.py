@@ -24,9 +24,9 @@ from pathlib import Path
 from socketserver import StreamRequestHandler
 from typing import Any
 
+from byoc_vision.contract.cgroup import kernel_kills
 from serve import control
 from serve.clock import Clock, shared_file
-from serve.memory import kernel_kills
 
 #: multi-model-server says that a model has loaded, or has not, at about the time its workers say so themselves.
 _REPORT_SECONDS = 5
