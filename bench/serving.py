@@ -1,6 +1,5 @@
 """The comparisons about serving, all on the CPU: endpoints of the images, asked over HTTP as clients do."""
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -202,20 +201,7 @@ def accuracy(subject: Subject) -> Result:
 def _servers(models: Models) -> list[Server]:
     """Return the sides, the baseline first where there is one."""
     serve, lean = places.build("serve"), places.build("serve-cpu")
-    return [
-        *(
-            [
-                Server(
-                    "today's endpoint",
-                    "baseline",
-                    places.build("today"),
-                    models.users,
-                    ("python", "-m", "bench.baseline.serving"),
-                )
-            ]
-            if models.users
-            else []
-        ),
+    servers = [
         Server("serve", "ours", serve, models.artifact),
         Server("serve-cpu", "ours", lean, models.artifact),
         *(
@@ -223,6 +209,10 @@ def _servers(models: Models) -> list[Server]:
             for name in ("bfloat16", "float32")
         ),
     ]
+    if models.users is None:
+        return servers
+    command = "python", "-m", "bench.baseline.serving"
+    return [Server("today's endpoint", "baseline", places.build("today"), models.users, command), *servers]
 
 
 def mobilenet(subject: Subject) -> Models:
@@ -293,6 +283,5 @@ def _direct(subject: Subject, image: str, models: Models, bodies: Sequence[bytes
     for number, body in enumerate(bodies):
         (folder / f"{number:02}.jpg").write_bytes(body)
     place = places.Image(places.build(image), [models.artifact], folder)
-    printed = place.run("bench.inside.direct", models.artifact, folder, SECONDS / 2)
-    rates: dict[str, float] = json.loads(printed.splitlines()[-1])
+    rates: dict[str, float] = places.figures(place.run("bench.inside.direct", models.artifact, folder, SECONDS / 2))
     return rates
