@@ -23,7 +23,7 @@ from torchvision.models import VisionTransformer
 
 from byoc_vision.contract import job
 from byoc_vision.contract.errors import described
-from classifier.artifact import Classifier, write_whole
+from classifier.artifact import Classifier, write_text
 from train.batches import Order, PictureBatches
 from train.data import Split
 from train.progress import progress
@@ -74,8 +74,7 @@ class HeatMaps:
         preprocessing = self.classifier.preprocessing
         crop = preprocessing.crop_size / preprocessing.resize_size
         rows = {name: np.rint(_MOST * map_).astype(int).tolist() for name, map_ in maps.items()}
-        text = json.dumps({"crop": crop, "maps": rows}, ensure_ascii=False)
-        write_whole(self.folder / job.HEAT_MAPS, lambda path: path.write_text(text, encoding="utf-8"))
+        write_text(self.folder / job.HEAT_MAPS, json.dumps({"crop": crop, "maps": rows}, ensure_ascii=False))
         left = len(self.split) - len(maps)
         rest = f"; there was no time for {left} more" if left else ""
         self.report(
