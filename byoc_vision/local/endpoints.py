@@ -34,7 +34,7 @@ def update(store: Store, request: Request) -> Request:
     _check_deployment(request)
     record = find(store, request["EndpointName"])
     wanted = _wanted(store, request)
-    if _port(wanted) not in (None, home := fleets.home(record.status)):
+    if _port(wanted) not in (None, home := record.status["Home"]):
         raise InvalidError(f"The endpoint {record.name} has port {home} and keeps it; delete it to change that.")
     status = describe(record)["EndpointStatus"]
     lock = record.take() if status == "InService" else None
@@ -185,7 +185,7 @@ def _taken(store: Store) -> set[int]:
     ports = set()
     for record in store.all(KIND):
         with contextlib.suppress(ServiceError):  # it is being deleted
-            ports.add(fleets.home(record.status))
+            ports.add(record.status["Home"])
     return ports
 
 
