@@ -16,7 +16,6 @@ _ACTIONS = ("list", "registry", "password", "repository", "record")
 
 
 def options() -> argparse.ArgumentParser:
-    """Return the command's options."""
     new = argparse.ArgumentParser(
         prog=command("images"), description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -26,7 +25,6 @@ def options() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Do what the options say; return the exit code."""
     args = options().parse_args(arguments)
 
     from byoc_vision.aws import ecr, images
