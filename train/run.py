@@ -21,7 +21,7 @@ from byoc_vision.contract.hyperparameters import Settings, SettingsError
 from classifier import artifact, network
 from classifier.artifact import Classifier
 from classifier.preprocessing import Preprocessing
-from train import calibration, copies, data, features, forms, memory, results
+from train import calibration, copies, data, features, forms, heatmaps, memory, results
 from train.augmentation import Augmentation
 from train.backbone import Backbone, threads
 from train.batches import Batches, FeatureBatches, Order, PictureBatches
@@ -31,7 +31,6 @@ from train.distributed import ALONE, Group
 from train.evaluation import Evaluation, evaluate, precision
 from train.features import Extraction, Kept, View
 from train.fit import Fit, Progress
-from train.heatmaps import HeatMaps
 from train.normalization import measured
 from train.record.callback import Callback
 from train.record.recorder import Recorder
@@ -183,7 +182,7 @@ class Run:
             if tested and settings.report and (wrong := results.most_wrong(pictures, tested)):
                 phase("heat maps")
                 split, answered = pictures.test.take(wrong), tested.predicted[wrong]
-                HeatMaps(classifier, split, answered, self.output, self._workers, self.stop, self.report)()
+                heatmaps.write(classifier, split, answered, self.output, self._workers, self.stop, self.report)
             results.write_metrics(
                 self.output,
                 pictures,
