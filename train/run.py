@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -110,16 +111,7 @@ class Run:
                 f"{self.group.size} processes train together, so batch-size and test-batch-size must be at least that"
             )
         torch.manual_seed(settings.seed)
-        pictures = data.find(self.channels, settings.validation_share, settings.test_share, settings.seed)
-        seen = copies.known(self._kept_features, self.features)
-        pictures, unreadable = data.checked(pictures, settings.max_unreadable, self._workers, self.stop, seen)
-        for line in pictures.lines:
-            self._say(line)
-        for name, reason in unreadable.items():
-            self._say(f"skipped {name}: {reason}")
-        self._say(pictures.counts())
-        copied = {} if self.group.rank else copies.look_for(pictures, seen, self._kept_features, self._say)
-        pictures, seen = pictures.without_looks(), {}
+        pictures, unreadable, copied = self._read()
         identity = self._identity(pictures)
         if any(other != identity for other in self.group.everyone(identity)):
             raise DataError(
@@ -197,6 +189,20 @@ class Run:
             )
             checkpoint.remove()
         phase("report")
+
+    def _read(self) -> tuple[Data, dict[str, str], dict[str, Any]]:
+        """Return the pictures that can be read, why the others cannot, and which are copies of one another."""
+        settings = self.settings
+        pictures = data.find(self.channels, settings.validation_share, settings.test_share, settings.seed)
+        seen = copies.known(self._kept_features, self.features)
+        pictures, unreadable = data.checked(pictures, settings.max_unreadable, self._workers, self.stop, seen)
+        for line in pictures.lines:
+            self._say(line)
+        for name, reason in unreadable.items():
+            self._say(f"skipped {name}: {reason}")
+        self._say(pictures.counts())
+        copied = {} if self.group.rank else copies.look_for(pictures, seen, self._kept_features, self._say)
+        return pictures.without_looks(), unreadable, copied
 
     def _temperature(self, made: Made) -> float:
         """Return the temperature that makes the probabilities on the validation pictures what they say."""
