@@ -12,7 +12,7 @@ from statistics import median
 from bench import containers, load, pictures, places
 from bench.containers import PATIENCE, Server, check_running, container, docker, endpoint
 from bench.load import Load
-from bench.results import BenchError, Line, Result, Side, alternate, at_least, at_most
+from bench.results import BenchError, Line, Result, Side, alternate, at_least, at_most, none
 from bench.subject import ARCH, Subject
 from byoc_vision.debugger import job
 from byoc_vision.debugger.job import Job
@@ -116,7 +116,7 @@ def concurrency(subject: Subject) -> Result:
         if server.kind == "ours":
             kept = min(rate / max(rates[: i + 1]) for i, rate in enumerate(rates))
             verdicts.append(at_least(f"{server.name}, lowest share of what fewer connections reach", kept, 0.95))
-            verdicts.append(at_most(f"{server.name}, errors", errors, 0, "{:.0f}"))
+            verdicts.append(none(f"{server.name}, errors", errors))
     return Result(
         title="Concurrency",
         text=f"ResNet-50, 500×375 JPEGs over 1 to {CURVE[-1]} keep-alive connections, {CURVE_SECONDS:.0f} s each; the "
