@@ -25,6 +25,7 @@ def options() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Do what the options say; return the exit code."""
     args = options().parse_args(arguments)
 
     from byoc_vision.aws import ecr, images

@@ -77,6 +77,7 @@ class FileStream:
         self.name, self._file, self._mark = name, file, mark
 
     def forward(self, place: int, pattern: Pattern = EVERYTHING) -> Iterator[Event]:
+        """See `Stream`."""
         needed, size = [text.encode(errors="replace") for text in (self._mark, *pattern.every) if text], _LEAST
         while block := self._read(place, size):
             lines = block[: block.rfind(b"\n") + 1]
@@ -88,6 +89,7 @@ class FileStream:
             size = min(size * 4, _MOST) if lines else size * 4
 
     def backward(self, place: int) -> Iterator[Event]:
+        """See `Stream`."""
         size = _LEAST
         while place:
             begin = max(0, place - size)
@@ -99,6 +101,7 @@ class FileStream:
             size = min(size * 4, _MOST) if cut else size * 4
 
     def find(self, at: float) -> int:
+        """See `Stream`."""
         if at <= 0:
             return 0
         try:
@@ -121,6 +124,7 @@ class FileStream:
             return low
 
     def check(self, place: int) -> None:
+        """See `Stream`."""
         if place and self._read(place - 1, 1) != b"\n":
             raise no_token()
 
@@ -152,18 +156,22 @@ class ContainersStream:
         self.name, self._folder, self._variant = name, folder, variant
 
     def forward(self, place: int, pattern: Pattern = EVERYTHING) -> Iterator[Event]:
+        """See `Stream`."""
         for text, line in logs.Containers(self._folder, self._variant, _text(place - 1) if place else "").new_entries():
             if pattern.matches(line):
                 came = _nanoseconds(text)
                 yield Event(came // 10**6, came, came + 1, line)
 
     def backward(self, place: int) -> Iterator[Event]:
+        """See `Stream`."""
         yield from reversed([event for event in self.forward(0) if event.place < place])
 
     def find(self, at: float) -> int:
+        """See `Stream`."""
         return int(min(at * 10**6, time.time_ns()))
 
     def check(self, place: int) -> None:
+        """See `Stream`."""
         if place > time.time_ns():
             raise no_token()
 
