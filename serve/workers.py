@@ -5,7 +5,7 @@ at once, however it came. It is given the file of its `serve.clock`, and sends l
 
     {"model": NAME, "starter": PID, "description": SENTENCE, "info": {…}}    it has loaded and warmed up its model; or
     {"model": NAME, "error": SENTENCE, "trace": TEXT}                        it could not
-    {"measured": {…}}                                                        now and then, see `serve.measured`
+    {"measured": {…}}                                                        now and then, see `serve.worker_metrics`
     {"description": SENTENCE, "info": {…}}                                   when it has gone on in another way
 """
 
