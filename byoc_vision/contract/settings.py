@@ -18,16 +18,18 @@ def _setting(
     return field(default=default, metadata={"help": meaning, "low": low, "high": high, "choices": tuple(choices)})
 
 
+def _choice(meaning: str, default: str, *others: str) -> Any:
+    return _setting(default, meaning, choices=(default, *others))
+
+
 @dataclass(frozen=True)
 class Settings:
     """One training run's hyperparameters; `low` and `high` are the least and the greatest value allowed."""
 
     arch: str = _setting("resnet50", "architecture: any torchvision classifier, by its name there")
     pretrained: bool = _setting(True, "start from pretrained weights: the `weights` channel's, else torchvision's")
-    train_layers: str = _setting(
-        "head",
-        "what is trained: the new head, the backbone's last block too, or all",
-        choices=("head", "last-block", "all"),
+    train_layers: str = _choice(
+        "what is trained: the new head, the backbone's last block too, or all", "head", "last-block", "all"
     )
     blocks: int = _setting(1, "how many of the backbone's last blocks last-block trains", 1, 100)
     epochs: int = _setting(30, "passes over the training pictures, at most", 1, 10_000)
@@ -45,21 +47,17 @@ class Settings:
     unfreeze_epochs: int = _setting(
         0, "epochs until all layers learn, of which the head is the first (0: all at once)", 0, 1000
     )
-    schedule: str = _setting("cosine", "learning rate goes down to 0, or stays", choices=("cosine", "constant"))
+    schedule: str = _choice("learning rate goes down to 0, or stays", "cosine", "constant")
     warmup_epochs: float = _setting(0, "epochs in which the learning rate rises to its full value", 0, 1000)
-    optimizer: str = _setting("adamw", "how weights are updated", choices=("adamw", "adam", "sgd"))
+    optimizer: str = _choice("how weights are updated", "adamw", "adam", "sgd")
     weight_decay: float = _setting(0.01, "weight decay", 0, 10)
     momentum: float = _setting(0.9, "momentum, of sgd only", 0, 0.9999)
     label_smoothing: float = _setting(0.1, "share of the target given to all classes alike", 0, 0.9)
     calibrate: bool = _setting(
         True, "fit the probabilities to the validation pictures at the end (temperature scaling)"
     )
-    class_weights: str = _setting(
-        "none", "the loss counts classes by their pictures, or all alike", choices=("none", "balanced")
-    )
-    sampling: str = _setting(
-        "all", "an epoch shows each picture once, or each class equally often", choices=("all", "balanced")
-    )
+    class_weights: str = _choice("the loss counts classes by their pictures, or all alike", "none", "balanced")
+    sampling: str = _choice("an epoch shows each picture once, or each class equally often", "all", "balanced")
     mixup: float = _setting(0, "mix pairs of pictures, with shares drawn from Beta(mixup, mixup) (0: no)", 0, 100)
     cutmix: float = _setting(
         0, "paste parts of pictures into others, of sizes drawn from Beta(cutmix, cutmix) (0: no)", 0, 100
@@ -70,16 +68,12 @@ class Settings:
     image_size: int | None = _setting(
         None, "pixels of the square's side the network sees (preset: the weights')", 16, 2048
     )
-    augment: str = _setting(
-        "none",
-        "training pictures: as they are, cropped and mirrored, or TrivialAugment too",
-        choices=("none", "basic", "trivial"),
+    augment: str = _choice(
+        "training pictures: as they are, cropped and mirrored, or TrivialAugment too", "none", "basic", "trivial"
     )
     crop_scale: float = _setting(0.25, "least share of a picture's area that `augment` leaves", 0.01, 1)
-    flip: str = _setting(
-        "horizontal",
-        "how `augment` mirrors pictures: left to right, top to bottom too, or not",
-        choices=("horizontal", "both", "none"),
+    flip: str = _choice(
+        "how `augment` mirrors pictures: left to right, top to bottom too, or not", "horizontal", "both", "none"
     )
     views: int = _setting(
         0,
@@ -87,9 +81,7 @@ class Settings:
         0,
         64,
     )
-    normalization: str = _setting(
-        "preset", "mean and standard deviation: the weights', or measured on the data", choices=("preset", "data")
-    )
+    normalization: str = _choice("mean and standard deviation: the weights', or measured on the data", "preset", "data")
     validation_share: float = _setting(0.15, "share of each class that validates where no split does", 0.01, 0.5)
     test_share: float = _setting(0.15, "share of each class that tests where the data has no splits", 0, 0.5)
     max_unreadable: float = _setting(0.01, "share of unreadable pictures that is skipped, not fatal", 0, 1)
