@@ -37,9 +37,8 @@ def parse(values: Mapping[str, Any]) -> Settings:
     that do not go together.
     """
     settings = Settings(**_values(values))
-    for wrong, sentence in conflicts(settings):
-        if wrong:
-            raise SettingsError(sentence)
+    for sentence in conflicts(settings):
+        raise SettingsError(sentence)
     return settings
 
 

@@ -139,58 +139,50 @@ def learning_rate(settings: Settings) -> float:
     return 0.003 if settings.train_layers == "head" else 0.001
 
 
-def conflicts(settings: Settings) -> Iterator[tuple[bool, str]]:
-    """Yield what cannot go together: whether `settings` have it, and the sentence that says so."""
+def conflicts(settings: Settings) -> Iterator[str]:
+    """Yield a sentence for each of the things in `settings` that cannot go together."""
     changed = {kebab(f.name) for f in fields(Settings) if getattr(settings, f.name) != f.default}
     kept, blocks = on_features(settings), ARCHITECTURES[settings.arch].blocks
-    yield (
-        bool(settings.trace_steps and not settings.debug_interval),
-        "trace-steps is part of the profile, which debug-interval 0 turns off; set one of the two",
-    )
-    yield (
-        settings.warmup_epochs > settings.epochs,
-        f"warmup-epochs is {settings.warmup_epochs:g} and epochs {settings.epochs}, so the learning rate would "
-        "never rise to its full value; set warmup-epochs to fewer",
-    )
-    yield (
-        settings.unfreeze_epochs >= settings.epochs,
-        f"unfreeze-epochs is {settings.unfreeze_epochs} and epochs {settings.epochs}, so some layers would never "
-        "learn; set unfreeze-epochs to fewer",
-    )
-    yield (
-        not settings.pretrained and settings.train_layers != "all",
-        "pretrained is false, so a frozen backbone would stay random; set train-layers to all",
-    )
-    yield (
-        "blocks" in changed and settings.train_layers != "last-block",
-        "blocks is how many train-layers last-block trains; set train-layers to that, or remove blocks",
-    )
-    yield (
-        settings.blocks > blocks,
-        f"blocks is {settings.blocks}, and {settings.arch} has {blocks}; set blocks to fewer, or train-layers to all",
-    )
-    for name in sorted(changed & {"layer-decay", "unfreeze-epochs"}):
+    if settings.trace_steps and not settings.debug_interval:
+        yield "trace-steps is part of the profile, which debug-interval 0 turns off; set one of the two"
+    if settings.warmup_epochs > settings.epochs:
         yield (
-            settings.train_layers == "head",
-            f"{name} is for more layers than the head, which is trained alone; set train-layers to last-block or all",
+            f"warmup-epochs is {settings.warmup_epochs:g} and epochs {settings.epochs}, so the learning rate would "
+            "never rise to its full value; set warmup-epochs to fewer"
         )
+    if settings.unfreeze_epochs >= settings.epochs:
+        yield (
+            f"unfreeze-epochs is {settings.unfreeze_epochs} and epochs {settings.epochs}, so some layers would never "
+            "learn; set unfreeze-epochs to fewer"
+        )
+    if not settings.pretrained and settings.train_layers != "all":
+        yield "pretrained is false, so a frozen backbone would stay random; set train-layers to all"
+    if "blocks" in changed and settings.train_layers != "last-block":
+        yield "blocks is how many train-layers last-block trains; set train-layers to that, or remove blocks"
+    if settings.blocks > blocks:
+        has = f"blocks is {settings.blocks}, and {settings.arch} has {blocks}"
+        yield f"{has}; set blocks to fewer, or train-layers to all"
+    for name in sorted(changed & {"layer-decay", "unfreeze-epochs"}):
+        if settings.train_layers == "head":
+            remedy = "set train-layers to last-block or all"
+            yield f"{name} is for more layers than the head, which is trained alone; {remedy}"
     for name in sorted(changed & {"crop-scale", "flip", "views"}):
-        yield settings.augment == "none", f"{name} is part of augment, and that is none; set augment to basic"
-    yield (
-        settings.class_weights == settings.sampling == "balanced",
-        "class-weights and sampling are both balanced, which counts rare classes twice; set one of the two",
-    )
-    yield (
-        settings.views > 0 and not kept,
-        "views is for features that are computed once, and train-layers all and squeezenets have none; set views to 0",
-    )
-    yield (
-        settings.cutmix > 0 and kept,
-        "cutmix is for pictures, and features that are computed once are trained on here; set mixup instead, or "
-        "augment to basic and views to 0",
-    )
-    yield (
-        settings.extract_only and not kept,
-        "extract-only is for features that are computed once: set train-layers to head or last-block, augment to none "
-        "or views above 0, and take no squeezenet",
-    )
+        if settings.augment == "none":
+            yield f"{name} is part of augment, and that is none; set augment to basic"
+    if settings.class_weights == settings.sampling == "balanced":
+        yield "class-weights and sampling are both balanced, which counts rare classes twice; set one of the two"
+    if settings.views > 0 and not kept:
+        yield (
+            "views is for features that are computed once, and train-layers all and squeezenets have none; "
+            "set views to 0"
+        )
+    if settings.cutmix > 0 and kept:
+        yield (
+            "cutmix is for pictures, and features that are computed once are trained on here; set mixup instead, or "
+            "augment to basic and views to 0"
+        )
+    if settings.extract_only and not kept:
+        yield (
+            "extract-only is for features that are computed once: set train-layers to head or last-block, augment to "
+            "none or views above 0, and take no squeezenet"
+        )
