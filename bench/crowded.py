@@ -10,7 +10,7 @@ from bench import load, pictures
 from bench.attack import media
 from bench.attack.request import LIMIT
 from bench.containers import Endpoint, Server, chosen, container, limited, wait
-from bench.results import BenchError, Table, Verdict, at_most
+from bench.results import BenchError, Table, Verdict, none
 
 MEMORY = ("300m", "1g", "2g")
 
@@ -58,9 +58,9 @@ def largest(server: Server, body: bytes, say: Callable[[str], None]) -> tuple[Ta
     kills, ended = sum(crowd.kills for crowd in crowds.values()), sum(bool(crowd.ended) for crowd in crowds.values())
     changed = sum(statuses.total() for crowd in crowds.values() for statuses in crowd.changed.values())
     return Table(f"{server.name}: little memory, and the largest of what is sent", ["", *MEMORY], rows), [
-        at_most(f"{server.name}, processes killed by the kernel", kills, 0, "{:.0f}"),
-        at_most(f"{server.name}, containers of {', '.join(MEMORY)} that did not start or ended", ended, 0, "{:.0f}"),
-        at_most(f"{server.name}, answers that differ after the largest bodies and pictures", changed, 0, "{:.0f}"),
+        none(f"{server.name}, processes killed by the kernel", kills),
+        none(f"{server.name}, containers of {', '.join(MEMORY)} that did not start or ended", ended),
+        none(f"{server.name}, answers that differ after the largest bodies and pictures", changed),
     ]
 
 

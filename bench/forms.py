@@ -1,6 +1,5 @@
 """The comparison about the numeric form: whether the one that a container chooses is the fastest."""
 
-import json
 from collections import Counter
 
 from bench import containers, places, serving
@@ -20,7 +19,7 @@ def forms(subject: Subject) -> Result:
         for image in ("serve-cpu", "serve"):
             name = places.build(image)
             printed = places.Image(name, [models.artifact], subject.scratch).run("bench.inside.forms", models.artifact)
-            steady: dict[str, float] = json.loads(printed.splitlines()[-1])
+            steady: dict[str, float] = places.figures(printed)
             fastest = min(steady.values())
             chosen: Counter[str] = Counter()
             with running(name, "python", "-c", "while True: pass"):  # keeps a core busy

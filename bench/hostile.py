@@ -15,7 +15,7 @@ from bench.attack.client import Tally, send
 from bench.attack.request import LIMIT
 from bench.containers import WORKER, Endpoint, Process, Server, chosen, endpoint
 from bench.load import Load
-from bench.results import BenchError, Result, Side, Table, Verdict, at_most
+from bench.results import BenchError, Result, Side, Table, Verdict, at_most, none
 from bench.serving import CONNECTIONS
 from bench.subject import ARCH, Subject
 
@@ -161,14 +161,12 @@ def verdicts(image: str, outcome: Campaign) -> list[Verdict]:
     unanswered = outcome.count("no answer", "no answer in time")
     others = outcome.tally.faults.total() - outcome.count("5xx") - unanswered
     return [
-        at_most(f"{image}, 5xx but 503, 504, 507", outcome.count("5xx"), 0, "{:.0f}"),
-        at_most(f"{image}, errors that are not one sentence in JSON", others, 0, "{:.0f}"),
-        at_most(f"{image}, requests without an answer", unanswered, 0, "{:.0f}"),
-        at_most(
-            f"{image}, worker restarts but by the time limit", max(0, outcome.restarts - outcome.late), 0, "{:.0f}"
-        ),
+        none(f"{image}, 5xx but 503, 504, 507", outcome.count("5xx")),
+        none(f"{image}, errors that are not one sentence in JSON", others),
+        none(f"{image}, requests without an answer", unanswered),
+        none(f"{image}, worker restarts but by the time limit", max(0, outcome.restarts - outcome.late)),
         at_most(f"{image}, resident memory after against before", outcome.growth, 1.1, "{:.3f}"),
-        at_most(f"{image}, good pictures not answered right", outcome.during.errors, 0, "{:.0f}"),
+        none(f"{image}, good pictures not answered right", outcome.during.errors),
         at_most(
             f"{image}, p99 of good pictures against the quiet one",
             outcome.during.percentile(0.99) / outcome.quiet.percentile(0.99),

@@ -10,19 +10,13 @@ from dataclasses import dataclass
 from bench import load
 from bench.containers import STARTER, SUPERVISOR, WORKER, Endpoint, Server, docker, endpoint
 from bench.load import Load
-from bench.results import BenchError, Side, Table, Verdict, at_most
+from bench.results import BenchError, Side, Table, Verdict, none
 from bench.serving import CONNECTIONS
 
 #: Whom to kill; "all" of a role are killed at once.
 VICTIMS = (
-    "nginx master",
-    "nginx worker",
-    "multi-model-server (Java)",
-    STARTER,
-    WORKER,
-    f"all of: {WORKER}",
-    SUPERVISOR,
-)
+    "nginx master", "nginx worker", "multi-model-server (Java)", STARTER, WORKER, f"all of: {WORKER}", SUPERVISOR,
+)  # fmt: skip
 
 #: Seconds of load before the kill and after recovery, and the longest that recovery, or the end, may take.
 BEFORE, AFTER, LONGEST = 3.0, 3.0, 150.0
@@ -68,7 +62,7 @@ def killed(server: Server, body: bytes, say: Callable[[str], None]) -> tuple[lis
         ],
     )
     silent = sum(kill.silent for kill in kills)
-    return sides, table, [at_most(f"{server.name}, killed processes of which nothing tells", silent, 0, "{:.0f}")]
+    return sides, table, [none(f"{server.name}, killed processes of which nothing tells", silent)]
 
 
 def _outcome(kill: Killed) -> str:

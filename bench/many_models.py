@@ -8,7 +8,7 @@ from http.client import HTTPException
 
 from bench import load
 from bench.containers import Endpoint, Server, container, endpoint, limited
-from bench.results import BenchError, Table, Verdict, at_most
+from bench.results import BenchError, Table, Verdict, none
 
 MODELS, MEMORY = 14, "700m"
 
@@ -51,9 +51,9 @@ def many_models(server: Server, body: bytes, say: Callable[[str], None]) -> tupl
         ["model", "status of load (unload, load, …)", "s", "loaded then", "of them asked"],
         rows,
     ), [
-        at_most(f"{server.name}, ends of the container under {MODELS} models", float(bool(ended)), 0, "{:.0f}"),
-        at_most(f"{server.name}, answers to load and unload but 200 and 507", others, 0, "{:.0f}"),
-        at_most(f"{server.name}, loaded models that did not answer right", wrong, 0, "{:.0f}"),
+        none(f"{server.name}, ends of the container under {MODELS} models", float(bool(ended))),
+        none(f"{server.name}, answers to load and unload but 200 and 507", others),
+        none(f"{server.name}, loaded models that did not answer right", wrong),
     ]
 
 

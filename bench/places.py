@@ -1,6 +1,7 @@
 """Where a side runs: in one of the project's images, or with this machine's own Python where that has torch."""
 
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
@@ -9,7 +10,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from bench.machine import ROOT, gpu
 from bench.results import BenchError
@@ -84,6 +85,11 @@ def has_docker() -> bool:
 def has_torch() -> bool:
     """Return whether this Python could run the image's programs itself."""
     return importlib.util.find_spec("torch") is not None
+
+
+def figures(printed: str) -> Any:
+    """Return what a module of `bench.inside` has measured: its last line, as JSON."""
+    return json.loads(printed.splitlines()[-1])
 
 
 def _run(command: Sequence[str], module: str, environment: dict[str, str] | None = None) -> str:

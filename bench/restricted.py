@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from bench import load
 from bench.containers import Endpoint, Server, container
-from bench.results import BenchError, Table, Verdict, at_most
+from bench.results import BenchError, Table, Verdict, none
 
 #: Options of `docker run`, without which a container may do all that it usually may.
 OPTIONS = (
@@ -84,7 +84,7 @@ def restricted(server: Server, body: bytes, right: int, say: Callable[[str], Non
         ],
     )
     wrong = sum(bool(row.fault) for row in rows)
-    return table, [at_most(f"{server.name}, restricted containers that neither answer nor say why", wrong, 0, "{:.0f}")]
+    return table, [none(f"{server.name}, restricted containers that neither answer nor say why", wrong)]
 
 
 def _row(server: Server, options: str, body: bytes, right: int) -> Row:

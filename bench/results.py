@@ -101,6 +101,11 @@ def at_most(what: str, figure: float, bar: float, form: str = "{:.2f}") -> Verdi
     return Verdict(what, form.format(figure), f"≤ {bar:g}", figure <= bar)
 
 
+def none(what: str, count: float) -> Verdict:
+    """Return the verdict on what must not happen at all."""
+    return at_most(what, count, 0, "{:.0f}")
+
+
 def alternate(
     sides: Mapping[str, Callable[[], Any]], repetitions: int, say: Callable[[str], None]
 ) -> dict[str, list[Any]]:

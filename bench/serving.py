@@ -1,6 +1,5 @@
 """The comparisons about serving, all on the CPU: endpoints of the images, asked over HTTP as clients do."""
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ from statistics import median
 from bench import containers, load, pictures, places
 from bench.containers import PATIENCE, Server, check_running, container, docker, endpoint
 from bench.load import Load
-from bench.results import BenchError, Line, Result, Side, alternate, at_least, at_most
+from bench.results import BenchError, Line, Result, Side, alternate, at_least, at_most, none
 from bench.subject import ARCH, Subject
 from byoc_vision.debugger import job
 from byoc_vision.debugger.job import Job
@@ -120,7 +119,7 @@ def concurrency(subject: Subject) -> Result:
         if server.kind == "ours":
             kept = min(rate / max(rates[: i + 1]) for i, rate in enumerate(rates))
             verdicts.append(at_least(f"{server.name}, lowest share of what fewer connections reach", kept, 0.95))
-            verdicts.append(at_most(f"{server.name}, errors", errors, 0, "{:.0f}"))
+            verdicts.append(none(f"{server.name}, errors", errors))
     return Result(
         title="Concurrency",
         text=f"ResNet-50, 500×375 JPEGs over 1 to {CURVE[-1]} keep-alive connections, {CURVE_SECONDS:.0f} s each; the "
@@ -210,20 +209,7 @@ def accuracy(subject: Subject) -> Result:
 def _servers(models: Models) -> list[Server]:
     """Return the sides, the baseline first where there is one."""
     serve, lean = places.build("serve"), places.build("serve-cpu")
-    return [
-        *(
-            [
-                Server(
-                    "today's endpoint",
-                    "baseline",
-                    places.build("today"),
-                    models.users,
-                    ("python", "-m", "bench.baseline.serving"),
-                )
-            ]
-            if models.users
-            else []
-        ),
+    servers = [
         Server("serve", "ours", serve, models.artifact),
         Server("serve-cpu", "ours", lean, models.artifact),
         *(
@@ -231,6 +217,10 @@ def _servers(models: Models) -> list[Server]:
             for name in ("bfloat16", "float32")
         ),
     ]
+    if models.users is None:
+        return servers
+    command = "python", "-m", "bench.baseline.serving"
+    return [Server("today's endpoint", "baseline", places.build("today"), models.users, command), *servers]
 
 
 def mobilenet(subject: Subject) -> Models:
@@ -301,6 +291,5 @@ def _direct(subject: Subject, image: str, models: Models, bodies: Sequence[bytes
     for number, body in enumerate(bodies):
         (folder / f"{number:02}.jpg").write_bytes(body)
     place = places.Image(places.build(image), [models.artifact], folder)
-    printed = place.run("bench.inside.direct", models.artifact, folder, SECONDS / 2)
-    rates: dict[str, float] = json.loads(printed.splitlines()[-1])
+    rates: dict[str, float] = places.figures(place.run("bench.inside.direct", models.artifact, folder, SECONDS / 2))
     return rates

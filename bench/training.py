@@ -11,7 +11,7 @@ from typing import Any
 
 from bench import pictures
 from bench.machine import gpu
-from bench.places import Here, Image
+from bench.places import Here, Image, figures
 from bench.results import Line, Result, Side, alternate, at_least, at_most
 from bench.subject import ARCH, Subject
 
@@ -36,7 +36,7 @@ def head(subject: Subject) -> Result:
         subject.say,
     )
     subject.say("decoding alone, the network alone")
-    alone = json.loads(subject.training.run("bench.inside.limits", ARCH, subject.data).splitlines()[-1])
+    alone = figures(subject.training.run("bench.inside.limits", ARCH, subject.data))
     count = len(pictures.files(subject.data))
     ours = Side(_NAME, "ours", [run["seconds"] for run in runs[_NAME]], _accuracy(runs[_NAME]))
     accuracy = median(run["test_accuracy"] for run in runs[_NAME])
@@ -71,12 +71,12 @@ def head(subject: Subject) -> Result:
 def tuning(subject: Subject) -> Result:
     """Twenty trials of a tuning job that trains heads."""
     baseline = TRIALS * _once(subject)["seconds"]
-    common = ["--data", subject.data, "--weights", subject.weights, "--arch", ARCH, "--epochs", EPOCHS]
+    common = [*_common(subject), "--epochs", EPOCHS]
 
     def in_one_process() -> float:
         arguments = [*common, "--export", "false", "--out", subject.folder()]
         printed = subject.training.run("bench.inside.tuning", TRIALS, *arguments)
-        seconds: float = json.loads(printed.splitlines()[-1])["seconds"]
+        seconds: float = figures(printed)["seconds"]
         return seconds
 
     seconds_of = alternate({"one process": in_one_process}, subject.repetitions, subject.say)
@@ -167,21 +167,10 @@ def _all_layers(subject: Subject, arch: str, weights: Path, train: int) -> Resul
 def debugger(subject: Subject) -> Result:
     """What the debugger's recording and the profile cost at their defaults."""
     kept = subject.folder()  # the features are computed once
-    common = [
-        "--data",
-        subject.data,
-        "--weights",
-        subject.weights,
-        "--arch",
-        ARCH,
-        "--patience",
-        0,
-        "--export",
-        "false",
-    ]
-    head = [*common, "--batch-size", 32, "--epochs", 60]
+    common = [*_common(subject), "--patience", 0, "--export", "false", "--batch-size", 32]
+    head = [*common, "--epochs", 60]
     # Small pictures, so that enough steps fit in: the recording weighs more beside their short steps.
-    every = [*common, "--batch-size", 32, "--epochs", 10, "--train-layers", "all", "--image-size", 64]
+    every = [*common, "--epochs", 10, "--train-layers", "all", "--image-size", 64]
     off = ["--debug-interval", 0]
     count = -(-len(pictures.files(subject.data / "train")) // 32)
 
@@ -200,6 +189,10 @@ def debugger(subject: Subject) -> Result:
         subject.say,
     )
     medians = {name: median(values) for name, values in seconds_of.items()}
+    longer = {
+        what: 100 * (medians[f"{what}, recorded"] / medians[f"{what}, not recorded"] - 1)
+        for what in ("frozen head", "all layers")
+    }
     return Result(
         title="The debugger's cost",
         text=f"Time of a step of {ARCH} with what every job records for the debugger and the profile, and without "
@@ -207,15 +200,7 @@ def debugger(subject: Subject) -> Result:
         "All layers are trained on pictures of 64 pixels.",
         unit="ms",
         sides=[Side(name, "baseline" if "not" in name else "ours", values) for name, values in seconds_of.items()],
-        verdicts=[
-            at_most(
-                f"{what}, % longer",
-                100 * (medians[f"{what}, recorded"] / medians[f"{what}, not recorded"] - 1),
-                5,
-                "{:.1f}",
-            )
-            for what in ("frozen head", "all layers")
-        ],
+        verdicts=[at_most(f"{what}, % longer", percent, 5, "{:.1f}") for what, percent in longer.items()],
     )
 
 
@@ -227,7 +212,7 @@ def memory(subject: Subject) -> Result:
     out = subject.folder()
     subject.say("computing their features")
     printed = subject.training.run("bench.inside.memory", "train", *arguments, "--extract-only", "true", "--out", out)
-    samples = json.loads(printed.splitlines()[-1])
+    samples = figures(printed)
     shutil.rmtree(data)
     seconds = samples[-1][0]
     largest = [(at, size) for at, size, _ in samples]
@@ -260,11 +245,12 @@ def random_weights(subject: Subject, arch: str) -> Path:
 
 def _train(subject: Subject, module: str, *more: object) -> dict[str, Any]:
     out = subject.folder()
-    common = ["--data", subject.data, "--weights", subject.weights, "--arch", ARCH, "--epochs", EPOCHS, "--out", out]
-    subject.training.run(module, *common, *more)
-    file = out / "metrics.json" if module == _BASELINE else out / "output" / "metrics.json"
-    figures: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return figures
+    subject.training.run(module, *_common(subject), "--epochs", EPOCHS, "--out", out, *more)
+    return _read(out / "metrics.json" if module == _BASELINE else out / "output" / "metrics.json")
+
+
+def _common(subject: Subject) -> list[object]:
+    return ["--data", subject.data, "--weights", subject.weights, "--arch", ARCH]
 
 
 def _epoch_seconds(printed: str) -> list[float]:
@@ -278,8 +264,12 @@ def _once(subject: Subject) -> dict[str, Any]:
     if not file.exists():
         subject.say("today's script, once (minutes)")
         file.write_text(json.dumps(_train(subject, _BASELINE)), encoding="utf-8")
-    figures: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return figures
+    return _read(file)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return content
 
 
 def _accuracy(runs: list[dict[str, Any]]) -> dict[str, str]:

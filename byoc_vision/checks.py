@@ -10,7 +10,7 @@ from byoc_vision.contract.dataset import read_channels
 from byoc_vision.contract.errors import UserError
 from byoc_vision.contract.files import path_in
 from byoc_vision.contract.hyperparameters import Settings
-from byoc_vision.contract.job import CODE, SCRIPT, SPLITS
+from byoc_vision.contract.job import CODE, PICTURES, SCRIPT
 
 _log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ def pictures(sources: Mapping[str, str | Path]) -> None:
     for channel, source in sources.items():
         if not str(source).strip():
             raise UserError(f"the channel {channel} is given nothing; give it a folder, a file or an S3 URI")
-    folders = {channel: local(str(source)) for channel, source in sources.items() if channel in SPLITS}
+    folders = {channel: local(str(source)) for channel, source in sources.items() if channel in PICTURES}
     here = {channel: path for channel, path in folders.items() if path is not None and path.exists()}
     if len(here) == len(folders):
         for line in read_channels(here).lines():

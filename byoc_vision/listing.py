@@ -1,6 +1,6 @@
 """The jobs that there are, with what they have reached."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
@@ -37,8 +37,7 @@ def jobs(engine: Engine, most: int) -> list[Listed]:
 
 
 def _searches(engine: Engine) -> Iterator[Listed]:
-    call, key = engine.sagemaker.list_hyper_parameter_tuning_jobs, "HyperParameterTuningJobSummaries"
-    for summary in islice(_pages(call, key), _LOOKED_AT):
+    for summary in _newest(engine, "list_hyper_parameter_tuning_jobs", "HyperParameterTuningJobSummaries"):
         name = summary["HyperParameterTuningJobName"]
         described = engine.sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
         if not _is_ours(described.get("TrainingJobDefinition", {})):
@@ -50,7 +49,7 @@ def _searches(engine: Engine) -> Iterator[Listed]:
 
 
 def _trainings(engine: Engine, searches: tuple[str, ...]) -> Iterator[Listed]:
-    for summary in islice(_pages(engine.sagemaker.list_training_jobs, "TrainingJobSummaries"), _LOOKED_AT):
+    for summary in _newest(engine, "list_training_jobs", "TrainingJobSummaries"):
         name = summary["TrainingJobName"]
         if name.startswith(searches):  # a trial, for which the service need not be asked
             continue
@@ -66,11 +65,7 @@ def _is_ours(described: dict[str, Any]) -> bool:
     return _OURS in described.get("AlgorithmSpecification", {}).get("TrainingImage", "")
 
 
-def _pages(call: Callable[..., Any], key: str) -> Iterator[dict[str, Any]]:
-    more: dict[str, str] = {}
-    while True:
-        page = call(SortBy="CreationTime", SortOrder="Descending", MaxResults=100, **more)
-        yield from page[key]
-        if not page.get("NextToken"):
-            return
-        more = {"NextToken": page["NextToken"]}
+def _newest(engine: Engine, operation: str, key: str) -> Iterator[dict[str, Any]]:
+    order = {"SortBy": "CreationTime", "SortOrder": "Descending", "PaginationConfig": {"PageSize": 100}}
+    pages = engine.sagemaker.get_paginator(operation).paginate(**order)
+    return islice((summary for page in pages for summary in page[key]), _LOOKED_AT)

@@ -26,16 +26,13 @@ _THREADS = 8
 
 def trials(engine: Engine, name: str) -> list[dict[str, Any]]:
     """Return the service's summaries of a tuning job's trials, oldest first."""
-    summaries: list[dict[str, Any]] = []
-    more: dict[str, str] = {}
-    while True:
-        page = engine.sagemaker.list_training_jobs_for_hyper_parameter_tuning_job(
-            HyperParameterTuningJobName=name, SortBy="CreationTime", SortOrder="Ascending", MaxResults=100, **more
-        )
-        summaries += page["TrainingJobSummaries"]
-        if not page.get("NextToken"):
-            return summaries
-        more = {"NextToken": page["NextToken"]}
+    pages = engine.sagemaker.get_paginator("list_training_jobs_for_hyper_parameter_tuning_job").paginate(
+        HyperParameterTuningJobName=name,
+        SortBy="CreationTime",
+        SortOrder="Ascending",
+        PaginationConfig={"PageSize": 100},
+    )
+    return [summary for page in pages for summary in page["TrainingJobSummaries"]]
 
 
 def read(engine: Engine, name: str) -> "Search | None":
@@ -47,13 +44,8 @@ def read(engine: Engine, name: str) -> "Search | None":
         return None
     goal = described["HyperParameterTuningJobConfig"]["HyperParameterTuningJobObjective"]
     status, summaries = described["HyperParameterTuningJobStatus"], trials(engine, name)
-    search = Search(
-        name,
-        status,
-        goal["MetricName"],
-        goal["Type"] == "Maximize",
-        tuple(Trial(**_trial(summary)) for summary in summaries),
-    )
+    told = tuple(Trial(**_trial(summary)) for summary in summaries)
+    search = Search(name, status, goal["MetricName"], goal["Type"] == "Maximize", told)
     output = described.get("TrainingJobDefinition", {}).get("OutputDataConfig", {}).get("S3OutputPath", "")
     best = [trial.name for trial in search.judged[:_CURVES]] if output else []
     with ThreadPoolExecutor(_THREADS) as pool:

@@ -11,7 +11,8 @@ The last two can be missing. Only `save` and `load` need torch.
 import json
 import shutil
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -114,9 +115,9 @@ def save(classifier: Classifier, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / PROBES).unlink(missing_ok=True)
     shutil.rmtree(folder / GRAPHS, ignore_errors=True)
-    write_whole(folder / TENSORS, lambda path: save_file(tensors, path))
-    text = json.dumps(description, indent=2, ensure_ascii=False)
-    write_whole(folder / DESCRIPTION, lambda path: path.write_text(text, encoding="utf-8"))
+    with whole(folder / TENSORS) as path:
+        save_file(tensors, path)
+    write_text(folder / DESCRIPTION, json.dumps(description, indent=2, ensure_ascii=False))
 
 
 def load(folder: Path) -> Classifier:
@@ -192,12 +193,8 @@ def _content(file: Path) -> dict[str, Any]:
 
 def save_probes(probes: Probes, folder: Path) -> None:
     """Write `probes` beside the model in `folder`; raises `ArtifactError` as `save` does."""
-
-    def write(path: Path) -> None:
-        with path.open("wb") as file:  # given a path, numpy would add .npz to it
-            np.savez(file, pictures=probes.pictures, answers=probes.answers)
-
-    write_whole(folder / PROBES, write)
+    with whole(folder / PROBES) as path, path.open("wb") as file:  # given a path, numpy would add .npz to it
+        np.savez(file, pictures=probes.pictures, answers=probes.answers)
 
 
 def load_probes(folder: Path, description: Description) -> Probes | None:
@@ -263,15 +260,22 @@ def damaged(error: Exception) -> ArtifactError:
     return ArtifactError(f"the model's files are damaged or do not match ({reason}); train it again")
 
 
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill the file that becomes `path`, whose folder is made, see `files.replacing`.
+def write_text(path: Path, text: str) -> None:
+    """Write `text` to `path`, whole or not at all; raises as `whole` does."""
+    with whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Yield where the block is to write what becomes `path`, whose folder is made; see `files.replacing`.
 
     Raises `ArtifactError` with the reason when that fails.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
-            write(temporary)
+            yield temporary
             # safetensors keeps its files to the owner; the serving container may be another user
             temporary.chmod(0o644)
     except (OSError, SafetensorError, RuntimeError) as error:

@@ -5,9 +5,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-MB = 1024 * 1024
+from byoc_vision.contract import cgroup
 
-CGROUP = Path("/sys/fs/cgroup")
+MB = 1024 * 1024
 
 #: Which process the kernel ends where memory is short, from -1000 to 1000: first one that loads a model, then one that
 #: has requests, and only then the programs without which nothing is answered.
@@ -56,22 +56,18 @@ class Memory:
         return self.small + self.medium + self.large
 
 
-def visible_memory(cgroup: Path = CGROUP) -> int:
+def visible_memory(root: Path = cgroup.ROOT) -> int:
     """Return the bytes of memory this container may use: its limit, or else the machine's."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = read(cgroup / "memory.max") or read(cgroup / "memory" / "memory.limit_in_bytes")
-    return min(machine, int(limit)) if limit.isdigit() else machine
-
-
-def kernel_kills(cgroup: Path = CGROUP) -> int:
-    """Return how many processes of this container the kernel has killed because its memory was used up."""
-    return _field(read(cgroup / "memory.events") or read(cgroup / "memory" / "memory.oom_control"), "oom_kill")
+    limit = cgroup.memory_limit(root)
+    return machine if limit is None else min(machine, limit)
 
 
 def own_memory(process: int | str = "self") -> int:
     """Return the bytes of memory that a process alone holds, without those of files; 0 when it has ended."""
     try:
-        return 1024 * _field(read(Path(f"/proc/{process}/status")), "RssAnon:")
+        lines = (line.split() for line in Path(f"/proc/{process}/status").read_text().splitlines())
+        return 1024 * next((int(line[1]) for line in lines if line[0] == "RssAnon:"), 0)
     except OSError:
         return 0
 
@@ -81,13 +77,3 @@ def may_be_killed(rank: int) -> None:
     # Where the container was given a higher rank than that, only root could lower it.
     with contextlib.suppress(PermissionError):
         Path("/proc/self/oom_score_adj").write_text(str(rank), encoding="ascii")
-
-
-def _field(text: str, name: str) -> int:
-    lines = (line.split() for line in text.splitlines())
-    return next((int(line[1]) for line in lines if line[0] == name), 0)
-
-
-def read(file: Path) -> str:
-    """Return what is in `file`, nothing where there is none."""
-    return file.read_text().strip() if file.is_file() else ""

@@ -53,7 +53,7 @@ class Metrics:
                 self._latency.observe(float(seconds))
 
     def observe_work(self, model: str, measured: dict[str, Any]) -> None:
-        """Count what a worker has measured, see `serve.measured`."""
+        """Count what a worker has measured, see `serve.worker_metrics`."""
         for name, histogram in (("decoding", self._decoding), ("network", self._network), ("batches", self._batch)):
             for value in measured.get(name, ()):
                 histogram.labels(model).observe(value)

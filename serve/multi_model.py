@@ -11,10 +11,11 @@ import threading
 import time
 from pathlib import Path
 
+from byoc_vision.contract.cgroup import kernel_kills
 from byoc_vision.contract.errors import UserError
 from serve import packages, user_code
 from serve.control import Answer
-from serve.memory import MB, kernel_kills, own_memory
+from serve.memory import MB, own_memory
 from serve.model_server import Client
 from serve.settings import Settings
 from serve.workers import Failure, Workers

@@ -38,17 +38,8 @@ def load(folder: Path, gpu: int | None = None) -> Network:
         for name, (file, precision) in _GRAPHS.items()
         if (name == "float32" or _INSTRUCTIONS[name] & instructions) and artifact.has(graphs / file)
     }
-    software = f"openvino {ov.__version__}"
-    return Network(
-        description.arch,
-        description.labels,
-        description.preprocessing,
-        "cpu",
-        forms,
-        probes,
-        processor.name(),
-        software,
-    )
+    arch, labels, preprocessing = description.arch, description.labels, description.preprocessing
+    return Network(arch, labels, preprocessing, "cpu", forms, probes, processor.name(), f"openvino {ov.__version__}")
 
 
 def _compiled(file: Path, precision: str, side: int) -> Run:

@@ -64,7 +64,7 @@ def build(
     nothing knows how to ask the model, and `ModuleNotFoundError` where that takes torch, which is not there.
     """
     if "transform_fn" in own:
-        return Pipeline(Request.content, partial(_transform, own["transform_fn"], model), _as_it_is)
+        return Pipeline(Request.content, partial(_transform, own["transform_fn"], model), lambda _, result: result)
     if isinstance(model, backend.Model):
         functions = _defaults(inference, "input_fn", "predict_fn", "output_fn") | dict(own)
     else:
@@ -126,7 +126,3 @@ def _defaults(module: Any, *names: str) -> dict[str, Function]:
 
 def _transform(transform_fn: Function, model: Any, request: Request, content: bytes | str) -> Any:
     return transform_fn(model, content, request.content_type, request.accept, request.context)
-
-
-def _as_it_is(request: Request, result: Any) -> Any:
-    return result

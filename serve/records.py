@@ -17,7 +17,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TextIO
 
-from byoc_vision.contract.files import replacing
+from byoc_vision.contract.files import write_text
 
 logger = logging.getLogger(__name__)
 
@@ -113,10 +113,9 @@ class Kept:
 
     def write(self, form: str) -> None:
         """Keep a form's name; where that cannot be done, the next start measures again."""
-        text = json.dumps({"form": form, "circumstances": self.circumstances}, indent=1)
+        content = {"form": form, "circumstances": self.circumstances}
         try:
             self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with replacing(self.file) as temporary:
-                temporary.write_text(text, encoding="utf-8")
+            write_text(self.file, json.dumps(content, indent=1))
         except OSError as error:
             logger.warning("the numeric form is not kept for the next start (%s)", error)

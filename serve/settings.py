@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from byoc_vision.contract import cgroup
 from byoc_vision.contract.errors import UserError
-from serve.memory import CGROUP, MB, Memory, read, visible_memory
+from serve.memory import MB, Memory, visible_memory
 
 #: SageMaker's own limit for a real-time request.
 DEFAULT_PAYLOAD_MB = 6
@@ -131,18 +132,18 @@ def _check_threads(needed: int) -> None:
         )
 
 
-def visible_threads(cgroup: Path = CGROUP) -> float:
+def visible_threads(root: Path = cgroup.ROOT) -> float:
     """Return how many processes and threads this container may have, infinity where nothing limits them."""
-    limit = read(cgroup / "pids.max") or read(cgroup / "pids" / "pids.max")
-    return int(limit) if limit.isdigit() else math.inf
+    limit = cgroup.number(root, "pids.max", "pids/pids.max")
+    return math.inf if limit is None else limit
 
 
-def visible_cores(cgroup: Path = CGROUP) -> int:
+def visible_cores(root: Path = cgroup.ROOT) -> int:
     """Return how many cores this container may use at once: its CPU set, cut to its quota."""
     cores = len(os.sched_getaffinity(0))
-    quota = read(cgroup / "cpu.max").split()  # version 2: "200000 100000" or "max 100000"
+    quota = cgroup.read(root, "cpu.max").split()  # version 2: "200000 100000" or "max 100000"
     if not quota:
-        quota = [read(cgroup / "cpu" / f"cpu.cfs_{name}_us") for name in ("quota", "period")]
+        quota = [cgroup.read(root, f"cpu/cpu.cfs_{name}_us") for name in ("quota", "period")]
     if quota[0].isdigit() and quota[1].isdigit():
         cores = min(cores, max(1, int(quota[0]) // int(quota[1])))
     return cores

@@ -24,12 +24,12 @@ from serve.answers import AnswerError, Body
 from serve.config import ERROR_HEADER, INTERNAL_ERROR
 from serve.encoding import JSON
 from serve.errors import RequestError
-from serve.measured import Measured
 from serve.memory import MB, own_memory
 from serve.pipeline import Pipeline
 from serve.request import Request
 from serve.settings import DEFAULT_PAYLOAD_MB
 from serve.user_code import Function
+from serve.worker_metrics import Measured
 
 logger = logging.getLogger(__name__)
 
@@ -129,7 +129,7 @@ class Worker:
         return {}
 
     def measured(self) -> dict[str, list[Any]]:
-        """Return what was measured since this was called last, see `serve.measured`."""
+        """Return what was measured since this was called last, see `serve.worker_metrics`."""
         return self._measured.taken()
 
     def answer(self, data: list[dict[str, Any]], context: Any) -> list[Any]:

@@ -5,7 +5,7 @@ at once, however it came. It is given the file of its `serve.clock`, and sends l
 
     {"model": NAME, "starter": PID, "description": SENTENCE, "info": {…}}    it has loaded and warmed up its model; or
     {"model": NAME, "error": SENTENCE, "trace": TEXT}                        it could not
-    {"measured": {…}}                                                        now and then, see `serve.measured`
+    {"measured": {…}}                                                        now and then, see `serve.worker_metrics`
     {"description": SENTENCE, "info": {…}}                                   when it has gone on in another way
 """
 
@@ -24,9 +24,9 @@ from pathlib import Path
 from socketserver import StreamRequestHandler
 from typing import Any
 
+from byoc_vision.contract.cgroup import kernel_kills
 from serve import control
 from serve.clock import Clock, shared_file
-from serve.memory import kernel_kills
 
 #: multi-model-server says that a model has loaded, or has not, at about the time its workers say so themselves.
 _REPORT_SECONDS = 5

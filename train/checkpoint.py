@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from byoc_vision.contract.errors import UserError
-from classifier.artifact import write_whole
+from classifier.artifact import whole
 
 NAME = "checkpoint.pt"
 
@@ -28,9 +28,8 @@ class Checkpoint:
 
     def save(self, state: State) -> None:
         """Replace the checkpoint by `state` (tensors, plain values); killed at any moment, one of the two is left."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        content = {"identity": self._identity, "state": state}
-        write_whole(self._path, lambda path: torch.save(content, path))
+        with whole(self._path) as path:
+            torch.save({"identity": self._identity, "state": state}, path)
 
     def load(self) -> State | None:
         """Return the state saved last, or None; `CheckpointError` when it is damaged or of another run."""

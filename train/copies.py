@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from byoc_vision.contract.job import COPIES_SHOWN, COPY_GROUPS_SHOWN
-from classifier.artifact import write_whole
+from classifier.artifact import whole
 from train.data import DIGEST_BYTES, LOOK_SIDE, Data
 
 LOOK_BYTES = 3 * LOOK_SIDE**2
@@ -53,12 +53,8 @@ def known(*folders: Path | None) -> dict[bytes, bytes]:
 
 def keep(folder: Path, looks: Iterable[tuple[bytes, bytes]]) -> None:
     """Write `looks` (digest, look) into `folder`; raises `ArtifactError` where that fails."""
-
-    def write(path: Path) -> None:
-        with path.open("wb") as file:
-            file.writelines(map(b"".join, looks))
-
-    write_whole(folder / "looks", write)
+    with whole(folder / "looks") as path, path.open("wb") as file:
+        file.writelines(map(b"".join, looks))
 
 
 def look_for(data: Data, seen: Mapping[bytes, bytes], folder: Path, say: Callable[[str], None]) -> dict[str, Any]:

@@ -10,7 +10,6 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,7 @@ from torchvision.models import VisionTransformer
 
 from byoc_vision.contract import job
 from byoc_vision.contract.errors import described
-from classifier.artifact import Classifier, write_whole
+from classifier.artifact import Classifier, write_text
 from train.batches import Order, PictureBatches
 from train.data import Split
 from train.progress import progress
@@ -45,58 +44,55 @@ _DEPTH = 1
 _MOST = 255
 
 
-@dataclass(frozen=True)
-class HeatMaps:
-    """Writes `heatmaps.json` into `folder`: for pictures of `split` what spoke for the classes `answered` [N].
+def write(
+    classifier: Classifier,
+    split: Split,
+    answered: Tensor,
+    folder: Path,
+    workers: int,
+    stop: StopSignal,
+    report: Callable[[str], None],
+) -> None:
+    """Write `heatmaps.json` into `folder`: for pictures of `split` what spoke for the classes `answered` [N].
 
     `{"crop": share of the shorter side that the network sees, "maps": {name: rows of values from 0 to 255}}`
+    It has as many pictures as there is time for; where there can be none, that is told to `report`.
     """
+    begun = time.monotonic()
+    try:
+        drawn = _drawn(classifier, split, answered, workers, stop, begun + _SECONDS)
+    except Stopped:
+        raise
+    # What hooks and gradients meet in a network that nobody has tried is no reason to lose the job.
+    except Exception as error:
+        report(f"no heat maps were made ({described(error, 300)})")
+        return
+    preprocessing = classifier.preprocessing
+    crop = preprocessing.crop_size / preprocessing.resize_size
+    rows = {name: np.rint(_MOST * map_).astype(int).tolist() for name, map_ in drawn.items()}
+    write_text(folder / job.HEAT_MAPS, json.dumps({"crop": crop, "maps": rows}, ensure_ascii=False))
+    left = len(split) - len(drawn)
+    rest = f"; there was no time for {left} more" if left else ""
+    report(f"heat maps of {len(drawn)} pictures that it is most wrong about: {time.monotonic() - begun:.1f} s{rest}")
 
-    classifier: Classifier
-    split: Split
-    answered: Tensor
-    folder: Path
-    workers: int
-    stop: StopSignal
-    report: Callable[[str], None]
 
-    def __call__(self) -> None:
-        """Write them, of as many pictures as there is time for; where there can be none, say so."""
-        try:
-            begun = time.monotonic()
-            maps = self._maps(begun)
-        except Stopped:
-            raise
-        # What hooks and gradients meet in a network that nobody has tried is no reason to lose the job.
-        except Exception as error:
-            self.report(f"no heat maps were made ({described(error, 300)})")
-            return
-        preprocessing = self.classifier.preprocessing
-        crop = preprocessing.crop_size / preprocessing.resize_size
-        rows = {name: np.rint(_MOST * map_).astype(int).tolist() for name, map_ in maps.items()}
-        text = json.dumps({"crop": crop, "maps": rows}, ensure_ascii=False)
-        write_whole(self.folder / job.HEAT_MAPS, lambda path: path.write_text(text, encoding="utf-8"))
-        left = len(self.split) - len(maps)
-        rest = f"; there was no time for {left} more" if left else ""
-        self.report(
-            f"heat maps of {len(maps)} pictures that it is most wrong about: {time.monotonic() - begun:.1f} s{rest}"
-        )
-
-    def _maps(self, begun: float) -> dict[str, NDArray[np.float32]]:
-        network = self.classifier.network
-        device = next(network.parameters()).device
-        order = Order(len(self.split), _BATCH)
-        batches = PictureBatches(self.split, self.classifier.preprocessing, order, self.workers, device)
-        drawn: list[NDArray[np.float32]] = []
-        places: list[str] = []
-        answers = torch.split(self.answered.to(device), _BATCH)
-        for (inputs, _), classes in zip(progress(batches.epoch(0), len(order), "heat maps"), answers, strict=False):
-            self.stop.check()
-            places = places or feature_maps(network, inputs[:1])
-            drawn.extend(maps(network, inputs, classes, places))
-            if time.monotonic() - begun > _SECONDS:
-                break
-        return dict(zip(self.split.names, drawn, strict=False))
+def _drawn(
+    classifier: Classifier, split: Split, answered: Tensor, workers: int, stop: StopSignal, deadline: float
+) -> dict[str, NDArray[np.float32]]:
+    network = classifier.network
+    device = next(network.parameters()).device
+    order = Order(len(split), _BATCH)
+    batches = PictureBatches(split, classifier.preprocessing, order, workers, device)
+    drawn: list[NDArray[np.float32]] = []
+    places: list[str] = []
+    answers = torch.split(answered.to(device), _BATCH)
+    for (inputs, _), classes in zip(progress(batches.epoch(0), len(order), "heat maps"), answers, strict=False):
+        stop.check()
+        places = places or feature_maps(network, inputs[:1])
+        drawn.extend(maps(network, inputs, classes, places))
+        if time.monotonic() > deadline:
+            break
+    return dict(zip(split.names, drawn, strict=False))
 
 
 def maps(network: nn.Module, inputs: Tensor, classes: Tensor, places: Sequence[str]) -> NDArray[np.float32]:

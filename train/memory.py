@@ -6,22 +6,17 @@ from pathlib import Path
 
 import psutil
 
-CGROUP = Path("/sys/fs/cgroup")
+from byoc_vision.contract import cgroup
 
 #: Parameters of glibc's mallopt: blocks that are mapped one by one, and free memory that is given back.
 _M_MMAP_MAX, _M_TRIM_THRESHOLD = -4, -1
 
 
-def available(cgroup: Path = CGROUP) -> int:
+def available(root: Path = cgroup.ROOT) -> int:
     """Return the bytes that may still be taken: those that the machine has left, or the container's limit leaves."""
     left = int(psutil.virtual_memory().available)
-    for limit, used in (  # version 2 and version 1
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
-    ):
-        with suppress(OSError, ValueError):  # there is none, or it is "max"
-            left = min(left, int((cgroup / limit).read_text()) - int((cgroup / used).read_text()))
-    return left
+    limit, used = cgroup.memory_limit(root), cgroup.memory_used(root)
+    return left if limit is None or used is None else min(left, limit - used)
 
 
 def keep_freed() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from byoc_vision.contract import job
-from classifier.artifact import write_whole
+from classifier.artifact import whole, write_text
 from classifier.pictures import Header
 from train.data import Data
 from train.evaluation import Evaluation
@@ -20,25 +20,15 @@ def write_predictions(folder: Path, data: Data, tested: Evaluation) -> None:
 
     Beside it `probabilities.npy` [N, classes], if `tested` has those of all classes.
     """
-
-    def write(path: Path) -> None:
-        with path.open("w", newline="", encoding="utf-8") as file:
-            rows = csv.writer(file)
-            rows.writerow(job.PREDICTION_COLUMNS)
-            predicted, probability = tested.predicted.tolist(), tested.probability.tolist()
-            for i, name in enumerate(data.test.names):
-                label = data.labels[data.test.targets[i]]
-                rows.writerow([name, label, data.labels[predicted[i]], f"{probability[i]:.6f}"])
-
-    write_whole(folder / job.PREDICTIONS, write)
+    answers = data.test.names, data.test.targets, tested.predicted.tolist(), tested.probability.tolist()
+    with whole(folder / job.PREDICTIONS) as path, path.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(job.PREDICTION_COLUMNS)
+        for name, target, predicted, probability in zip(*answers, strict=True):
+            rows.writerow([name, data.labels[target], data.labels[predicted], f"{probability:.6f}"])
     if tested.probabilities is not None:
-        probabilities = tested.probabilities.numpy()
-
-        def save(path: Path) -> None:
-            with path.open("wb") as file:
-                np.save(file, probabilities, allow_pickle=False)
-
-        write_whole(folder / job.PROBABILITIES, save)
+        with whole(folder / job.PROBABILITIES) as path, path.open("wb") as binary:
+            np.save(binary, tested.probabilities.numpy(), allow_pickle=False)
 
 
 def most_wrong(data: Data, tested: Evaluation) -> list[int]:
@@ -71,5 +61,4 @@ def write_metrics(folder: Path, data: Data, figures: Mapping[str, object]) -> No
     }
     content["kinds_of_pictures"] = _kinds([header for split in data.splits.values() for header in split.headers])
     content["left_out"] = list(data.lines)
-    text = json.dumps(content, indent=2, ensure_ascii=False)
-    write_whole(folder / job.METRICS, lambda path: path.write_text(text, encoding="utf-8"))
+    write_text(folder / job.METRICS, json.dumps(content, indent=2, ensure_ascii=False))

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from byoc_vision.contract.hyperparameters import Settings, SettingsError
 from classifier import artifact, network
 from classifier.artifact import Classifier
 from classifier.preprocessing import Preprocessing
-from train import calibration, copies, data, features, forms, memory, results
+from train import calibration, copies, data, features, forms, heatmaps, memory, results
 from train.augmentation import Augmentation
 from train.backbone import Backbone, threads
 from train.batches import Batches, FeatureBatches, Order, PictureBatches
@@ -31,7 +32,6 @@ from train.distributed import ALONE, Group
 from train.evaluation import Evaluation, evaluate, precision
 from train.features import Extraction, Kept, View
 from train.fit import Fit, Progress
-from train.heatmaps import HeatMaps
 from train.normalization import measured
 from train.record.callback import Callback
 from train.record.recorder import Recorder
@@ -46,6 +46,19 @@ SMALL = 1_000_000
 
 #: Probabilities of all classes for all test pictures that are kept, at most: 200 MB.
 PROBABILITIES = 50_000_000
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a run has made of its settings: the part of the network that learns, what it learns from, and how.
+
+    `kept` are the features of all pictures, where it learns from these.
+    """
+
+    trained: nn.Module
+    pictures: Data
+    preprocessing: Preprocessing
+    kept: Kept | None
 
 
 @dataclass(frozen=True)
@@ -90,7 +103,7 @@ class Run:
 
     def _run(self, profiler: Profiler | None) -> None:
         begun = time.monotonic()
-        phase = profiler.phase if profiler else _unwatched
+        phase = profiler.phase if profiler else lambda _: None
         phase("reading the pictures")
         settings = self.settings
         if min(settings.batch_size, settings.test_batch_size) < self.group.size:
@@ -98,16 +111,7 @@ class Run:
                 f"{self.group.size} processes train together, so batch-size and test-batch-size must be at least that"
             )
         torch.manual_seed(settings.seed)
-        pictures = data.find(self.channels, settings.validation_share, settings.test_share, settings.seed)
-        seen = copies.known(self._kept_features, self.features)
-        pictures, unreadable = data.checked(pictures, settings.max_unreadable, self._workers, self.stop, seen)
-        for line in pictures.lines:
-            self._say(line)
-        for name, reason in unreadable.items():
-            self._say(f"skipped {name}: {reason}")
-        self._say(pictures.counts())
-        copied = {} if self.group.rank else copies.look_for(pictures, seen, self._kept_features, self._say)
-        pictures, seen = pictures.without_looks(), {}
+        pictures, unreadable, copied = self._read()
         identity = self._identity(pictures)
         if any(other != identity for other in self.group.everyone(identity)):
             raise DataError(
@@ -124,11 +128,12 @@ class Run:
             kept = self._computed_features(frozen, preprocessing, pictures, profiler)
         if settings.extract_only:
             return
+        made = Made(trained, pictures, preprocessing, kept)
         fit = Fit(
             trained,
             settings,
-            self._batches(preprocessing, pictures.train, kept, often=True, training=True),
-            self._batches(preprocessing, pictures.validation, kept, often=True),
+            self._batches(made, pictures.train, often=True, training=True),
+            self._batches(made, pictures.validation, often=True),
             self._callback(trained, profiler),
             blocks,
         )
@@ -152,8 +157,8 @@ class Run:
         self._say(metrics.line({name: figures[name] for name in metrics.LAST}))
         phase("evaluation")
         with threads(number):
-            temperature = self._temperature(trained, preprocessing, pictures, kept) if settings.calibrate else 1.0
-            tested = self._tested(trained, preprocessing, pictures, kept, temperature) if pictures.test else None
+            temperature = self._temperature(made) if settings.calibrate else 1.0
+            tested = self._tested(made, temperature) if pictures.test else None
         figures["temperature"] = temperature
         if tested:
             figures |= {"test_loss": tested.loss, "test_accuracy": tested.accuracy}
@@ -165,11 +170,11 @@ class Run:
             artifact.save(replace(classifier, metrics=figures), self.model)
             if settings.export:
                 phase("graphs for CPUs")
-                self._export(classifier, trained, pictures, kept)
+                self._export(classifier, made)
             if tested and settings.report and (wrong := results.most_wrong(pictures, tested)):
                 phase("heat maps")
                 split, answered = pictures.test.take(wrong), tested.predicted[wrong]
-                HeatMaps(classifier, split, answered, self.output, self._workers, self.stop, self.report)()
+                heatmaps.write(classifier, split, answered, self.output, self._workers, self.stop, self.report)
             results.write_metrics(
                 self.output,
                 pictures,
@@ -185,30 +190,41 @@ class Run:
             checkpoint.remove()
         phase("report")
 
-    def _temperature(
-        self, trained: nn.Module, preprocessing: Preprocessing, pictures: Data, kept: Kept | None
-    ) -> float:
+    def _read(self) -> tuple[Data, dict[str, str], dict[str, Any]]:
+        """Return the pictures that can be read, why the others cannot, and which are copies of one another."""
+        settings = self.settings
+        pictures = data.find(self.channels, settings.validation_share, settings.test_share, settings.seed)
+        seen = copies.known(self._kept_features, self.features)
+        pictures, unreadable = data.checked(pictures, settings.max_unreadable, self._workers, self.stop, seen)
+        for line in pictures.lines:
+            self._say(line)
+        for name, reason in unreadable.items():
+            self._say(f"skipped {name}: {reason}")
+        self._say(pictures.counts())
+        copied = {} if self.group.rank else copies.look_for(pictures, seen, self._kept_features, self._say)
+        return pictures.without_looks(), unreadable, copied
+
+    def _temperature(self, made: Made) -> float:
         """Return the temperature that makes the probabilities on the validation pictures what they say."""
-        used = pictures.validation.spread(calibration.LOGITS // len(pictures.labels))
-        batches = self._batches(preprocessing, used, kept)
-        temperature, before, after = calibration.fit(trained, batches, precision(self.settings), self.stop)
+        used = made.pictures.validation.spread(calibration.LOGITS // len(made.pictures.labels))
+        batches = self._batches(made, used)
+        temperature, before, after = calibration.fit(made.trained, batches, precision(self.settings), self.stop)
         self._say(
             f"probabilities calibrated on {len(used)} validation pictures: temperature {temperature:.3f}, "
             f"negative log-likelihood {before:.4f}, now {after:.4f}"
         )
         return temperature
 
-    def _tested(
-        self, trained: nn.Module, preprocessing: Preprocessing, pictures: Data, kept: Kept | None, temperature: float
-    ) -> Evaluation:
-        settings, batches = self.settings, self._batches(preprocessing, pictures.test, kept)
-        all_classes = settings.report and len(pictures.test) * len(pictures.labels) <= PROBABILITIES
+    def _tested(self, made: Made, temperature: float) -> Evaluation:
+        settings, test, classes = self.settings, made.pictures.test, len(made.pictures.labels)
+        all_classes = settings.report and len(test) * classes <= PROBABILITIES
         if settings.report and not all_classes:
-            size = f"{len(pictures.test):,} test pictures × {len(pictures.labels):,} classes"
+            size = f"{len(test):,} test pictures × {classes:,} classes"
             self._say(f"{job.PROBABILITIES} is left out, for it would hold {size}")
-        return evaluate(trained, batches, settings, self.stop, temperature=temperature, all_classes=all_classes)
+        batches = self._batches(made, test)
+        return evaluate(made.trained, batches, settings, self.stop, temperature=temperature, all_classes=all_classes)
 
-    def _export(self, classifier: Classifier, trained: nn.Module, pictures: Data, kept: Kept | None) -> None:
+    def _export(self, classifier: Classifier, made: Made) -> None:
         try:
             from train.export import Export  # imports OpenVINO, which trials need not wait for
         except ModuleNotFoundError as error:
@@ -217,12 +233,12 @@ class Run:
 
         def logits(split: Split) -> NDArray[np.float32]:
             alone = replace(self, group=ALONE)  # the other replicas do not export
-            batches = alone._batches(classifier.preprocessing, split, kept)
-            answers: NDArray[np.float32] = calibration.answers(trained, batches, torch.float32, self.stop).cpu().numpy()
-            return answers
+            answers = calibration.answers(made.trained, alone._batches(made, split), torch.float32, self.stop)
+            array: NDArray[np.float32] = answers.cpu().numpy()
+            return array
 
-        known = logits if kept else None
-        Export(classifier, pictures, self.model, self._workers, self.stop, self.report, known)()
+        known = logits if made.kept else None
+        Export(classifier, made.pictures, self.model, self._workers, self.stop, self.report, known)()
 
     def _say(self, line: str) -> None:
         if self.group.rank == 0:
@@ -320,25 +336,16 @@ class Run:
                 backbone, augmentation, rounded, folder, channel, Path(graphs), size, workers, self.group, self.stop,
                 self._say,
             )  # fmt: skip
-            exactly, others = (
-                replace(extraction, forms=exact),
-                views(pictures.validation, [0]) | views(pictures.test, [0]),
-            )
+            exactly = replace(extraction, forms=exact)
+            others = views(pictures.validation, [0]) | views(pictures.test, [0])
             learnt = extraction(views(pictures.train, self._views), exactly.missing(others))
             judged = exactly(others)
         if profiler:
             profiler.note(extraction=asdict(extraction.work))
         return Kept(learnt, judged)
 
-    def _batches(
-        self,
-        preprocessing: Preprocessing,
-        split: Split,
-        kept: Kept | None,
-        often: bool = False,
-        training: bool = False,
-    ) -> Batches:
-        settings = self.settings
+    def _batches(self, made: Made, split: Split, often: bool = False, training: bool = False) -> Batches:
+        settings, preprocessing, kept = self.settings, made.preprocessing, made.kept
         order = Order(len(split), settings.test_batch_size, group=self.group)
         if training:
             classes = split.targets if settings.sampling == "balanced" else ()
@@ -363,10 +370,6 @@ class Run:
         settings |= {"precision": str(precision(self.settings)), "device": self._device.type}
         settings["lr"] = hyperparameters.learning_rate(self.settings)
         return settings | {"labels": list(chosen.labels), "pictures": pictures}
-
-
-def _unwatched(_: str) -> None:
-    """No part of the run is written down."""
 
 
 def _best(progress: Progress) -> dict[str, float]:

@@ -16,46 +16,19 @@ def json_value(generator: random.Random) -> Request:
     """JSON of a wrong form, or with a value of a wrong kind where a picture is due."""
     good = _b64(generator)
     values = (
-        *("null", "true", "0", "-0", "1e999", "NaN", "-Infinity", '""', '"\\ud800"', "[]", "{}", '"\\u0000"', "[[]]"),
-        *(
-            '{"b64": null}',
-            '{"b64": ""}',
-            '{"b64": "%%%"}',
-            '{"b64": "\\ud83d"}',
-            '{"b64": {"b64": "x"}}',
-            '{"b64": [1]}',
-        ),
-        *(
-            '{"url": "http://169.254.169.254/"}',
-            '{"b64": "eA=="}',
-            '{"b64": "eA"}',
-            '{"b64": " e A = = "}',
-            f'"{good}"',
-        ),
-        *(f'{{"b64": "data:image/jpeg;base64,{good}"}}', f'{{"b64": "{good}", "b64": 1}}', f'{{"b64": "{good[:-9]}"}}'),
-        *(
-            f'{{"b64": "{base64.b64encode(good.encode()).decode()}"}}',
-            f'{{"B64": "{good}"}}',
-            '{"b64": "' + "=" * 999 + '"}',
-        ),
-    )
+        "null", "true", "0", "-0", "1e999", "NaN", "-Infinity", '""', '"\\ud800"', "[]", "{}", '"\\u0000"', "[[]]",
+        '{"b64": null}', '{"b64": ""}', '{"b64": "%%%"}', '{"b64": "\\ud83d"}', '{"b64": {"b64": "x"}}', '{"b64": [1]}',
+        '{"url": "http://169.254.169.254/"}', '{"b64": "eA=="}', '{"b64": "eA"}', '{"b64": " e A = = "}', f'"{good}"',
+        f'{{"b64": "data:image/jpeg;base64,{good}"}}', f'{{"b64": "{good}", "b64": 1}}', f'{{"b64": "{good[:-9]}"}}',
+        f'{{"b64": "{base64.b64encode(good.encode()).decode()}"}}', f'{{"B64": "{good}"}}',
+        '{"b64": "' + "=" * 999 + '"}',
+    )  # fmt: skip
     value = generator.choice(values)
     forms = (
-        *(
-            "%s",
-            '{"instances": %s}',
-            '{"instances": [%s]}',
-            '{"instances": [%s, %s]}',
-            '{"instances": [], "instances": [%s]}',
-        ),
-        *(
-            '{"inputs": [%s]}',
-            '{"instances": {"0": %s}}',
-            '[{"instances": [%s]}]',
-            '{"instances": [%s]}}',
-            '{"instances": [%s',
-        ),
-    )
+        "%s", '{"instances": %s}', '{"instances": [%s]}', '{"instances": [%s, %s]}',
+        '{"instances": [], "instances": [%s]}', '{"inputs": [%s]}', '{"instances": {"0": %s}}', '[{"instances": [%s]}]',
+        '{"instances": [%s]}}', '{"instances": [%s',
+    )  # fmt: skip
     form = generator.choice(forms)
     return post(form.replace("%s", value).encode("utf-8", "surrogatepass"), JSON)
 
@@ -64,25 +37,13 @@ def json_text(generator: random.Random) -> Request:
     """Text that is hard on a parser: deep, huge, cut, in another encoding."""
     depth = generator.choice((100, 1000, 100_000))
     texts = (
-        *(b"[" * depth, b'{"a":' * depth, b"[" * depth + b"]" * depth, b'{"instances": ' + b"9" * depth + b"}"),
-        *(b'{"instances": [1' + b"0" * 5000 + b"]}", b'{"instances": 1e' + b"9" * 1000 + b"}", b"-", b"\xff\xfe{\0}\0"),
-        *('{"ä": 1}'.encode("latin-1"), '{"instances": []}'.encode("utf-16"), '{"instances": []}'.encode("utf-32")),
-        *(
-            b"\xef\xbb\xbf" + b'{"instances": []}',
-            b"\xed\xa0\x80",
-            b'"\xc0\x80"',
-            b"{'instances': []}",
-            b"{}{}",
-            b'{"instances"',
-        ),
-        *(
-            b'{"instances": [' + b"," * 1000 + b"]}",
-            b"{" + b'"a": 1, ' * 1000 + b'"a": 1}',
-            b" " * 10_000,
-            b"nul",
-            b"\0",
-        ),
-    )
+        b"[" * depth, b'{"a":' * depth, b"[" * depth + b"]" * depth, b'{"instances": ' + b"9" * depth + b"}",
+        b'{"instances": [1' + b"0" * 5000 + b"]}", b'{"instances": 1e' + b"9" * 1000 + b"}", b"-", b"\xff\xfe{\0}\0",
+        '{"ä": 1}'.encode("latin-1"), '{"instances": []}'.encode("utf-16"), '{"instances": []}'.encode("utf-32"),
+        b"\xef\xbb\xbf" + b'{"instances": []}', b"\xed\xa0\x80", b'"\xc0\x80"', b"{'instances': []}", b"{}{}",
+        b'{"instances"', b'{"instances": [' + b"," * 1000 + b"]}", b"{" + b'"a": 1, ' * 1000 + b'"a": 1}',
+        b" " * 10_000, b"nul", b"\0",
+    )  # fmt: skip
     return post(generator.choice(texts), generator.choice((JSON, JSON + "; charset=utf-16", JSON + "; charset=x")))
 
 
@@ -101,32 +62,17 @@ def multipart(generator: random.Random) -> Request:
     boundary = generator.choice(
         ("x", "----WebKitFormBoundaryAb", "x" * 70, "x" * 5000, "", " ", '"x"', "ü", "x;y", "--")
     )
-    disposition = generator.choice(
-        (
-            *(
-                'form-data; name="file"; filename="dog.jpg"',
-                "form-data",
-                "attachment",
-                'form-data; name="',
-                "",
-                "x" * 5000,
-            ),
-            *(
-                'form-data; name="file"; filename="../../x"',
-                'form-data; name="\0"',
-                "form-data; name*=utf-8''%ff",
-                ";" * 1000,
-            ),
-        )
+    dispositions = (
+        'form-data; name="file"; filename="dog.jpg"', "form-data", "attachment", 'form-data; name="', "", "x" * 5000,
+        'form-data; name="file"; filename="../../x"', 'form-data; name="\0"', "form-data; name*=utf-8''%ff", ";" * 1000,
+    )  # fmt: skip
+    lines = (
+        b"Content-Disposition: " + generator.choice(dispositions).encode(),
+        b"Content-Type: " + generator.choice((b"image/jpeg", b"", b"\xff")),
+        b"",
+        picture,
     )
-    part = b"\r\n".join(
-        (
-            b"Content-Disposition: " + disposition.encode(),
-            b"Content-Type: " + generator.choice((b"image/jpeg", b"", b"\xff")),
-            b"",
-            picture,
-        )
-    )
+    part = b"\r\n".join(lines)
     mark = b"--" + boundary.encode()
     forms = (
         mark + b"\r\n" + part + b"\r\n" + mark + b"--\r\n",

@@ -6,53 +6,22 @@ from bench.attack import media
 from bench.attack.request import JPEG, JSON, NPY, Request, post, text
 
 TYPES = (
-    *(JPEG, JSON, NPY, "image/png", "image/webp", "image/gif", "image/avif", "image/heic", "image/svg+xml", "image/*"),
-    *("application/x-image", "application/octet-stream", "binary/octet-stream", "application/jsonlines", "text/csv"),
-    *("application/pdf", "application/x-www-form-urlencoded", "multipart/form-data", "multipart/form-data; boundary=x"),
-    *(
-        "text/plain",
-        "text/html; charset=utf-8",
-        "IMAGE/JPEG;q=1",
-        "image/jpeg, image/png",
-        "image",
-        "/",
-        ";",
-        "",
-        "*/*",
-    ),
-)
+    JPEG, JSON, NPY, "image/png", "image/webp", "image/gif", "image/avif", "image/heic", "image/svg+xml", "image/*",
+    "application/x-image", "application/octet-stream", "binary/octet-stream", "application/jsonlines", "text/csv",
+    "application/pdf", "application/x-www-form-urlencoded", "multipart/form-data", "multipart/form-data; boundary=x",
+    "text/plain", "text/html; charset=utf-8", "IMAGE/JPEG;q=1", "image/jpeg, image/png", "image", "/", ";", "", "*/*",
+)  # fmt: skip
 BODIES = (
-    *(
-        b"",
-        b"\0",
-        b"hello",
-        b"{}",
-        b"[]",
-        b"null",
-        b'{"instances": []}',
-        b"1,2,3\n",
-        b"\xff\xd8\xff",
-        b"\x89PNG\r\n\x1a\n",
-    ),
-    *(b"%PDF-1.7\n", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"<html></html>", b"\x93NUMPY", b"\xef\xbb\xbf{}"),
-    *(b"--x\r\n\r\n\r\n--x--\r\n", b"a=b", b"\x1f\x8b\x08\0\0\0\0\0", b"PK\x03\x04", b"\0" * 1000, b"\xff" * 1000),
-)
+    b"", b"\0", b"hello", b"{}", b"[]", b"null", b'{"instances": []}', b"1,2,3\n", b"\xff\xd8\xff",
+    b"\x89PNG\r\n\x1a\n", b"%PDF-1.7\n", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"<html></html>", b"\x93NUMPY",
+    b"\xef\xbb\xbf{}", b"--x\r\n\r\n\r\n--x--\r\n", b"a=b", b"\x1f\x8b\x08\0\0\0\0\0", b"PK\x03\x04", b"\0" * 1000,
+    b"\xff" * 1000,
+)  # fmt: skip
 #: What browsers and tools say that they accept, and what nobody would.
 ACCEPTS = (
-    *("*/*", JSON, "application/jsonlines", "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif;q=0.8"),
-    *(
-        "text/html",
-        "image/*",
-        "application/json;q=0",
-        "application/json;q=x",
-        "nonsense",
-        ";;;",
-        ",",
-        "",
-        "*",
-        "*/json",
-    ),
-)
+    "*/*", JSON, "application/jsonlines", "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif;q=0.8",
+    "text/html", "image/*", "application/json;q=0", "application/json;q=x", "nonsense", ";;;", ",", "", "*", "*/json",
+)  # fmt: skip
 ALPHABETS = ("x", "ab/;,=. ", "äöüß", "日本語", "😀", "\x80\xff", '"\\', "\t ")
 LENGTHS = (0, 1, 2, 10, 100, 300, 500, 900, 1000, 1500, 2000, 4000, 8000)
 
@@ -129,27 +98,11 @@ def odd_header(generator: random.Random) -> Request:
 def path(generator: random.Random) -> Request:
     """Another path, or the right one with something behind it."""
     paths = (
-        *(
-            "/",
-            "/invocations/",
-            "/invocations?x=1",
-            "/invocations%00",
-            "/invocations/../ping",
-            "//invocations",
-            "/%2e%2e/",
-        ),
-        *("/models", "/models/model", "/models?url=/opt/ml/model", "/predictions/model", "/metrics", "/ping?x=%ff"),
-        *(
-            "/models/../invocations",
-            "/models/a/invoke",
-            "/favicon.ico",
-            "/%",
-            "/%zz",
-            "/.git/config",
-            "/\\..\\x",
-            "/?" + "x" * 4000,
-        ),
-    )
+        "/", "/invocations/", "/invocations?x=1", "/invocations%00", "/invocations/../ping", "//invocations",
+        "/%2e%2e/", "/models", "/models/model", "/models?url=/opt/ml/model", "/predictions/model", "/metrics",
+        "/ping?x=%ff", "/models/../invocations", "/models/a/invoke", "/favicon.ico", "/%", "/%zz", "/.git/config",
+        "/\\..\\x", "/?" + "x" * 4000,
+    )  # fmt: skip
     return post(b"{}", JSON, path=generator.choice(paths))
 
 

@@ -19,28 +19,12 @@ def encoding(generator: random.Random) -> Request:
 def chunks(generator: random.Random) -> Request:
     """A body in chunks that are wrong."""
     bodies = (
-        *(
-            b"x\r\n",
-            b"-1\r\nx\r\n0\r\n\r\n",
-            b"fffffffffffffffff\r\nx\r\n",
-            b"1\r\nxx\r\n0\r\n\r\n",
-            b"1;" + b"x" * 9000 + b"\r\nx\r\n0\r\n\r\n",
-        ),
-        *(
-            b"0x1\r\nx\r\n0\r\n\r\n",
-            b"7fffffffffffffff\r\nx",
-            b"1\nx\n0\n\n",
-            b" 1\r\nx\r\n0\r\n\r\n",
-            b"1\r\nx\r\n0\r\nX: y\r\n\r\n",
-        ),
-        *(
-            b"0\r\n" + b"X: y\r\n" * 500 + b"\r\n",
-            b"1\r\nx\r\n" * 3000 + b"0\r\n\r\n",
-            b"0\r\n\r\n",
-            b"1\r\nx\r\n00000000000\r\n\r\n",
-        ),
-        *(b"\r\n", b"700000\r\n" + b"x" * 1000, b"1 \r\nx\r\n0\r\n\r\n"),
-    )
+        b"x\r\n", b"-1\r\nx\r\n0\r\n\r\n", b"fffffffffffffffff\r\nx\r\n", b"1\r\nxx\r\n0\r\n\r\n",
+        b"1;" + b"x" * 9000 + b"\r\nx\r\n0\r\n\r\n", b"0x1\r\nx\r\n0\r\n\r\n", b"7fffffffffffffff\r\nx", b"1\nx\n0\n\n",
+        b" 1\r\nx\r\n0\r\n\r\n", b"1\r\nx\r\n0\r\nX: y\r\n\r\n", b"0\r\n" + b"X: y\r\n" * 500 + b"\r\n",
+        b"1\r\nx\r\n" * 3000 + b"0\r\n\r\n", b"0\r\n\r\n", b"1\r\nx\r\n00000000000\r\n\r\n", b"\r\n",
+        b"700000\r\n" + b"x" * 1000, b"1 \r\nx\r\n0\r\n\r\n",
+    )  # fmt: skip
     data = head("POST /invocations HTTP/1.1", HOST, TYPE, "Transfer-Encoding: chunked") + generator.choice(bodies)
     # Some are only the beginning of a body; a server may wait for the rest of them.
     return Request(data, "alone", answers=0, more=1)
@@ -59,26 +43,18 @@ def good_chunks(generator: random.Random) -> Request:
 
 def smuggling(generator: random.Random) -> Request:
     """Two lengths of one body; what lies beyond one of them would be a request of its own."""
-    inner = head("GET /models HTTP/1.1", HOST)
+    inner, end = head("GET /models HTTP/1.1", HOST), b"0\r\n\r\n"
     both = f"Content-Length: {len(inner) + 5}", "Transfer-Encoding: chunked"
+    start = "POST /invocations HTTP/1.1", HOST, TYPE
     forms = (
-        head("POST /invocations HTTP/1.1", HOST, TYPE, *both) + b"0\r\n\r\n" + inner,
-        head("POST /invocations HTTP/1.1", HOST, TYPE, *reversed(both)) + b"0\r\n\r\n" + inner,
-        head("POST /invocations HTTP/1.1", HOST, TYPE, "Content-Length: 1", f"Content-Length: {len(inner)}") + inner,
-        head("POST /invocations HTTP/1.1", HOST, TYPE, "Content-Length: 4", "Transfer-Encoding: chunked")
-        + b"5c\r\n"
-        + inner
-        + b"0\r\n\r\n",
-        head("POST /invocations HTTP/1.1", HOST, TYPE, "Transfer-Encoding : chunked", "Content-Length: 5")
-        + b"0\r\n\r\n"
-        + inner,
-        head("POST /invocations HTTP/1.1", HOST, TYPE, "Transfer-Encoding: chunked", "Transfer-Encoding: x")
-        + b"0\r\n\r\n"
-        + inner,
-        head("POST /invocations HTTP/1.0", HOST, TYPE, "Transfer-Encoding: chunked") + b"0\r\n\r\n" + inner,
-        head("POST /invocations HTTP/1.1", HOST, TYPE, b"Transfer-Encoding:\x0bchunked", "Content-Length: 5")
-        + b"0\r\n\r\n"
-        + inner,
+        head(*start, *both) + end + inner,
+        head(*start, *reversed(both)) + end + inner,
+        head(*start, "Content-Length: 1", f"Content-Length: {len(inner)}") + inner,
+        head(*start, "Content-Length: 4", "Transfer-Encoding: chunked") + b"5c\r\n" + inner + end,
+        head(*start, "Transfer-Encoding : chunked", "Content-Length: 5") + end + inner,
+        head(*start, "Transfer-Encoding: chunked", "Transfer-Encoding: x") + end + inner,
+        head("POST /invocations HTTP/1.0", HOST, TYPE, "Transfer-Encoding: chunked") + end + inner,
+        head(*start, b"Transfer-Encoding:\x0bchunked", "Content-Length: 5") + end + inner,
         head("GET /ping HTTP/1.1", HOST, f"Content-Length: {len(inner)}") + inner,
     )
     return Request(generator.choice(forms) + PING, "alone", more=2)

@@ -13,20 +13,8 @@ from bench.attack.request import Request, post
 
 #: The formats that people send; HEIC is an AVIF under HEIC's name, for nothing here writes HEVC.
 FORMATS = (
-    "JPEG",
-    "progressive JPEG",
-    "CMYK JPEG",
-    "PNG",
-    "GIF",
-    "WebP",
-    "BMP",
-    "TIFF",
-    "AVIF",
-    "HEIC",
-    "JP2",
-    "ICO",
-    "PPM",
-)
+    "JPEG", "progressive JPEG", "CMYK JPEG", "PNG", "GIF", "WebP", "BMP", "TIFF", "AVIF", "HEIC", "JP2", "ICO", "PPM",
+)  # fmt: skip
 
 _TYPES = {"JP2": "JPEG2000"}
 _MB = 1024 * 1024
@@ -122,13 +110,8 @@ def lying(generator: random.Random) -> bytes:
     other = generator.choice((0, 1, side, 50_000))
     form = generator.randrange(5)
     if form == 0:
-        return png(
-            side,
-            other,
-            generator.choice((1, 8, 16, 255)),
-            generator.choice((0, 2, 3, 6, 9)),
-            _chunk(b"IDAT", zeros(1000)),
-        )
+        depth, colour = generator.choice((1, 8, 16, 255)), generator.choice((0, 2, 3, 6, 9))
+        return png(side, other, depth, colour, _chunk(b"IDAT", zeros(1000)))
     if form == 1:
         data = bytearray(picture("JPEG"))
         frame = data.index(b"\xff\xc0")

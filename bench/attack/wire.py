@@ -9,46 +9,13 @@ from bench.attack.request import HOST, PING, TYPE, Request, head, post, text
 def request_line(generator: random.Random) -> Request:
     """A request line that is none."""
     lines = (
-        *(
-            "GET",
-            "GET /",
-            "GET  /ping  HTTP/1.1",
-            "GET /ping HTTP/1.1 x",
-            "GET /ping HTTP/9.9",
-            "GET /ping HTTP/1.",
-            "GET /ping XTTP/1.1",
-        ),
-        *(
-            "GET /ping HTTP/0.9",
-            "GET ping HTTP/1.1",
-            " GET /ping HTTP/1.1",
-            "get /ping HTTP/1.1",
-            "post /invocations HTTP/1.1",
-        ),
-        *(
-            "G\0T /ping HTTP/1.1",
-            "GET /\x01 HTTP/1.1",
-            "GET /ping\tHTTP/1.1",
-            "/ping",
-            "HTTP/1.1 200 OK",
-            "\x7f",
-            "ü /ping HTTP/1.1",
-        ),
-        *(
-            "GET http:// HTTP/1.1",
-            "GET http://other/ping HTTP/1.1",
-            "GET * HTTP/1.1",
-            "OPTIONS * HTTP/1.1",
-            "GET /ping HTTP/2.0",
-        ),
-        *(
-            "GET /ping HTTP/1.1\rX: y",
-            "X" * 200 + " / HTTP/1.1",
-            "GET /ping HTTP/1.10",
-            "GET /ping HTTP/11.1",
-            "GET /ping http/1.1",
-        ),
-    )
+        "GET", "GET /", "GET  /ping  HTTP/1.1", "GET /ping HTTP/1.1 x", "GET /ping HTTP/9.9", "GET /ping HTTP/1.",
+        "GET /ping XTTP/1.1", "GET /ping HTTP/0.9", "GET ping HTTP/1.1", " GET /ping HTTP/1.1", "get /ping HTTP/1.1",
+        "post /invocations HTTP/1.1", "G\0T /ping HTTP/1.1", "GET /\x01 HTTP/1.1", "GET /ping\tHTTP/1.1", "/ping",
+        "HTTP/1.1 200 OK", "\x7f", "ü /ping HTTP/1.1", "GET http:// HTTP/1.1", "GET http://other/ping HTTP/1.1",
+        "GET * HTTP/1.1", "OPTIONS * HTTP/1.1", "GET /ping HTTP/2.0", "GET /ping HTTP/1.1\rX: y",
+        "X" * 200 + " / HTTP/1.1", "GET /ping HTTP/1.10", "GET /ping HTTP/11.1", "GET /ping http/1.1",
+    )  # fmt: skip
     # Some can be read as the beginning of a request.
     return Request(head(generator.choice(lines), HOST), "alone", answers=0, more=1)
 
@@ -87,41 +54,12 @@ def other_protocol(generator: random.Random) -> Request:
 def header_line(generator: random.Random) -> Request:
     """A header line that is none, or a Host that may not be."""
     lines = (
-        *(
-            b"X",
-            b": x",
-            b"X : y",
-            b" X: y",
-            b"X\0: y",
-            b"X: \0",
-            b"X: y\rZ: w",
-            b"\xff: x",
-            b"X Y: z",
-            b"Host: other",
-            b"Host:",
-        ),
-        *(
-            b"Host: a b",
-            b"Host: a\xff",
-            b"Host: [::1",
-            b"X: y\r\n folded",
-            b"X_Y: z",
-            b"Content-Type: a\r\nContent-Type: b",
-        ),
-        *(
-            b"Content-Length: x",
-            b"Content-Length: -1",
-            b"Content-Length: 1e3",
-            b"Content-Length: +1",
-            b"Content-Length: 1, 1",
-        ),
-        *(
-            b"Content-Length: 99999999999999999999999",
-            b"Content-Length: 0x1",
-            b"Content-Length: ",
-            b"Content-Length: 1 1",
-        ),
-    )
+        b"X", b": x", b"X : y", b" X: y", b"X\0: y", b"X: \0", b"X: y\rZ: w", b"\xff: x", b"X Y: z", b"Host: other",
+        b"Host:", b"Host: a b", b"Host: a\xff", b"Host: [::1", b"X: y\r\n folded", b"X_Y: z",
+        b"Content-Type: a\r\nContent-Type: b", b"Content-Length: x", b"Content-Length: -1", b"Content-Length: 1e3",
+        b"Content-Length: +1", b"Content-Length: 1, 1", b"Content-Length: 99999999999999999999999",
+        b"Content-Length: 0x1", b"Content-Length: ", b"Content-Length: 1 1",
+    )  # fmt: skip
     return Request(
         head("POST /invocations HTTP/1.1", HOST, TYPE, generator.choice(lines), "Content-Length: 0"), "alone"
     )

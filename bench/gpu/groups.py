@@ -10,7 +10,7 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from bench.gpu.rows import Row, holds, told
+from bench.gpu.rows import Row, told
 from bench.gpu.setting import Setting
 from bench.machine import same_program
 from bench.results import BenchError, Result, Table, Verdict
@@ -86,7 +86,7 @@ def _word(row: Row) -> str:
 def _rows(group: str, setting: Setting, seconds: float) -> Iterator[Row]:
     """Yield the rows that a group's process tells; at last what became of it where it did not end well."""
     if seconds <= 0:
-        yield holds("all", "there was no time left", f"all groups in {ALL:.0f} s", False)
+        yield Row("all", "there was no time left", f"all groups in {ALL:.0f} s", False)
         return
     place = setting.scratch / group
     place.mkdir(parents=True, exist_ok=True)
@@ -111,7 +111,7 @@ def _rows(group: str, setting: Setting, seconds: float) -> Iterator[Row]:
             _end(process)
     if status:
         why = f"took more than {seconds:.0f} s" if over else f"ended with status {status}: {_last(log)}"
-        yield replace(holds("the group's process", why, "it ends", False), seconds=time.monotonic() - begun)
+        yield Row("the group's process", why, "it ends", False, seconds=time.monotonic() - begun)
 
 
 def _end(process: "subprocess.Popen[str]") -> None:

@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from bench.gpu import runs
-from bench.gpu.rows import Row, at_least, at_most, holds, main, measured, needs_gpu
+from bench.gpu.rows import Row, at_least, at_most, main, needs_gpu
 from bench.gpu.setting import Setting
 from byoc_vision.contract import job as contract
 from byoc_vision.contract.hyperparameters import as_text
@@ -46,7 +46,7 @@ def nccl_alone(setting: Setting) -> Iterator[Row]:
         dist.all_gather_object(held, {"rank": 0})
         right = bool((total == 1).all() and (on_cpu == 1).all()) and held == [{"rank": 0}]
         version = ".".join(map(str, torch.cuda.nccl.version()))  # type: ignore[no-untyped-call]
-        yield holds("nccl, one process: backward pass, sums on GPU and CPU, objects", f"nccl {version}", "right", right)
+        yield Row("nccl, one process: backward pass, sums on GPU and CPU, objects", f"nccl {version}", "right", right)
     finally:
         dist.destroy_process_group()
 
@@ -63,8 +63,8 @@ def as_many_as_gpus(setting: Setting) -> Iterator[Row]:
     begun = time.monotonic()
     problems = _together(setting, size, chosen)
     seconds = time.monotonic() - begun
-    yield holds(f"{size} processes over {backend}", "; ".join(problems) or f"ended in {seconds:.0f} s", "all end",
-                not problems)  # fmt: skip
+    yield Row(f"{size} processes over {backend}", "; ".join(problems) or f"ended in {seconds:.0f} s", "all end",
+              not problems)  # fmt: skip
     if problems:
         return
     together = runs.Left(setting.folder("replicas"))
@@ -93,12 +93,12 @@ def a_job(setting: Setting) -> Iterator[Row]:
         process.kill()
     there = [name for name in ("model/model.safetensors", f"output/data/{contract.METRICS}",
                                f"output/data/{contract.REPORT}") if (root / name).exists()]  # fmt: skip
-    yield holds("a job as on SageMaker", f"exit status {process.exitcode}, {len(there)} of 3 files", "0, 3 of 3",
-                process.exitcode == 0 and len(there) == 3)  # fmt: skip
+    yield Row("a job as on SageMaker", f"exit status {process.exitcode}, {len(there)} of 3 files", "0, 3 of 3",
+              process.exitcode == 0 and len(there) == 3)  # fmt: skip
     run = json.loads((root / "output" / "data" / contract.PROFILE / contract.RUN).read_text())
-    yield holds("its profile knows the GPUs", ", ".join(run["gpus"]) or "none", f"{setting.gpus} of them",
-                len(run["gpus"]) == setting.gpus)  # fmt: skip
-    yield measured("its precision, unasked: all layers", str(run.get("precision")))
+    yield Row("its profile knows the GPUs", ", ".join(run["gpus"]) or "none", f"{setting.gpus} of them",
+              len(run["gpus"]) == setting.gpus)  # fmt: skip
+    yield Row("its precision, unasked: all layers", str(run.get("precision")))
 
 
 def _job(root: Path) -> None:

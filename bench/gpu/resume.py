@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from bench.gpu import runs
-from bench.gpu.rows import Row, at_most, holds, main, measured
+from bench.gpu.rows import Row, at_most, main
 from bench.gpu.setting import Setting
 from train.checkpoint import NAME
 from train.stopping import Stopped
@@ -42,15 +42,15 @@ def _resumed(setting: Setting, name: str, chosen: dict[str, Any]) -> Iterator[Ro
         runs.run(setting, f"{place}-stopped", stop=runs.StopAfter(stop), **chosen)()
     except Stopped:
         stopped = (setting.folder(f"{place}-stopped") / "checkpoints" / NAME).exists()
-    yield holds(f"{name}: stopped, with a checkpoint", "yes" if stopped else "no", "yes", stopped)
+    yield Row(f"{name}: stopped, with a checkpoint", "yes" if stopped else "no", "yes", stopped)
     left = runs.trained(setting, f"{place}-stopped", **chosen)
     twice = runs.apart(whole.weights, again.weights)
-    yield measured(f"{name}: weights of the same run twice, apart as a share", f"{twice:.2g}")
+    yield Row(f"{name}: weights of the same run twice, apart as a share", f"{twice:.2g}")
     resumed = runs.apart(whole.weights, left.weights)
     yield at_most(f"{name}: weights of the continued run, apart as a share", resumed,
                   max(TIMES * twice, LEAST) if setting.gpus else 0)  # fmt: skip
     same = len(left.losses) == len(whole.losses)
-    yield holds(f"{name}: epochs of both", f"{len(left.losses)}, {len(whole.losses)}", "equal", same)
+    yield Row(f"{name}: epochs of both", f"{len(left.losses)}, {len(whole.losses)}", "equal", same)
 
 
 def _after_half(setting: Setting, whole: runs.Left) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from bench.gpu.rows import Row, holds, main, measured, needs_gpu
+from bench.gpu.rows import Row, main, needs_gpu
 from bench.gpu.scenes import SAMPLES, SCENES, recorded
 from bench.gpu.setting import Setting
 from byoc_vision.debugger.profile import Profile
@@ -54,10 +54,10 @@ def each_rule(setting: Setting) -> Iterator[Row]:
         seen[name] = recorded(setting, name)
         system = seen[name].system
         count = 0 if system is None else len(system.time)
-        yield holds(f"scene {name!r}: samples", str(count), f"≥ {SAMPLES}", count >= SAMPLES)
+        yield Row(f"scene {name!r}: samples", str(count), f"≥ {SAMPLES}", count >= SAMPLES)
         if system is not None and system.gpu.shape[1]:
-            yield measured(f"scene {name!r}: mean load and memory of the first GPU, %",
-                           f"{system.gpu[:, 0].mean():.0f}, {system.gpu_memory[:, 0].mean():.0f}")  # fmt: skip
+            yield Row(f"scene {name!r}: mean load and memory of the first GPU, %",
+                      f"{system.gpu[:, 0].mean():.0f}, {system.gpu_memory[:, 0].mean():.0f}")  # fmt: skip
     for case in CASES:
         for name, wanted in ((case.fires, True), (case.quiet, False)):
             what = f"{case.rule.__name__} on {name!r}"
@@ -69,7 +69,7 @@ def each_rule(setting: Setting) -> Iterator[Row]:
             rule = case.rule(**case.parameters(third))
             findings = list(rule.judge(profile))
             said = findings[0].detail if findings else "nothing" if rule.judged else "not judged"
-            yield holds(what, said, "fires" if wanted else "does not", bool(findings) == wanted and rule.judged)
+            yield Row(what, said, "fires" if wanted else "does not", bool(findings) == wanted and rule.judged)
 
 
 CHECKS = (each_rule,)

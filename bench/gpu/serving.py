@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from bench.gpu import runs, toolkits
-from bench.gpu.rows import Row, at_least, at_most, holds, main, measured, needs_gpu
+from bench.gpu.rows import Row, at_least, at_most, main, needs_gpu
 from bench.gpu.setting import Setting
 from bench.machine import same_program
 from bench.pictures import files
@@ -43,20 +43,20 @@ def forms_beside_the_probes(setting: Setting) -> Iterator[Row]:
     if setting.gpus:
         expected = {"float32", "float16"} | ({"bfloat16"} if torch.cuda.get_device_capability() >= (8, 0) else set())
         there = ", ".join(network.forms)
-        yield holds("forms of a GPU", there, ", ".join(sorted(expected)), set(network.forms) == expected)
+        yield Row("forms of a GPU", there, ", ".join(sorted(expected)), set(network.forms) == expected)
     else:
         yield needs_gpu("forms of a GPU: float16, bfloat16")
     for name, make in network.forms.items():
         run = make()
         logits = run(probes)
         agreeing = int((logits.argmax(axis=1) == answers).sum())
-        yield holds(f"{name}: probe answers", f"{agreeing} of {len(answers)}", "all", agreeing == len(answers))
+        yield Row(f"{name}: probe answers", f"{agreeing} of {len(answers)}", "all", agreeing == len(answers))
         apart = float(np.sqrt(np.mean((logits - exact) ** 2)) / spread)
         yield at_most(f"{name}: logits beside the CPU's in float32, as a share of their spread", apart,
                       TOLERANCE[name.split()[0]])  # fmt: skip
         times = [f"{size}: {1000 * _seconds(run, probes, size) / size:.2f}" for size in (1, 16, 64)]
-        yield measured(f"{name}: ms a picture in batches of", "; ".join(times))
-    yield measured("the form that is served", Model(network).choice)
+        yield Row(f"{name}: ms a picture in batches of", "; ".join(times))
+    yield Row("the form that is served", Model(network).choice)
 
 
 def batches_of_requests(setting: Setting) -> Iterator[Row]:
@@ -71,17 +71,17 @@ def batches_of_requests(setting: Setting) -> Iterator[Row]:
         labels = [label for group in groups for label in _labels(worker, context, [bodies[i] for i in group])]
         wrong = sum(label != alone[i] for label, i in zip(labels, (i for group in groups for i in group), strict=True))
         # One may be a near tie, which rounding decides: that is another in another batch.
-        yield holds(
+        yield Row(
             f"{clients} clients: answers that are others than alone", f"{wrong} of {len(labels)}", "≤ 1", wrong <= 1
         )
         rates[clients] = _rate(worker, context, bodies, size, setting.seconds)
-    yield measured("requests/s at clients", "; ".join(f"{clients}: {rate:.0f}" for clients, rate in rates.items()))
+    yield Row("requests/s at clients", "; ".join(f"{clients}: {rate:.0f}" for clients, rate in rates.items()))
     most, one = max(rates.values()), rates[setting.connections[0]]
     what = "the most of them beside one client"
-    yield at_least(what, most / one, 1.5) if setting.gpus else measured(what, f"{most / one:.2f} ×")
+    yield at_least(what, most / one, 1.5) if setting.gpus else Row(what, f"{most / one:.2f} ×")
     bad = _labels(worker, context, [bodies[0], b"no picture", bodies[1]])
     right = [bad[0], bad[2]] == alone[:2] and bad[1] == "400"
-    yield holds("a bad picture between two good ones", ", ".join(bad), "400 for it alone", right)
+    yield Row("a bad picture between two good ones", ", ".join(bad), "400 for it alone", right)
 
 
 def two_workers(setting: Setting) -> Iterator[Row]:
@@ -89,10 +89,10 @@ def two_workers(setting: Setting) -> Iterator[Row]:
     model = _model(setting)
     one = sum(_workers(setting, model, 1))
     both = _workers(setting, model, 2)
-    yield measured("requests/s of one worker, of two on the same device",
-                   f"{one:.0f}; {' + '.join(f'{rate:.0f}' for rate in both)}")  # fmt: skip
+    yield Row("requests/s of one worker, of two on the same device",
+              f"{one:.0f}; {' + '.join(f'{rate:.0f}' for rate in both)}")  # fmt: skip
     what = "two workers beside one"
-    yield at_least(what, sum(both) / one, TOGETHER) if setting.gpus else measured(what, f"{sum(both) / one:.2f} ×")
+    yield at_least(what, sum(both) / one, TOGETHER) if setting.gpus else Row(what, f"{sum(both) / one:.2f} ×")
 
 
 def _model(setting: Setting) -> Path:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from bench.gpu import runs
-from bench.gpu.rows import Row, at_least, at_most, holds, main, measured, needs_gpu
+from bench.gpu.rows import Row, at_least, at_most, main, needs_gpu
 from bench.gpu.setting import Setting
 from bench.inside import limits
 from bench.inside.ready import Ready
@@ -27,8 +27,8 @@ def decoding_ahead(setting: Setting) -> Iterator[Row]:
     # An epoch of about 6 seconds: training is three times an answer's work.
     many = min(setting.many, max(8 * setting.batch, int(2 * alone["network"])))
     data = sized(setting.data, setting.folder("many"), train=many, others=setting.batch)
-    yield measured("decoding alone, pictures/s", f"{alone['decoding']:.0f} on {cores} cores")
-    yield measured(f"{setting.arch} alone, float32, pictures/s", f"{alone['network']:.0f}")
+    yield Row("decoding alone, pictures/s", f"{alone['decoding']:.0f} on {cores} cores")
+    yield Row(f"{setting.arch} alone, float32, pictures/s", f"{alone['network']:.0f}")
     rates: dict[str, float] = {}
     epochs = 1 + setting.timed  # in the first libraries choose and processes start
     pictures = training.PictureBatches  # type: ignore[attr-defined]
@@ -42,17 +42,17 @@ def decoding_ahead(setting: Setting) -> Iterator[Row]:
             finally:
                 training.PictureBatches = pictures  # type: ignore[attr-defined]
             rates[name] = _rate(left.profile, setting)
-            yield measured(f"all layers of {setting.arch}, {kind}{name}, pictures/s", f"{rates[name]:.0f}")
+            yield Row(f"all layers of {setting.arch}, {kind}{name}, pictures/s", f"{rates[name]:.0f}")
             if not name:
                 yield from _profile(left.profile, setting, kind)
         ratio = rates[""] / rates[" on ready tensors"]
         what = f"all layers, {kind}: share of the loop on ready tensors"
         # Decoding is what it is: where the cores decode less than the GPU takes, no reading ahead helps.
         possible = setting.gpus and alone["decoding"] > rates[" on ready tensors"]
-        yield at_least(what, ratio, BAR) if possible else measured(what, f"{ratio:.2f}; decoding is the limit")
+        yield at_least(what, ratio, BAR) if possible else Row(what, f"{ratio:.2f}; decoding is the limit")
     if setting.gpus:
         most = torch.cuda.max_memory_allocated() / 2**30
-        yield measured("most memory that torch has taken, GiB", f"{most:.1f}")
+        yield Row("most memory that torch has taken, GiB", f"{most:.1f}")
 
 
 def features(setting: Setting) -> Iterator[Row]:
@@ -61,9 +61,9 @@ def features(setting: Setting) -> Iterator[Row]:
     left = runs.trained(setting, "speed-features", data=Path(data), arch=setting.arch, train_layers="head", epochs=1)
     work = left.profile.run["extraction"]
     spent = work["decoding"] + work["network"]
-    yield measured(f"features of {setting.arch}, decoding included, pictures/s",
-                   f"{work['pictures'] / spent:.0f}, {100 * work['decoding'] / spent:.0f} % of it waiting for pictures"
-                   if spent else "all were kept")  # fmt: skip
+    yield Row(f"features of {setting.arch}, decoding included, pictures/s",
+              f"{work['pictures'] / spent:.0f}, {100 * work['decoding'] / spent:.0f} % of it waiting for pictures"
+              if spent else "all were kept")  # fmt: skip
 
 
 def _rate(profile: Profile, setting: Setting) -> float:
@@ -80,13 +80,13 @@ def _profile(profile: Profile, setting: Setting, kind: str) -> Iterator[Row]:
     system, steps = profile.system, profile.steps
     assert steps
     train = steps.mode == "train"
-    yield holds(f"all layers, {kind}: steps that were timed", str(int(train.sum())), "some", bool(train.any()))
+    yield Row(f"all layers, {kind}: steps that were timed", str(int(train.sum())), "some", bool(train.any()))
     waits = float(steps.parts["data"][train].sum() / steps.duration[train].sum())
-    yield measured(f"all layers, {kind}: share of the steps that waits for data", f"{waits:.3f}")
+    yield Row(f"all layers, {kind}: share of the steps that waits for data", f"{waits:.3f}")
     if not setting.gpus:
         yield needs_gpu(f"all layers, {kind}: load of the GPU in our profile")
         return
-    yield holds("utilisation was recorded", "yes" if system else "no", "yes", system is not None)
+    yield Row("utilisation was recorded", "yes" if system else "no", "yes", system is not None)
     if system is None:
         return
     begin, end = steps.begin[train].min(), steps.begin[train].max()
@@ -96,7 +96,7 @@ def _profile(profile: Profile, setting: Setting, kind: str) -> Iterator[Row]:
     yield at_least(f"{kind}: samples of the GPU's load, as a share of all {len(load)}", float(known.mean()), 0.9)
     changes = len(np.unique(load[known]))
     spread = ", ".join(f"{value:.0f}" for value in np.percentile(load[known], [5, 50, 95]))
-    yield measured(f"{kind}: load of the GPU in %: p5, p50, p95; different values", f"{spread}; {changes}")
+    yield Row(f"{kind}: load of the GPU in %: p5, p50, p95; different values", f"{spread}; {changes}")
     yield at_least(f"{kind}: load of the GPU, p50, %", float(np.median(load[known])), LOAD, "{:.0f}")
     taken = 100 * torch.cuda.max_memory_reserved() / torch.cuda.get_device_properties(0).total_memory
     yield at_least(f"{kind}: GPU memory in our profile, beside torch's {taken:.1f} %", float(np.nanmax(memory)),

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 
 from bench.gpu import runs
-from bench.gpu.rows import Row, at_most, holds, main, measured, needs_gpu
+from bench.gpu.rows import Row, at_most, main, needs_gpu
 from bench.gpu.setting import Setting
 from classifier import network
 from train import forms
@@ -34,14 +34,14 @@ def features_in_each_format(setting: Setting) -> Iterator[Row]:
     for kind in kinds:
         trial = tried.get(Form("torch", kind))
         if trial is None:
-            yield holds(f"features in {kind}", "not usable", "usable", False)
+            yield Row(f"features in {kind}", "not usable", "usable", False)
             continue
         yield at_most(f"features in {kind}, difference from float32 as a share of their spread", trial.difference,
                       Form("torch", kind).tolerance)  # fmt: skip
-        yield measured(f"features in {kind}, batch of {forms.TIMED}", f"{trial.speed:.2f} × float32")
+        yield Row(f"features in {kind}, batch of {forms.TIMED}", f"{trial.speed:.2f} × float32")
     if not setting.gpus:
         yield needs_gpu("features in float16")
-    yield measured(
+    yield Row(
         "forms that training would try, were rounding asked for", ", ".join(map(str, forms.candidates(device, None)))
     )
 
@@ -54,7 +54,7 @@ def a_head(setting: Setting) -> Iterator[Row]:
 def all_layers(setting: Setting) -> Iterator[Row]:
     """All layers in float32 and bfloat16, beside the CPU in float32."""
     yield from _compared(setting, "all")
-    yield measured("all layers in float16", "not offered: its gradients need loss scaling, and bfloat16 needs none")
+    yield Row("all layers in float16", "not offered: its gradients need loss scaling, and bfloat16 needs none")
 
 
 def _compared(setting: Setting, layers: str) -> Iterator[Row]:
@@ -67,13 +67,13 @@ def _compared(setting: Setting, layers: str) -> Iterator[Row]:
         yield at_most(f"{name}, {kind}: losses of {len(exact.losses)} epochs beside the CPU's, as a share", furthest,
                       tolerance)  # fmt: skip
         figures = left.metrics
-        yield measured(
+        yield Row(
             f"{name}, {kind}: test accuracy beside the CPU's",
             f"{figures['test_accuracy']:.3f}, {exact.metrics['test_accuracy']:.3f}",
         )
         expected = "cuda" if setting.gpus else "cpu"
         device = left.profile.run.get("device")
-        yield holds(f"{name}, {kind}: ran on", str(device), expected, device == expected)
+        yield Row(f"{name}, {kind}: ran on", str(device), expected, device == expected)
 
 
 CHECKS = (features_in_each_format, a_head, all_layers)

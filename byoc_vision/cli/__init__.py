@@ -1,4 +1,7 @@
-"""The command `byoc`: one file a command, which parses, calls the library once, and prints."""
+"""The command `byoc`: one file a command, whose `options` are its parser.
+
+Its `main` parses, calls the library once, prints, and returns the exit code.
+"""
 
 import sys
 from importlib import import_module

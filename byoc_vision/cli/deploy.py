@@ -19,7 +19,6 @@ from byoc_vision.engine import ARRAY, SERVING
 
 
 def options() -> argparse.ArgumentParser:
-    """Return the command's options."""
     new = parser("deploy", __doc__)
     new.add_argument(
         "--model",
@@ -53,7 +52,6 @@ def options() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Do what the options say; return the exit code."""
     options_parser = options()
     args = options_parser.parse_args(arguments)
     if args.delete == bool(args.model):

@@ -11,12 +11,10 @@ from byoc_vision.cli.launcher import command, opened, parser
 
 
 def options() -> argparse.ArgumentParser:
-    """Return the command's options."""
     return parser("endpoints", __doc__, sends=False)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Do what the options say; return the exit code."""
     args = options().parse_args(arguments)
 
     session = opened(args)

@@ -16,7 +16,6 @@ _ACTIONS = ("list", "registry", "password", "repository", "record")
 
 
 def options() -> argparse.ArgumentParser:
-    """Return the command's options."""
     new = argparse.ArgumentParser(
         prog=command("images"), description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

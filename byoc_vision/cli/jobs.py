@@ -14,14 +14,12 @@ _SHOWN = ("test_accuracy", "validation_accuracy", "validation_loss")
 
 
 def options() -> argparse.ArgumentParser:
-    """Return the command's options."""
     new = parser("jobs", __doc__, sends=False)
     new.add_argument("--max", type=positive, default=20, metavar="N", help="default: %(default)s")
     return new
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Do what the options say; return the exit code."""
     args = options().parse_args(arguments)
 
     session = opened(args)

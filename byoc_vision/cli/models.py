@@ -20,7 +20,6 @@ _ACTIONS = ("list", "register", "approve", "reject", "rollback")
 
 
 def options() -> argparse.ArgumentParser:
-    """Return the command's options."""
     new = parser("models", __doc__)
     new.add_argument("action", nargs="?", choices=_ACTIONS, default="list", help="default: %(default)s")
     new.add_argument("name", nargs="?", metavar="NAME", help="a training job, a version GROUP/N, or a group to list")
@@ -30,7 +29,6 @@ def options() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Do what the options say; return the exit code."""
     options_parser = options()
     args = options_parser.parse_args(arguments)
     if args.action in ("register", "approve", "reject") and not args.name:

@@ -11,14 +11,12 @@ from byoc_vision.cli.launcher import browse, left_report, opened, parser
 
 
 def options() -> argparse.ArgumentParser:
-    """Return the command's options."""
     new = parser("open", __doc__, sends=False)
     new.add_argument("job", metavar="JOB|DIR|URI", help="as in byoc report")
     return new
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Do what the options say; return the exit code."""
     args = options().parse_args(arguments)
 
     from byoc_vision.jobs import TrainingJob

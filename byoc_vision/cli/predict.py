@@ -13,7 +13,6 @@ from byoc_vision.contract.folders import text
 
 
 def options() -> argparse.ArgumentParser:
-    """Return the command's options."""
     new = parser("predict", __doc__, sends=False)
     new.add_argument("pictures", nargs="+", metavar="PICTURE", help="file, folder or URL")
     new.add_argument("--endpoint", default="byoc-vision", metavar="NAME", help="default: %(default)s")

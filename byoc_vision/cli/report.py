@@ -17,7 +17,6 @@ from byoc_vision.cli.launcher import browse, opened, parser, path
 
 
 def options() -> argparse.ArgumentParser:
-    """Return the command's options."""
     new = parser("report", __doc__, sends=False)
     new.add_argument(
         "job",
@@ -34,7 +33,6 @@ def options() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Do what the options say; return the exit code."""
     args = options().parse_args(arguments)
 
     from byoc_vision.contract.errors import UserError

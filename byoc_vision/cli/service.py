@@ -15,7 +15,6 @@ from byoc_vision.cli.launcher import command, port
 
 
 def options() -> argparse.ArgumentParser:
-    """Return the command's options."""
     new = argparse.ArgumentParser(
         prog=command("service"),
         description=__doc__,
@@ -34,7 +33,6 @@ def options() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Do what the options say; return the exit code."""
     args = options().parse_args(arguments)
 
     from byoc_vision.contract.errors import UserError

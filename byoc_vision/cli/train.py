@@ -12,7 +12,6 @@ from byoc_vision.cli.launcher import channels, left, line, opened, parser, posit
 
 
 def options() -> argparse.ArgumentParser:
-    """Return the command's options."""
     new = parser("train", __doc__)
     new.add_argument(
         "--data",
@@ -42,7 +41,6 @@ def options() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Do what the options say; return the exit code."""
     args = options().parse_args(arguments)
 
     from byoc_vision.contract.hyperparameters import checked

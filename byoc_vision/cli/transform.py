@@ -13,7 +13,6 @@ from byoc_vision.engine import SERVING
 
 
 def options() -> argparse.ArgumentParser:
-    """Return the command's options."""
     new = parser("transform", __doc__)
     new.add_argument("--model", required=True, metavar="JOB|URI|FILE", help="as in byoc deploy")
     new.add_argument("--data", required=True, metavar="SOURCE", help="S3 URI or folder of pictures")
@@ -25,7 +24,6 @@ def options() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Do what the options say; return the exit code."""
     args = options().parse_args(arguments)
 
     from byoc_vision.contract.errors import UserError

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 
 def options() -> argparse.ArgumentParser:
-    """Return the command's options."""
     new = parser("try", __doc__, sends=False)
     new.add_argument("endpoint", nargs="?", default="byoc-vision", metavar="ENDPOINT", help="default: %(default)s")
     new.add_argument("--model", help="with --local: a model instead, as byoc deploy takes it")

@@ -13,7 +13,6 @@ from byoc_vision.cli.launcher import channels, line, opened, parser, positive, s
 
 
 def options() -> argparse.ArgumentParser:
-    """Return the command's options."""
     new = parser("tune", __doc__)
     new.add_argument("space", metavar="SPACE.yaml", help="what is searched, and how; see launch/examples")
     new.add_argument(
@@ -29,7 +28,6 @@ def options() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Do what the options say; return the exit code."""
     args = options().parse_args(arguments)
 
     from byoc_vision.cli.trials import follow

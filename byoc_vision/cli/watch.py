@@ -10,7 +10,6 @@ from byoc_vision.cli.launcher import left, line, opened, parser, still_running, 
 
 
 def options() -> argparse.ArgumentParser:
-    """Return the command's options."""
     new = parser("watch", __doc__, sends=False)
     new.add_argument("job", help="the job's name")
     new.add_argument("--stop", action="store_true", help="ask for the job's end")
@@ -19,7 +18,6 @@ def options() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Do what the options say; return the exit code."""
     args = options().parse_args(arguments)
 
     from byoc_vision.jobs import TrainingJob, TuningJob

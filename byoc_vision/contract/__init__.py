@@ -7,6 +7,7 @@ weights.py          what a file of pretrained weights is, and whose
 metrics.py          the lines a job reports its figures in, and the expressions that find them there
 dataset.py          how folders of labelled pictures are read, with folders.py, structure.py and split_names.py
 files.py            files that are whole at any moment, and their URIs
+cgroup.py           what the kernel says of the container
 program.py          what a job may name as its program
 job.py              a job's channels, and the names of the files that it leaves
 """

@@ -25,24 +25,9 @@ from byoc_vision.contract.settings import (
 )
 
 __all__ = [
-    "FEATURES_DEPEND_ON",
-    "PRESET",
-    "TYPES",
-    "Settings",
-    "SettingsError",
-    "as_text",
-    "checked",
-    "each_checked",
-    "from_sagemaker",
-    "kebab",
-    "learning_rate",
-    "on_features",
-    "parse",
-    "shown",
-    "similar_name",
-    "table",
-    "unquote",
-]
+    "FEATURES_DEPEND_ON", "PRESET", "TYPES", "Settings", "SettingsError", "as_text", "checked", "each_checked",
+    "from_sagemaker", "kebab", "learning_rate", "on_features", "parse", "shown", "similar_name", "table", "unquote",
+]  # fmt: skip
 
 
 def parse(values: Mapping[str, Any]) -> Settings:
@@ -52,9 +37,8 @@ def parse(values: Mapping[str, Any]) -> Settings:
     that do not go together.
     """
     settings = Settings(**_values(values))
-    for wrong, sentence in conflicts(settings):
-        if wrong:
-            raise SettingsError(sentence)
+    for sentence in conflicts(settings):
+        raise SettingsError(sentence)
     return settings
 
 

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 #: The channels with pictures: `training` holds all splits, or is the one that is trained on, as `train` always is.
-SPLITS = ("training", "train", "validation", "test")
+PICTURES = ("training", "train", "validation", "test")
 
 #: The channels with anything else, each optional.
 OTHERS = ("weights", "features", "checkpoint")
 
-CHANNELS = (*SPLITS, *OTHERS)
+CHANNELS = (*PICTURES, *OTHERS)
 
 #: In the output folder: the figures, the answer to each test picture; the report as a page, and as plain data.
 METRICS, PREDICTIONS, REPORT, FACTS = "metrics.json", "predictions.csv", "report.html", "report.json"

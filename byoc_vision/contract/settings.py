@@ -18,16 +18,18 @@ def _setting(
     return field(default=default, metadata={"help": meaning, "low": low, "high": high, "choices": tuple(choices)})
 
 
+def _choice(meaning: str, default: str, *others: str) -> Any:
+    return _setting(default, meaning, choices=(default, *others))
+
+
 @dataclass(frozen=True)
 class Settings:
     """One training run's hyperparameters; `low` and `high` are the least and the greatest value allowed."""
 
     arch: str = _setting("resnet50", "architecture: any torchvision classifier, by its name there")
     pretrained: bool = _setting(True, "start from pretrained weights: the `weights` channel's, else torchvision's")
-    train_layers: str = _setting(
-        "head",
-        "what is trained: the new head, the backbone's last block too, or all",
-        choices=("head", "last-block", "all"),
+    train_layers: str = _choice(
+        "what is trained: the new head, the backbone's last block too, or all", "head", "last-block", "all"
     )
     blocks: int = _setting(1, "how many of the backbone's last blocks last-block trains", 1, 100)
     epochs: int = _setting(30, "passes over the training pictures, at most", 1, 10_000)
@@ -45,21 +47,17 @@ class Settings:
     unfreeze_epochs: int = _setting(
         0, "epochs until all layers learn, of which the head is the first (0: all at once)", 0, 1000
     )
-    schedule: str = _setting("cosine", "learning rate goes down to 0, or stays", choices=("cosine", "constant"))
+    schedule: str = _choice("learning rate goes down to 0, or stays", "cosine", "constant")
     warmup_epochs: float = _setting(0, "epochs in which the learning rate rises to its full value", 0, 1000)
-    optimizer: str = _setting("adamw", "how weights are updated", choices=("adamw", "adam", "sgd"))
+    optimizer: str = _choice("how weights are updated", "adamw", "adam", "sgd")
     weight_decay: float = _setting(0.01, "weight decay", 0, 10)
     momentum: float = _setting(0.9, "momentum, of sgd only", 0, 0.9999)
     label_smoothing: float = _setting(0.1, "share of the target given to all classes alike", 0, 0.9)
     calibrate: bool = _setting(
         True, "fit the probabilities to the validation pictures at the end (temperature scaling)"
     )
-    class_weights: str = _setting(
-        "none", "the loss counts classes by their pictures, or all alike", choices=("none", "balanced")
-    )
-    sampling: str = _setting(
-        "all", "an epoch shows each picture once, or each class equally often", choices=("all", "balanced")
-    )
+    class_weights: str = _choice("the loss counts classes by their pictures, or all alike", "none", "balanced")
+    sampling: str = _choice("an epoch shows each picture once, or each class equally often", "all", "balanced")
     mixup: float = _setting(0, "mix pairs of pictures, with shares drawn from Beta(mixup, mixup) (0: no)", 0, 100)
     cutmix: float = _setting(
         0, "paste parts of pictures into others, of sizes drawn from Beta(cutmix, cutmix) (0: no)", 0, 100
@@ -70,16 +68,12 @@ class Settings:
     image_size: int | None = _setting(
         None, "pixels of the square's side the network sees (preset: the weights')", 16, 2048
     )
-    augment: str = _setting(
-        "none",
-        "training pictures: as they are, cropped and mirrored, or TrivialAugment too",
-        choices=("none", "basic", "trivial"),
+    augment: str = _choice(
+        "training pictures: as they are, cropped and mirrored, or TrivialAugment too", "none", "basic", "trivial"
     )
     crop_scale: float = _setting(0.25, "least share of a picture's area that `augment` leaves", 0.01, 1)
-    flip: str = _setting(
-        "horizontal",
-        "how `augment` mirrors pictures: left to right, top to bottom too, or not",
-        choices=("horizontal", "both", "none"),
+    flip: str = _choice(
+        "how `augment` mirrors pictures: left to right, top to bottom too, or not", "horizontal", "both", "none"
     )
     views: int = _setting(
         0,
@@ -87,9 +81,7 @@ class Settings:
         0,
         64,
     )
-    normalization: str = _setting(
-        "preset", "mean and standard deviation: the weights', or measured on the data", choices=("preset", "data")
-    )
+    normalization: str = _choice("mean and standard deviation: the weights', or measured on the data", "preset", "data")
     validation_share: float = _setting(0.15, "share of each class that validates where no split does", 0.01, 0.5)
     test_share: float = _setting(0.15, "share of each class that tests where the data has no splits", 0, 0.5)
     max_unreadable: float = _setting(0.01, "share of unreadable pictures that is skipped, not fatal", 0, 1)
@@ -147,58 +139,50 @@ def learning_rate(settings: Settings) -> float:
     return 0.003 if settings.train_layers == "head" else 0.001
 
 
-def conflicts(settings: Settings) -> Iterator[tuple[bool, str]]:
-    """Yield what cannot go together: whether `settings` have it, and the sentence that says so."""
+def conflicts(settings: Settings) -> Iterator[str]:
+    """Yield a sentence for each of the things in `settings` that cannot go together."""
     changed = {kebab(f.name) for f in fields(Settings) if getattr(settings, f.name) != f.default}
     kept, blocks = on_features(settings), ARCHITECTURES[settings.arch].blocks
-    yield (
-        bool(settings.trace_steps and not settings.debug_interval),
-        "trace-steps is part of the profile, which debug-interval 0 turns off; set one of the two",
-    )
-    yield (
-        settings.warmup_epochs > settings.epochs,
-        f"warmup-epochs is {settings.warmup_epochs:g} and epochs {settings.epochs}, so the learning rate would "
-        "never rise to its full value; set warmup-epochs to fewer",
-    )
-    yield (
-        settings.unfreeze_epochs >= settings.epochs,
-        f"unfreeze-epochs is {settings.unfreeze_epochs} and epochs {settings.epochs}, so some layers would never "
-        "learn; set unfreeze-epochs to fewer",
-    )
-    yield (
-        not settings.pretrained and settings.train_layers != "all",
-        "pretrained is false, so a frozen backbone would stay random; set train-layers to all",
-    )
-    yield (
-        "blocks" in changed and settings.train_layers != "last-block",
-        "blocks is how many train-layers last-block trains; set train-layers to that, or remove blocks",
-    )
-    yield (
-        settings.blocks > blocks,
-        f"blocks is {settings.blocks}, and {settings.arch} has {blocks}; set blocks to fewer, or train-layers to all",
-    )
-    for name in sorted(changed & {"layer-decay", "unfreeze-epochs"}):
+    if settings.trace_steps and not settings.debug_interval:
+        yield "trace-steps is part of the profile, which debug-interval 0 turns off; set one of the two"
+    if settings.warmup_epochs > settings.epochs:
         yield (
-            settings.train_layers == "head",
-            f"{name} is for more layers than the head, which is trained alone; set train-layers to last-block or all",
+            f"warmup-epochs is {settings.warmup_epochs:g} and epochs {settings.epochs}, so the learning rate would "
+            "never rise to its full value; set warmup-epochs to fewer"
         )
+    if settings.unfreeze_epochs >= settings.epochs:
+        yield (
+            f"unfreeze-epochs is {settings.unfreeze_epochs} and epochs {settings.epochs}, so some layers would never "
+            "learn; set unfreeze-epochs to fewer"
+        )
+    if not settings.pretrained and settings.train_layers != "all":
+        yield "pretrained is false, so a frozen backbone would stay random; set train-layers to all"
+    if "blocks" in changed and settings.train_layers != "last-block":
+        yield "blocks is how many train-layers last-block trains; set train-layers to that, or remove blocks"
+    if settings.blocks > blocks:
+        has = f"blocks is {settings.blocks}, and {settings.arch} has {blocks}"
+        yield f"{has}; set blocks to fewer, or train-layers to all"
+    for name in sorted(changed & {"layer-decay", "unfreeze-epochs"}):
+        if settings.train_layers == "head":
+            remedy = "set train-layers to last-block or all"
+            yield f"{name} is for more layers than the head, which is trained alone; {remedy}"
     for name in sorted(changed & {"crop-scale", "flip", "views"}):
-        yield settings.augment == "none", f"{name} is part of augment, and that is none; set augment to basic"
-    yield (
-        settings.class_weights == settings.sampling == "balanced",
-        "class-weights and sampling are both balanced, which counts rare classes twice; set one of the two",
-    )
-    yield (
-        settings.views > 0 and not kept,
-        "views is for features that are computed once, and train-layers all and squeezenets have none; set views to 0",
-    )
-    yield (
-        settings.cutmix > 0 and kept,
-        "cutmix is for pictures, and features that are computed once are trained on here; set mixup instead, or "
-        "augment to basic and views to 0",
-    )
-    yield (
-        settings.extract_only and not kept,
-        "extract-only is for features that are computed once: set train-layers to head or last-block, augment to none "
-        "or views above 0, and take no squeezenet",
-    )
+        if settings.augment == "none":
+            yield f"{name} is part of augment, and that is none; set augment to basic"
+    if settings.class_weights == settings.sampling == "balanced":
+        yield "class-weights and sampling are both balanced, which counts rare classes twice; set one of the two"
+    if settings.views > 0 and not kept:
+        yield (
+            "views is for features that are computed once, and train-layers all and squeezenets have none; "
+            "set views to 0"
+        )
+    if settings.cutmix > 0 and kept:
+        yield (
+            "cutmix is for pictures, and features that are computed once are trained on here; set mixup instead, or "
+            "augment to basic and views to 0"
+        )
+    if settings.extract_only and not kept:
+        yield (
+            "extract-only is for features that are computed once: set train-layers to head or last-block, augment to "
+            "none or views above 0, and take no squeezenet"
+        )

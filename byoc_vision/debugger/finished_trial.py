@@ -33,12 +33,8 @@ _REDUCTIONS = "smdebug/reductions/"
 
 #: The reductions that are computed where the tensor itself was recorded.
 _COMPUTED: dict[str, Callable[[Array], Any]] = {
-    "min": np.min,
-    "max": np.max,
-    "mean": np.mean,
-    "std": np.std,
-    "variance": np.var,
-}
+    "min": np.min, "max": np.max, "mean": np.mean, "std": np.std, "variance": np.var,
+}  # fmt: skip
 
 log = logging.getLogger(__name__)
 
@@ -86,15 +82,12 @@ class FinishedTrial:
             self.notes.append(f"Tensors of {len(self.workers)} workers were recorded; the rules judge the first's.")
 
     def mode_step(self, step: int) -> tuple[Mode, int]:
-        """Return a step's mode and its number in that mode."""
         return self._modes[step]
 
     def value(self, name: str, step: int) -> Array | None:
-        """Return what was saved of a tensor at a step; None where nothing was, or only reductions."""
         return self._saved(name, step, None)
 
     def reduction(self, name: str, step: int, reduction: str, absolute: bool = False) -> float | None:
-        """Return a reduction of a tensor or of its absolute values, recorded or computed; None where neither can be."""
         recorded = self._saved(name, step, (reduction, absolute))
         if recorded is not None:
             return float(recorded.item())

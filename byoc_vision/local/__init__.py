@@ -15,6 +15,7 @@ for them. Nothing has a name that another checkout on this machine may want, too
     files.py        file:// and s3:// URIs; objects.py the buckets of this machine
     process.py      background processes that see a job through
     containers.py   the docker client; hosts.py the containers of one job, to their end
+    jobs.py         the operations on all kinds of jobs
     training.py     training jobs; run_training.py sees one through, with results.py; channels.py their input
     tuning.py       tuning jobs; run_tuning.py sees one through, with studies.py and ranges.py
     tags.py         tags of all of these

@@ -4,25 +4,25 @@ import json
 from pathlib import Path
 
 from byoc_vision.local.files import link_or_copy, locate
-from byoc_vision.local.store import Request, ServiceError, Store, refuse
+from byoc_vision.local.store import InvalidError, Request, Store, refuse
 
 
 def check(store: Store, channel: Request, mode: str, instances: int) -> None:
     """Raise `ServiceError` where a job on so many instances cannot have the channel; `mode` is the job's."""
     name = channel["ChannelName"]
     if channel.get("InputMode", mode) == "Pipe":
-        raise ServiceError("ValidationException", "The local engine has no Pipe mode; take File or FastFile.")
+        raise InvalidError("The local engine has no Pipe mode; take File or FastFile.")
     refuse(channel, "CompressionType", "RecordWrapperType", "ShuffleConfig")
     source = channel["DataSource"].get("S3DataSource")
     if source is None:
-        raise ServiceError("ValidationException", f"The channel {name} needs an S3DataSource; there is no other here.")
+        raise InvalidError(f"The channel {name} needs an S3DataSource; there is no other here.")
     if source["S3DataType"] not in ("S3Prefix", "ManifestFile"):
         reason = f"The channel {name} is of {source['S3DataType']}; the local engine has S3Prefix and ManifestFile."
-        raise ServiceError("ValidationException", reason)
+        raise InvalidError(reason)
     if source.get("S3DataDistributionType", "FullyReplicated") != "FullyReplicated" and instances > 1:
-        raise ServiceError("ValidationException", "The local engine replicates data fully; it does not shard it.")
+        raise InvalidError("The local engine replicates data fully; it does not shard it.")
     if not locate(store, source["S3Uri"]).exists():
-        raise ServiceError("ValidationException", f"There is nothing at {source['S3Uri']}.")
+        raise InvalidError(f"There is nothing at {source['S3Uri']}.")
     if source["S3DataType"] == "ManifestFile":
         _listed(store, source["S3Uri"])
 
@@ -47,11 +47,11 @@ def _listed(store: Store, manifest: str) -> list[tuple[str, Path]]:
             raise TypeError
     except (OSError, ValueError, TypeError, KeyError):
         reason = f'{manifest} is no manifest of the form [{{"prefix": "s3://bucket/folder/"}}, "a.jpg", "b.jpg"].'
-        raise ServiceError("ValidationException", reason) from None
+        raise InvalidError(reason) from None
     files = []
     for name in names:
         file = locate(store, f"{prefix.rstrip('/')}/{name}")
         if ".." in name.split("/") or not file.is_file():
-            raise ServiceError("ValidationException", f"{manifest} lists {name[:200]!r}, and there is no such object.")
+            raise InvalidError(f"{manifest} lists {name[:200]!r}, and there is no such object.")
         files.append((name, file))
     return files

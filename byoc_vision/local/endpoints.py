@@ -4,7 +4,7 @@ import contextlib
 import time
 
 from byoc_vision.local import containers, fleets, models, process, server
-from byoc_vision.local.store import Record, Request, ServiceError, Store, page, refuse
+from byoc_vision.local.store import InvalidError, Record, Request, ServiceError, Store, page, refuse
 from byoc_vision.requests import operations
 
 KIND = "endpoint"
@@ -22,7 +22,7 @@ def create(store: Store, request: Request) -> Request:
     asked, taken = _port(wanted), _taken(store)
     port = server.free_port(0 if (asked or PORT) in taken else asked or PORT)
     if asked not in (None, port):
-        raise ServiceError("ValidationException", f"Port {asked} is in use; take another, or end what listens there.")
+        raise InvalidError(f"Port {asked} is in use; take another, or end what listens there.")
     status = {"EndpointStatus": "Creating", "Port": port, "Home": port, "Wanted": wanted}
     record, lock = store.create(KIND, request["EndpointName"], request, used="ValidationException", **status)
     process.start(record, lock)
@@ -34,13 +34,12 @@ def update(store: Store, request: Request) -> Request:
     _check_deployment(request)
     record = find(store, request["EndpointName"])
     wanted = _wanted(store, request)
-    if _port(wanted) not in (None, home := fleets.home(record.status)):
-        reason = f"The endpoint {record.name} has port {home} and keeps it; delete it to change that."
-        raise ServiceError("ValidationException", reason)
+    if _port(wanted) not in (None, home := record.status["Home"]):
+        raise InvalidError(f"The endpoint {record.name} has port {home} and keeps it; delete it to change that.")
     status = describe(record)["EndpointStatus"]
     lock = record.take() if status == "InService" else None
     if lock is None:
-        raise ServiceError("ValidationException", f"Cannot update endpoint {record.name} while it is {status}.")
+        raise InvalidError(f"Cannot update endpoint {record.name} while it is {status}.")
     if request.get("RetainAllVariantProperties"):
         excluded = {
             exclusion["VariantPropertyType"] for exclusion in request.get("ExcludeRetainedVariantProperties", [])
@@ -57,14 +56,13 @@ def weigh(store: Store, request: Request) -> Request:
     status = describe(record)["EndpointStatus"]
     lock = record.take() if status == "InService" else None
     if lock is None:
-        raise ServiceError("ValidationException", f"Cannot update endpoint {record.name} while it is {status}.")
+        raise InvalidError(f"Cannot update endpoint {record.name} while it is {status}.")
     with lock:
         fleet = fleets.serving(record.status)
         variants = {member["Variant"]["VariantName"]: member["Variant"] for member in fleet}
         for wanted in request["DesiredWeightsAndCapacities"]:
             if (variant := variants.get(wanted["VariantName"])) is None:
-                reason = f"The endpoint {record.name} has no variant {wanted['VariantName']}."
-                raise ServiceError("ValidationException", reason)
+                raise InvalidError(f"The endpoint {record.name} has no variant {wanted['VariantName']}.")
             for field, name in (("DesiredWeight", "InitialVariantWeight"), ("DesiredInstanceCount", _COUNT)):
                 if field in wanted:
                     variant[name] = wanted[field]
@@ -178,7 +176,7 @@ def _port(wanted: Request) -> int | None:
     """Return the port that the first model's container asks for, if it does."""
     asked = fleets.asked_port(wanted["Variants"][0]["Container"])
     if asked and not (asked.isascii() and asked.isdigit() and 1 <= int(asked) <= 65535):
-        raise ServiceError("ValidationException", f"Port {asked!r} is none; give a number from 1 to 65535.")
+        raise InvalidError(f"Port {asked!r} is none; give a number from 1 to 65535.")
     return int(asked) if asked else None
 
 
@@ -187,7 +185,7 @@ def _taken(store: Store) -> set[int]:
     ports = set()
     for record in store.all(KIND):
         with contextlib.suppress(ServiceError):  # it is being deleted
-            ports.add(fleets.home(record.status))
+            ports.add(record.status["Home"])
     return ports
 
 

@@ -7,14 +7,13 @@ from pathlib import Path
 from byoc_vision.contract.files import path_in, replacing
 from byoc_vision.engine import visible
 from byoc_vision.local.objects import Objects
-from byoc_vision.local.store import ServiceError, Store
+from byoc_vision.local.store import InvalidError, ServiceError, Store
 
 
 def path(uri: str) -> Path:
-    """Return the path that a file:// URI names; any other URI is a `ValidationException`."""
+    """Return the path that a file:// URI names; any other URI is an `InvalidError`."""
     if not uri.startswith("file:///"):
-        reason = f"{uri} is not on this machine; the local engine reads file:/// and s3:// URIs only."
-        raise ServiceError("ValidationException", reason)
+        raise InvalidError(f"{uri} is not on this machine; the local engine reads file:/// and s3:// URIs only.")
     return path_in(uri)
 
 
@@ -28,7 +27,7 @@ def locate(store: Store, uri: str) -> Path:
         key = key.rstrip("/")
         return objects.path(bucket, key) if key else objects.bucket(bucket)
     except ServiceError as error:
-        raise ServiceError("ValidationException", f"{uri} is not on this machine: {error}") from None
+        raise InvalidError(f"{uri} is not on this machine: {error}") from None
 
 
 def link_or_copy(file: Path, name: Path) -> None:

@@ -6,6 +6,7 @@ status holds, for whoever asks:
     Serving   the fleet that answers: a list of what `_member` returns
     Next      {"Share", "Fleet"} while traffic is being shifted: the fleet that gets this share of the requests
     Port      where the first variant's container listens
+    Home      the port that the endpoint keeps
 """
 
 import contextlib
@@ -28,15 +29,7 @@ _START_SECONDS = 480
 
 def serving(status: Request) -> list[Request]:
     """Return the fleet that answers; none before the endpoint is first in service."""
-    fleet = status.get("Serving", [])
-    if isinstance(fleet, dict):  # as an earlier version of this program has noted its one container
-        return [fleet | {"Name": fleet["Container"], "Container": {}, "Port": status["Port"]}]
-    return list(fleet)
-
-
-def home(status: Request) -> int:
-    """Return the port that the endpoint keeps; one of an earlier version of this program has noted the present one."""
-    return int(status["Home"] if "Home" in status else status["Port"])
+    return list(status.get("Serving", []))
 
 
 def adopted(container: str) -> Request:
@@ -71,7 +64,7 @@ def run(record: Record) -> None:
     port that it can serve, and is asked there while one on the endpoint's own port takes the old one's place.
     """
     status = record.status
-    wanted, port = status["Wanted"], home(status)
+    wanted, port = status["Wanted"], status["Home"]
     fixed = bool(asked_port(wanted["Variants"][0]["Container"]))
     try:
         if serving(status):

@@ -12,12 +12,8 @@ class File:
         self._file = file
         self._position = 0
 
-    def new_lines(self) -> list[str]:
-        """Return the complete lines that came since the last call."""
-        return [line for _, line in self.new_entries()]
-
     def new_entries(self) -> list[tuple[str, str]]:
-        """Return them with their times."""
+        """Return the time and the text of the complete lines that came since the last call."""
         try:
             with self._file.open("rb") as log:
                 log.seek(self._position)
@@ -41,12 +37,8 @@ class Containers:
         self._kept: dict[Path, File] = {}
         self._since = since
 
-    def new_lines(self) -> list[str]:
-        """Return the lines that came since the last call."""
-        return [line for _, line in self.new_entries()]
-
     def new_entries(self) -> list[tuple[str, str]]:
-        """Return them with their times."""
+        """Return the time and the text of the lines that came since the last call."""
         printed = []
         for file in self._folder.glob(f"log-{self._variant}" if self._variant else "log*"):
             printed += self._kept.setdefault(file, File(file)).new_entries()

@@ -112,9 +112,12 @@ class Machine:
         """Return a function that gives the lines which came since the last call."""
         from byoc_vision.local import logs
 
+        log: logs.File | logs.Containers
         if kind == "training":
-            return logs.File(self.root / "training-job" / name / "log").new_lines
-        return logs.Containers(self.root / ("endpoint" if kind == "endpoint" else "transform-job") / name).new_lines
+            log = logs.File(self.root / "training-job" / name / "log")
+        else:
+            log = logs.Containers(self.root / ("endpoint" if kind == "endpoint" else "transform-job") / name)
+        return lambda: [line for _, line in log.new_entries()]
 
     def refused(self, job: str) -> dict[str, str]:
         """Return what the job noted of each file."""

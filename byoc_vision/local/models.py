@@ -4,7 +4,7 @@ from typing import Any
 
 from byoc_vision.local import containers, packages
 from byoc_vision.local.files import locate
-from byoc_vision.local.store import Request, ServiceError, Store, page, refuse
+from byoc_vision.local.store import InvalidError, Request, Store, page, refuse
 
 MODEL, CONFIG = "model", "endpoint-config"
 
@@ -21,16 +21,16 @@ def create_model(store: Store, request: Request) -> Request:
     definition = _only_container(store, request)
     refuse(definition, "AdditionalModelDataSources")
     if definition.get("MultiModelConfig", {}).get("ModelCacheSetting", "Enabled") != "Enabled":
-        raise ServiceError("ValidationException", "The local engine keeps loaded models; it has no ModelCacheSetting.")
+        raise InvalidError("The local engine keeps loaded models; it has no ModelCacheSetting.")
     if "Image" not in definition:
-        raise ServiceError("ValidationException", "PrimaryContainer needs an Image.")
+        raise InvalidError("PrimaryContainer needs an Image.")
     uri, compressed = data(definition)
     if is_multi(definition):
         if "ModelDataUrl" not in definition:
-            raise ServiceError("ValidationException", "A multi-model container needs a ModelDataUrl, a prefix.")
+            raise InvalidError("A multi-model container needs a ModelDataUrl, a prefix.")
         locate(store, uri)  # models may come to it later
     elif uri and not (locate(store, uri).is_file() if compressed else locate(store, uri).is_dir()):
-        raise ServiceError("ValidationException", f"Could not find model data at {uri}.")
+        raise InvalidError(f"Could not find model data at {uri}.")
     containers.require(definition["Image"])
     return {"ModelArn": _create(store, MODEL, request["ModelName"], request)}
 
@@ -44,7 +44,7 @@ def create_config(store: Store, request: Request) -> Request:
         _check_shadows(store, request, variants)
     names = [variant["VariantName"] for variant in variants]
     if len(set(names)) < len(names):
-        raise ServiceError("ValidationException", "Two production variants have one VariantName.")
+        raise InvalidError("Two production variants have one VariantName.")
     for variant in variants:
         _check_variant(store, variant)
     _check_async(store, request.get("AsyncInferenceConfig"), variants)
@@ -77,26 +77,23 @@ def _check_variant(store: Store, variant: Request) -> None:
     name = variant["VariantName"]
     refuse(variant, *_REFUSED)
     if "ModelName" not in variant:
-        raise ServiceError(
-            "ValidationException", f"The variant {name} needs a ModelName; there are no components here."
-        )
+        raise InvalidError(f"The variant {name} needs a ModelName; there are no components here.")
     store.find(MODEL, variant["ModelName"])
     if serverless := variant.get("ServerlessConfig"):
         if serverless["MemorySizeInMB"] % 1024:
-            raise ServiceError("ValidationException", f"MemorySizeInMB of {name} must be a multiple of 1024.")
+            raise InvalidError(f"MemorySizeInMB of {name} must be a multiple of 1024.")
     elif "InstanceType" not in variant or "InitialInstanceCount" not in variant:
-        reason = f"The variant {name} needs InstanceType and InitialInstanceCount, or a ServerlessConfig."
-        raise ServiceError("ValidationException", reason)
+        raise InvalidError(f"The variant {name} needs InstanceType and InitialInstanceCount, or a ServerlessConfig.")
 
 
 def _check_shadows(store: Store, request: Request, variants: list[Request]) -> None:
     if len(variants) != 2:
-        raise ServiceError("ValidationException", "A shadow variant stands beside one production variant, and alone.")
+        raise InvalidError("A shadow variant stands beside one production variant, and alone.")
     if "AsyncInferenceConfig" in request or any("ServerlessConfig" in variant for variant in variants):
-        raise ServiceError("ValidationException", "A shadow variant needs a real-time endpoint on instances.")
+        raise InvalidError("A shadow variant needs a real-time endpoint on instances.")
     for variant in variants:
         if "ModelName" in variant and is_multi(_only_container(store, store.find(MODEL, variant["ModelName"]).request)):
-            raise ServiceError("ValidationException", "A shadow variant cannot be at a multi-model endpoint.")
+            raise InvalidError("A shadow variant cannot be at a multi-model endpoint.")
 
 
 def _check_async(store: Store, config: Request | None, variants: list[Request]) -> None:
@@ -105,9 +102,9 @@ def _check_async(store: Store, config: Request | None, variants: list[Request]) 
     output = config["OutputConfig"]
     refuse(output, "NotificationConfig")
     if len(variants) != 1 or "ServerlessConfig" in variants[0]:
-        raise ServiceError("ValidationException", "An asynchronous endpoint has one variant, on instances.")
+        raise InvalidError("An asynchronous endpoint has one variant, on instances.")
     if "S3OutputPath" not in output:
-        raise ServiceError("ValidationException", "The local engine needs the S3OutputPath of AsyncInferenceConfig.")
+        raise InvalidError("The local engine needs the S3OutputPath of AsyncInferenceConfig.")
     for field in ("S3OutputPath", "S3FailurePath"):
         if field in output:
             locate(store, output[field])
@@ -121,7 +118,7 @@ def _only_container(store: Store, request: Request) -> Request:
         definitions = packages.containers(store, package) + definitions[1:]
         definitions[0] = definitions[0] | {"Environment": definitions[0].get("Environment", {}) | own}
     if len(definitions) != 1:
-        raise ServiceError("ValidationException", "The local engine runs one container of a model.")
+        raise InvalidError("The local engine runs one container of a model.")
     return dict(definitions[0])
 
 

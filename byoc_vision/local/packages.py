@@ -2,7 +2,7 @@
 
 from itertools import count
 
-from byoc_vision.local.store import Record, Request, ServiceError, Store, page, refuse
+from byoc_vision.local.store import InvalidError, Record, Request, ServiceError, Store, page, refuse
 
 GROUP = "model-package-group"
 
@@ -18,7 +18,7 @@ def find(store: Store, name: str) -> Record:
     group = kind.removeprefix("model-package/")
     record = store.find(kind, version) if kind != group and version.isdigit() and _exists(store, group) else None
     if record is None or name not in (record.arn, f"{group}/{version}"):
-        raise ServiceError("ValidationException", f"ModelPackage {name} does not exist.")
+        raise InvalidError(f"ModelPackage {name} does not exist.")
     return record
 
 
@@ -26,7 +26,7 @@ def containers(store: Store, name: str) -> list[Request]:
     """Return the definitions of the containers of the model package of that ARN; it must be approved."""
     description = _describe(find(store, name))
     if description["ModelApprovalStatus"] != "Approved":
-        raise ServiceError("ValidationException", f"The model package {name} is {description['ModelApprovalStatus']}.")
+        raise InvalidError(f"The model package {name} is {description['ModelApprovalStatus']}.")
     return list(description["InferenceSpecification"]["Containers"])
 
 
@@ -58,8 +58,7 @@ def _delete_group(store: Store, request: Request) -> Request:
 def _create(store: Store, request: Request) -> Request:
     refuse(request, "ModelPackageName", "SourceAlgorithmSpecification", "ValidationSpecification")
     if "ModelPackageGroupName" not in request or "InferenceSpecification" not in request:
-        reason = "A model package needs a ModelPackageGroupName and an InferenceSpecification."
-        raise ServiceError("ValidationException", reason)
+        raise InvalidError("A model package needs a ModelPackageGroupName and an InferenceSpecification.")
     group = store.find(GROUP, _group_name(request)).name
     versions = [int(record.name) for record in store.all(_kind(group))]
     status = {
@@ -87,7 +86,7 @@ def _describe(record: Record) -> Request:
 
 def _list(store: Store, request: Request) -> Request:
     if "ModelPackageGroupName" not in request:
-        raise ServiceError("ValidationException", "The local engine lists model packages by ModelPackageGroupName.")
+        raise InvalidError("The local engine lists model packages by ModelPackageGroupName.")
     group = store.find(GROUP, _group_name(request)).name
     packages = list(store.told(_kind(group), _describe))
     wanted = request.get("ModelApprovalStatus")

@@ -4,33 +4,33 @@ import json
 from pathlib import Path
 
 from byoc_vision.contract.errors import UserError
-from byoc_vision.local import containers, hosts, process
+from byoc_vision.local import containers, hosts, jobs, process
 from byoc_vision.local.containers import mount
 from byoc_vision.local.files import locate
 from byoc_vision.local.hosts import Hosts
-from byoc_vision.local.one_process import Jobs
-from byoc_vision.local.store import Record, Request, ServiceError, Store, delete_ended, now, refuse
+from byoc_vision.local.store import InvalidError, Record, Request, Store, now, refuse
 
+_KIND = "processing-job"
 _HOST = "algo-1"
 
 
 def create(store: Store, request: Request) -> Request:
     """CreateProcessingJob: begin the job and return at once."""
     if request["ProcessingResources"]["ClusterConfig"]["InstanceCount"] != 1:
-        raise ServiceError("ValidationException", "The local engine runs a processing job on one instance.")
+        raise InvalidError("The local engine runs a processing job on one instance.")
     for item in request.get("ProcessingInputs", []):
         refuse(item, "DatasetDefinition")
         source = item["S3Input"]
         refuse(source, "S3CompressionType")
         if source["S3DataType"] != "S3Prefix" or source.get("S3InputMode", "File") != "File":
-            raise ServiceError("ValidationException", "The local engine takes inputs of S3Prefix in File mode.")
+            raise InvalidError("The local engine takes inputs of S3Prefix in File mode.")
         if not locate(store, source["S3Uri"]).exists():
-            raise ServiceError("ValidationException", f"There is nothing at {source['S3Uri']}.")
+            raise InvalidError(f"There is nothing at {source['S3Uri']}.")
     for output in request.get("ProcessingOutputConfig", {}).get("Outputs", []):
         refuse(output, "FeatureStoreOutput")
         locate(store, output["S3Output"]["S3Uri"])
     containers.require(request["AppSpecification"]["ImageUri"])
-    record, lock = store.create(_JOBS.kind, request["ProcessingJobName"], request, ProcessingJobStatus="InProgress")
+    record, lock = store.create(_KIND, request["ProcessingJobName"], request, ProcessingJobStatus="InProgress")
     process.start(record, lock)
     return {"ProcessingJobArn": record.arn}
 
@@ -83,13 +83,8 @@ def _outputs(record: Record) -> list[tuple[str, Path]]:
     return [(place["LocalPath"], locate(record.store, place["S3Uri"])) for place in places]
 
 
-_JOBS = Jobs("processing", "Processing", hosts.clear)
+def _describe(record: Record) -> Request:
+    return jobs.describe(record, "ProcessingJob", hosts.clear)
 
 
-def delete(store: Store, request: Request) -> Request:
-    """DeleteProcessingJob."""
-    record = store.find(_JOBS.kind, request["ProcessingJobName"])
-    return delete_ended(record, _JOBS.describe(record)["ProcessingJobStatus"])
-
-
-OPERATIONS = _JOBS.operations(create) | {"DeleteProcessingJob": delete}
+OPERATIONS = jobs.operations(_KIND, "ProcessingJob", create, _describe)

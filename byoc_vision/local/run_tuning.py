@@ -7,6 +7,7 @@ under way have gone on meanwhile, or are begun again when they were interrupted,
 import math
 import time
 from datetime import datetime
+from operator import attrgetter
 
 import optuna
 
@@ -77,7 +78,7 @@ class Search:
         """Return the study that is to begin a trial: the definitions take turns."""
         if self._begun() >= self._total:
             return None
-        return min((study for study in self.studies if study.begun < study.size), key=_begun_by, default=None)
+        return min((study for study in self.studies if study.begun < study.size), key=attrgetter("begun"), default=None)
 
     def _over(self) -> bool:
         """Return whether no more trials are to begin, and those under way are to end."""
@@ -104,10 +105,6 @@ class Search:
             return False
         value = best["FinalHyperParameterTuningJobObjectiveMetric"]["Value"]
         return bool(value >= target if tuning.maximises(self._record) else value <= target)
-
-
-def _begun_by(study: Study) -> int:
-    return study.begun
 
 
 def _seconds(time: str) -> float:

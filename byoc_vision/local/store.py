@@ -45,6 +45,13 @@ class ServiceError(Exception):
         self.code = code
 
 
+class InvalidError(ServiceError):
+    """What the service calls a `ValidationException`: a request that it cannot do."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("ValidationException", message)
+
+
 class Lock:
     """The right to change a record, from now until `release` or the end of every process that has `descriptor`."""
 
@@ -155,14 +162,14 @@ class Store:
         except OSError:
             lock.release()
             shutil.rmtree(fresh)
-            raise ServiceError(used, f"Cannot create already existing {_words(kind)} {name}.") from None
+            raise ServiceError(used, f"Cannot create already existing {words(kind)} {name}.") from None
         return record, lock
 
     def find(self, kind: str, name: str) -> Record:
-        """Return the record; one that does not exist is a `ValidationException`."""
+        """Return the record; one that does not exist is an `InvalidError`."""
         record = Record(self, kind, _checked(name))
         if not record.folder.is_dir():
-            raise ServiceError("ValidationException", f"Could not find {_words(kind)} {name}.")
+            raise InvalidError(f"Could not find {words(kind)} {name}.")
         return record
 
     def all(self, kind: str) -> Iterator[Record]:
@@ -186,18 +193,10 @@ def now() -> str:
 
 
 def refuse(what: Request, *fields: str) -> None:
-    """Raise `ValidationException` where `what` has one of `fields`, which would change results and is not done here."""
+    """Raise `InvalidError` where `what` has one of `fields`, which would change results and is not done here."""
     for field in fields:
         if what.get(field) not in (None, "None", [], {}, False):
-            raise ServiceError("ValidationException", f"The local engine has no {field}; leave it out.")
-
-
-def delete_ended(record: Record, status: str) -> Request:
-    """Answer the deletion of a job: what it has left stays, the job is forgotten; one that runs is `ResourceInUse`."""
-    if status in ("InProgress", "Stopping"):
-        raise ServiceError("ResourceInUse", f"The {_words(record.kind)} {record.name} is {status}; stop it first.")
-    record.remove()
-    return {}
+            raise InvalidError(f"The local engine has no {field}; leave it out.")
 
 
 def page(summaries: list[Request], request: Request, key: str, status: str, name: str) -> Request:
@@ -224,10 +223,13 @@ def cut(chosen: list[Request], request: Request, key: str) -> Request:
 def offset(token: str) -> int:
     """Return where the page begins that a token asks for; a token that no page had is a `ServiceError`."""
     if not re.fullmatch(r"[0-9]{1,18}", token):
-        raise ServiceError(
-            "ValidationException", f"{token[:40]!r} is no token of a page; give the one that was answered."
-        )
+        raise InvalidError(f"{token[:40]!r} is no token of a page; give the one that was answered.")
     return int(token)
+
+
+def words(kind: str) -> str:
+    """Return how sentences call a kind of records."""
+    return kind.replace("-", " ")
 
 
 def _is_between(summary: Request, request: Request, field: str) -> bool:
@@ -240,25 +242,17 @@ def _is_between(summary: Request, request: Request, field: str) -> bool:
 
 def _checked(name: str) -> str:
     if not _NAME.fullmatch(name):
-        raise ServiceError("ValidationException", f"{name!r} is no name: letters, digits and hyphens, 63 at most.")
+        raise InvalidError(f"{name!r} is no name: letters, digits and hyphens, 63 at most.")
     return name
-
-
-def _words(kind: str) -> str:
-    return kind.replace("-", " ")
 
 
 def _read(file: Path) -> Request:
     try:
         return dict(json.loads(file.read_text(encoding="utf-8")))
     except FileNotFoundError:  # removed since it was found
-        raise ServiceError(
-            "ValidationException", f"Could not find {_words(file.parent.parent.name)} {file.parent.name}."
-        ) from None
+        raise InvalidError(f"Could not find {words(file.parent.parent.name)} {file.parent.name}.") from None
     except (ValueError, TypeError):
-        raise ServiceError(
-            "ValidationException", f"{file} is damaged, or another version's; remove {file.parent} and begin anew."
-        ) from None
+        raise InvalidError(f"{file} is damaged, or another version's; remove {file.parent} and begin anew.") from None
 
 
 def _write(file: Path, content: Request) -> None:

@@ -2,14 +2,14 @@
 
 import re
 
-from byoc_vision.local.store import Record, Request, ServiceError, Store, cut
+from byoc_vision.local.store import InvalidError, Record, Request, Store, cut
 
 
 def _record(store: Store, arn: str) -> Record:
     kind, _, name = arn.rpartition(":")[2].rpartition("/")
     record = store.find(kind, name) if re.fullmatch(r"[a-zA-Z0-9-]+(/[a-zA-Z0-9-]+)?", kind) else None
     if record is None or record.arn != arn:
-        raise ServiceError("ValidationException", f"There is nothing with the ARN {arn} on this machine.")
+        raise InvalidError(f"There is nothing with the ARN {arn} on this machine.")
     return record
 
 

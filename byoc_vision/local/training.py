@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from byoc_vision.contract.job import FACTS, report_folder
-from byoc_vision.local import channels, containers, hosts, process
+from byoc_vision.local import channels, containers, hosts, jobs, process
 from byoc_vision.local.files import locate
-from byoc_vision.local.store import Record, Request, ServiceError, Store, delete_ended, now, page, refuse
+from byoc_vision.local.store import InvalidError, Record, Request, Store, now, refuse
 
 KIND = "training-job"
 
@@ -27,7 +27,7 @@ def create(store: Store, request: Request, **status: Any) -> Request:
     refuse(request, "RetryStrategy", "RemoteDebugConfig")
     algorithm = request["AlgorithmSpecification"]
     if not algorithm.get("TrainingImage"):
-        raise ServiceError("ValidationException", "AlgorithmSpecification needs a TrainingImage.")
+        raise InvalidError("AlgorithmSpecification needs a TrainingImage.")
     instances = request["ResourceConfig"].get("InstanceCount", 1)
     for channel in request.get("InputDataConfig", []):
         channels.check(store, channel, algorithm.get("TrainingInputMode", "File"), instances)
@@ -73,22 +73,6 @@ def completed(request: Request) -> Request:
     }
     answer["OutputDataConfig"] = {"KmsKeyId": "", "CompressionType": "GZIP"} | request["OutputDataConfig"]
     return answer
-
-
-def stop(store: Store, request: Request) -> Request:
-    """StopTrainingJob: SIGTERM to its containers and, 120 s later, SIGKILL."""
-    record = store.find(KIND, request["TrainingJobName"])
-    status = describe(record)["TrainingJobStatus"]
-    if status not in ("InProgress", "Stopping"):
-        raise ServiceError("ValidationException", f"The training job {record.name} is {status} already.")
-    record.ask_to_stop()
-    return {}
-
-
-def delete(store: Store, request: Request) -> Request:
-    """DeleteTrainingJob."""
-    record = store.find(KIND, request["TrainingJobName"])
-    return delete_ended(record, _settled(record)["TrainingJobStatus"])
 
 
 def restart(record: Record) -> bool:
@@ -205,18 +189,8 @@ def _evaluated(rule: Request, report: dict[str, Request] | None, status: Request
     return answer | {"RuleEvaluationStatus": evaluation["RuleEvaluationStatus"], "StatusDetails": details}
 
 
-def _list(store: Store, request: Request) -> Request:
-    def tell(record: Record) -> Request:
-        return {"TrainingJobName": record.name, "TrainingJobArn": record.arn} | _settled(record)
-
-    jobs = list(store.told(KIND, tell))
-    return page(jobs, request, "TrainingJobSummaries", "TrainingJobStatus", "TrainingJobName")
+def _tell(record: Record) -> Request:
+    return {"TrainingJobName": record.name, "TrainingJobArn": record.arn} | _settled(record)
 
 
-OPERATIONS = {
-    "CreateTrainingJob": create,
-    "DescribeTrainingJob": lambda store, request: describe(store.find(KIND, request["TrainingJobName"])),
-    "ListTrainingJobs": _list,
-    "StopTrainingJob": stop,
-    "DeleteTrainingJob": delete,
-}
+OPERATIONS = jobs.operations(KIND, "TrainingJob", create, describe, _tell)

@@ -10,11 +10,11 @@ from urllib.error import HTTPError
 from byoc_vision.contract.errors import UserError
 from byoc_vision.contract.folders import is_picture_type, text
 from byoc_vision.engine import visible
-from byoc_vision.local import containers, models, process, server
+from byoc_vision.local import containers, jobs, models, process, server
 from byoc_vision.local.files import locate
-from byoc_vision.local.one_process import Jobs
-from byoc_vision.local.store import Record, Request, ServiceError, Store, now, refuse
+from byoc_vision.local.store import InvalidError, Record, Request, Store, now, refuse
 
+_KIND = "transform-job"
 _START_SECONDS = 480
 
 
@@ -27,13 +27,13 @@ def create(store: Store, request: Request) -> Request:
             refuse(fields, field)
     data = source["DataSource"]["S3DataSource"]
     if data["S3DataType"] != "S3Prefix" or not locate(store, data["S3Uri"]).exists():
-        raise ServiceError("ValidationException", f"There are no files at {data['S3Uri']}.")
+        raise InvalidError(f"There are no files at {data['S3Uri']}.")
     locate(store, target["S3OutputPath"])
     container = models.container(store, request["ModelName"])  # the model may be deleted while the job runs
     if models.is_multi(container):
-        raise ServiceError("ValidationException", "The local engine transforms with models of one container each.")
+        raise InvalidError("The local engine transforms with models of one container each.")
     status: Request = {"TransformJobStatus": "InProgress", "Container": container}
-    record, lock = store.create(_JOBS.kind, request["TransformJobName"], request, **status)
+    record, lock = store.create(_KIND, request["TransformJobName"], request, **status)
     process.start(record, lock)
     return {"TransformJobArn": record.arn}
 
@@ -123,6 +123,9 @@ def _clear(record: Record) -> None:
         shutil.rmtree(folder)
 
 
-_JOBS = Jobs("transform", "Transform", _clear)
+def _describe(record: Record) -> Request:
+    return jobs.describe(record, "TransformJob", _clear)
 
-OPERATIONS = _JOBS.operations(create)
+
+OPERATIONS = jobs.operations(_KIND, "TransformJob", create, _describe)
+del OPERATIONS["DeleteTransformJob"]  # the service has none

@@ -7,9 +7,9 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from byoc_vision.local import containers, process, training
+from byoc_vision.local import containers, jobs, process, training
 from byoc_vision.local.files import locate
-from byoc_vision.local.store import Record, Request, ServiceError, Store, cut, delete_ended, page, refuse
+from byoc_vision.local.store import InvalidError, Record, Request, Store, cut, page, refuse
 
 KIND = "hyper-parameter-tuning-job"
 
@@ -32,7 +32,7 @@ def create(store: Store, request: Request) -> Request:
     status = {"HyperParameterTuningJobStatus": "InProgress"}
     for parent in parents(store, request):
         if describe(parent)["HyperParameterTuningJobStatus"] in ("InProgress", "Stopping"):
-            raise ServiceError("ValidationException", f"The parent tuning job {parent.name} has not ended.")
+            raise InvalidError(f"The parent tuning job {parent.name} has not ended.")
     record, lock = store.create(KIND, request["HyperParameterTuningJobName"], _with_objective(request), **status)
     process.start(record, lock)
     return {"HyperParameterTuningJobArn": record.arn}
@@ -58,20 +58,20 @@ def _checked(request: Request) -> list[Request]:
         refuse(request, "WarmStartConfig")
         if "TrainingJobDefinition" in request or "ParameterRanges" in config:
             reason = "With TrainingJobDefinitions, ranges and objectives belong into these, and nowhere else."
-            raise ServiceError("ValidationException", reason)
+            raise InvalidError(reason)
         if any(field not in definition for definition in several for field in ("DefinitionName", *_OWN)):
             reason = "Each of the TrainingJobDefinitions needs DefinitionName, TuningObjective, HyperParameterRanges."
-            raise ServiceError("ValidationException", reason)
+            raise InvalidError(reason)
         if len({definition["DefinitionName"] for definition in several}) < len(several):
-            raise ServiceError("ValidationException", "Two of the TrainingJobDefinitions have one DefinitionName.")
+            raise InvalidError("Two of the TrainingJobDefinitions have one DefinitionName.")
         if len({definition["TuningObjective"]["Type"] for definition in several}) > 1:
             reason = "All TrainingJobDefinitions must be minimized, or all maximized: the best trial is one of all."
-            raise ServiceError("ValidationException", reason)
+            raise InvalidError(reason)
         return list(several)
     if "TrainingJobDefinition" not in request or "HyperParameterTuningJobObjective" not in config:
-        raise ServiceError("ValidationException", "A tuning job needs a TrainingJobDefinition and an objective.")
+        raise InvalidError("A tuning job needs a TrainingJobDefinition and an objective.")
     if "ParameterRanges" not in config:
-        raise ServiceError("ValidationException", "HyperParameterTuningJobConfig needs ParameterRanges.")
+        raise InvalidError("HyperParameterTuningJobConfig needs ParameterRanges.")
     refuse(request["TrainingJobDefinition"], *_OWN)
     return definitions(request)
 
@@ -80,13 +80,13 @@ def _check(store: Store, definition: Request, strategy: str) -> None:
     """Raise `ServiceError` where the trials of a definition could not be made."""
     refuse(definition["HyperParameterRanges"], "AutoParameters")
     if "ResourceConfig" not in trial(definition):
-        raise ServiceError("ValidationException", "The TrainingJobDefinition needs a ResourceConfig.")
+        raise InvalidError("The TrainingJobDefinition needs a ResourceConfig.")
     metric = definition["TuningObjective"]["MetricName"]
     if metric not in [
         metric_definition["Name"]
         for metric_definition in definition["AlgorithmSpecification"].get("MetricDefinitions", [])
     ]:
-        raise ServiceError("ValidationException", f"The objective {metric} has no MetricDefinition.")
+        raise InvalidError(f"The objective {metric} has no MetricDefinition.")
     _check_ranges(definition["HyperParameterRanges"], strategy)
     locate(store, definition["OutputDataConfig"]["S3OutputPath"])
     containers.require(definition["AlgorithmSpecification"]["TrainingImage"])
@@ -194,22 +194,6 @@ def maximises(record: Record) -> bool:
     return bool(definitions(record.request)[0]["TuningObjective"]["Type"] == "Maximize")
 
 
-def stop(store: Store, request: Request) -> Request:
-    """StopHyperParameterTuningJob: stop its trials, and begin no more."""
-    record = store.find(KIND, request["HyperParameterTuningJobName"])
-    status = describe(record)["HyperParameterTuningJobStatus"]
-    if status not in ("InProgress", "Stopping"):
-        raise ServiceError("ValidationException", f"The tuning job {record.name} is {status} already.")
-    record.ask_to_stop()
-    return {}
-
-
-def delete(store: Store, request: Request) -> Request:
-    """DeleteHyperParameterTuningJob: its training jobs stay."""
-    record = store.find(KIND, request["HyperParameterTuningJobName"])
-    return delete_ended(record, describe(record)["HyperParameterTuningJobStatus"])
-
-
 def _summary(record: Record, trial: Record) -> Request:
     job = training.describe(trial)
     name = job.get("DefinitionName")
@@ -248,33 +232,24 @@ def _value(summary: Request) -> Any:
 
 def _check_ranges(ranges: Request, strategy: str) -> None:
     if strategy == "Grid" and (ranges.get("IntegerParameterRanges") or ranges.get("ContinuousParameterRanges")):
-        raise ServiceError("ValidationException", "The Grid strategy takes CategoricalParameterRanges only.")
+        raise InvalidError("The Grid strategy takes CategoricalParameterRanges only.")
     if not any(ranges.get(kind) for kind in _RANGES):
-        raise ServiceError("ValidationException", "ParameterRanges holds nothing to search.")
+        raise InvalidError("ParameterRanges holds nothing to search.")
     for parameter in (*ranges.get("IntegerParameterRanges", []), *ranges.get("ContinuousParameterRanges", [])):
         low, high = float(parameter["MinValue"]), float(parameter["MaxValue"])
         scaling = parameter.get("ScalingType", "Auto")
         if low > high:
-            raise ServiceError("ValidationException", f"{parameter['Name']} has a MinValue above its MaxValue.")
+            raise InvalidError(f"{parameter['Name']} has a MinValue above its MaxValue.")
         if scaling == "Logarithmic" and low <= 0:
-            raise ServiceError(
-                "ValidationException", f"{parameter['Name']} is Logarithmic; its MinValue must be above 0."
-            )
+            raise InvalidError(f"{parameter['Name']} is Logarithmic; its MinValue must be above 0.")
         if scaling == "ReverseLogarithmic" and not 0 <= low <= high < 1:
-            raise ServiceError(
-                "ValidationException", f"{parameter['Name']} is ReverseLogarithmic; it must lie in [0, 1)."
-            )
+            raise InvalidError(f"{parameter['Name']} is ReverseLogarithmic; it must lie in [0, 1).")
 
 
-def _list(store: Store, request: Request) -> Request:
-    jobs = list(store.told(KIND, describe))
-    for job in jobs:
-        job |= {
-            "Strategy": job["HyperParameterTuningJobConfig"]["Strategy"],
-            "ResourceLimits": job["HyperParameterTuningJobConfig"]["ResourceLimits"],
-        }
-    key, name = "HyperParameterTuningJobSummaries", "HyperParameterTuningJobName"
-    return page(jobs, request, key, "HyperParameterTuningJobStatus", name)
+def _tell(record: Record) -> Request:
+    answer = describe(record)
+    config = answer["HyperParameterTuningJobConfig"]
+    return answer | {"Strategy": config["Strategy"], "ResourceLimits": config["ResourceLimits"]}
 
 
 def _list_trials(store: Store, request: Request) -> Request:
@@ -290,13 +265,5 @@ def _list_trials(store: Store, request: Request) -> Request:
     return page(trials, request, "TrainingJobSummaries", "TrainingJobStatus", "TrainingJobName")
 
 
-OPERATIONS = {
-    "CreateHyperParameterTuningJob": create,
-    "DescribeHyperParameterTuningJob": lambda store, request: describe(
-        store.find(KIND, request["HyperParameterTuningJobName"])
-    ),
-    "ListHyperParameterTuningJobs": _list,
-    "ListTrainingJobsForHyperParameterTuningJob": _list_trials,
-    "StopHyperParameterTuningJob": stop,
-    "DeleteHyperParameterTuningJob": delete,
-}
+OPERATIONS = jobs.operations(KIND, "HyperParameterTuningJob", create, describe, _tell)
+OPERATIONS["ListTrainingJobsForHyperParameterTuningJob"] = _list_trials

@@ -15,14 +15,9 @@ from byoc_vision.contract.errors import UserError, one_line
 from byoc_vision.requests.operations import Request
 
 OPERATIONS = (
-    "CreateTrainingJob",
-    "CreateHyperParameterTuningJob",
-    "CreateModel",
-    "CreateEndpointConfig",
-    "CreateEndpoint",
-    "UpdateEndpoint",
-    "CreateTransformJob",
-)
+    "CreateTrainingJob", "CreateHyperParameterTuningJob", "CreateModel", "CreateEndpointConfig", "CreateEndpoint",
+    "UpdateEndpoint", "CreateTransformJob",
+)  # fmt: skip
 
 #: Lists whose items have a name to match them by.
 _NAMED = {"InputDataConfig": "ChannelName", "ProductionVariants": "VariantName"}

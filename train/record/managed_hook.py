@@ -30,7 +30,6 @@ class ManagedHook:
         return False
 
     def forward(self, step: Step, loss: Tensor) -> None:
-        """After the forward pass, with the mean loss of the batch."""
         self._hook.record_tensor_value(LOSS, loss.detach())
 
     def backward(self, step: Step) -> None:

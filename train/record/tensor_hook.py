@@ -29,7 +29,7 @@ _ENOUGH = 1_000_000
 
 
 class Hook:
-    """Records `network`, whose parameters that require gradients are trained, into `folder`.
+    """Records `network`, whose parameters that require gradients are trained, into `folder`: a `recorder.TensorHook`.
 
     A step of training is recorded when its number is a power of two or a multiple of `interval`: much happens at first.
     """
@@ -48,7 +48,6 @@ class Hook:
         smdebug_files.write_collections(folder, self._collections())
 
     def begin(self, step: Step) -> bool:
-        """Before the forward pass: return whether the step is recorded."""
         number = step.mode_number
         if step.mode == "eval" or (number % self._interval and number & (number - 1)):
             return False
@@ -57,18 +56,15 @@ class Hook:
         return True
 
     def forward(self, step: Step, loss: Tensor) -> None:
-        """After the forward pass, with the mean loss of the batch."""
         self._losses.append((step, loss.detach()))
 
     def backward(self, step: Step) -> None:
-        """After the backward pass of a step that is recorded."""
         for handle in self._handles:
             handle.remove()
         self._handles = []
         self._records = [Record(name, step, value) for name, value in self._tensors()]
 
     def flush(self) -> None:
-        """Write what was recorded since the last time."""
         if self._losses:
             losses = torch.stack([loss for _, loss in self._losses]).float().cpu().numpy()
             steps = [step for step, _ in self._losses]
@@ -77,7 +73,6 @@ class Hook:
         self._records, self._losses = [], []
 
     def close(self) -> None:
-        """Write what is left, and that it is all."""
         self.flush()
         smdebug_files.end(self._folder)
 

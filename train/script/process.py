@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from byoc_vision.contract.cgroup import kernel_kills
 from train.stopping import Stopped, StopSignal
 
 #: Seconds from SIGTERM to SIGKILL. SageMaker kills the container 120 seconds after its own SIGTERM; what is left is for
@@ -21,9 +22,6 @@ _KEPT, _CHUNK = 65536, 65536
 
 #: Seconds between two looks at whether a stop was asked for; for what is left of a program that has ended.
 _TICK, _REST = 0.5, 2.0
-
-#: Where the kernel counts the processes of this container that it has killed for memory: cgroups version 2, version 1.
-_COUNTS = (Path("/sys/fs/cgroup/memory.events"), Path("/sys/fs/cgroup/memory/memory.oom_control"))
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ def run(
     """
     if stop.requested:
         raise Stopped
-    killed = _killed_for_memory()
+    killed = kernel_kills()
     process = subprocess.Popen(
         command,
         cwd=folder,
@@ -72,7 +70,7 @@ def run(
                 child.stop()
     finally:
         child.close()
-    return Ended(process.returncode, child.errors.decode(errors="replace"), _killed_for_memory() > killed)
+    return Ended(process.returncode, child.errors.decode(errors="replace"), kernel_kills() > killed)
 
 
 class _Child:
@@ -172,12 +170,3 @@ def _is_running(stat: Path, group: int) -> bool:
     except (OSError, ValueError):  # it has ended meanwhile
         return False
     return int(member_of) == group and state not in "ZX"
-
-
-def _killed_for_memory() -> int:
-    """Return how many processes of this container the kernel has killed for memory."""
-    for file in _COUNTS:
-        with suppress(OSError):
-            counts = dict(line.split() for line in file.read_text().splitlines())
-            return int(counts.get("oom_kill", 0))
-    return 0

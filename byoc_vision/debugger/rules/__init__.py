@@ -19,20 +19,13 @@ from byoc_vision.debugger.rules.tensors import (
 from byoc_vision.debugger.rules.timing import StalledTrainingRule
 
 _DEFAULT_TENSOR: tuple[type[TensorRule], ...] = (
-    VanishingGradient,
-    ExplodingTensor,
-    Overfit,
-    Overtraining,
-    PoorWeightInitialization,
-    LossNotDecreasing,
-    DeadRelu,
+    VanishingGradient, ExplodingTensor, Overfit, Overtraining, PoorWeightInitialization, LossNotDecreasing, DeadRelu,
     ClassImbalance,
-)
+)  # fmt: skip
 _DEFAULT_PROFILER: tuple[type[ProfilerRule], ...] = (*RULES, ProfilerReport)
 _ON_REQUEST = (
-    *(AllZero, TensorVariance, UnchangedTensor, WeightUpdateRatio),
-    *(SaturatedActivation, CheckInputImages, Confusion),
-)
+    AllZero, TensorVariance, UnchangedTensor, WeightUpdateRatio, SaturatedActivation, CheckInputImages, Confusion,
+)  # fmt: skip
 
 TENSOR_RULES: dict[str, type[TensorRule]] = {rule.__name__: rule for rule in (*_DEFAULT_TENSOR, *_ON_REQUEST)}
 PROFILER_RULES: dict[str, type[ProfilerRule]] = {

@@ -1,9 +1,9 @@
 """What the rules share: parameters that may be text, evidence, and for those over tensors what was recorded."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -11,6 +11,8 @@ from byoc_vision.debugger.trial import Trial
 
 #: Names or regular expressions: a parameter that may be given as a list, or as text with commas.
 Words = tuple[str, ...]
+
+_Figure = TypeVar("_Figure")
 
 #: How PyTorch's losses are named, beside the collection `losses`.
 LOSS = r"[Ll]oss\w*_output_"
@@ -134,6 +136,17 @@ class TensorRule(Rule):
         """Raise `NotRecordedError` when, after the last step, nothing of what the rule reads has been seen."""
         if not self.seen:
             raise NotRecordedError(f"{self.reads} were not recorded.")
+
+    def known(
+        self, names: Iterable[str], step: int, figure: Callable[[str, int], _Figure | None]
+    ) -> Iterator[tuple[str, _Figure]]:
+        """Yield those of `names` of which `figure` can be told at `step`, with it; they are seen and judged."""
+        for name in names:
+            value = figure(name, step)
+            if value is not None:
+                self.seen += 1
+                self.judged += 1
+                yield name, value
 
     # -- what was recorded -------------------------------------------------------------------------------------------
 

@@ -57,6 +57,13 @@ class LabelRule(TensorRule):
         if predicted is not None:
             self.pairs.update(zip(labels, predicted, strict=True))
 
+    def asked(self) -> Counter[Any]:
+        """Return how many of the labels of each class have a prediction."""
+        asked: Counter[Any] = Counter()
+        for (label, _), count in self.pairs.items():
+            asked[label] += count
+        return asked
+
     def verdict(self, step: int | None) -> Iterable[Finding]:
         """Yield what is wrong with the labels and predictions counted up to `step`."""
         raise NotImplementedError
@@ -96,11 +103,8 @@ class ClassImbalance(LabelRule):
         if many / few > self.threshold_imbalance:
             detail = f"class {most} is {many / few:.3g} times as frequent ({many:,}) as class {least} ({few:,})"
             yield Finding(step, "labels", many / few, self.threshold_imbalance, detail)
-        asked: Counter[Any] = Counter()
-        wrong: Counter[Any] = Counter()
-        for (label, predicted), count in self.pairs.items():
-            asked[label] += count
-            wrong[label] += count * (label != predicted)
+        asked = self.asked()
+        wrong = {label: count - self.pairs[label, label] for label, count in asked.items()}
         for label in sorted(asked, key=lambda label: -wrong[label] / asked[label]):
             share = wrong[label] / asked[label]
             if share > self.threshold_misprediction:
@@ -127,9 +131,7 @@ class Confusion(LabelRule):
         return self.labels, self.predictions
 
     def verdict(self, step: int | None) -> Iterable[Finding]:
-        asked: Counter[Any] = Counter()
-        for (label, _), count in self.pairs.items():
-            asked[label] += count
+        asked = self.asked()
         self.judged += bool(asked)
         for label in asked:
             right = self.pairs[label, label] / asked[label]

@@ -70,14 +70,9 @@ class PoorWeightInitialization(TensorRule):
             yield Finding(step, smallest, ratio, self.threshold, detail)
 
     def _gradients(self, step: int) -> Iterator[Finding]:
-        for name in self.names(step, ("gradients",), (GRADIENT,)):
-            if name.endswith("bias"):
-                continue
-            width = self._range(name, step)
-            if width is None:
-                continue
-            self.seen += 1
-            self.judged += 1
+        names = self.names(step, ("gradients",), (GRADIENT,))
+        weights = (name for name in names if not name.endswith("bias"))
+        for name, width in self.known(weights, step, self._range):
             if width < self.distribution_range:
                 detail = f"5th and 95th percentile only {width:.3g} apart"
                 yield Finding(step, name, width, self.distribution_range, detail)

@@ -1,6 +1,7 @@
 """The rule that runs the other profiler rules."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from byoc_vision.debugger.profile import Profile
 from byoc_vision.debugger.rules.base import Finding, NotApplicableError, NotRecordedError, ParameterError
@@ -23,18 +24,9 @@ from byoc_vision.debugger.rules.utilisation import (
 
 #: The profiler rules that run when none are asked for, but for the one that runs these.
 RULES: tuple[type[ProfilerRule], ...] = (
-    LowGPUUtilization,
-    CPUBottleneck,
-    IOBottleneck,
-    BatchSize,
-    GPUMemoryIncrease,
-    StepOutlier,
-    LoadBalancing,
-    MaxInitializationTime,
-    Dataloader,
-    OverallSystemUsage,
-    OverallFrameworkMetrics,
-)
+    LowGPUUtilization, CPUBottleneck, IOBottleneck, BatchSize, GPUMemoryIncrease, StepOutlier, LoadBalancing,
+    MaxInitializationTime, Dataloader, OverallSystemUsage, OverallFrameworkMetrics,
+)  # fmt: skip
 
 
 class ProfilerReport(ProfilerRule):
@@ -63,9 +55,6 @@ class ProfilerReport(ProfilerRule):
                 continue
             self.judged = True
             if findings:
-                first = findings[0]
-                yield Finding(
-                    first.step, f"{rule.rule_name}, {first.tensor}", first.value, first.threshold, first.detail
-                )
+                yield replace(findings[0], tensor=f"{rule.rule_name}, {findings[0].tensor}")
         if not self.judged:
             raise NotRecordedError("No profile was recorded.")

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -31,12 +32,8 @@ class VanishingGradient(TensorRule):
     threshold: float = 1e-7
 
     def judge(self, step: int) -> Iterator[Finding]:
-        for name in self.names(step, ("gradients",), (GRADIENT,)):
-            value = self.trial.reduction(name, step, "mean", absolute=True)
-            if value is None:
-                continue
-            self.seen += 1
-            self.judged += 1
+        names = self.names(step, ("gradients",), (GRADIENT,))
+        for name, value in self.known(names, step, partial(self.trial.reduction, reduction="mean", absolute=True)):
             if value < self.threshold:
                 yield Finding(step, name, value, self.threshold, f"mean absolute value {value:.3g}")
 
@@ -74,12 +71,7 @@ class ExplodingTensor(ChosenTensorsRule):
     only_nan: bool = False
 
     def judge(self, step: int) -> Iterator[Finding]:
-        for name in self.chosen(step):
-            values = self._values(name, step)
-            if values is None:
-                continue
-            self.seen += 1
-            self.judged += 1
+        for name, values in self.known(self.chosen(step), step, self._values):
             if np.isfinite(values).all():
                 continue
             if np.isnan(values).any():
@@ -113,12 +105,7 @@ class AllZero(ChosenTensorsRule):
     threshold: float = 100
 
     def judge(self, step: int) -> Iterator[Finding]:
-        for name in self.chosen(step):
-            share = self._share(name, step)
-            if share is None:
-                continue
-            self.seen += 1
-            self.judged += 1
+        for name, share in self.known(self.chosen(step), step, self._share):
             if share >= self.threshold:
                 yield Finding(step, name, share, self.threshold, f"{share:.4g} % of its values are zero")
 
@@ -152,12 +139,7 @@ class TensorVariance(ChosenTensorsRule):
     min_threshold: float = -math.inf
 
     def judge(self, step: int) -> Iterator[Finding]:
-        for name in self.chosen(step):
-            value = self.variance(name, step)
-            if value is None:
-                continue
-            self.seen += 1
-            self.judged += 1
+        for name, value in self.known(self.chosen(step), step, self.variance):
             if value > self.max_threshold:
                 yield Finding(step, name, value, self.max_threshold, f"variance {value:.4g}")
             elif value < self.min_threshold:

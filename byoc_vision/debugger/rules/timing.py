@@ -66,13 +66,8 @@ class StalledTrainingRule(ProfilerRule):
         self.judged = True
         waits = np.diff(timings.begin)
         for i in np.flatnonzero(waits > self.threshold):
-            yield Finding(
-                int(timings.step[i + 1]),
-                "step",
-                float(waits[i]),
-                self.threshold,
-                f"{waits[i]:.0f} s after the step before",
-            )
+            detail = f"{waits[i]:.0f} s after the step before"
+            yield Finding(int(timings.step[i + 1]), "step", float(waits[i]), self.threshold, detail)
 
 
 @dataclass(eq=False)

@@ -15,7 +15,7 @@ GROUPS = {
     "good": """
 def a_check(setting):
     yield rows.at_least("speed", 2.0, 1)
-    yield rows.measured("memory", "3 GiB")
+    yield rows.Row("memory", "3 GiB")
     yield rows.needs_gpu("balance", 2)
 def another(setting):
     raise ZeroDivisionError("no speed\\nat all")
@@ -26,7 +26,7 @@ CHECKS = (a_check, another, the_last)
     "crashing": """
 import os
 def a_check(setting):
-    yield rows.holds("the first", "yes", "yes", True)
+    yield rows.Row("the first", "yes", "yes", True)
     print("Illegal instruction", file=sys.stderr, flush=True)
     os._exit(3)
 CHECKS = (a_check,)
@@ -36,7 +36,7 @@ import subprocess
 def a_check(setting):
     print("noise")
     subprocess.run(["sleep", "1000"])
-    yield rows.measured("never", "")
+    yield rows.Row("never", "")
 CHECKS = (a_check,)
 """,
 }

@@ -200,11 +200,12 @@ def test_a_failed_write_keeps_the_file_of_before(tmp_path):
     file = tmp_path / "model.json"
     file.write_text("old")
 
-    def fail(path):
-        path.write_text("half")
-        raise OSError(errno.ENOSPC, "No space left on device")
+    def fail():
+        with artifact.whole(file) as path:
+            path.write_text("half")
+            raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.raises(ArtifactError, match="No space left on device"):
-        artifact.write_whole(file, fail)
+        fail()
     assert [entry.name for entry in tmp_path.iterdir()] == ["model.json"]
     assert file.read_text() == "old"

@@ -135,7 +135,6 @@ def test_a_port_that_is_none(store: Store) -> None:
 
 def test_a_running_endpoint_keeps_its_port(store: Store) -> None:
     port = create(store, "dogs")
-    endpoints.find(store, "dogs").update(Home=None)  # as an earlier version has left it
     store.create(models.MODEL, "m2", operations.model("m2", "image", "role", "file:///m", port + 1))[1].release()
     store.create(models.CONFIG, "c2", operations.endpoint_config("c2", "m2", "local"))[1].release()
     with pytest.raises(ServiceError, match=f"has port {port} and keeps it"):

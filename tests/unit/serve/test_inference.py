@@ -15,7 +15,7 @@ from classifier import artifact, network
 from classifier.preprocessing import Preprocessing
 from serve import encoding, inference
 from serve.decoding import RequestError
-from serve.measured import Measured
+from serve.worker_metrics import Measured
 
 PREPROCESSING = Preprocessing(36, 32, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
 

@@ -4,7 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from serve.memory import MB, kernel_kills, own_memory, visible_memory
+from byoc_vision.contract.cgroup import kernel_kills
+from serve.memory import MB, own_memory, visible_memory
 
 
 def test_memory_is_the_limit_or_the_machines(tmp_path: Path) -> None:

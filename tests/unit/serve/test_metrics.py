@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from serve.measured import Measured
 from serve.metrics import Metrics
+from serve.worker_metrics import Measured
 from serve.workers import Workers
 
 
