@@ -16,6 +16,7 @@ from byoc_vision.contract.job import (
     HEAT_MAPS,
     METRICS,
     MODEL,
+    PREDICTION_COLUMNS,
     PREDICTIONS,
     PROBABILITIES,
     PROFILE,
@@ -201,13 +202,15 @@ def _figures(epoch: dict[str, Any]) -> dict[str, float]:
 def _predictions(file: Path, missing: list[str]) -> list[Prediction]:
     rows, broken = [], 0
     try:
-        with file.open(newline="", encoding="utf-8", errors="replace") as lines:
+        # A spreadsheet that has stored the table again marks it as UTF-8.
+        with file.open(newline="", encoding="utf-8-sig", errors="replace") as lines:
             for row in csv.DictReader(line.replace("\0", "") for line in lines):
                 try:
                     chance = float(row["probability"])
-                    if not 0 <= chance <= 1 or row["predicted"] is None:
+                    texts = [row[name] for name in PREDICTION_COLUMNS[:3]]
+                    if not 0 <= chance <= 1 or None in texts:
                         raise ValueError("no probability")
-                    rows.append(Prediction(row["file"], row["label"], row["predicted"], chance))
+                    rows.append(Prediction(*texts, chance))
                 except (KeyError, TypeError, ValueError):
                     broken += 1
     except FileNotFoundError:

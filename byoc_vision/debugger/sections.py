@@ -47,16 +47,18 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[
 
 
 def _name(text: str) -> str:
-    """Return the markup of a class or file; a line that is too narrow for it breaks after a _."""
-    return escape(text).replace("_", "_<wbr>")
+    """Return the markup of a class or file, of letters of any direction; a narrow line breaks after a _."""
+    return f"<bdi>{escape(text).replace('_', '_<wbr>')}</bdi>"
 
 
 def _image(thumbnail: Thumbnail, file: str) -> str:
     picture, heat = thumbnail(file)
     if not picture:
         return '<span class="none">no picture</span>'
-    over = f'<img class="heat" src="{heat[0]}" alt="The network looked mostly at {heat[1]}.">' if heat else ""
-    return f'<span class="shot"><img src="{picture}" alt="">{over}</span>'
+    if not heat:
+        return f'<span class="shot"><img src="{picture}" alt=""></span>'
+    over = f'<img class="heat" src="{heat[0]}" alt="The network looked mostly at {heat[1]}.">'
+    return f'<span class="shot" tabindex="0"><img src="{picture}" alt="">{over}</span>'
 
 
 def pair(*charts_with_titles: tuple[str, str]) -> str:
