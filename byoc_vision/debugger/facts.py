@@ -82,7 +82,7 @@ def identity(job: Job) -> dict[str, Any]:
     counts = [count for count in pictures.values() if finite(count)] if isinstance(pictures, dict) else []
     started = run.get("started")
     known = {
-        "job": run.get("job"),
+        "job": str(run.get("job") or ""),
         "arch": settings.get("arch") if isinstance(settings, dict) else None,
         "version": _text(job.model.get("versions")).get("byoc-vision"),
         "classes": len(job.labels),
