@@ -25,6 +25,9 @@ NAMED = 20
 #: Classes of which a square with a row and a column for each still shows something.
 SQUARE = 1000
 
+#: Characters at the beginning and at the end of a name that are shown.
+_ENDS = (60, 40)
+
 #: Pairs of classes taken for one another.
 FIRST_PAIRS = 10
 
@@ -46,9 +49,15 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[
     return f"<table><thead><tr>{cells('th', head)}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def _name(text: str) -> str:
-    """Return the markup of a class or file, of letters of any direction; a narrow line breaks after a _."""
-    return f"<bdi>{escape(text).replace('_', '_<wbr>')}</bdi>"
+def named(text: str) -> str:
+    """Return the markup of a class or file, of letters of any direction; a narrow line breaks after a _.
+
+    The middle of a long one is shown only when it is pointed at.
+    """
+    whole = ""
+    if len(text) > sum(_ENDS):
+        whole, text = f' title="{escape(text)}"', f"{text[: _ENDS[0]]}…{text[-_ENDS[1] :]}"
+    return f"<bdi{whole}>{escape(text).replace('_', '_<wbr>')}</bdi>"
 
 
 def _image(thumbnail: Thumbnail, file: str) -> str:
@@ -119,7 +128,7 @@ def classes(facts: Facts) -> str:
     meter = '<span class="meter"><i style="width:{:.1f}%"></i></span>'
     cells = [
         [
-            _name(row["label"]),
+            named(row["label"]),
             meter.format(100 * row["accuracy"]),
             f"{100 * row['accuracy']:.1f} %",
             _between(row),
@@ -137,7 +146,7 @@ def classes(facts: Facts) -> str:
     asked = {row["label"]: row["count"] for row in rows}
     mixed = [(labels[i], labels[j], n) for i, j, n in pairs if i != j][:FIRST_PAIRS]
     taken = [
-        [_name(label), _name(predicted), f"{n:,} ({100 * n / asked[label]:.0f} %)"] for label, predicted, n in mixed
+        [named(label), named(predicted), f"{n:,} ({100 * n / asked[label]:.0f} %)"] for label, predicted, n in mixed
     ]
     most = table(["class", "taken for", "pictures"], taken, (2,)) if taken else "<p>None.</p>"
     hint = (
@@ -164,7 +173,7 @@ def _without(split: str, labels: list[str]) -> str:
     if not labels:
         return ""
     more = f" and {len(labels) - NAMED:,} more" if len(labels) > NAMED else ""
-    names = ", ".join(map(_name, labels[:NAMED])) + more
+    names = ", ".join(map(named, labels[:NAMED])) + more
     return f'<p class="small note">Without a {escape(split)} picture: {names}.</p>'
 
 
@@ -220,11 +229,11 @@ def pictures(facts: Facts, thumbnail: Thumbnail) -> str:
     """The test pictures it was most wrong about."""
     items, heated = [], False
     for row in facts["wrong"]:
-        name = _name(row["file"])
+        file = named(row["file"])
         heated |= thumbnail(row["file"])[1] is not None
         items.append(
-            f"<li>{_image(thumbnail, row['file'])}<b>{_name(row['label'])}</b><br>taken for {_name(row['predicted'])}, "
-            f'{100 * row["probability"]:.0f}&nbsp;% <span class="file">{name}</span></li>'
+            f"<li>{_image(thumbnail, row['file'])}<b>{named(row['label'])}</b><br>taken for {named(row['predicted'])}, "
+            f'{100 * row["probability"]:.0f}&nbsp;% <span class="file">{file}</span></li>'
         )
     if not items:
         return ""
@@ -248,7 +257,7 @@ def data(facts: Facts) -> str:
         *(f"<b>{sum(row.get(name, 0) for row in pictures.values()):,}</b>" for name in splits),
     ]
     rows = [
-        [_name(label), *(f"{counts.get(name, 0):,}" for name in splits)]
+        [named(label), *(f"{counts.get(name, 0):,}" for name in splits)]
         for label, counts in sorted(pictures.items(), key=lambda item: (item[1].get("train", 0), item[0]))
     ]
     head, numbers = ["class", *map(escape, splits)], range(1, 1 + len(splits))
@@ -298,8 +307,8 @@ def copies(facts: Facts, thumbnail: Thumbnail) -> str:
     groups = []
     for group in counted["groups"]:
         items = "".join(
-            f"<li>{_image(thumbnail, picture['file'])}<b>{_name(picture['label'])}</b>, {escape(picture['split'])} "
-            f'<span class="file">{_name(picture["file"])}</span></li>'
+            f"<li>{_image(thumbnail, picture['file'])}<b>{named(picture['label'])}</b>, {escape(picture['split'])} "
+            f'<span class="file">{named(picture["file"])}</span></li>'
             for picture in group
         )
         groups.append(f'<ul class="pictures copies">{items}</ul>')

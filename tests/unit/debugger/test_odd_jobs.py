@@ -194,12 +194,13 @@ TURNED, HEBREW = "a\u202egpj.exe", "\u05db\u05dc\u05d1"
 
 
 def test_names_of_any_direction_leave_the_figures_as_they_are(out: Path) -> None:
-    rows = [("a.jpg", TURNED, HEBREW, 0.9), ("b.jpg", HEBREW, HEBREW, 0.9), ("\U0001f436 " + "x" * 4000, "c", "c", 0.9)]
+    rows = [("a.jpg", TURNED, HEBREW, 0.9), ("b.jpg", HEBREW, HEBREW, 0.9), ("\U0001f436 " + "x" * 4000, "c", "d", 0.9)]
     write_predictions(out, rows)
     facts, page, html = report(out, "--model", described(out, [TURNED, HEBREW, "c"], arch=TURNED))
-    assert facts["confusion"]["labels"] == [TURNED, HEBREW, "c"]  # plain data have them as they are
+    assert facts["confusion"]["labels"] == [TURNED, HEBREW, "c", "d"]  # plain data have them as they are
     assert "a\\u202egpj.exe" in page.text and "\u202e" not in html
     assert f"taken for <bdi>{HEBREW}</bdi>, 90" in html
+    assert "x" * 4000 not in page.text and 'title="\U0001f436 xxx' in html
 
 
 def test_a_table_that_a_spreadsheet_has_stored_again(out: Path) -> None:
