@@ -177,14 +177,14 @@ def test_hostile_names_and_pictures_do_no_harm(page: str, tmp_path: Path, aws: F
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
     (folder / "gone.jpg").symlink_to("nowhere")
-    os.mkfifo(folder / "pipe.jpg")
+    os.mkfifo(folder / "pipe.jpg")  # nothing comes out of it
     with chromium(page) as (browser, wait):
         dropped(browser, folder)
-        wait.until(lambda _: browser.find_element("id", "summary").text.startswith("7 of 8 answered, 1 refused"))
+        wait.until(lambda _: browser.find_element("id", "summary").text.startswith("7 of 9 answered, 2 refused"))
         assert browser.title == "Try a model"
         cards = browser.find_elements("class name", "answer")
         shown = {card.find_element("class name", "file").get_property("textContent"): card for card in cards}
-        assert shown.keys() == {f"a <b>folder/{name}" for name in pictures}
+        assert shown.keys() == {f"a <b>folder/{name}" for name in [*pictures, "pipe.jpg"]}
         said = {name.partition("/")[2]: card.find_element("class name", "verdict").text for name, card in shown.items()}
         assert said["empty.jpg"] == "<b>the picture is empty"
         assert said["handler.jpg"] == '{"top_k":[null,"<b>"],"label":3}'
