@@ -26,7 +26,7 @@ NAMED = 20
 SQUARE = 1000
 
 #: Characters at the beginning and at the end of a name that are shown.
-_ENDS = (60, 40)
+_ENDS = (48, 32)
 
 #: Pairs of classes taken for one another.
 FIRST_PAIRS = 10
