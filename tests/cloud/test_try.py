@@ -153,10 +153,12 @@ needs_browser = pytest.mark.skipif(
 
 @needs_browser
 def test_hostile_names_and_pictures_do_no_harm(page: str, tmp_path: Path, aws: FakeAws) -> None:
+    label = "\u05db\u05dc\u05d1" + "x" * 300
+
     def container(body: bytes, content_type: str) -> tuple[int, dict[str, Any]]:
         if body.startswith(b"handler"):
             return 200, {"predictions": [{"top_k": [None, "<b>"], "label": 3}]}
-        return (200, prediction("\u05db\u05dc\u05d1" + "x" * 300, 0.93)) if body else (400, {"error": "<b>the picture is empty"})
+        return (200, prediction(label, 0.93)) if body else (400, {"error": "<b>the picture is empty"})
 
     aws.container = container
     harm = "document.title = 'harmed'"
@@ -188,7 +190,7 @@ def test_hostile_names_and_pictures_do_no_harm(page: str, tmp_path: Path, aws: F
         said = {name.partition("/")[2]: card.find_element("class name", "verdict").text for name, card in shown.items()}
         assert said["empty.jpg"] == "<b>the picture is empty"
         assert said["handler.jpg"] == '{"top_k":[null,"<b>"],"label":3}'
-        assert said["drawn.svg"] == "\u05db\u05dc\u05d1" + "x" * 300
+        assert said["drawn.svg"] == label
         width = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
         assert browser.execute_script(width) == 0
 
