@@ -25,8 +25,8 @@ POINTS = 240
 #: What of run.json is shown elsewhere than under the machine.
 _MOMENTS = ("job", "started", "first_step", "phases", "extraction", "instance", "hosts")
 
-#: Unix seconds that are some date: until the year 5138.
-_DATES = range(1, 100_000_000_000)
+#: Unix seconds below which they are a date: in the year 5138.
+_DATES = 1e11
 
 #: What a job notes where it had none: of data loaders, of GPUs.
 _NOTHING: tuple[object, ...] = (None, [])
@@ -80,7 +80,7 @@ def identity(job: Job) -> dict[str, Any]:
     """Return what tells this job from others, as far as it is known: job, arch, classes, pictures, date and machine."""
     run, settings, pictures = job.profile.run, job.model.get("settings"), job.metrics.get("pictures")
     counts = [count for count in pictures.values() if finite(count)] if isinstance(pictures, dict) else []
-    started = run.get("started")
+    started: Any = run.get("started")
     known = {
         "job": str(run.get("job") or ""),
         "arch": settings.get("arch") if isinstance(settings, dict) else None,
@@ -88,7 +88,7 @@ def identity(job: Job) -> dict[str, Any]:
         "classes": len(job.labels),
         "pictures": sum(counts),
         "digest": str(job.metrics.get("data_digest", "")),
-        "started": started if finite(started) and int(started) in _DATES else None,
+        "started": started if finite(started) and 0 < started < _DATES else None,
         "machine": _machine(run),
     }
     return {name: value for name, value in known.items() if value}

@@ -16,7 +16,6 @@ from byoc_vision.contract.job import (
     HEAT_MAPS,
     METRICS,
     MODEL,
-    PREDICTION_COLUMNS,
     PREDICTIONS,
     PROBABILITIES,
     PROFILE,
@@ -207,10 +206,9 @@ def _predictions(file: Path, missing: list[str]) -> list[Prediction]:
             for row in csv.DictReader(line.replace("\0", "") for line in lines):
                 try:
                     chance = float(row["probability"])
-                    texts = [row[name] for name in PREDICTION_COLUMNS[:3]]
-                    if not 0 <= chance <= 1 or None in texts:
-                        raise ValueError("no probability")
-                    rows.append(Prediction(*texts, chance))
+                    if not 0 <= chance <= 1 or None in (row["file"], row["label"], row["predicted"]):
+                        raise ValueError("no probability, or no name")
+                    rows.append(Prediction(row["file"], row["label"], row["predicted"], chance))
                 except (KeyError, TypeError, ValueError):
                     broken += 1
     except FileNotFoundError:
