@@ -3,6 +3,7 @@
 import json
 import math
 import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from html import escape
@@ -23,6 +24,9 @@ FIRST_TRIALS = 20
 #: Hyperparameters that parallel coordinates have room for.
 AXES = 6
 
+#: Reasons for which trials failed, the most frequent first, that are shown.
+REASONS = 5
+
 #: Characters of a fraction that is shown whole.
 LONGEST = 8
 
@@ -32,13 +36,17 @@ LOGARITHMIC = 20
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """One trial: `value` is the objective's, None where it left none; `spent` are seconds, None while it runs."""
+    """One trial: `value` is the objective's, None where it left none; `spent` are seconds, None while it runs.
+
+    reason: why it failed.
+    """
 
     name: str
     status: str
     value: float | None
     settings: dict[str, str]
     spent: float | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -294,4 +302,6 @@ def _all(search: Search) -> str:
     if left := rows[FIRST_TRIALS:]:
         rest = table(head, left, places)
         shown += f'<details><summary>The other {len(left)} trials</summary><div class="scroll">{rest}</div></details>'
-    return section("Trials", shown, lead="The best first.")
+    reasons = Counter(trial.reason for trial in search.trials if trial.reason).most_common(REASONS)
+    failed = [f'<p class="small note">{count:,} failed: {escape(reason)}</p>' for reason, count in reasons]
+    return section("Trials", *failed, shown, lead="The best first.")

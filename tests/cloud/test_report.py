@@ -132,6 +132,7 @@ def test_a_tuning_job_shows_its_trials(run: Run, aws: FakeAws, tmp_path: Path) -
         }
         | ({"FinalHyperParameterTuningJobObjectiveMetric": {"MetricName": "x", "Value": value}} if value else {})
         | {"TrainingStartTime": 100.0, "TrainingEndTime": 160.0}
+        | ({} if value else {"FailureReason": "AlgorithmError:\nlr is too high"})
         for number, value in ((1, 0.5), (2, 0.25), (3, None))
     ]
     aws.script(
@@ -145,7 +146,8 @@ def test_a_tuning_job_shows_its_trials(run: Run, aws: FakeAws, tmp_path: Path) -
     assert facts["best"]["name"] == "search-2" and facts["best"]["settings"] == {"lr": "0.02"}
     assert [trial["spent"] for trial in facts["trials"]] == [60, 60, 60]
     assert [trial["value"] for trial in facts["trials"]] == [0.5, 0.25, None]
-    assert "search-3" in (tmp_path / "report" / "report.html").read_text()
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "search-3" in page and "1 failed: AlgorithmError: lr is too high" in page
 
 
 def test_no_such_job(run: Run, aws: FakeAws, tmp_path: Path) -> None:

@@ -128,3 +128,9 @@ def test_trials_that_failed_or_were_stopped() -> None:
     page = shown(Search("search", "Stopped", "validation_loss", False, made))
     assert "No trial has left a value." in page.text
     assert all(trial.name in page.text for trial in made)
+
+
+def test_why_trials_failed_is_said_once_for_each_reason() -> None:
+    made = tuple(Trial(f"{n}", "Failed", None, {}, reason=("lr is too high", HOSTILE)[n > 7]) for n in range(10))
+    page = shown(Search("search", "Failed", "validation_loss", False, made))
+    assert "8 failed: lr is too high" in page.text and f"2 failed: {HOSTILE}" in page.text
