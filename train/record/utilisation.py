@@ -42,7 +42,7 @@ def _begun() -> float:
         fields = _SELF.read_bytes().rpartition(b")")[2].split()
         age = time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK")
     except (OSError, AttributeError):  # macOS
-        return psutil.Process().create_time()
+        return float(psutil.Process().create_time())
     return time.time() - age
 
 
