@@ -1,5 +1,6 @@
 """Which hyperparameters mattered in a search."""
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ def of(search: "Search") -> dict[str, float]:
     varied = [name for name in search.hyperparameters if len({trial.settings[name] for trial in whole}) > 1]
     if len(whole) < LEAST or not varied:
         return {}
+    share = max(_BEST, _FEWEST / len(whole))
+    if whole[math.ceil(share * len(whole)) - 1].value == whole[-1].value:  # the best are no better than the others
+        return {}
     import optuna  # half a second, which only this page needs
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -46,5 +50,5 @@ def of(search: "Search") -> dict[str, float]:
             for name, kind in ranges.items()
         }
         study.add_trial(optuna.trial.create_trial(params=values, distributions=ranges, value=trial.value))
-    evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=max(_BEST, _FEWEST / len(whole)))
+    evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=share)
     return dict(optuna.importance.get_param_importances(study, evaluator=evaluator))

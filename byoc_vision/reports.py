@@ -1,6 +1,7 @@
 """What a job has left: found, wherever it is, and judged by the rules, here. A tuning job's page shows its trials."""
 
 import html
+import math
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -69,6 +70,8 @@ def make(
     """Make the report of a job, of which `job` is the name, a folder or a URI. See `Session.report`."""
     from byoc_vision.debugger import report  # a tenth of a second
 
+    if price is not None and not 0 <= price < math.inf:
+        raise UserError(f"the price of an hour is {price:g}; give a number from 0 on")
     if data and not data.is_dir():
         raise UserError(f"{data} is no folder; name the folder of the pictures that the job was given")
     with tempfile.TemporaryDirectory(prefix="byoc-vision-") as scratch:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from byoc_vision import archives, importance
-from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.errors import UserError, one_line
 from byoc_vision.contract.hyperparameters import unquote
 from byoc_vision.contract.job import METRICS
 from byoc_vision.engine import Engine
@@ -63,6 +63,7 @@ def _trial(summary: dict[str, Any]) -> dict[str, Any]:
         "value": float(metric["Value"]) if metric else None,
         "settings": {key: str(unquote(value)) for key, value in summary["TunedHyperParameters"].items()},
         "spent": (ended - begun).total_seconds() if begun and ended else None,
+        "reason": one_line(summary.get("FailureReason", ""), None),
     }
 
 

@@ -25,6 +25,9 @@ POINTS = 240
 #: What of run.json is shown elsewhere than under the machine.
 _MOMENTS = ("job", "started", "first_step", "phases", "extraction", "instance", "hosts")
 
+#: Unix seconds below which they are a date: in the year 5138.
+_DATES = 1e11
+
 #: What a job notes where it had none: of data loaders, of GPUs.
 _NOTHING: tuple[object, ...] = (None, [])
 
@@ -77,13 +80,15 @@ def identity(job: Job) -> dict[str, Any]:
     """Return what tells this job from others, as far as it is known: job, arch, classes, pictures, date and machine."""
     run, settings, pictures = job.profile.run, job.model.get("settings"), job.metrics.get("pictures")
     counts = [count for count in pictures.values() if finite(count)] if isinstance(pictures, dict) else []
+    started: Any = run.get("started")
     known = {
-        "job": run.get("job"),
+        "job": str(run.get("job") or ""),
         "arch": settings.get("arch") if isinstance(settings, dict) else None,
+        "version": _text(job.model.get("versions")).get("byoc-vision"),
         "classes": len(job.labels),
         "pictures": sum(counts),
         "digest": str(job.metrics.get("data_digest", "")),
-        "started": run.get("started") if finite(run.get("started")) else None,
+        "started": started if finite(started) and 0 < started < _DATES else None,
         "machine": _machine(run),
     }
     return {name: value for name, value in known.items() if value}
@@ -276,23 +281,39 @@ def bottleneck(job: Job, spent: list[tuple[str, float]]) -> str:
     """Return a sentence about the phase that took the longest."""
     name, seconds = max(spent, key=lambda phase: phase[1])
     share = (
-        f"{name[0].upper()}{name[1:]} took the longest, {100 * seconds / sum(s for _, s in spent):.0f} % of the time"
+        f"{name[:1].upper()}{name[1:]} took the longest, {100 * seconds / sum(s for _, s in spent):.0f} % of the time"
     )
     pictures = job.metrics.get("pictures")
     counts = [pictures.get(split, 0) for split in ("train", "validation")] if isinstance(pictures, dict) else []
-    extracted, cores = _extraction(job.profile.run), job.profile.run.get("cores")
-    where = "a GPU" if job.profile.run.get("gpus") else f"{cores} cores"
+    run = job.profile.run
+    extracted, cores, gpus, hosts = _extraction(run), f"{run.get('cores')} cores", run.get("gpus"), _hosts(run)
     if name == "features" and extracted:
         count, decoding = extracted
-        most = f"decoding {100 * decoding:.0f} %" if decoding > 0.5 else f"the network {100 - 100 * decoding:.0f} %"
+        where = ("a GPU" if gpus else cores) + " of each host" * (hosts > 1)
+        most = _most("decoding", decoding)
         return (
             f"{share}: {count:,} pictures, {count / seconds:,.0f} a second on {where}, and of that time {most}. "
             "Further jobs that are given these features take them from there."
         )
     if name == "training" and job.history and all(map(finite, counts)) and any(counts):
         rate = len(job.history) * sum(counts) / seconds
-        return f"{share}: {len(job.history)} epochs, {rate:,.0f} pictures a second on {where}."
+        where = cores if not gpus else f"{len(gpus)} GPUs" if isinstance(gpus, list) and len(gpus) > 1 else "a GPU"
+        where = f"{hosts} hosts with {where} each" if hosts > 1 else where
+        return f"{share}: {len(job.history)} epochs, {rate:,.0f} pictures a second on {where}{_of_a_step(job)}."
     return f"{share}."
+
+
+def _most(waiting: str, share: float) -> str:
+    return f"{waiting} {100 * share:.0f} %" if share > 0.5 else f"the network {100 - 100 * share:.0f} %"
+
+
+def _of_a_step(job: Job) -> str:
+    """Return what took most of the training steps, or nothing where they were not timed."""
+    steps = job.profile.steps
+    if steps is None or not (whole := steps.duration[steps.mode == "train"].sum()) > 0:
+        return ""
+    waited = steps.parts["data"][steps.mode == "train"].sum() / whole
+    return f", and of the steps' time {_most('the wait for data', waited)}"
 
 
 def utilisation(job: Job) -> dict[str, Any]:

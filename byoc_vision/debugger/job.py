@@ -201,12 +201,13 @@ def _figures(epoch: dict[str, Any]) -> dict[str, float]:
 def _predictions(file: Path, missing: list[str]) -> list[Prediction]:
     rows, broken = [], 0
     try:
-        with file.open(newline="", encoding="utf-8", errors="replace") as lines:
+        # A spreadsheet that has stored the table again marks it as UTF-8.
+        with file.open(newline="", encoding="utf-8-sig", errors="replace") as lines:
             for row in csv.DictReader(line.replace("\0", "") for line in lines):
                 try:
                     chance = float(row["probability"])
-                    if not 0 <= chance <= 1 or row["predicted"] is None:
-                        raise ValueError("no probability")
+                    if not 0 <= chance <= 1 or None in (row["file"], row["label"], row["predicted"]):
+                        raise ValueError("no probability, or no name")
                     rows.append(Prediction(row["file"], row["label"], row["predicted"], chance))
                 except (KeyError, TypeError, ValueError):
                     broken += 1

@@ -1,5 +1,6 @@
 """The report as one page: no script, no network, all it needs within it."""
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from html import escape
@@ -16,6 +17,9 @@ _STYLE = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
 
 #: What the browser may load: nothing but what the page carries. Names from a job are escaped; this is the second lock.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+
+#: Characters that turn the direction of all text after them, which names may have: they are written out.
+_DIRECTIONS = re.compile("[\u202a-\u202e\u2066-\u2069]")
 
 #: Findings of a rule that are listed.
 LISTED = 8
@@ -47,12 +51,13 @@ def page(facts: Facts, thumbnail: Thumbnail) -> str:
 
 def document(title: str, content: str) -> str:
     """Return a whole page of `content`, which is markup."""
-    return (
+    html = (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<link rel="icon" href="data:,"><style>{_STYLE}</style></head><body>{content}</body></html>'
     )
+    return _DIRECTIONS.sub(lambda found: f"\\u{ord(found[0]):04x}", html)
 
 
 def _head(facts: Facts) -> str:
@@ -104,6 +109,8 @@ def identity_line(known: Facts) -> str:
         parts.append(datetime.fromtimestamp(known["started"], UTC).strftime("%Y-%m-%d %H:%M UTC"))
     if "machine" in known:
         parts.append(known["machine"])
+    if "version" in known:
+        parts.append(f"trained by byoc-vision {known['version']}")
     return " · ".join(parts)
 
 

@@ -158,7 +158,7 @@ def _steps(columns: dict[str, list[str]]) -> Steps | None:
     numbers = {name: _numbers(columns, name) for name in ("step", "begin", *PHASES)}
     good = np.isfinite(numbers["begin"])
     for name in PHASES:  # An evaluation step has no backward pass.
-        numbers[name] = np.nan_to_num(numbers[name])
+        numbers[name] = np.nan_to_num(numbers[name], posinf=0.0, neginf=0.0)
     if not good.any():
         return None
     mode = np.array(columns.get("mode", ["train"] * len(good)))[good]

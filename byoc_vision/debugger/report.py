@@ -3,6 +3,7 @@
 import json
 import time
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from byoc_vision.contract.files import write_text
 from byoc_vision.contract.job import DEBUGGER, FACTS, REPORT
 from byoc_vision.debugger import job as jobs
 from byoc_vision.debugger.evaluate import Material, configurations, evaluate
-from byoc_vision.debugger.facts import facts
+from byoc_vision.debugger.facts import facts, wrong
 from byoc_vision.debugger.finished_trial import FinishedTrial, RecordingError, recorded
 from byoc_vision.debugger.page import page
 from byoc_vision.debugger.sections import Shown
@@ -54,16 +55,22 @@ def make(
         missing += [reason] if reason else trial.notes
         labels, predicted = [row.label for row in job.predictions], [row.predicted for row in job.predictions]
         material = Material(trial, reason, job.profile, labels, predicted, job.fine_tuned)
-        content = facts(job, trial, evaluate(chosen, material), missing, time.time() if within_job else None, price)
-
-    def shown(name: str) -> Shown:
-        if pictures is None:
-            return None, None
-        heat = job.heat_maps.get(name)
-        return thumbnail(pictures, name), overlay(pictures, name, heat) if heat else None
-
-    write(to or output, content, page(content, shown))
+        verdicts, shown = evaluate(chosen, material), _shown(job, pictures)
+        # What takes time is done by now: it is a part of the job's.
+        content = facts(job, trial, verdicts, missing, time.time() if within_job else None, price)
+    write(to or output, content, page(content, lambda name: shown.get(name, (None, None))))
     return content
+
+
+def _shown(job: jobs.Job, pictures: Path | None) -> dict[str, Shown]:
+    """Return the small copies of the pictures that the page shows, by their names."""
+    if pictures is None:
+        return {}
+    heats, names = job.heat_maps, (row["file"] for row in [*wrong(job), *chain(*job.copies.groups)])
+    return {
+        name: (thumbnail(pictures, name), overlay(pictures, name, heats[name]) if name in heats else None)
+        for name in names
+    }
 
 
 def write(folder: Path, content: dict[str, Any], html: str) -> None:

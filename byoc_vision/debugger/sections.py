@@ -25,6 +25,9 @@ NAMED = 20
 #: Classes of which a square with a row and a column for each still shows something.
 SQUARE = 1000
 
+#: Characters at the beginning and at the end of a name that are shown.
+_ENDS = (48, 32)
+
 #: Pairs of classes taken for one another.
 FIRST_PAIRS = 10
 
@@ -46,17 +49,25 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[
     return f"<table><thead><tr>{cells('th', head)}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def _name(text: str) -> str:
-    """Return the markup of a class or file; a line that is too narrow for it breaks after a _."""
-    return escape(text).replace("_", "_<wbr>")
+def named(text: str) -> str:
+    """Return the markup of a class or file, of letters of any direction; a narrow line breaks after a _.
+
+    The middle of a long one is shown only when it is pointed at.
+    """
+    whole = ""
+    if len(text) > sum(_ENDS):
+        whole, text = f' title="{escape(text)}"', f"{text[: _ENDS[0]]}…{text[-_ENDS[1] :]}"
+    return f"<bdi{whole}>{escape(text).replace('_', '_<wbr>')}</bdi>"
 
 
 def _image(thumbnail: Thumbnail, file: str) -> str:
     picture, heat = thumbnail(file)
     if not picture:
         return '<span class="none">no picture</span>'
-    over = f'<img class="heat" src="{heat[0]}" alt="The network looked mostly at {heat[1]}.">' if heat else ""
-    return f'<span class="shot"><img src="{picture}" alt="">{over}</span>'
+    if not heat:
+        return f'<span class="shot"><img src="{picture}" alt=""></span>'
+    over = f'<img class="heat" src="{heat[0]}" alt="The network looked mostly at {heat[1]}.">'
+    return f'<span class="shot" tabindex="0"><img src="{picture}" alt="">{over}</span>'
 
 
 def pair(*charts_with_titles: tuple[str, str]) -> str:
@@ -117,7 +128,7 @@ def classes(facts: Facts) -> str:
     meter = '<span class="meter"><i style="width:{:.1f}%"></i></span>'
     cells = [
         [
-            _name(row["label"]),
+            named(row["label"]),
             meter.format(100 * row["accuracy"]),
             f"{100 * row['accuracy']:.1f} %",
             _between(row),
@@ -135,7 +146,7 @@ def classes(facts: Facts) -> str:
     asked = {row["label"]: row["count"] for row in rows}
     mixed = [(labels[i], labels[j], n) for i, j, n in pairs if i != j][:FIRST_PAIRS]
     taken = [
-        [_name(label), _name(predicted), f"{n:,} ({100 * n / asked[label]:.0f} %)"] for label, predicted, n in mixed
+        [named(label), named(predicted), f"{n:,} ({100 * n / asked[label]:.0f} %)"] for label, predicted, n in mixed
     ]
     most = table(["class", "taken for", "pictures"], taken, (2,)) if taken else "<p>None.</p>"
     hint = (
@@ -162,7 +173,7 @@ def _without(split: str, labels: list[str]) -> str:
     if not labels:
         return ""
     more = f" and {len(labels) - NAMED:,} more" if len(labels) > NAMED else ""
-    names = ", ".join(map(_name, labels[:NAMED])) + more
+    names = ", ".join(map(named, labels[:NAMED])) + more
     return f'<p class="small note">Without a {escape(split)} picture: {names}.</p>'
 
 
@@ -218,11 +229,11 @@ def pictures(facts: Facts, thumbnail: Thumbnail) -> str:
     """The test pictures it was most wrong about."""
     items, heated = [], False
     for row in facts["wrong"]:
-        name = _name(row["file"])
+        file = named(row["file"])
         heated |= thumbnail(row["file"])[1] is not None
         items.append(
-            f"<li>{_image(thumbnail, row['file'])}<b>{_name(row['label'])}</b><br>taken for {_name(row['predicted'])}, "
-            f'{100 * row["probability"]:.0f}&nbsp;% <span class="file">{name}</span></li>'
+            f"<li>{_image(thumbnail, row['file'])}<b>{named(row['label'])}</b><br>taken for {named(row['predicted'])}, "
+            f'{100 * row["probability"]:.0f}&nbsp;% <span class="file">{file}</span></li>'
         )
     if not items:
         return ""
@@ -246,7 +257,7 @@ def data(facts: Facts) -> str:
         *(f"<b>{sum(row.get(name, 0) for row in pictures.values()):,}</b>" for name in splits),
     ]
     rows = [
-        [_name(label), *(f"{counts.get(name, 0):,}" for name in splits)]
+        [named(label), *(f"{counts.get(name, 0):,}" for name in splits)]
         for label, counts in sorted(pictures.items(), key=lambda item: (item[1].get("train", 0), item[0]))
     ]
     head, numbers = ["class", *map(escape, splits)], range(1, 1 + len(splits))
@@ -296,8 +307,8 @@ def copies(facts: Facts, thumbnail: Thumbnail) -> str:
     groups = []
     for group in counted["groups"]:
         items = "".join(
-            f"<li>{_image(thumbnail, picture['file'])}<b>{_name(picture['label'])}</b>, {escape(picture['split'])} "
-            f'<span class="file">{_name(picture["file"])}</span></li>'
+            f"<li>{_image(thumbnail, picture['file'])}<b>{named(picture['label'])}</b>, {escape(picture['split'])} "
+            f'<span class="file">{named(picture["file"])}</span></li>'
             for picture in group
         )
         groups.append(f'<ul class="pictures copies">{items}</ul>')

@@ -3,6 +3,7 @@
 import json
 import math
 import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from html import escape
@@ -15,10 +16,16 @@ from numpy.typing import NDArray
 from byoc_vision.debugger import charts
 from byoc_vision.debugger.charts import Line
 from byoc_vision.debugger.page import document
-from byoc_vision.debugger.sections import pair, seconds, section, table
+from byoc_vision.debugger.sections import named, pair, seconds, section, table
 
 #: Trials that the table shows before the reader asks for all.
 FIRST_TRIALS = 20
+
+#: Hyperparameters that parallel coordinates have room for.
+AXES = 6
+
+#: Reasons for which trials failed, the most frequent first, that are shown.
+REASONS = 5
 
 #: Characters of a fraction that is shown whole.
 LONGEST = 8
@@ -29,13 +36,17 @@ LOGARITHMIC = 20
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """One trial: `value` is the objective's, None where it left none; `spent` are seconds, None while it runs."""
+    """One trial: `value` is the objective's, None where it left none; `spent` are seconds, None while it runs.
+
+    reason: why it failed.
+    """
 
     name: str
     status: str
     value: float | None
     settings: dict[str, str]
     spent: float | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -232,7 +243,7 @@ def _by_value(search: Search, name: str) -> str:
     for trial in search.judged:
         values.setdefault(trial.settings.get(name, "–"), []).append(float(trial.value or 0))
     rows = [
-        [escape(value), f"{len(scores)}", f"{scores[0]:.5g}", f"{median(scores):.5g}"]
+        [named(value), f"{len(scores)}", f"{scores[0]:.5g}", f"{median(scores):.5g}"]
         for value, scores in values.items()
     ]
     return f'<h3 style="margin-top:24px">{escape(name)}</h3>' + table(
@@ -245,12 +256,16 @@ def _parallel(search: Search) -> str:
     whole = [trial for trial in search.judged if all(name in trial.settings for name in names)]
     if len(names) < 2 or len(whole) < 2:
         return ""
+    most = sorted(
+        names, key=lambda name: search.importance.get(name, abs(correlation(search, name) or 0)), reverse=True
+    )
     columns: list[tuple[str, list[float], bool]] = []
-    for name in names:
+    for name in [name for name in names if name in most[:AXES]]:
         values = np.array([float(trial.settings[name]) for trial in whole])
         columns.append((name, values.tolist(), is_wide(values)))
     columns.append((search.objective, [float(trial.value or 0) for trial in whole], False))
-    hint = '<p class="small soft">A line is a trial, from its hyperparameters to its objective. The best is marked.</p>'
+    shown = f"the {AXES} hyperparameters that mattered most" if len(names) > AXES else "its hyperparameters"
+    hint = f'<p class="small soft">A line is a trial, from {shown} to its objective. The best is marked.</p>'
     return hint + charts.parallel(columns, "hyperparameters and objective of all trials")
 
 
@@ -262,9 +277,9 @@ def _short(whole: str, short: str) -> str:
 def _value(value: str) -> str:
     """Return the markup of a setting's value, a long fraction rounded."""
     try:
-        return _short(value, f"{float(value):.4g}") if len(value) > LONGEST and "." in value else escape(value)
+        return _short(value, f"{float(value):.4g}") if len(value) > LONGEST and "." in value else named(value)
     except ValueError:
-        return escape(value)
+        return named(value)
 
 
 def _all(search: Search) -> str:
@@ -287,4 +302,6 @@ def _all(search: Search) -> str:
     if left := rows[FIRST_TRIALS:]:
         rest = table(head, left, places)
         shown += f'<details><summary>The other {len(left)} trials</summary><div class="scroll">{rest}</div></details>'
-    return section("Trials", shown, lead="The best first.")
+    reasons = Counter(trial.reason for trial in search.trials if trial.reason).most_common(REASONS)
+    failed = [f'<p class="small note">{count:,} failed: {escape(reason)}</p>' for reason, count in reasons]
+    return section("Trials", *failed, shown, lead="The best first.")

@@ -4,7 +4,7 @@ const AT_A_TIME = 4; // as many questions are under way
 const element = (id) => document.getElementById(id);
 const waiting = []; // [file, its name, its card]
 const counts = new Map(); // label -> pictures that it was the answer to
-const state = { asked: 0, answered: 0, refused: 0, leftOut: 0, running: 0 };
+const state = { asked: 0, answered: 0, refused: 0, leftOut: 0, unread: 0, running: 0 };
 
 function offer(label) { // for the box in which the right label is typed
   if (![...element("labels").children].some((option) => option.value === label)) {
@@ -30,7 +30,9 @@ function add(files) { // the newest are on top, in their own order
     return card;
   });
   state.asked += cards.length;
-  element("answers").prepend(...cards);
+  const fragment = document.createDocumentFragment();
+  cards.forEach((card) => fragment.append(card));
+  element("answers").prepend(fragment);
   state.leftOut += files.length - cards.length;
   summarise();
   while (state.running < AT_A_TIME && waiting.length) ask();
@@ -61,7 +63,7 @@ async function ask() {
   } else {
     state.answered += 1;
     show(card, answer);
-    card.querySelector(".file").textContent = `${name}, ${Math.round(seconds * 1000)} ms`;
+    card.querySelector(".time").textContent = `, ${Math.round(seconds * 1000)} ms`;
   }
   summarise();
   state.running -= 1;
@@ -75,7 +77,9 @@ function verdict(card, text, refused) {
 
 function show(card, answer) {
   const classes = answer.top_k;
-  if (!Array.isArray(classes) || !classes.length) { // the answer of a handler of the user's own
+  const ours = Array.isArray(classes) && classes.length
+    && classes.every((row) => typeof row?.label === "string" && typeof row.probability === "number");
+  if (!ours) { // the answer of a handler of the user's own
     verdict(card, JSON.stringify(answer), false);
     return;
   }
@@ -99,15 +103,18 @@ function show(card, answer) {
 }
 
 function summarise() {
-  const { asked, leftOut } = state;
+  const { asked, leftOut, unread } = state;
   const said = [`${state.answered} of ${asked} answered`];
   if (state.refused) said.push(`${state.refused} refused`);
   if (leftOut) said.push(`${leftOut} left out, which ${leftOut === 1 ? "is no picture" : "are no pictures"}`);
-  element("summary").textContent = asked + leftOut ? said.join(", ") : "";
+  if (unread) said.push(`${unread} that the browser cannot read`);
+  element("summary").textContent = asked + leftOut + unread ? said.join(", ") : "";
   const most = [...counts].sort((one, other) => other[1] - one[1]).slice(0, 12);
   element("labels-seen").replaceChildren(...(state.answered > 1 ? most : []).map(([label, count]) => {
     const item = document.createElement("li");
-    item.textContent = `${label} ${count}`;
+    const name = document.createElement("bdi"); // of letters of any direction
+    name.textContent = label;
+    item.append(name, ` ${count}`);
     return item;
   }));
 }
@@ -121,15 +128,18 @@ async function keep(file, card) {
   if (error === undefined) offer(label);
 }
 
-async function within(entry, folder = "") { // the files below what was dropped
+async function gather(entry, files, folder = "") { // adds the files below what was dropped
   const name = folder + entry.name;
-  if (entry.isFile) return [[await new Promise((done, fail) => entry.file(done, fail)), name]];
-  const reader = entry.createReader();
-  const files = [];
-  for (;;) { // a folder is read in parts
-    const entries = await new Promise((done, fail) => reader.readEntries(done, fail));
-    if (!entries.length) return files;
-    for (const below of entries) files.push(...await within(below, `${name}/`));
+  try {
+    if (entry.isFile) files.push([await new Promise((done, fail) => entry.file(done, fail)), name]);
+    const reader = entry.isFile ? null : entry.createReader();
+    for (let more = reader !== null; more;) { // a folder is read in parts
+      const entries = await new Promise((done, fail) => reader.readEntries(done, fail));
+      for (const below of entries) await gather(below, files, `${name}/`);
+      more = entries.length > 0;
+    }
+  } catch { // what the browser may not read is no reason to lose the others
+    state.unread += 1;
   }
 }
 
@@ -139,8 +149,9 @@ document.ondrop = async (event) => {
   event.preventDefault();
   element("drop").classList.remove("over");
   const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry()).filter(Boolean);
-  const files = await Promise.all(entries.map((entry) => within(entry)));
-  add(files.flat());
+  const files = [];
+  for (const entry of entries) await gather(entry, files);
+  add(files);
 };
 document.onpaste = (event) => add([...event.clipboardData.files].map((file) => [file, file.name]));
 for (const input of [element("files"), element("folder")]) {

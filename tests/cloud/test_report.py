@@ -4,6 +4,7 @@ import http.server
 import json
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,19 @@ def test_rules_and_parameters_of_ones_own(run: Run, job: str, tmp_path: Path) ->
     assert done.out == "wrote report/report.html\n", done.err
 
 
+@pytest.mark.parametrize("price", ["nan", "inf", "-1"])
+def test_a_price_that_is_none(run: Run, job: str, price: str) -> None:
+    assert "give a number from 0 on" in run("report", "job", f"--price-per-hour={price}").sentence
+
+
+def test_a_folder_that_cannot_be_written_to(run: Run, job: str, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file")
+    assert "taken" in run("report", "job", "--out", "taken").sentence
+    (tmp_path / "taken").unlink()
+    (tmp_path / "taken" / "report.html").mkdir(parents=True)
+    assert "report.html" in run("report", "job", "--out", "taken").sentence
+
+
 def test_an_unknown_rule(run: Run, job: str) -> None:
     assert (
         "There is no rule Overfitting; the rules are VanishingGradient"
@@ -118,6 +132,7 @@ def test_a_tuning_job_shows_its_trials(run: Run, aws: FakeAws, tmp_path: Path) -
         }
         | ({"FinalHyperParameterTuningJobObjectiveMetric": {"MetricName": "x", "Value": value}} if value else {})
         | {"TrainingStartTime": 100.0, "TrainingEndTime": 160.0}
+        | ({} if value else {"FailureReason": "AlgorithmError:\nlr is too high"})
         for number, value in ((1, 0.5), (2, 0.25), (3, None))
     ]
     aws.script(
@@ -131,7 +146,8 @@ def test_a_tuning_job_shows_its_trials(run: Run, aws: FakeAws, tmp_path: Path) -
     assert facts["best"]["name"] == "search-2" and facts["best"]["settings"] == {"lr": "0.02"}
     assert [trial["spent"] for trial in facts["trials"]] == [60, 60, 60]
     assert [trial["value"] for trial in facts["trials"]] == [0.5, 0.25, None]
-    assert "search-3" in (tmp_path / "report" / "report.html").read_text()
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "search-3" in page and "1 failed: AlgorithmError: lr is too high" in page
 
 
 def test_no_such_job(run: Run, aws: FakeAws, tmp_path: Path) -> None:
@@ -321,5 +337,7 @@ def test_what_mattered_in_a_search() -> None:
     shares = importance.of(search)
     assert next(iter(shares)) == "lr" and shares["lr"] > 0.5 and sum(shares.values()) == pytest.approx(1)
     assert shares.keys() == {"lr", "weight-decay", "optimizer"}  # nothing is known of what did not vary
+    same = tuple(replace(trial, value=0.5) for trial in made)
+    assert importance.of(Search("search", "Completed", "validation_loss", False, same)) == {}  # none was better
     few = Search("search", "Completed", "validation_loss", False, tuple(made[:5]))
     assert importance.of(few) == {}

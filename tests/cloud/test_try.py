@@ -17,7 +17,7 @@ import pytest
 
 from byoc_vision.contract.errors import UserError
 from byoc_vision.demo.kept import Kept
-from tests.cloud.conftest import PACKAGES, PYTHON, Run
+from tests.cloud.conftest import PACKAGES, PYTHON, Run, prediction
 from tests.cloud.fake_aws import FakeAws
 
 JPEG = b"\xff\xd8\xff"
@@ -121,15 +121,12 @@ def taken_port() -> Iterator[int]:
         yield int(other.getsockname()[1])
 
 
-@pytest.mark.skipif(not shutil.which("chromedriver"), reason="the package chromium-driver is not installed")
-def test_in_a_browser(page: str, tmp_path: Path) -> None:
+@contextmanager
+def chromium(page: str) -> Iterator[tuple[Any, Any]]:
+    """Open the page; yield the browser, and what waits for something in it."""
     from selenium import webdriver
-    from selenium.webdriver.common.by import By
     from selenium.webdriver.support.ui import WebDriverWait
 
-    names = ("<img src=x onerror=alert(1)>.jpg", "a.png", "broken.gif", "b.tiff", ".hidden.jpg", "notes.txt")
-    for name in names:
-        (tmp_path / name).write_text("broken" if name.startswith("broken") else "<script>alert(1)</script>")
     options = webdriver.ChromeOptions()
     for option in ("headless=new", "no-sandbox", "disable-dev-shm-usage", "disable-background-networking"):
         options.add_argument(f"--{option}")
@@ -137,16 +134,81 @@ def test_in_a_browser(page: str, tmp_path: Path) -> None:
     with webdriver.Chrome(options=options, service=service) as browser:
         wait = WebDriverWait(browser, 20)
         browser.get(page)
-        wait.until(lambda _: "byoc-vision in us-east-1" in browser.find_element(By.ID, "endpoint").text)
+        wait.until(lambda _: "byoc-vision in us-east-1" in browser.find_element("id", "endpoint").text)
+        yield browser, wait
+
+
+def dropped(browser: Any, *files: Path) -> None:
+    """Drop files or folders, as from a desktop."""
+    drop = {"type": "drop", "x": 200, "y": 200}
+    for event in ("dragEnter", "drop"):
+        content = {"items": [], "files": list(map(str, files)), "dragOperationsMask": 1}
+        browser.execute_cdp_cmd("Input.dispatchDragEvent", drop | {"type": event, "data": content})
+
+
+needs_browser = pytest.mark.skipif(
+    not shutil.which("chromedriver"), reason="the package chromium-driver is not installed"
+)
+
+
+@needs_browser
+def test_hostile_names_and_pictures_do_no_harm(page: str, tmp_path: Path, aws: FakeAws) -> None:
+    label = "\u05db\u05dc\u05d1" + "x" * 300
+
+    def container(body: bytes, content_type: str) -> tuple[int, dict[str, Any]]:
+        if body.startswith(b"handler"):
+            return 200, {"predictions": [{"top_k": [None, "<b>"], "label": 3}]}
+        return (200, prediction(label, 0.93)) if body else (400, {"error": "<b>the picture is empty"})
+
+    aws.container = container
+    harm = "document.title = 'harmed'"
+    svg = f'<svg xmlns="http://www.w3.org/2000/svg" onload="{harm}"><script>{harm}</script></svg>'
+    header = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + (60_000).to_bytes(4) * 2 + b"\x08\x02\0\0\0\0\0\0\0"
+    pictures = {
+        f'"><img src=x onerror="{harm}">.jpg': b"\xff\xd8\xff",
+        "a\u202egpj.exe.png": header,
+        "'\";${1}`\\.jpg": b"no picture",
+        "new\nline\x01\x7f.jpg": b"\0" * 100,
+        "drawn.svg": svg.encode(),
+        "empty.jpg": b"",
+        "handler.jpg": b"handler",
+        "/".join(["x" * 250] * 15) + ".jpg": b"deep",
+    }
+    folder = tmp_path / "a <b>folder"
+    for name, content in pictures.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    (folder / "gone.jpg").symlink_to("nowhere")
+    os.mkfifo(folder / "pipe.jpg")  # nothing comes out of it
+    with chromium(page) as (browser, wait):
+        dropped(browser, folder)
+        wait.until(lambda _: browser.find_element("id", "summary").text.startswith("7 of 9 answered, 2 refused"))
+        assert browser.title == "Try a model"
+        cards = browser.find_elements("class name", "answer")
+        shown = {card.find_element("class name", "file").get_property("textContent"): card for card in cards}
+        assert shown.keys() == {f"a <b>folder/{name}" for name in [*pictures, "pipe.jpg"]}
+        said = {name.partition("/")[2]: card.find_element("class name", "verdict").text for name, card in shown.items()}
+        assert said["empty.jpg"] == "<b>the picture is empty"
+        assert said["handler.jpg"] == '{"top_k":[null,"<b>"],"label":3}'
+        assert said["drawn.svg"] == label
+        width = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        assert browser.execute_script(width) == 0
+
+
+@needs_browser
+def test_in_a_browser(page: str, tmp_path: Path) -> None:
+    from selenium.webdriver.common.by import By
+
+    names = ("<img src=x onerror=alert(1)>.jpg", "a.png", "broken.gif", "b.tiff", ".hidden.jpg", "notes.txt")
+    for name in names:
+        (tmp_path / name).write_text("broken" if name.startswith("broken") else "<script>alert(1)</script>")
+    with chromium(page) as (browser, wait):
 
         def summary(text: str) -> None:
             wait.until(lambda _: browser.find_element(By.ID, "summary").text == text)
 
         # One is dropped, as from a desktop; the others are chosen.
-        drop = {"type": "drop", "x": 200, "y": 200}
-        for event in ("dragEnter", "drop"):
-            content = {"items": [], "files": [str(tmp_path / names[0])], "dragOperationsMask": 1}
-            browser.execute_cdp_cmd("Input.dispatchDragEvent", drop | {"type": event, "data": content})
+        dropped(browser, tmp_path / names[0])
         summary("1 of 1 answered")
         browser.find_element(By.ID, "files").send_keys("\n".join(str(tmp_path / name) for name in names[1:]))
         summary("3 of 4 answered, 1 refused, 2 left out, which are no pictures")
@@ -158,12 +220,12 @@ def test_in_a_browser(page: str, tmp_path: Path) -> None:
             "<script>alert(1)</script> as application/x-image",
             "<script>alert(1)</script> as image/jpeg",
         ]
-        assert cards[3].find_element(By.CLASS_NAME, "file").text.startswith("<img src=x onerror=alert(1)>.jpg, ")
+        assert cards[3].find_element(By.CLASS_NAME, "file").text == "<img src=x onerror=alert(1)>.jpg"
+        assert cards[3].find_element(By.CLASS_NAME, "time").text.endswith(" ms")
         assert cards[0].find_element(By.CSS_SELECTOR, ".bars").text.replace("\n", " ") == (
             "<script>alert(1)</script> as image/png 93.0 % other 7.0 %"
         )
-        cards[0].find_element(By.TAG_NAME, "input").send_keys("sea lion")
-        cards[0].find_element(By.TAG_NAME, "button").click()
+        cards[0].find_element(By.TAG_NAME, "input").send_keys("sea lion\n")  # the keyboard is enough
         wait.until(lambda _: cards[0].find_element(By.TAG_NAME, "output").text.startswith("kept as "))
         assert [file.parent.name for file in (tmp_path / "kept").glob("*/*")] == ["sea lion"]
         cards[1].find_element(By.TAG_NAME, "input").send_keys("../..")

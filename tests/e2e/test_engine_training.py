@@ -139,3 +139,11 @@ def test_two_containers_train_one_model(local: Local) -> None:
     hosts = {line.partition(":")[0] for line in local.engine.logs("training", "two")()}
     assert hosts == {"algo-1", "algo-2"}
     assert job["ModelArtifacts"]["S3ModelArtifacts"]
+    # The report's bar of time has the first host's parts, from its container's start on.
+    output = Path(job["OutputDataConfig"]["S3OutputPath"].removeprefix("file://").replace("%20", " "))
+    report = json.loads((output / "two" / "output" / "data" / "report.json").read_text(encoding="utf-8"))
+    assert report["identity"]["machine"].startswith("2 hosts, ")
+    spent = report["time"]["phases"]
+    assert [spent[0][0], spent[-1][0]] == ["start and imports", "report"]
+    whole = (job["TrainingEndTime"] - job["TrainingStartTime"]).total_seconds()
+    assert 0.5 * whole < sum(seconds for _, seconds in spent) < whole + 1

@@ -1,5 +1,6 @@
 """The report that byoc report makes: of a healthy job, and in Chromium, as wide as on a desk and on a phone."""
 
+import csv
 import json
 import os
 import re
@@ -9,7 +10,10 @@ import sys
 from html import escape
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from byoc_vision.debugger import quality
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 WIDTHS = (1280, 390)
@@ -68,6 +72,20 @@ def test_a_healthy_job_on_real_photographs_fires_no_rule(real_data: Path, tmp_pa
     rules = json.loads((tmp_path / "output" / "report.json").read_text(encoding="utf-8"))["rules"]
     assert {rule["RuleEvaluationStatus"] for rule in rules} == {"NoIssuesFound"}
     assert not [rule["Rule"] for rule in rules if rule["Applicable"] and not rule["Judged"]]
+    check_calibration(tmp_path / "output")
+
+
+def check_calibration(output: Path) -> None:
+    """Assert that the temperature made the test pictures' probabilities what they say, and changed no answer."""
+    calibrated = np.load(output / "probabilities.npy").astype(float)
+    # What is divided by the temperature in the logits is a power of the probabilities.
+    plain = calibrated ** json.loads((output / "metrics.json").read_text())["temperature"]
+    plain /= plain.sum(axis=1, keepdims=True)
+    with (output / "predictions.csv").open(newline="", encoding="utf-8") as file:
+        right = np.array([row["label"] == row["predicted"] for row in csv.DictReader(file)])
+    before, after = (quality.calibration(right, table.max(axis=1))["error"] for table in (plain, calibrated))
+    assert after < before
+    assert (plain.argmax(axis=1) == calibrated.argmax(axis=1)).all()
 
 
 def browse(page: Path, folder: Path, width: int, *options: str) -> tuple[str, list[str]]:

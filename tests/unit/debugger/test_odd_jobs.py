@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from byoc_vision.debugger import comparison, quality
-from tests.unit.debugger.jobs import HOSTILE, whole_job, write_predictions, write_run
+from tests.unit.debugger.jobs import HOSTILE, whole_job, write_predictions, write_run, write_steps
 from tests.unit.debugger.test_report import Page, report
 
 
@@ -187,3 +187,62 @@ def test_jobs_side_by_side(out: Path) -> None:
     assert "script" not in page.seen and "lr" in page.text and "0.2" in page.text
     assert comparison.differing({"a": {"x": "1", "y": "2"}, "b": {"x": "1"}}) == {"y": {"a": "2", "b": "–"}}
     assert comparison.facts({"one": facts, "two": other})["jobs"]["one"]["test accuracy"] == 0.75
+
+
+#: A name that turns the direction of what follows, and one that is written from right to left.
+TURNED, HEBREW = "a\u202egpj.exe", "\u05db\u05dc\u05d1"
+
+
+def test_names_of_any_direction_leave_the_figures_as_they_are(out: Path) -> None:
+    rows = [("a.jpg", TURNED, HEBREW, 0.9), ("b.jpg", HEBREW, HEBREW, 0.9), ("\U0001f436 " + "x" * 4000, "c", "d", 0.9)]
+    write_predictions(out, rows)
+    facts, page, html = report(out, "--model", described(out, [TURNED, HEBREW, "c"], arch=TURNED))
+    assert facts["confusion"]["labels"] == [TURNED, HEBREW, "c", "d"]  # plain data have them as they are
+    assert "a\\u202egpj.exe" in page.text and "\u202e" not in html
+    assert f"taken for <bdi>{HEBREW}</bdi>, 90" in html
+    assert "x" * 4000 not in page.text and 'title="\U0001f436 xxx' in html
+
+
+def test_a_table_that_a_spreadsheet_has_stored_again(out: Path) -> None:
+    lines = ["file,label,predicted,probability", "a.jpg,cat,dog,0.9", '"b, 2.jpg",dog,dog,0.8', ""]
+    (out / "predictions.csv").write_bytes(b"\xef\xbb\xbf" + "\r\n".join(lines).encode())
+    facts, _, _ = report(out)
+    assert facts["quality"]["pictures"] == 2 and not any("predictions.csv" in line for line in facts["missing"])
+
+
+def test_rows_without_a_name_are_left_out(out: Path) -> None:
+    (out / "predictions.csv").write_text("probability,predicted,label,file\n0.9,cat,cat,a.jpg\n0.9,cat,cat\n0.9,cat\n")
+    facts, _, _ = report(out)
+    assert facts["quality"]["pictures"] == 1 and "predictions.csv: 2 rows are broken and left out." in facts["missing"]
+
+
+@pytest.mark.parametrize("started", [1e300, -5e12, 9e11, True, "yesterday"])
+def test_a_date_that_is_none(out: Path, started: object) -> None:
+    whole_job(out)
+    write_run(out, started=started, phases=[["", 2.0], ["report", 3.0]], cores=2, gpus=3)
+    assert "started" not in report(out, "--within-job")[0]["identity"]
+
+
+def test_step_times_that_are_no_numbers(out: Path) -> None:
+    write_steps(out, [[i, 1, "train", i, "inf" if i == 3 else 0.1, "-inf", "1e999", 0.1] for i in range(9)])
+    facts, page, _ = report(out)
+    assert facts["time"]["train"]["seconds"] == pytest.approx(
+        {"data": 0.8, "forward": 0, "backward": 0, "optimizer": 0.9}
+    )
+    assert "Training steps, ms" in page.text
+
+
+@pytest.mark.parametrize(
+    ("data", "run", "said"),
+    [
+        (0.1, {"gpus": []}, "3 epochs, 6 pictures a second on 2 cores, and of the steps' time the network 92 %."),
+        (9.9, {"gpus": ["T4"]}, "6 pictures a second on a GPU, and of the steps' time the wait for data 89 %."),
+        (0.1, {"gpus": ["T4"] * 4}, "6 pictures a second on 4 GPUs, and"),
+        (0.1, {"gpus": [], "hosts": 2}, "6 pictures a second on 2 hosts with 2 cores each, and"),
+    ],
+)
+def test_the_bottleneck_of_training_is_named(out: Path, data: float, run: dict[str, Any], said: str) -> None:
+    whole_job(out)
+    write_steps(out, [[i, 1, "train", i, data, 0.4, 0.5, 0.3] for i in range(5)])
+    write_run(out, started=100.0, phases=[["training", 101.0], ["report", 107.0]], cores=2, **run)
+    assert said in report(out)[1].text

@@ -8,6 +8,7 @@ import sys
 import time
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -138,6 +139,25 @@ def test_all_of_the_time_is_explained(out: Path) -> None:
     # Made again later, the report is no part of the job.
     facts, _, _ = report(out)
     assert sum(seconds for _, seconds in facts["time"]["phases"]) == pytest.approx(99)
+
+
+def test_the_time_ends_when_the_pictures_are_drawn(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole_job(out)
+    write_run(out, started=1000.0, phases=[("report", 1001.0)], cores=2, gpus=[], device="cpu")
+    order: list[str] = []
+
+    def drawn(folder: Path, name: str) -> None:
+        order.append(name)
+
+    def now() -> float:
+        order.append("the end")
+        return 1003.0
+
+    monkeypatch.setattr("byoc_vision.debugger.report.thumbnail", drawn)
+    monkeypatch.setattr("byoc_vision.debugger.report.time", SimpleNamespace(time=now))
+    facts, _, _ = report(out, "--pictures", str(out.parent / "pictures"), "--within-job")
+    assert len(order) == 3 and order[-1] == "the end"
+    assert dict(facts["time"]["phases"]) == {"start and imports": 1.0, "report": 2.0}
 
 
 def test_copies_are_shown_with_their_pictures(out: Path) -> None:

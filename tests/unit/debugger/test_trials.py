@@ -99,6 +99,25 @@ def test_curves_and_what_mattered_are_shown() -> None:
     assert "cost of that time, at 2 an hour" in trials.page(found, trials.facts(found, 2.0)["cost"])
 
 
+def test_of_many_hyperparameters_those_that_mattered_are_drawn_together() -> None:
+    names = [f"setting-{number:02}" for number in range(20)]
+    made = tuple(
+        Trial(f"{n}", "Completed", n / 30, {name: str((n * (k + 3)) % 31) for k, name in enumerate(names)})
+        for n in range(30)
+    )
+    known = {name: float(number) for number, name in enumerate(names)}
+    html = trials.page(Search("many", "Completed", "validation_accuracy", True, made).with_more(known, {}))
+    drawn = html[html.index("All trials at once") : html.index("What mattered")]
+    assert [name for name in names if f">{name}<" in drawn] == names[-6:]
+    assert "the 6 hyperparameters that mattered most" in drawn and "its hyperparameters" not in drawn
+
+
+def test_long_words_are_short_and_whole_when_pointed_at() -> None:
+    words = "x" * 300
+    html = trials.page(search(3, note=words))
+    assert html.count(words) == html.count(f'title="{words}"') + 1  # the best trial's settings, to be pasted
+
+
 def test_one_trial() -> None:
     page = shown(search(1))
     assert "trial-1" in page.text and "What mattered" not in page.text and "All trials at once" not in page.text
@@ -109,3 +128,9 @@ def test_trials_that_failed_or_were_stopped() -> None:
     page = shown(Search("search", "Stopped", "validation_loss", False, made))
     assert "No trial has left a value." in page.text
     assert all(trial.name in page.text for trial in made)
+
+
+def test_why_trials_failed_is_said_once_for_each_reason() -> None:
+    made = tuple(Trial(f"{n}", "Failed", None, {}, reason=("lr is too high", HOSTILE)[n > 7]) for n in range(10))
+    page = shown(Search("search", "Failed", "validation_loss", False, made))
+    assert "8 failed: lr is too high" in page.text and f"2 failed: {HOSTILE}" in page.text

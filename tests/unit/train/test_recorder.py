@@ -3,6 +3,8 @@
 import csv
 import gzip
 import json
+import os
+import time
 from copy import deepcopy
 
 import numpy as np
@@ -16,7 +18,7 @@ from byoc_vision.contract.hyperparameters import SettingsError, parse
 from byoc_vision.debugger.finished_trial import FinishedTrial
 from byoc_vision.debugger.trial import Mode
 from classifier import artifact
-from train.record import smdebug_files, tensor_hook
+from train.record import smdebug_files, tensor_hook, utilisation
 from train.record.managed_hook import ManagedHook
 from train.record.smdebug_files import Record, RecordingError, Step
 from train.record.tensor_hook import Hook
@@ -169,6 +171,15 @@ def test_utilisation_is_sampled(make_run, tmp_path, monkeypatch):
     assert header[:2] == ["time", "cpu_0"] and header[-2:] == ["iowait", "memory"]
     assert len(rows) > 2 and all(len(row) == len(header) for row in rows)
     assert all(0 <= float(value) <= 100 for row in rows for value in row[1:])
+
+
+def test_a_process_knows_when_it_began_to_the_hundredth_of_a_second(tmp_path, monkeypatch):
+    tick = os.sysconf("SC_CLK_TCK")
+    (tmp_path / "stat").write_text(f"7 (a) b) S {'0 ' * 18}{999 * tick} 0 0")
+    monkeypatch.setattr(utilisation, "_SELF", tmp_path / "stat")
+    monkeypatch.setattr(utilisation.time, "clock_gettime", {time.CLOCK_BOOTTIME: 1000.25}.__getitem__)
+    monkeypatch.setattr(utilisation.time, "time", lambda: 5000.5)
+    assert utilisation._begun() == pytest.approx(4999.25)
 
 
 def test_the_trace_opens(make_run, tmp_path):

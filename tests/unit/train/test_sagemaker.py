@@ -188,6 +188,20 @@ def test_what_a_job_has_is_left_alone(tmp_path):
     assert {file.read_text() for file in config.iterdir()} == {'{"mine": {}}'}
 
 
+def test_the_command_ends_as_the_toolkit_does():
+    code = """
+import sys
+from sagemaker_training.cli import train
+from train import start
+train.main = lambda: (print("the last word", end=""), sys.exit(3))
+start.complete = lambda root: None
+start.main()
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert ran.returncode == 3 and ran.stdout.endswith("the last word")
+
+
 @pytest.mark.skipif(not os.access("/opt", os.W_OK), reason="needs the container's /opt")
 def test_the_images_train_command_writes_model_and_failure_file(opt_ml):
     """The image's command, on a job of hyperparameters and data, and the toolkit's own trainer, on a wrong one."""
