@@ -57,8 +57,8 @@ if [[ -n ${PIP_INDEX_URL:-}${PIP_EXTRA_INDEX_URL:-} ]]; then
     } >"$scratch/pip.conf"
 fi
 pip_conf=
-for file in "$scratch/pip.conf" "${PIP_CONFIG_FILE:-}" "${XDG_CONFIG_HOME:-$HOME/.config}/pip/pip.conf" \
-    "$HOME/.pip/pip.conf" "$HOME/Library/Application Support/pip/pip.conf" /etc/pip.conf; do
+for file in "$scratch/pip.conf" "${PIP_CONFIG_FILE:-}" "${XDG_CONFIG_HOME:-${HOME:-}/.config}/pip/pip.conf" \
+    "${HOME:-}/.pip/pip.conf" "${HOME:-}/Library/Application Support/pip/pip.conf" /etc/pip.conf; do
     if [[ -f $file ]] && grep -q index-url "$file"; then
         pip_conf=$file
         options+=(--secret "id=pip_conf,src=$file")

@@ -36,7 +36,7 @@ done
 [[ -n $python ]] || fail "Python 3.11 or newer is not installed; install it and try again."
 
 if ! docker compose version >/dev/null 2>&1; then # SageMaker's local mode works with either; not every release has both
-    package=$(apt-cache search --names-only '^docker-compose-v2$' 2>/dev/null)
+    package=$(apt-cache search --names-only '^docker-compose-v2$' 2>/dev/null || true)
     need docker-compose "${package:+docker-compose-v2}${package:-docker-compose}"
 fi
 

@@ -53,6 +53,17 @@ def test_what_the_readmes_commands_leave_is_unknown_to_git(file: str) -> None:
     assert bash(f"git check-ignore {file}").stdout == f"{file}\n"
 
 
+def test_a_build_without_a_home_and_with_a_docker_client_in_a_folder_with_a_blank(tmp_path: Path) -> None:
+    """The client says yes to everything, and builds nothing."""
+    client = tmp_path / "a folder" / "docker"
+    client.parent.mkdir()
+    client.write_text("#!/bin/sh\necho 1\n", encoding="utf-8")
+    client.chmod(0o755)
+    path = f"{client.parent}:{os.environ['PATH']}"
+    done = bash("unset HOME; bash build.sh train", PATH=path, BASE_IMAGE="any", DOCKER_HOST="unix:///no/other")
+    assert (done.returncode, done.stderr) == (0, "") and "building byoc-vision-train\n" in done.stdout
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0", "[::1]"])
 def test_a_proxy_is_not_asked_for_this_machine(host: str, tmp_path: Path) -> None:
     (tmp_path / "a.jpg").touch()
