@@ -11,7 +11,13 @@ def find() -> Path:
     if chosen := os.environ.get("BYOC_HOME"):
         return Path(chosen).absolute()
     here = Path.cwd()
-    return next((at / ".byoc" for at in (here, *here.parents) if (at / ".byoc").is_dir()), Path.home() / ".byoc")
+    for at in (here, *here.parents):
+        if (at / ".byoc").is_dir():
+            return at / ".byoc"
+    try:
+        return Path.home() / ".byoc"
+    except RuntimeError:
+        raise UserError("this user has no home folder; set BYOC_HOME to a folder of your own") from None
 
 
 def local() -> Path:

@@ -59,6 +59,8 @@ def sentence(error: Exception) -> str | None:
         return "the program that read the output has ended"
     if isinstance(error, OSError) and _is_full(error):
         return f"there is no room left for {error.filename or 'what is to be written'}; make some and try again"
+    if isinstance(error, FileNotFoundError) and error.filename is None:  # nothing else is asked for without a name
+        return "the current folder is not there any more; change to another one"
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
     kind, text = type(error).__name__, one_line(error, None)

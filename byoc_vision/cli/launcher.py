@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import io
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -72,7 +73,7 @@ def positive(text: str) -> int:
 
 def port(text: str) -> int:
     """Return the port that an option was given; 0 is any that is free."""
-    if not text.isascii() or not text.isdigit() or int(text) > 65535:
+    if not text.isascii() or not text.isdigit() or len(text) > 5 or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is no port: a number up to 65535")
     return int(text)
 
@@ -82,6 +83,29 @@ def path(text: str) -> Path:
     if not text.strip():
         raise argparse.ArgumentTypeError("it is empty; name a folder or a file")
     return Path(text)
+
+
+def result(text: str) -> Path:
+    """Return the file that an option names for what comes of a job, which is no reason to have run one for nothing."""
+    file = path(text)
+    if file.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is a folder; name a file")
+    if not file.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} cannot be written, for there is no folder {file.parent}; make it")
+    if not os.access(file if file.exists() else file.parent, os.W_OK):
+        raise argparse.ArgumentTypeError(f"{text} cannot be written; name a file in a folder of your own")
+    return file
+
+
+def price(text: str) -> float:
+    """Return the price that an option was given."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no price: a number from 0 up, without a currency")
+    return value
 
 
 def channels(data: list[str]) -> dict[str, str]:
@@ -185,27 +209,11 @@ def waiting(hint: str, shown: bool = False) -> Iterator[None]:
 
 def opened(args: argparse.Namespace) -> "Session":
     """Return the session that the options ask for; what the library does is printed from now on."""
+    from byoc_vision.cli.screen import tell
     from byoc_vision.session import Session
 
     tell()
     return Session(args.local, request_files=getattr(args, "request", ()))
-
-
-def tell() -> None:
-    """Print on stderr what the library does."""
-    import logging
-
-    class Handler(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            passing, terminal = getattr(record, "passing", False), sys.stderr.isatty()
-            if terminal or not passing:
-                start, end = "\r\033[K" if terminal else "", "" if passing else "\n"
-                print(f"{start}{record.getMessage()}", end=end, file=sys.stderr, flush=True)
-
-    logger = logging.getLogger("byoc_vision")
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    logger.handlers = [Handler()]
 
 
 def guarded(name: str, main: Callable[[], int | None]) -> NoReturn:
@@ -215,7 +223,7 @@ def guarded(name: str, main: Callable[[], int | None]) -> NoReturn:
     if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that has not all letters gets the others escaped
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        sys.exit(main())
+        sys.exit(_ended(main))
     except KeyboardInterrupt:
         print(f"\n{name}: interrupted", file=sys.stderr)
         sys.exit(130)
@@ -225,8 +233,21 @@ def guarded(name: str, main: Callable[[], int | None]) -> NoReturn:
         said = sentence(error)
         if said is None:
             raise
-        if isinstance(error, BrokenPipeError):  # else the interpreter complains again when it closes stdout
+        try:
+            sys.stdout.flush()
+        except OSError:  # else the interpreter complains again when it closes stdout
             with contextlib.suppress(OSError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         print(f"{name}: {said}", file=sys.stderr)
         sys.exit(1)
+
+
+def _ended(main: Callable[[], int | None]) -> int | str | None:
+    """Return the exit code of a `main` once all that it printed is written, the parser's help too."""
+    code: int | str | None
+    try:
+        code = main()
+    except SystemExit as end:
+        code = end.code
+    sys.stdout.flush()
+    return code

@@ -6,7 +6,7 @@ byoc watch JOB --stop
 
 import argparse
 
-from byoc_vision.cli.launcher import left, line, opened, parser, still_running, waiting
+from byoc_vision.cli.launcher import left, line, opened, parser, result, still_running, waiting
 
 
 def options() -> argparse.ArgumentParser:
@@ -14,7 +14,7 @@ def options() -> argparse.ArgumentParser:
     new = parser("watch", __doc__, sends=False)
     new.add_argument("job", help="the job's name")
     new.add_argument("--stop", action="store_true", help="ask for the job's end")
-    new.add_argument("--best", metavar="FILE", help="as in byoc tune")
+    new.add_argument("--best", type=result, metavar="FILE", help="as in byoc tune")
     return new
 
 

@@ -79,6 +79,14 @@ def test_registered_approved_deployed_and_rolled_back(run: Run, aws: FakeAws, cl
     assert run("deploy", "--model", "dogs", "--dry-run").out.count("model-package/dogs/1") == 1
 
 
+@pytest.mark.parametrize("action", ["approve", "reject"])
+def test_a_dry_run_decides_nothing(run: Run, aws: FakeAws, action: str) -> None:
+    assert run("models", "register", "job", "--group", "dogs").code == 0
+    request = json.loads(run("models", action, "dogs/1", "--dry-run").out)["UpdateModelPackage"]
+    assert request["ModelApprovalStatus"] == {"approve": "Approved", "reject": "Rejected"}[action]
+    assert not aws.sent("UpdateModelPackage") and "PendingManualApproval" in run("models").out
+
+
 def test_without_an_account_there_are_placeholders(run: Run) -> None:
     nobody = {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None, "AWS_SESSION_TOKEN": None}
     done = run("models", "register", "job", "--dry-run", **nobody)
