@@ -13,7 +13,7 @@ set -euo pipefail
 unset CDPATH # with it, cd goes elsewhere and prints
 cd "$(dirname "$0")"
 
-usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p;}' "$0"; }
+usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p;}' build.sh; }
 
 case ${1:-all} in
 all) targets=(train serve serve-cpu) ;;

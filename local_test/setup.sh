@@ -5,6 +5,10 @@
 # usage: local_test/setup.sh [REQUIREMENTS...]      further requirements files to install
 set -euo pipefail
 unset CDPATH # with it, cd goes elsewhere and prints
+if [[ ${1:-} == -h || ${1:-} == --help ]]; then
+    sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p;}' "$0"
+    exit
+fi
 cd "$(dirname "$0")/.."
 
 fail() {
@@ -22,6 +26,9 @@ need() { # a program, from the Debian package that has it
     fi
 }
 
+for file in "$@"; do
+    [[ -f $file ]] || fail "there is no file $file in the checkout; name one of requirements."
+done
 byoc_vision/local/engine.sh >/dev/null
 need curl curl
 need pgrep procps # local mode stops an endpoint with it

@@ -1,6 +1,8 @@
 """What the shell scripts say before they start anything, and what git does with the checkout."""
 
 import os
+import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -25,6 +27,23 @@ def test_an_engine_that_cannot_be_reached_is_not_a_missing_image(tmp_path: Path)
     done = bash("source local_test/container.sh; need_image any", DOCKER_HOST=f"unix://{tmp_path}/nothing")
     assert done.returncode == 1
     assert "no Docker engine answers (" in done.stderr and "there is no image" not in done.stderr
+
+
+SCRIPTS = [
+    *("build.sh", "push.sh", "tests/run.sh", "docker/lock.sh"),
+    *(f"local_test/{name}.sh" for name in ("run", "setup", "train_local", "serve_local", "predict")),
+]
+
+
+@pytest.mark.parametrize("option", ["-h", "--help"])
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_from_any_folder_does_nothing_else(tmp_path: Path, script: str, option: str) -> None:
+    for name in ("bash", "sed", "dirname", "basename"):  # no more is needed
+        (tmp_path / name).symlink_to(shutil.which(name) or "/nowhere")
+    command = [tmp_path / "bash", f"{ROOT.name}/{script}", option]
+    done = subprocess.run(command, cwd=ROOT.parent, env={"PATH": str(tmp_path)}, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(rf"^usage: (\./)?{re.escape(script)} ", done.stdout, re.MULTILINE)
 
 
 @pytest.mark.parametrize("spelling", ["--data nothing", "--data=nothing"])
