@@ -101,7 +101,7 @@ def test_output_that_nobody_reads(
 
 @pytest.mark.parametrize("arguments", ["--help", "completion", "train --help", "train --data s3://b/d/ --dry-run"])
 def test_output_that_cannot_be_written_is_said_once(
-    environment: dict[str, str], checkout: Path, arguments: str
+    pushed: None, environment: dict[str, str], checkout: Path, arguments: str
 ) -> None:
     command = f"{sys.executable} -m byoc_vision {arguments} >/dev/full"
     done = subprocess.run(["bash", "-c", command], env=environment, cwd=checkout, capture_output=True, text=True)

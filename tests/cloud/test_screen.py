@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -43,15 +44,19 @@ class Terminal(io.StringIO):
 
 
 @pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Terminal:
-    """One that is stdout and stderr."""
-    shown = Terminal(*request.param)
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size(request.param))
-    monkeypatch.setattr(sys, "stdout", shown)
-    monkeypatch.setattr(sys, "stderr", shown)
-    monkeypatch.setattr(screen, "_bottom", [])
-    return shown
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], Terminal]:
+    """Return a function that makes one of that width and height, which is stdout and stderr from then on."""
+
+    def make(width: int, height: int) -> Terminal:
+        shown = Terminal(width, height)
+        monkeypatch.setenv("TERM", "xterm")
+        monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((width, height)))
+        monkeypatch.setattr(sys, "stdout", shown)
+        monkeypatch.setattr(sys, "stderr", shown)
+        monkeypatch.setattr(screen, "_bottom", [])
+        return shown
+
+    return make
 
 
 def trials(done: int, of: int) -> list[dict[str, Any]]:
@@ -61,36 +66,38 @@ def trials(done: int, of: int) -> list[dict[str, Any]]:
     return [{"TrainingJobStatus": state, "TunedHyperParameters": values} for state in states[:of]]
 
 
-@pytest.mark.parametrize("terminal", [(200, 50), (80, 24), (40, 5), (20, 2)], indirect=True)
-def test_the_trials_are_drawn_once_however_small_the_terminal(terminal: Terminal) -> None:
+@pytest.mark.parametrize("size", [(200, 50), (80, 24), (40, 5), (20, 2)])
+def test_the_trials_are_drawn_once_however_small_the_terminal(
+    terminal: Callable[[int, int], Terminal], size: tuple[int, int]
+) -> None:
+    shown, table, count = terminal(*size), _Table(), 12
     screen.tell()
-    table, count = _Table(), 12
     for done in range(count + 1):
         table.show(trials(done, count))
         if done in (0, 5, count):
             logging.getLogger("byoc_vision").info("said after %d", done)
-    text = "".join(terminal.lines)
+    text = "".join(shown.lines)
     assert re.findall(r" (\d+)  Completed", text) == [str(number) for number in range(1, count + 1)]
     assert "InProgress" not in text and [f"said after {done}" in text for done in (0, 5, count)] == [True] * 3
     assert text.count("a-network-of-a-long-name") == count  # what has ended is not cut
 
 
-@pytest.mark.parametrize("terminal", [(40, 5)], indirect=True)
-def test_progress_that_passes_stays_on_its_line(terminal: Terminal) -> None:
+def test_progress_that_passes_stays_on_its_line(terminal: Callable[[int, int], Terminal]) -> None:
+    shown = terminal(40, 5)
     screen.tell()
     logger = logging.getLogger("byoc_vision")
     for number in range(1, 4):
         logger.info("%s: %d/3 files", "a/long/path/of/pictures/" * 3, number, extra={"passing": True})
-    assert terminal.lines == [] and terminal.getvalue().endswith("pictures/: 3/3 files")
+    assert shown.lines == [] and shown.getvalue().endswith("pictures/: 3/3 files")
     logger.info("done")
-    assert terminal.lines == ["done"]
+    assert shown.lines == ["done"]
 
 
-def test_a_dumb_terminal_gets_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dumb_terminal_gets_plain_lines(
+    terminal: Callable[[int, int], Terminal], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown, table = terminal(200, 24), _Table()
     monkeypatch.setenv("TERM", "dumb")
-    shown = Terminal(80, 24)
-    monkeypatch.setattr(sys, "stdout", shown)
-    table = _Table()
     for done in (0, 1, 1, 2):
         table.show(trials(done, 2))
     assert "\x1b" not in shown.getvalue() and len(shown.lines) == 4

@@ -118,7 +118,7 @@ def test_a_home_that_is_read_only(tmp_path: Path) -> None:
     assert list(home.iterdir()) == []
 
 
-def test_a_home_that_is_nobodys(run: Run, data: Path) -> None:
+def test_a_home_that_is_nobodys(run: Run, pushed: None, data: Path) -> None:
     said = run("train", "--data", "~no-such-user/pictures", "--dry-run").sentence
     assert said.endswith("~no-such-user/pictures does not exist; give a folder, a file or an S3 URI")
     source = ("--source", "~no-such-user/code", "--program", "x.py")
