@@ -32,5 +32,5 @@ def make(folder: Path) -> None:
         if not (folder / ".gitignore").exists():
             (folder / ".gitignore").write_text("*\n", encoding="utf-8")
     except OSError as error:
-        reason = error.strerror or error
-        raise UserError(f"{folder} cannot be written ({reason}); set BYOC_HOME to a folder of your own") from None
+        reason, variable = error.strerror or error, "BYOC_LOCAL" if os.environ.get("BYOC_LOCAL") else "BYOC_HOME"
+        raise UserError(f"{folder} cannot be written ({reason}); set {variable} to a folder of your own") from None

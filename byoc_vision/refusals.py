@@ -14,7 +14,11 @@ _ADVICE = [
     (r"ExpiredToken|InvalidClientTokenId|UnrecognizedClient|InvalidSignature", "renew the AWS credentials"),
     (r"NoSuchBucket", "the bucket does not exist; check its name"),
     (r"PermanentRedirect|AuthorizationHeaderMalformed", "the bucket is in another region than AWS_REGION names"),
-    (r"[Cc]ould not find|Endpoint \S+ (of account \S+ )?not found", "check the name, and where it was made"),
+    (
+        r"[Cc]ould not find endpoint|Endpoint \S+ (of account \S+ )?not found",
+        "check the name, and where it was made; byoc deploy makes one",
+    ),
+    (r"[Cc]ould not find", "check the name, and where it was made"),
     (r"[Rr]equested image .*not found|image .* does not exist", "run ./push.sh and try again"),
     (r"AssumeRole|assume the role|[Rr]ole .* (invalid|not exist)", "the role must trust sagemaker.amazonaws.com"),
     (r"AccessDenied|Forbidden|^403", "the credentials or the role lack that permission"),
@@ -61,6 +65,8 @@ def sentence(error: Exception) -> str | None:
         return f"there is no room left for {error.filename or 'what is to be written'}; make some and try again"
     if isinstance(error, FileNotFoundError) and error.filename is None:  # nothing else is asked for without a name
         return "the current folder is not there any more; change to another one"
+    if isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError):
+        return f"{error.filename}: {error.strerror}; check the name"
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
     kind, text = type(error).__name__, one_line(error, None)

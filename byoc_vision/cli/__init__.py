@@ -36,7 +36,7 @@ def main() -> None:
 
 def _about(name: str) -> int:
     """Say what there is, or that there is no such command; return the exit code."""
-    if name in ("-h", "--help"):
+    if name in ("-h", "--help", "help"):
         print("usage: byoc COMMAND …        (byoc COMMAND --help says more)\n")
         print(*(f"  {command:<11}{purpose}" for command, purpose in COMMANDS.items()), sep="\n")
         print('\neval "$(byoc completion)" lets the shell complete them.')

@@ -34,15 +34,19 @@ class _Parser(argparse.ArgumentParser):
         from byoc_vision.contract.job import CHANNELS
 
         unknown = message.partition("unrecognized arguments: ")[2].split()
-        if unknown and unknown[0].startswith("--") and "--set" in self._option_string_actions:
-            name, _, value = unknown[0][2:].partition("=")
-            value = value or next((text for text in unknown[1:2] if not text.startswith("--")), "VALUE")
-            if name in CHANNELS:
-                message = f"there is no option --{name}; the channel is given with --data {name}={value}"
-            elif near := difflib.get_close_matches(f"--{name.replace('_', '-')}", self._option_string_actions, 1, 0.8):
-                message = f"there is no option --{name}; did you mean {near[0]}?"
-            elif meant := similar_name(name):
-                message = f"there is no option --{name}; the hyperparameter is set with --set {meant}={value}"
+        if unknown and "--set" in self._option_string_actions:
+            name, _, value = unknown[0].removeprefix("--").partition("=")
+            option = unknown[0].startswith("--")
+            said = f"there is no option --{name}" if option else f"{unknown[0]} stands alone"
+            if option and not value:
+                value = next((text for text in unknown[1:2] if not text.startswith("--")), "VALUE")
+            options = self._option_string_actions if option else ()
+            if value and name in CHANNELS:
+                message = f"{said}; the channel is given with --data {name}={value}"
+            elif near := difflib.get_close_matches(f"--{name.replace('_', '-')}", options, 1, 0.8):
+                message = f"{said}; did you mean {near[0]}?"
+            elif value and (meant := similar_name(name)):
+                message = f"{said}; the hyperparameter is set with --set {meant}={value}"
         super().error(message)
 
 
@@ -119,7 +123,7 @@ def channels(data: list[str]) -> dict[str, str]:
         named = re.fullmatch(r"(\w+)=(.+)", text)
         channel, source = named.groups() if named else ("training", text)
         if channel in sources:
-            raise UserError(f"the channel {channel} is given twice")
+            raise UserError(f"the channel {channel} is given twice; name each once, as in --data validation=DIR")
         sources[channel] = source
     return sources
 

@@ -103,7 +103,7 @@ def test_without_an_account_there_are_placeholders(run: Run) -> None:
         (("approve", "no-group"), "there is no version 'no-group'"),
         (("approve", "../x"), "there is no version '../x'"),
         (("list", "cats"), "there is no group of models 'cats' in us-east-1"),
-        (("rollback",), "check the name, and where it was made"),
+        (("rollback",), "check the name, and where it was made; byoc deploy makes one"),
     ],
 )
 def test_what_is_not_there(run: Run, aws: FakeAws, arguments: tuple[str, ...], said: str) -> None:

@@ -342,6 +342,7 @@ def test_the_request_file_reaches_every_field(run: Run, data: Path, tmp_path: Pa
         ("CreateModel: {EnableNetworkIsolation: true}", "hold nothing for CreateTrainingJob"),
         ("CreateTrainingJob: [", "cannot be read as YAML"),
         ("CreateTrainingJob: {ResourceConfig: {InstanceType: ml.g4dn.xlrge}}", "did you mean 'ml.g4dn.xlarge'?"),
+        ("CreateTrainingJob: {ResourceConfig: {InstanceType: m5.large}}", "did you mean 'ml.m5.large'?"),
         ("CreateTrainingJob: {ResourceConfig: {InstanceType: ml.p3}}", "did you mean 'ml.p3.2xlarge'?"),
         ("CreateTrainingJob: {ResourceConfig: {InstanceType: big}}", "give one of ml.m4.xlarge, "),
         ("CreateTrainingJob: {OutputDataConfig: {KmsKeyId: a, KmsKeyId: b}}", "KmsKeyId is given twice"),
