@@ -23,8 +23,8 @@ def follow(job: TuningJob, local: bool, best: Path | None) -> None:
     if best:
         hyperparameter_sources.save(values, best)
     said = f"saved to {best}; train" if best else "train"
-    print(f"{said} with them: {command(f'train --hyperparameters {best or job.name} --data …')}")
     option = "--local" if local else ""
+    print(f"{said} with them: {command(f'train --hyperparameters {best or job.name} --data … {option}')}")
     print(f"all trials on one page: {command(f'open {job.name} {option}')}")
 
 

@@ -6,7 +6,7 @@ byoc watch JOB --stop
 
 import argparse
 
-from byoc_vision.cli.launcher import left, line, opened, parser, result, still_running, waiting
+from byoc_vision.cli.launcher import left, line, opened, parser, result, shown, still_running, waiting
 
 
 def options() -> argparse.ArgumentParser:
@@ -38,4 +38,6 @@ def main(arguments: list[str] | None = None) -> int:
             job.wait(line)
         if isinstance(job, TrainingJob):
             left(job, session.engine.option)
+        else:
+            print(f"the answers are in {shown(job.describe()['TransformOutput']['S3OutputPath'])}")
     return 0

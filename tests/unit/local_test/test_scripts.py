@@ -72,6 +72,16 @@ def test_what_the_readmes_commands_leave_is_unknown_to_git(file: str) -> None:
     assert bash(f"git check-ignore {file}").stdout == f"{file}\n"
 
 
+def test_a_reason_that_names_a_folder_of_the_container_is_told_with_the_one_here(tmp_path: Path) -> None:
+    client, pictures, out = tmp_path / "docker", tmp_path / "pictures", tmp_path / "out & more"
+    pictures.mkdir()
+    said = "the checkpoint /opt/ml/checkpoints/checkpoint.pt is of another run"
+    client.write_text(f'#!/bin/sh\n[ "$1" != run ] || {{ echo "{said}" >"{out}/output/failure"; exit 1; }}\n')
+    client.chmod(0o755)
+    done = bash(f"local_test/train_local.sh --data {pictures} --out '{out}'", PATH=f"{tmp_path}:{os.environ['PATH']}")
+    assert (done.returncode, done.stderr) == (1, f"train_local.sh: training failed: {said} (/opt/ml is {out})\n")
+
+
 def test_a_build_without_a_home_and_with_a_docker_client_in_a_folder_with_a_blank(tmp_path: Path) -> None:
     """The client says yes to everything, and builds nothing."""
     client = tmp_path / "a folder" / "docker"
