@@ -1,6 +1,7 @@
 """What the service and the network refuse, told in one sentence."""
 
 import errno
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -77,6 +78,8 @@ def sentence(error: Exception) -> str | None:
     if kind in ("ProfileNotFound", "SSOTokenLoadError", "UnauthorizedSSOTokenError", "LoginRefreshRequired"):
         return f"the AWS profile cannot be used ({text}); log in again, or set AWS_PROFILE"
     if kind in ("EndpointConnectionError", "ConnectTimeoutError", "ReadTimeoutError", "ConnectionClosedError"):
+        if os.environ.get("AWS_ENDPOINT_URL"):  # as in a shell that was led to a service which has ended since
+            return f"AWS does not answer ({text}); byoc service start, or unset AWS_ENDPOINT_URL, which names it"
         return f"AWS does not answer ({text}); check the network and AWS_REGION"
     if kind == "S3UploadFailedError":
         text = text.rpartition("An error occurred ")[2] or text

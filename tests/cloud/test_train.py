@@ -387,7 +387,7 @@ def test_the_role_may_be_given_by_name(run: Run, data: Path, client: Callable[[s
         ({"SAGEMAKER_ROLE": "nobody"}, "there is no role 'nobody'"),
         ({"AWS_REGION": "eu-west-1"}, "was not pushed to account 123456789012, region eu-west-1; run ./push.sh"),
         ({"AWS_PROFILE": "nobody"}, "the AWS profile cannot be used"),
-        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "AWS does not answer"),
+        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "byoc service start, or unset AWS_ENDPOINT_URL, which names it"),
     ],
 )
 def test_an_account_that_is_not_ready(run: Run, data: Path, variables: dict[str, str | None], said: str) -> None:
