@@ -107,6 +107,9 @@ def find(engine: Engine, name: str) -> ModelVersion:
     """Return the version of that name, GROUP/NUMBER or an ARN; raises `UserError` where there is none."""
     arn = name
     if parts := _VERSION.fullmatch(name):
+        if not engine.known:
+            arn = f"arn:aws:sagemaker:{engine.region}:{ACCOUNT}:model-package/{name}"
+            return ModelVersion(engine, parts[1], int(parts[2]), arn, "", {})
         described = _group(engine, parts[1]) or {"ModelPackageGroupArn": ""}
         arn = described["ModelPackageGroupArn"].replace(":model-package-group/", ":model-package/") + f"/{parts[2]}"
     description = unless_missing(engine.sagemaker.describe_model_package, ModelPackageName=arn)
@@ -127,10 +130,8 @@ def meant(engine: Engine, model: str) -> str | None:
     if Path(model).exists():
         return None
     if _VERSION.fullmatch(model):
-        if not engine.known:
-            return f"arn:aws:sagemaker:{engine.region}:{ACCOUNT}:model-package/{model}"
         chosen = find(engine, model)
-        if chosen.status != "Approved":
+        if engine.known and chosen.status != "Approved":
             raise UserError(f"{model} is {chosen.status}; to let it serve: byoc models approve {model}")
         return chosen.arn
     if not engine.known or not re.fullmatch(_GROUP, model):

@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
                 endpoint.wait()
             print(f"the endpoint {endpoint.name} serves {endpoint.version.name}")
     else:
-        version = session.model(args.name)
+        version = session.model(args.name, dry_run=args.dry_run)
         version = version.approve(args.dry_run) if args.action == "approve" else version.reject(args.dry_run)
         if args.dry_run:
             return show(version.request)

@@ -91,8 +91,9 @@ def test_without_an_account_there_are_placeholders(run: Run) -> None:
     nobody = {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None, "AWS_SESSION_TOKEN": None}
     done = run("models", "register", "job", "--dry-run", **nobody)
     assert list(json.loads(done.out)) == ["CreateModelPackageGroup", "CreateModelPackage"], done
-    done = run("deploy", "--model", "dogs/3", "--dry-run", **nobody)
-    assert "model-package/dogs/3" in done.out, done
+    for command in (("deploy", "--model", "dogs/3"), ("models", "approve", "dogs/3")):
+        done = run(*command, "--dry-run", **nobody)
+        assert "model-package/dogs/3" in done.out, done
 
 
 @pytest.mark.parametrize(
