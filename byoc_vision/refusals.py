@@ -66,7 +66,7 @@ def sentence(error: Exception) -> str | None:
         return f"there is no room left for {error.filename or 'what is to be written'}; make some and try again"
     if isinstance(error, FileNotFoundError) and error.filename is None:  # nothing else is asked for without a name
         return "the current folder is not there any more; change to another one"
-    if isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError):
+    if isinstance(error, FileNotFoundError | FileExistsError | IsADirectoryError | NotADirectoryError):
         return f"{error.filename}: {error.strerror}; check the name"
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
@@ -84,5 +84,5 @@ def sentence(error: Exception) -> str | None:
     if kind == "S3UploadFailedError":
         text = text.rpartition("An error occurred ")[2] or text
     code, message = code_of(error), getattr(error, "response", {}).get("Error", {}).get("Message") or text
-    advice = next((advice for words, advice in _ADVICE if re.search(words, f"{code} {text}")), "nothing was started")
+    advice = next((advice for words, advice in _ADVICE if re.search(words, f"{code} {text}")), "nothing was changed")
     return f"{getattr(error, 'operation_name', 'the request')} was refused ({code}: {message.rstrip('.')}); {advice}"

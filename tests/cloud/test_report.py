@@ -95,7 +95,7 @@ def test_rules_and_parameters_of_ones_own(run: Run, job: str, tmp_path: Path) ->
 
 def test_an_unknown_rule(run: Run, job: str) -> None:
     assert (
-        "There is no rule Overfitting; the rules are VanishingGradient"
+        "there is no rule Overfitting; the rules are VanishingGradient"
         in run("report", "job", "--rules", "Overfitting").sentence
     )
 
