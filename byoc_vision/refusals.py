@@ -66,10 +66,9 @@ def sentence(error: Exception) -> str | None:
         return f"there is no room left for {error.filename or 'what is to be written'}; make some and try again"
     if isinstance(error, FileNotFoundError) and error.filename is None:  # nothing else is asked for without a name
         return "the current folder is not there any more; change to another one"
-    if isinstance(error, FileNotFoundError | FileExistsError | IsADirectoryError | NotADirectoryError):
-        return f"{error.filename}: {error.strerror}; check the name"
     if isinstance(error, OSError) and error.filename:
-        return f"{error.filename}: {error.strerror}"
+        misnamed = isinstance(error, FileNotFoundError | FileExistsError | IsADirectoryError | NotADirectoryError)
+        return f"{error.filename}: {error.strerror}{'; check the name' if misnamed else ''}"
     kind, text = type(error).__name__, one_line(error, None)
     if not type(error).__module__.startswith(("botocore", "boto3", "s3transfer")):
         return None
