@@ -1,4 +1,4 @@
-"""Show which images were pushed to the registry; push.sh does the rest of the talk with it here.
+"""Show which images were pushed to the registry; push.sh needs the other actions.
 
 byoc images                        print the images that were pushed, which requests will name
 byoc images registry               print the registry to log in to
