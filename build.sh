@@ -13,7 +13,7 @@ set -euo pipefail
 unset CDPATH # with it, cd goes elsewhere and prints
 cd "$(dirname "$0")"
 
-usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p;}' "$0"; }
+usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p;}' build.sh; }
 
 case ${1:-all} in
 all) targets=(train serve serve-cpu) ;;
@@ -57,8 +57,8 @@ if [[ -n ${PIP_INDEX_URL:-}${PIP_EXTRA_INDEX_URL:-} ]]; then
     } >"$scratch/pip.conf"
 fi
 pip_conf=
-for file in "$scratch/pip.conf" "${PIP_CONFIG_FILE:-}" "${XDG_CONFIG_HOME:-$HOME/.config}/pip/pip.conf" \
-    "$HOME/.pip/pip.conf" "$HOME/Library/Application Support/pip/pip.conf" /etc/pip.conf; do
+for file in "$scratch/pip.conf" "${PIP_CONFIG_FILE:-}" "${XDG_CONFIG_HOME:-${HOME:-}/.config}/pip/pip.conf" \
+    "${HOME:-}/.pip/pip.conf" "${HOME:-}/Library/Application Support/pip/pip.conf" /etc/pip.conf; do
     if [[ -f $file ]] && grep -q index-url "$file"; then
         pip_conf=$file
         options+=(--secret "id=pip_conf,src=$file")

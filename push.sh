@@ -11,7 +11,7 @@ set -euo pipefail
 unset CDPATH # with it, cd goes elsewhere and prints
 cd "$(dirname "$0")"
 
-usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p;}' "$0"; }
+usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p;}' push.sh; }
 
 fail() {
     echo "push.sh: $*" >&2

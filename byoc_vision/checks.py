@@ -8,7 +8,7 @@ from byoc_vision import archives
 from byoc_vision.contract import weights
 from byoc_vision.contract.dataset import read_channels
 from byoc_vision.contract.errors import UserError
-from byoc_vision.contract.files import path_in
+from byoc_vision.contract.files import expanded, path_in
 from byoc_vision.contract.hyperparameters import Settings
 from byoc_vision.contract.job import CODE, PICTURES, SCRIPT
 
@@ -85,4 +85,4 @@ def local(source: str) -> Path | None:
     """Return the path of what lies on this machine; None of an S3 URI."""
     if source.startswith("file://"):
         return path_in(source)
-    return None if "://" in source or source.startswith("s3:") else Path(source).expanduser()
+    return None if "://" in source or source.startswith("s3:") else expanded(source)

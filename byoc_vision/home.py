@@ -11,7 +11,13 @@ def find() -> Path:
     if chosen := os.environ.get("BYOC_HOME"):
         return Path(chosen).absolute()
     here = Path.cwd()
-    return next((at / ".byoc" for at in (here, *here.parents) if (at / ".byoc").is_dir()), Path.home() / ".byoc")
+    for at in (here, *here.parents):
+        if (at / ".byoc").is_dir():
+            return at / ".byoc"
+    try:
+        return Path.home() / ".byoc"
+    except RuntimeError:
+        raise UserError("this user has no home folder; set BYOC_HOME to a folder of your own") from None
 
 
 def local() -> Path:
@@ -26,5 +32,5 @@ def make(folder: Path) -> None:
         if not (folder / ".gitignore").exists():
             (folder / ".gitignore").write_text("*\n", encoding="utf-8")
     except OSError as error:
-        reason = error.strerror or error
-        raise UserError(f"{folder} cannot be written ({reason}); set BYOC_HOME to a folder of your own") from None
+        reason, variable = error.strerror or error, "BYOC_LOCAL" if os.environ.get("BYOC_LOCAL") else "BYOC_HOME"
+        raise UserError(f"{folder} cannot be written ({reason}); set {variable} to a folder of your own") from None

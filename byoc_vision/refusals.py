@@ -1,6 +1,7 @@
 """What the service and the network refuse, told in one sentence."""
 
 import errno
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -14,7 +15,11 @@ _ADVICE = [
     (r"ExpiredToken|InvalidClientTokenId|UnrecognizedClient|InvalidSignature", "renew the AWS credentials"),
     (r"NoSuchBucket", "the bucket does not exist; check its name"),
     (r"PermanentRedirect|AuthorizationHeaderMalformed", "the bucket is in another region than AWS_REGION names"),
-    (r"[Cc]ould not find|Endpoint \S+ (of account \S+ )?not found", "check the name, and where it was made"),
+    (
+        r"[Cc]ould not find endpoint|Endpoint \S+ (of account \S+ )?not found",
+        "check the name, and where it was made; byoc deploy makes one",
+    ),
+    (r"[Cc]ould not find", "check the name, and where it was made"),
     (r"[Rr]equested image .*not found|image .* does not exist", "run ./push.sh and try again"),
     (r"AssumeRole|assume the role|[Rr]ole .* (invalid|not exist)", "the role must trust sagemaker.amazonaws.com"),
     (r"AccessDenied|Forbidden|^403", "the credentials or the role lack that permission"),
@@ -59,8 +64,11 @@ def sentence(error: Exception) -> str | None:
         return "the program that read the output has ended"
     if isinstance(error, OSError) and _is_full(error):
         return f"there is no room left for {error.filename or 'what is to be written'}; make some and try again"
+    if isinstance(error, FileNotFoundError) and error.filename is None:  # nothing else is asked for without a name
+        return "the current folder is not there any more; change to another one"
     if isinstance(error, OSError) and error.filename:
-        return f"{error.filename}: {error.strerror}"
+        misnamed = isinstance(error, FileNotFoundError | FileExistsError | IsADirectoryError | NotADirectoryError)
+        return f"{error.filename}: {error.strerror}{'; check the name' if misnamed else ''}"
     kind, text = type(error).__name__, one_line(error, None)
     if not type(error).__module__.startswith(("botocore", "boto3", "s3transfer")):
         return None
@@ -69,9 +77,11 @@ def sentence(error: Exception) -> str | None:
     if kind in ("ProfileNotFound", "SSOTokenLoadError", "UnauthorizedSSOTokenError", "LoginRefreshRequired"):
         return f"the AWS profile cannot be used ({text}); log in again, or set AWS_PROFILE"
     if kind in ("EndpointConnectionError", "ConnectTimeoutError", "ReadTimeoutError", "ConnectionClosedError"):
+        if os.environ.get("AWS_ENDPOINT_URL"):  # as in a shell that was led to a service which has ended since
+            return f"AWS does not answer ({text}); byoc service start, or unset AWS_ENDPOINT_URL, which names it"
         return f"AWS does not answer ({text}); check the network and AWS_REGION"
     if kind == "S3UploadFailedError":
         text = text.rpartition("An error occurred ")[2] or text
     code, message = code_of(error), getattr(error, "response", {}).get("Error", {}).get("Message") or text
-    advice = next((advice for words, advice in _ADVICE if re.search(words, f"{code} {text}")), "nothing was started")
+    advice = next((advice for words, advice in _ADVICE if re.search(words, f"{code} {text}")), "nothing was changed")
     return f"{getattr(error, 'operation_name', 'the request')} was refused ({code}: {message.rstrip('.')}); {advice}"

@@ -76,6 +76,8 @@ def make(
         raise UserError(f"{data} is no folder; name the folder of the pictures that the job was given")
     with tempfile.TemporaryDirectory(prefix="byoc-vision-") as scratch:
         folder = Path(job)
+        if folder.is_file():
+            raise UserError(f"{job} is a file; name the folder that it is in, which holds what a job has left")
         fetched = "://" in job or not folder.is_dir()
         if fetched:
             folder = Path(scratch) / "fetched"

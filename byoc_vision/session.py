@@ -256,9 +256,9 @@ class Session:
         """Return the versions of models in the registry, of one group or of all, newest first."""
         return versions.listed(self.engine, group)
 
-    def model(self, name: str) -> ModelVersion:
-        """Return the version of that name, GROUP/NUMBER."""
-        return versions.find(self.engine, name)
+    def model(self, name: str, *, dry_run: bool = False) -> ModelVersion:
+        """Return the version of that name, GROUP/NUMBER; for a dry run without an account, what its name says."""
+        return versions.find(self._plan(dry_run).engine, name)
 
     def rollback(self, endpoint: str = "byoc-vision", *, dry_run: bool = False) -> Endpoint:
         """Give the endpoint the approved version before the one that it serves, on the same instances."""

@@ -23,7 +23,9 @@ def artifact(plan: Plan, model: str, source: str | Path | None = None) -> str:
     engine = plan.engine
     if job := _training_job(engine, model):
         if "S3ModelArtifacts" not in job.get("ModelArtifacts", {}):
-            raise UserError(f"the training job {model} is {job['TrainingJobStatus']} and has no model")
+            raise UserError(
+                f"the training job {model} is {job['TrainingJobStatus']} and has no model; name one that has"
+            )
         model = job["ModelArtifacts"]["S3ModelArtifacts"]
     if "://" not in model:
         checks.model(Path(model))

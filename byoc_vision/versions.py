@@ -36,7 +36,7 @@ class ModelVersion:
     arn: str
     status: str
     metrics: dict[str, str]
-    #: What was sent to register it, or, after a dry run, would have been.
+    #: What was sent to register or approve it, or, after a dry run, would have been.
     request: dict[str, Request] = field(default_factory=dict, compare=False)
 
     @property
@@ -47,17 +47,19 @@ class ModelVersion:
     def __repr__(self) -> str:
         return f"ModelVersion({self.name!r}, {self.status!r})"
 
-    def approve(self) -> "ModelVersion":
+    def approve(self, dry_run: bool = False) -> "ModelVersion":
         """Allow endpoints to serve it; return it as it is then."""
-        return self._set("Approved")
+        return self._set("Approved", dry_run)
 
-    def reject(self) -> "ModelVersion":
+    def reject(self, dry_run: bool = False) -> "ModelVersion":
         """Forbid that; return it as it is then. Endpoints that serve it go on."""
-        return self._set("Rejected")
+        return self._set("Rejected", dry_run)
 
-    def _set(self, status: str) -> "ModelVersion":
-        self.engine.sagemaker.update_model_package(ModelPackageArn=self.arn, ModelApprovalStatus=status)
-        return replace(self, status=status)
+    def _set(self, status: str, dry_run: bool) -> "ModelVersion":
+        request = {"ModelPackageArn": self.arn, "ModelApprovalStatus": status}
+        if not dry_run:
+            self.engine.sagemaker.update_model_package(**request)
+        return replace(self, status=self.status if dry_run else status, request={"UpdateModelPackage": request})
 
 
 def register(plan: Plan, job: str, group: str) -> ModelVersion:
@@ -105,6 +107,9 @@ def find(engine: Engine, name: str) -> ModelVersion:
     """Return the version of that name, GROUP/NUMBER or an ARN; raises `UserError` where there is none."""
     arn = name
     if parts := _VERSION.fullmatch(name):
+        if not engine.known:
+            arn = f"arn:aws:sagemaker:{engine.region}:{ACCOUNT}:model-package/{name}"
+            return ModelVersion(engine, parts[1], int(parts[2]), arn, "", {})
         described = _group(engine, parts[1]) or {"ModelPackageGroupArn": ""}
         arn = described["ModelPackageGroupArn"].replace(":model-package-group/", ":model-package/") + f"/{parts[2]}"
     description = unless_missing(engine.sagemaker.describe_model_package, ModelPackageName=arn)
@@ -125,10 +130,8 @@ def meant(engine: Engine, model: str) -> str | None:
     if Path(model).exists():
         return None
     if _VERSION.fullmatch(model):
-        if not engine.known:
-            return f"arn:aws:sagemaker:{engine.region}:{ACCOUNT}:model-package/{model}"
         chosen = find(engine, model)
-        if chosen.status != "Approved":
+        if engine.known and chosen.status != "Approved":
             raise UserError(f"{model} is {chosen.status}; to let it serve: byoc models approve {model}")
         return chosen.arn
     if not engine.known or not re.fullmatch(_GROUP, model):

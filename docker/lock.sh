@@ -10,10 +10,14 @@ set -euo pipefail
 unset CDPATH # with it, cd goes elsewhere and prints
 cd "$(dirname "$0")"
 
+usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p;}' lock.sh; }
+
 case ${1:-} in
 "" | --audit) ;;
+-h | --help) usage; exit ;;
 *)
-    sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p;}' lock.sh >&2
+    echo "lock.sh: unknown option '$1'" >&2
+    usage >&2
     exit 2
     ;;
 esac

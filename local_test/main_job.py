@@ -53,27 +53,11 @@ class TrialError(UserError):
 
 def main() -> int:
     """Run the command line; return the exit status."""
-    parser = argparse.ArgumentParser(prog="local_test/run.sh", description=__doc__.splitlines()[0], allow_abbrev=False)
-    parser.add_argument(
-        "--data",
-        type=launcher.path,
-        metavar="DIR",
-        help="labelled pictures, one folder for each class, perhaps in splits (default: a small set it draws)",
-    )
-    parser.add_argument(
-        "--weights",
-        type=launcher.path,
-        metavar="FILE",
-        help="pretrained weights, which say the architecture, too (default: torchvision's own of a resnet50, "
-        "downloaded; the drawn set needs none)",
-    )
-    parser.add_argument(
-        "--out",
-        type=launcher.path,
-        metavar="DIR",
-        default=OUT,
-        help=f"where the results go (default: {OUT.relative_to(ROOT)})",
-    )
+    # What they are for is said by run.sh, which is asked before anything is set up.
+    parser = argparse.ArgumentParser(prog="local_test/run.sh", add_help=False, allow_abbrev=False)
+    parser.add_argument("--data", type=launcher.path, metavar="DIR")
+    parser.add_argument("--weights", type=launcher.path, metavar="FILE")
+    parser.add_argument("--out", type=launcher.path, metavar="DIR", default=OUT)
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

@@ -22,8 +22,8 @@ for picture in "$@"; do
         continue
     fi
     # application/x-image: the endpoint finds out whether it is JPEG, PNG or WebP.
-    curl --noproxy 'localhost,127.0.0.1,0.0.0.0,::1,[::1]' --silent --show-error --fail-with-body --header 'Content-Type: application/x-image' \
-        --data-binary "@$picture" "$endpoint/invocations" || status=1
-    echo
+    answer=$(curl --noproxy 'localhost,127.0.0.1,0.0.0.0,::1,[::1]' --silent --show-error --fail-with-body --header 'Content-Type: application/x-image' \
+        --data-binary "@$picture" "$endpoint/invocations") || status=1
+    [[ -z $answer ]] || printf '%s\n' "$answer"
 done
 exit "$status"

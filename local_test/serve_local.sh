@@ -16,6 +16,7 @@ model=${1:-$here/out/train_local/model}
 if [[ -f $model ]]; then
     unpacked=$(mktemp -d)
     trap 'rm -rf "$unpacked"' EXIT
+    chmod 755 "$unpacked" # so that the server, too, need not be root to read it
     tar -xzf "$model" -C "$unpacked" || fail "$model is not a model.tar.gz"
     model=$unpacked
 fi

@@ -5,6 +5,10 @@
 # usage: local_test/setup.sh [REQUIREMENTS...]      further requirements files to install
 set -euo pipefail
 unset CDPATH # with it, cd goes elsewhere and prints
+if [[ ${1:-} == -h || ${1:-} == --help ]]; then
+    sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p;}' "$0"
+    exit
+fi
 cd "$(dirname "$0")/.."
 
 fail() {
@@ -22,6 +26,9 @@ need() { # a program, from the Debian package that has it
     fi
 }
 
+for file in "$@"; do
+    [[ -f $file ]] || fail "there is no file $file in the checkout; name one of requirements."
+done
 byoc_vision/local/engine.sh >/dev/null
 need curl curl
 need pgrep procps # local mode stops an endpoint with it
@@ -36,7 +43,7 @@ done
 [[ -n $python ]] || fail "Python 3.11 or newer is not installed; install it and try again."
 
 if ! docker compose version >/dev/null 2>&1; then # SageMaker's local mode works with either; not every release has both
-    package=$(apt-cache search --names-only '^docker-compose-v2$' 2>/dev/null)
+    package=$(apt-cache search --names-only '^docker-compose-v2$' 2>/dev/null || true)
     need docker-compose "${package:+docker-compose-v2}${package:-docker-compose}"
 fi
 

@@ -67,7 +67,11 @@ status=0
 run_container --name "$name" --hostname algo-1 --env OMP_NUM_THREADS \
     --mount "$(mount "$out" /opt/ml)" "${mounts[@]}" "$image" train || status=$?
 give_to_caller "$out" "$image"
-[[ $status == 0 ]] || fail "training failed: $(head -n 1 "$out/output/failure" 2>/dev/null || echo "see the lines above")"
+if [[ $status != 0 ]]; then
+    reason=$(head -n 1 "$out/output/failure" 2>/dev/null || echo "see the lines above")
+    [[ $reason != */opt/ml* ]] || reason+=" (/opt/ml is $out)"
+    fail "training failed: $reason"
+fi
 if [[ -f $out/output/data/metrics.json ]]; then
     echo "local_test/serve_local.sh $out/model serves the model"
     [[ ! -f $out/output/data/report.html ]] || echo "the report is $out/output/data/report.html"

@@ -10,11 +10,15 @@ set -euo pipefail
 unset CDPATH # with it, cd goes elsewhere and prints
 cd "$(dirname "$0")/.."
 
+usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p;}' tests/run.sh; }
+
 case ${1:-all} in
 all) parts="unit cloud e2e" ;;
 unit | cloud | e2e) parts=$1 ;;
+-h | --help) usage; exit ;;
 *)
-    sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p;}' "$0" >&2
+    echo "tests/run.sh: unknown part '$1'" >&2
+    usage >&2
     exit 2
     ;;
 esac

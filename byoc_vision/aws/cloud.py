@@ -15,6 +15,7 @@ from botocore.config import Config
 
 from byoc_vision.aws import cloudwatch, images, s3
 from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.files import expanded
 from byoc_vision.engine import ACCOUNT, PICTURE, REGION, ROLE, THIS_MACHINE, Content, LogKind, Target
 from byoc_vision.refusals import code_of, sentence
 
@@ -138,7 +139,7 @@ class Cloud:
             if send and not any(True for _ in s3.listing(self._s3, bucket, key)):
                 raise UserError(f"there is nothing at {source}; check the URI")
             return source
-        path = Path(source).expanduser()
+        path = expanded(source)
         if not path.exists():
             raise UserError(f"{source} does not exist; give a folder, a file or an S3 URI")
         uri = s3.destination(path, under)

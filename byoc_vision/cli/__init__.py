@@ -29,10 +29,17 @@ COMMANDS = {
 
 def main() -> None:
     """Run the command that the command line names."""
+    from byoc_vision.cli.launcher import guarded
+
     name = (sys.argv[1:2] or ["--help"])[0]
     if name in COMMANDS:
         run(name, f"byoc {name}", sys.argv[2:])
-    if name in ("-h", "--help"):
+    guarded("byoc", lambda: _about(name))
+
+
+def _about(name: str) -> int:
+    """Say what there is, or that there is no such command; return the exit code."""
+    if name in ("-h", "--help", "help"):
         print("usage: byoc COMMAND …        (byoc COMMAND --help says more)\n")
         print(*(f"  {command:<11}{purpose}" for command, purpose in COMMANDS.items()), sep="\n")
         print('\neval "$(byoc completion)" lets the shell complete them.')
@@ -43,8 +50,16 @@ def main() -> None:
     elif name == "completion":  # read by the shell: eval "$(byoc completion)"
         print(Path(__file__).with_name("completion.bash").read_text(encoding="utf-8"), end="")
     else:
-        print(f"byoc: there is no command {name!r}; give one of {', '.join(COMMANDS)}", file=sys.stderr)
-        sys.exit(2)
+        import difflib
+
+        said = f"there is no command {name!r}; give one of {', '.join(COMMANDS)}"
+        if name.startswith("-"):
+            said = f"{name} stands before the command; options come after it, as in byoc train {name}"
+        elif near := difflib.get_close_matches(name, COMMANDS, 1):
+            said = f"there is no command {name!r}; did you mean byoc {near[0]}?"
+        print(f"byoc: {said}", file=sys.stderr)
+        return 2
+    return 0
 
 
 def run(name: str, spelling: str, arguments: list[str] | None = None) -> NoReturn:

@@ -14,7 +14,7 @@ An endpoint that runs already is given the new model (UpdateEndpoint): the old o
 import argparse
 import sys
 
-from byoc_vision.cli.launcher import command, opened, parser, positive, show, waiting
+from byoc_vision.cli.launcher import command, opened, parser, port, positive, show, waiting
 from byoc_vision.engine import ARRAY, SERVING
 
 
@@ -37,9 +37,7 @@ def options() -> argparse.ArgumentParser:
         help="no instances; memory in MB (default: 4096)",
     )
     new.add_argument("--image", choices=SERVING, help="default: serve for GPUs, the lean serve-cpu for all else")
-    new.add_argument(
-        "--port", type=positive, metavar="N", help="with --local: a new endpoint's (default: 8080 if free)"
-    )
+    new.add_argument("--port", type=port, metavar="N", help="with --local: a new endpoint's (default: 8080 if free)")
     new.add_argument(
         "--shadow",
         action="store_true",

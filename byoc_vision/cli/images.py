@@ -1,4 +1,4 @@
-"""Show which images were pushed to the registry; push.sh does the rest of the talk with it here.
+"""Show which images were pushed to the registry; push.sh needs the other actions.
 
 byoc images                        print the images that were pushed, which requests will name
 byoc images registry               print the registry to log in to
@@ -10,7 +10,8 @@ byoc images record NAME=URI...     remember pushed images
 import argparse
 import sys
 
-from byoc_vision.cli.launcher import command, tell
+from byoc_vision.cli.launcher import command
+from byoc_vision.cli.screen import tell
 
 _ACTIONS = ("list", "registry", "password", "repository", "record")
 
@@ -26,7 +27,14 @@ def options() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Do what the options say; return the exit code."""
-    args = options().parse_args(arguments)
+    options_parser = options()
+    args = options_parser.parse_args(arguments)
+    if args.action == "repository" and len(args.names) != 1:
+        options_parser.error("name one repository")
+    if args.action == "record" and not (args.names and all("=" in name for name in args.names)):
+        options_parser.error("name the images that were pushed, as NAME=URI")
+    if args.action not in ("repository", "record") and args.names:
+        options_parser.error(f"{args.action} takes no name")
 
     from byoc_vision.aws import ecr, images
     from byoc_vision.aws.cloud import Cloud

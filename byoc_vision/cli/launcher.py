@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import io
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -33,15 +34,19 @@ class _Parser(argparse.ArgumentParser):
         from byoc_vision.contract.job import CHANNELS
 
         unknown = message.partition("unrecognized arguments: ")[2].split()
-        if unknown and unknown[0].startswith("--") and "--set" in self._option_string_actions:
-            name, _, value = unknown[0][2:].partition("=")
-            value = value or next((text for text in unknown[1:2] if not text.startswith("--")), "VALUE")
-            if name in CHANNELS:
-                message = f"there is no option --{name}; the channel is given with --data {name}={value}"
-            elif near := difflib.get_close_matches(f"--{name.replace('_', '-')}", self._option_string_actions, 1, 0.8):
-                message = f"there is no option --{name}; did you mean {near[0]}?"
-            elif meant := similar_name(name):
-                message = f"there is no option --{name}; the hyperparameter is set with --set {meant}={value}"
+        if unknown and "--set" in self._option_string_actions:
+            name, _, value = unknown[0].removeprefix("--").partition("=")
+            option = unknown[0].startswith("--")
+            said = f"there is no option --{name}" if option else f"{unknown[0]} stands alone"
+            if option and not value:
+                value = next((text for text in unknown[1:2] if not text.startswith("--")), "VALUE")
+            options = self._option_string_actions if option else ()
+            if value and name in CHANNELS:
+                message = f"{said}; the channel is given with --data {name}={value}"
+            elif near := difflib.get_close_matches(f"--{name.replace('_', '-')}", options, 1, 0.8):
+                message = f"{said}; did you mean {near[0]}?"
+            elif value and (meant := similar_name(name)):
+                message = f"{said}; the hyperparameter is set with --set {meant}={value}"
         super().error(message)
 
 
@@ -72,7 +77,7 @@ def positive(text: str) -> int:
 
 def port(text: str) -> int:
     """Return the port that an option was given; 0 is any that is free."""
-    if not text.isascii() or not text.isdigit() or int(text) > 65535:
+    if not text.isascii() or not text.isdigit() or len(text) > 5 or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is no port: a number up to 65535")
     return int(text)
 
@@ -82,6 +87,29 @@ def path(text: str) -> Path:
     if not text.strip():
         raise argparse.ArgumentTypeError("it is empty; name a folder or a file")
     return Path(text)
+
+
+def result(text: str) -> Path:
+    """Return the file that an option names for what comes of a job, which is no reason to have run one for nothing."""
+    file = path(text)
+    if file.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is a folder; name a file")
+    if not file.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} cannot be written, for there is no folder {file.parent}; make it")
+    if not os.access(file if file.exists() else file.parent, os.W_OK):
+        raise argparse.ArgumentTypeError(f"{text} cannot be written; name a file in a folder of your own")
+    return file
+
+
+def price(text: str) -> float:
+    """Return the price that an option was given."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no price: a number from 0 up, without a currency")
+    return value
 
 
 def channels(data: list[str]) -> dict[str, str]:
@@ -95,7 +123,7 @@ def channels(data: list[str]) -> dict[str, str]:
         named = re.fullmatch(r"(\w+)=(.+)", text)
         channel, source = named.groups() if named else ("training", text)
         if channel in sources:
-            raise UserError(f"the channel {channel} is given twice")
+            raise UserError(f"the channel {channel} is given twice; name each once, as in --data validation=DIR")
         sources[channel] = source
     return sources
 
@@ -185,27 +213,11 @@ def waiting(hint: str, shown: bool = False) -> Iterator[None]:
 
 def opened(args: argparse.Namespace) -> "Session":
     """Return the session that the options ask for; what the library does is printed from now on."""
+    from byoc_vision.cli.screen import tell
     from byoc_vision.session import Session
 
     tell()
     return Session(args.local, request_files=getattr(args, "request", ()))
-
-
-def tell() -> None:
-    """Print on stderr what the library does."""
-    import logging
-
-    class Handler(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            passing, terminal = getattr(record, "passing", False), sys.stderr.isatty()
-            if terminal or not passing:
-                start, end = "\r\033[K" if terminal else "", "" if passing else "\n"
-                print(f"{start}{record.getMessage()}", end=end, file=sys.stderr, flush=True)
-
-    logger = logging.getLogger("byoc_vision")
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    logger.handlers = [Handler()]
 
 
 def guarded(name: str, main: Callable[[], int | None]) -> NoReturn:
@@ -215,7 +227,7 @@ def guarded(name: str, main: Callable[[], int | None]) -> NoReturn:
     if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that has not all letters gets the others escaped
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        sys.exit(main())
+        sys.exit(_ended(main))
     except KeyboardInterrupt:
         print(f"\n{name}: interrupted", file=sys.stderr)
         sys.exit(130)
@@ -225,8 +237,21 @@ def guarded(name: str, main: Callable[[], int | None]) -> NoReturn:
         said = sentence(error)
         if said is None:
             raise
-        if isinstance(error, BrokenPipeError):  # else the interpreter complains again when it closes stdout
+        try:
+            sys.stdout.flush()
+        except OSError:  # else the interpreter complains again when it closes stdout
             with contextlib.suppress(OSError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         print(f"{name}: {said}", file=sys.stderr)
         sys.exit(1)
+
+
+def _ended(main: Callable[[], int | None]) -> int | str | None:
+    """Return the exit code of a `main` once all that it printed is written, the parser's help too."""
+    code: int | str | None
+    try:
+        code = main()
+    except SystemExit as end:
+        code = end.code
+    sys.stdout.flush()
+    return code

@@ -33,6 +33,10 @@ def main(arguments: list[str] | None = None) -> int:
     args = options_parser.parse_args(arguments)
     if args.action in ("register", "approve", "reject") and not args.name:
         options_parser.error(f"name what to {args.action}")
+    if args.action == "rollback" and args.name:
+        options_parser.error(
+            f"rollback takes no name but --endpoint; to serve {args.name}: byoc deploy --model {args.name}"
+        )
 
     session = opened(args)
     option = session.engine.option
@@ -51,12 +55,18 @@ def main(arguments: list[str] | None = None) -> int:
         endpoint = session.rollback(args.endpoint, dry_run=args.dry_run)
         if args.dry_run:
             return show(endpoint.request)
-        with waiting("The endpoint goes on being updated."):
-            endpoint.wait()
-        print(f"the endpoint {endpoint.name} serves {endpoint.version.name}")
+        if args.no_wait:
+            print(f"the endpoint {endpoint.name} is being updated; what it served stays in use until that is done")
+        else:
+            with waiting("The endpoint goes on being updated."):
+                endpoint.wait()
+            print(f"the endpoint {endpoint.name} serves {endpoint.version.name}")
     else:
-        version = session.model(args.name)
-        _print([version.approve() if args.action == "approve" else version.reject()])
+        version = session.model(args.name, dry_run=args.dry_run)
+        version = version.approve(args.dry_run) if args.action == "approve" else version.reject(args.dry_run)
+        if args.dry_run:
+            return show(version.request)
+        _print([version])
     return 0
 
 

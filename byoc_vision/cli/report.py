@@ -13,7 +13,7 @@ enough. Other rules, or other parameters, come from a JSON file of rule configur
 import argparse
 import sys
 
-from byoc_vision.cli.launcher import browse, opened, parser, path
+from byoc_vision.cli.launcher import browse, opened, parser, path, price
 
 
 def options() -> argparse.ArgumentParser:
@@ -26,7 +26,7 @@ def options() -> argparse.ArgumentParser:
     )
     new.add_argument("--rules", metavar="NAMES|FILE", help="names with commas, or a JSON file (default: all)")
     new.add_argument("--data", type=path, metavar="DIR", help="the pictures, of which the report then shows some")
-    new.add_argument("--price-per-hour", type=float, metavar="X", help="of one machine, for what the job cost")
+    new.add_argument("--price-per-hour", type=price, metavar="X", help="of one machine, for what the job cost")
     new.add_argument("--open", action="store_true", help="show it in the browser")
     new.add_argument("--out", type=path, metavar="DIR", help="for the report (default: DIR's output, else ./report)")
     return new
@@ -43,8 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
             raise UserError("--rules, --data and --price-per-hour are for the report of one job; name one")
         report = session.compare(args.job, out=args.out)
     else:
-        (job,), price = args.job, args.price_per_hour
-        report = session.report(job, rules=args.rules, data=args.data, out=args.out, price_per_hour=price)
+        (job,), hour = args.job, args.price_per_hour
+        report = session.report(job, rules=args.rules, data=args.data, out=args.out, price_per_hour=hour)
     for rule in report.issues:
         print(f"{rule['RuleConfigurationName']}: {rule['StatusDetails']}")
     if args.data is None and report.content.get("wrong"):

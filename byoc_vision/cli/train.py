@@ -20,7 +20,13 @@ def options() -> argparse.ArgumentParser:
         metavar="[CHANNEL=]SOURCE",
         help="S3 URI, folder or file; repeated for further channels, as in weights=FILE (default: training)",
     )
-    new.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a hyperparameter; repeatable")
+    new.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a hyperparameter (docs/training.md); repeatable",
+    )
     new.add_argument("--hyperparameters", metavar="FILE|JOB", help="YAML or JSON file, or a tuning job for its best")
     new.add_argument("--instance-type", default="ml.g4dn.xlarge", metavar="TYPE", help="default: %(default)s")
     new.add_argument("--instance-count", type=positive, default=1, metavar="N", help="default: 1")

@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from byoc_vision.cli.launcher import line, opened, parser, positive, show, still_running, waiting
+from byoc_vision.cli.launcher import line, opened, parser, positive, result, show, still_running, waiting
 from byoc_vision.engine import SERVING
 
 
@@ -16,7 +16,9 @@ def options() -> argparse.ArgumentParser:
     new = parser("transform", __doc__)
     new.add_argument("--model", required=True, metavar="JOB|URI|FILE", help="as in byoc deploy")
     new.add_argument("--data", required=True, metavar="SOURCE", help="S3 URI or folder of pictures")
-    new.add_argument("--output", default="answers.jsonl", metavar="FILE", help="JSON lines (default: %(default)s)")
+    new.add_argument(
+        "--output", type=result, default="answers.jsonl", metavar="FILE", help="JSON lines (default: %(default)s)"
+    )
     new.add_argument("--instance-type", default="ml.m5.xlarge", metavar="TYPE", help="default: %(default)s")
     new.add_argument("--image", choices=SERVING, help="as in byoc deploy")
     new.add_argument("--instance-count", type=positive, default=1, metavar="N", help="default: 1")
@@ -61,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
             json.dumps({"picture": prediction.picture} | prediction.answer, ensure_ascii=False)
             for prediction in answers
         ]
-        _write("".join(f"{row}\n" for row in rows), Path(args.output))
+        _write("".join(f"{row}\n" for row in rows), args.output)
         print(f"{len(answers)} answers in {args.output}")
     for prediction in refused:
         print(f"{prediction.picture}: {prediction.error}", file=sys.stderr)

@@ -6,11 +6,12 @@ from typing import Any
 
 from byoc_vision import hyperparameter_sources
 from byoc_vision.cli.launcher import command, still_running, waiting
+from byoc_vision.cli.screen import draw, draws
 from byoc_vision.contract.hyperparameters import unquote
 from byoc_vision.jobs import TuningJob
 
 
-def follow(job: TuningJob, local: bool, best: str | None) -> None:
+def follow(job: TuningJob, local: bool, best: Path | None) -> None:
     """Show the tuning job's trials until its end, then its best hyperparameters, and save these to the file `best`."""
     table = _Table()
     with waiting(still_running(job, local)):
@@ -20,31 +21,41 @@ def follow(job: TuningJob, local: bool, best: str | None) -> None:
     for name, value in values.items():
         print(f"  {name}={value}")
     if best:
-        hyperparameter_sources.save(values, Path(best))
+        hyperparameter_sources.save(values, best)
     said = f"saved to {best}; train" if best else "train"
-    print(f"{said} with them: {command(f'train --hyperparameters {best or job.name} --data …')}")
     option = "--local" if local else ""
+    print(f"{said} with them: {command(f'train --hyperparameters {best or job.name} --data … {option}')}")
     print(f"all trials on one page: {command(f'open {job.name} {option}')}")
 
 
 class _Table:
-    """The trials' table: on a terminal drawn over itself, elsewhere a line whenever a trial's state changes."""
+    """The trials' table: a line whenever a trial's state changes, or on a terminal the trials drawn over themselves.
+
+    There a trial stays as it is when it has ended, and all before it.
+    """
 
     def __init__(self) -> None:
-        self._drawn: list[str] = []
+        self._shown: list[str] = []
+        self._ended = 0
 
     def show(self, trials: list[dict[str, Any]]) -> None:
         """Show the trials as they are now."""
         rows = [_row(number, trial) for number, trial in enumerate(trials, 1)]
-        if sys.stdout.isatty():
-            if self._drawn:
-                print(f"\033[{len(self._drawn)}F\033[J", end="")
-            print(*rows, sep="\n", end="\n" if rows else "", flush=True)
-        else:
-            for row in rows:
-                if row not in self._drawn:
-                    print(row, flush=True)
-        self._drawn = rows
+        if draws(sys.stdout):
+            before = self._ended
+            while self._ended < len(trials) and _has_ended(trials[self._ended]):
+                self._ended += 1
+            draw(rows[before : self._ended], rows[self._ended :])
+            return
+        for row in rows:
+            if row not in self._shown:
+                print(row, flush=True)
+        self._shown = rows
+
+
+def _has_ended(trial: dict[str, Any]) -> bool:
+    ended = trial["TrainingJobStatus"] in ("Completed", "Failed", "Stopped")
+    return ended and trial.get("ObjectiveStatus") != "Pending"
 
 
 def _row(number: int, trial: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ byoc train --data DIR_OR_S3_URI --hyperparameters best.json
 
 import argparse
 
-from byoc_vision.cli.launcher import channels, line, opened, parser, positive, show, still_running
+from byoc_vision.cli.launcher import channels, line, opened, parser, positive, result, show, still_running
 
 
 def options() -> argparse.ArgumentParser:
@@ -21,7 +21,9 @@ def options() -> argparse.ArgumentParser:
     new.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="the same in every trial")
     new.add_argument("--max-jobs", type=positive, metavar="N", help="trials in all (default: the file's)")
     new.add_argument("--parallel-jobs", type=positive, metavar="N", help="trials at a time (default: the file's)")
-    new.add_argument("--best", metavar="FILE", help="where the best hyperparameters are saved, for byoc train")
+    new.add_argument(
+        "--best", type=result, metavar="FILE", help="where the best hyperparameters are saved, for byoc train"
+    )
     new.add_argument("--instance-type", default="ml.g4dn.xlarge", metavar="TYPE", help="default: %(default)s")
     new.add_argument("--output", metavar="URI", help="where results go (default: the account's SageMaker bucket)")
     return new

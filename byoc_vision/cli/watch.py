@@ -6,14 +6,14 @@ byoc watch JOB --stop
 
 import argparse
 
-from byoc_vision.cli.launcher import left, line, opened, parser, still_running, waiting
+from byoc_vision.cli.launcher import left, line, opened, parser, result, shown, still_running, waiting
 
 
 def options() -> argparse.ArgumentParser:
     new = parser("watch", __doc__, sends=False)
     new.add_argument("job", help="the job's name")
     new.add_argument("--stop", action="store_true", help="ask for the job's end")
-    new.add_argument("--best", metavar="FILE", help="as in byoc tune")
+    new.add_argument("--best", type=result, metavar="FILE", help="as in byoc tune")
     return new
 
 
@@ -36,4 +36,6 @@ def main(arguments: list[str] | None = None) -> int:
             job.wait(line)
         if isinstance(job, TrainingJob):
             left(job, session.engine.option)
+        else:
+            print(f"the answers are in {shown(job.describe()['TransformOutput']['S3OutputPath'])}")
     return 0

@@ -29,6 +29,14 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", errors="replace")
 
 
+def expanded(path: str | Path) -> Path:
+    """Return the path with the home folder for `~`; where there is no such home, as it is, like a shell."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def path_in(uri: str) -> Path:
     """Return the path that a file:// URI names, whatever bytes it has (as `Path.as_uri` writes them)."""
     return Path(unquote(uri.removeprefix("file://"), errors="surrogateescape"))

@@ -88,16 +88,16 @@ def configurations(choice: str | None) -> list[Configuration]:
             listed = json.loads(Path(choice).read_text(encoding="utf-8"))
             chosen = [_configuration(item) for item in listed]
         except OSError as error:
-            raise RulesError(f"{choice} cannot be read ({error.strerror}).") from error
+            raise RulesError(f"{choice} cannot be read ({error.strerror}); check the name") from error
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise RulesError(
-                f"{choice} must be a JSON list of objects with RuleConfigurationName and RuleParameters."
+                f"{choice} is no JSON list of objects with RuleConfigurationName and RuleParameters; write one"
             ) from error
     else:
         chosen = [Configuration(name.strip(), name.strip()) for name in choice.split(",") if name.strip()]
     for item in chosen:
         if item.rule not in known:
-            raise RulesError(f"There is no rule {item.rule}; the rules are {', '.join(known)}.")
+            raise RulesError(f"there is no rule {item.rule}; the rules are {', '.join(known)}")
     return chosen
 
 

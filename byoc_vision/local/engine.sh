@@ -26,12 +26,12 @@ can_build() { # a client has BuildKit in its buildx plugin, or, from 18.09 until
 
 client() { # the first on PATH is not always the one: a new client without the plugin may stand before an older one
     local candidate
-    for candidate in $(type -aP docker) /usr/bin/docker; do
+    while IFS= read -r candidate; do
         if [[ -x $candidate ]] && can_build "$candidate"; then
             echo "$candidate"
             return
         fi
-    done
+    done < <(type -aP docker; echo /usr/bin/docker)
     return 1
 }
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from byoc_vision import home
 from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.files import expanded
 from byoc_vision.contract.folders import text
 from byoc_vision.engine import PICTURE, Content, LogKind, Target
 from byoc_vision.local.files import link_or_copy, locate
@@ -73,7 +74,7 @@ class Machine:
 
         Folders are read in place, so `pictures` is for the job to heed.
         """
-        path = self._path(source) if "://" in source else Path(source).expanduser().absolute()
+        path = self._path(source) if "://" in source else expanded(source).absolute()
         if not path.exists():
             raise UserError(f"{source} does not exist; give a folder or a file of this machine")
         if path.is_dir():

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.files import expanded
 from byoc_vision.contract.program import check
 from byoc_vision.requests.operations import Request
 
@@ -43,7 +44,7 @@ def script(source: str | Path | None, program: str | None, metrics: Mapping[str,
         return None
     if source is None or program is None:
         raise UserError("a script takes both, source and program: its folder, and the file in it that is run")
-    folder = Path(source).expanduser()
+    folder = expanded(source)
     if not folder.is_dir():
         raise UserError(f"the source {folder} is no folder; name the folder that the program is in")
     for name, regex in (metrics or {}).items():

@@ -59,7 +59,10 @@ def _problems(value: Any, shape: Any, where: str) -> Iterator[str]:
     if shape.type_name != "string" or value.startswith(("file://", "local")) or _has_placeholder(value):
         return
     if shape.enum and value not in shape.enum and not re.fullmatch(r"ml\.\w+(-\w+)*\.(\d*x?large|medium|\d+xl)", value):
-        near = difflib.get_close_matches(value, shape.enum, n=1) or [one for one in shape.enum if one.startswith(value)]
+        near = [one for one in shape.enum if one.endswith(f".{value}")] or difflib.get_close_matches(
+            value, shape.enum, n=1
+        )
+        near = near or [one for one in shape.enum if one.startswith(value)]
         hint = f"did you mean {near[0]!r}?" if near else f"give one of {listed(shape.enum, _LISTED)}"
         yield f"{where} is {value!r}; {hint}"
     if "pattern" in shape.metadata and not _matches(shape.metadata["pattern"], value):

@@ -129,7 +129,7 @@ class Service:
             try:
                 server = Server(store, host, port, token)
             except OSError as error:
-                reason = f"{host}:{port} cannot be listened on ({error.strerror}); give another one with --port"
+                reason = f"{host}:{port} cannot be listened on ({error.strerror}); give others with --host and --port"
                 raise UserError(reason) from None
             with server:
                 address = Address(host, server.server_port, token, os.getpid())

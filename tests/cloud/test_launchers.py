@@ -99,6 +99,52 @@ def test_output_that_nobody_reads(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("arguments", ["--help", "completion", "train --help", "train --data s3://b/d/ --dry-run"])
+def test_output_that_cannot_be_written_is_said_once(
+    pushed: None, environment: dict[str, str], checkout: Path, arguments: str
+) -> None:
+    command = f"{sys.executable} -m byoc_vision {arguments} >/dev/full"
+    done = subprocess.run(["bash", "-c", command], env=environment, cwd=checkout, capture_output=True, text=True)
+    said = done.stderr.splitlines()[-1]
+    assert done.returncode == 1 and "there is no room left for what is to be written" in said, done.stderr
+    assert "Exception ignored" not in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("trian --data x", "there is no command 'trian'; did you mean byoc train?"),
+        ("frobnicate", "there is no command 'frobnicate'; give one of train, tune"),
+        ("--local jobs", "--local stands before the command; options come after it, as in byoc train --local"),
+        ("train --data x lr=0.1", "lr=0.1 stands alone; the hyperparameter is set with --set lr=0.1"),
+        ("train --data x weights=x.pth", "weights=x.pth stands alone; the channel is given with --data weights=x.pth"),
+        ("train --data x more", "unrecognized arguments: more"),
+        ("images repository", "name one repository"),
+        ("images record x", "name the images that were pushed, as NAME=URI"),
+        ("images registry x", "registry takes no name"),
+        (
+            "models rollback dogs/1",
+            "rollback takes no name but --endpoint; to serve dogs/1: byoc deploy --model dogs/1",
+        ),
+        ("deploy --local --model x --port 70000", "'70000' is no port: a number up to 65535"),
+        ("report x --price-per-hour nan", "'nan' is no price: a number from 0 up, without a currency"),
+        ("report x --price-per-hour 0.7$", "'0.7$' is no price"),
+        (
+            "tune t.yaml --data x --best no/best.json",
+            "no/best.json cannot be written, for there is no folder no; make it",
+        ),
+        ("watch job --best .", ". is a folder; name a file"),
+        ("transform --model x --data x --output no/answers", "no/answers cannot be written, for there is no folder no"),
+    ],
+)
+def test_a_command_line_that_is_wrong(tmp_path: Path, arguments: str, said: str) -> None:
+    command = [sys.executable, "-m", "byoc_vision", *arguments.split()]
+    its = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=its, capture_output=True, text=True)
+    assert done.returncode == 2 and said in done.stderr.splitlines()[-1], done.stderr
+    assert not done.stdout and not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("typed", "offered"),
     [

@@ -79,12 +79,21 @@ def test_registered_approved_deployed_and_rolled_back(run: Run, aws: FakeAws, cl
     assert run("deploy", "--model", "dogs", "--dry-run").out.count("model-package/dogs/1") == 1
 
 
+@pytest.mark.parametrize("action", ["approve", "reject"])
+def test_a_dry_run_decides_nothing(run: Run, aws: FakeAws, action: str) -> None:
+    assert run("models", "register", "job", "--group", "dogs").code == 0
+    request = json.loads(run("models", action, "dogs/1", "--dry-run").out)["UpdateModelPackage"]
+    assert request["ModelApprovalStatus"] == {"approve": "Approved", "reject": "Rejected"}[action]
+    assert not aws.sent("UpdateModelPackage") and "PendingManualApproval" in run("models").out
+
+
 def test_without_an_account_there_are_placeholders(run: Run) -> None:
     nobody = {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None, "AWS_SESSION_TOKEN": None}
     done = run("models", "register", "job", "--dry-run", **nobody)
     assert list(json.loads(done.out)) == ["CreateModelPackageGroup", "CreateModelPackage"], done
-    done = run("deploy", "--model", "dogs/3", "--dry-run", **nobody)
-    assert "model-package/dogs/3" in done.out, done
+    for command in (("deploy", "--model", "dogs/3"), ("models", "approve", "dogs/3")):
+        done = run(*command, "--dry-run", **nobody)
+        assert "model-package/dogs/3" in done.out, done
 
 
 @pytest.mark.parametrize(
@@ -95,7 +104,7 @@ def test_without_an_account_there_are_placeholders(run: Run) -> None:
         (("approve", "no-group"), "there is no version 'no-group'"),
         (("approve", "../x"), "there is no version '../x'"),
         (("list", "cats"), "there is no group of models 'cats' in us-east-1"),
-        (("rollback",), "check the name, and where it was made"),
+        (("rollback",), "check the name, and where it was made; byoc deploy makes one"),
     ],
 )
 def test_what_is_not_there(run: Run, aws: FakeAws, arguments: tuple[str, ...], said: str) -> None:

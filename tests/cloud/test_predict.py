@@ -211,6 +211,7 @@ def test_transform_sends_the_request_and_collects_the_answers(
         ("dog/0.jpg", "dog", 0.8),
     ]
     assert client("sagemaker").list_models()["Models"] == []
+    assert run("watch", "my-transform").out.endswith("the answers are in s3://answers/mine/\n")
 
 
 def sent(client: Callable[[str], Any], request: dict[str, Any]) -> set[str]:

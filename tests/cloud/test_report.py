@@ -109,7 +109,7 @@ def test_a_folder_that_cannot_be_written_to(run: Run, job: str, tmp_path: Path) 
 
 def test_an_unknown_rule(run: Run, job: str) -> None:
     assert (
-        "There is no rule Overfitting; the rules are VanishingGradient"
+        "there is no rule Overfitting; the rules are VanishingGradient"
         in run("report", "job", "--rules", "Overfitting").sentence
     )
 
@@ -165,6 +165,8 @@ def test_a_job_without_output(run: Run, aws: FakeAws, client: Callable[[str], An
     client("s3").create_bucket(Bucket="mine")
     assert "there is nothing at s3://mine/jobs/job/output/; a job's output" in run("report", "job").sentence
     assert "there is nothing of a training job in" in run("report", tmp_path).sentence
+    (tmp_path / "model.tar.gz").touch()
+    assert "model.tar.gz is a file; name the folder that it is in" in run("report", tmp_path / "model.tar.gz").sentence
 
 
 def test_folders_of_several_jobs(run: Run, tmp_path: Path) -> None:

@@ -109,10 +109,14 @@ def test_where_things_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert home.local() == tmp_path / "jobs"
 
 
-def test_a_place_that_is_read_only_is_named(tmp_path: Path) -> None:
+def test_a_place_that_is_read_only_is_named_with_the_variable_that_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"cannot be written .*; set BYOC_HOME to a folder of your own"):
-        home.make(tmp_path / "file" / "folder")
+    for place, variable in (("", "BYOC_HOME"), (str(tmp_path / "file" / "folder"), "BYOC_LOCAL")):
+        monkeypatch.setenv("BYOC_LOCAL", place)
+        with pytest.raises(UserError, match=rf"cannot be written .*; set {variable} to a folder of your own"):
+            home.make(tmp_path / "file" / "folder")
 
 
 def test_a_report_shows_itself_in_a_notebook(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError
 
-from byoc_vision import Session, UserError
+from byoc_vision import Session, UserError, home
 from byoc_vision.local.machine import Machine
 from byoc_vision.requests import validation
 from tests.cloud.conftest import ROOT, Run
@@ -116,6 +116,37 @@ def test_a_home_that_is_read_only(tmp_path: Path) -> None:
     environment["BYOC_HOME"] = str(tmp_path / "mine")
     assert said("-c", write).returncode == 0 and (tmp_path / "mine" / "local").is_dir()
     assert list(home.iterdir()) == []
+
+
+def test_a_home_that_is_nobodys(run: Run, pushed: None, data: Path) -> None:
+    said = run("train", "--data", "~no-such-user/pictures", "--dry-run").sentence
+    assert said.endswith("~no-such-user/pictures does not exist; give a folder, a file or an S3 URI")
+    source = ("--source", "~no-such-user/code", "--program", "x.py")
+    assert "~no-such-user/code is no folder" in run("train", "--data", data, "--dry-run", *source).sentence
+
+
+def test_a_user_without_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container that is started as a user whom it does not know."""
+    monkeypatch.delenv("BYOC_HOME", raising=False)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="this user has no home folder; set BYOC_HOME to a folder of your own"):
+        home.find()
+    (tmp_path / ".byoc").mkdir()
+    assert home.find() == tmp_path / ".byoc"
+
+
+def test_a_current_folder_that_was_removed(tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    program = (
+        f"import os, sys; os.rmdir(os.getcwd()); sys.path.insert(0, {str(ROOT)!r}); sys.argv[1:] = ['jobs', '--local']"
+    )
+    program += "; from byoc_vision.cli import main; main()"
+    environment = {name: value for name, value in os.environ.items() if name not in ("BYOC_HOME", "BYOC_LOCAL")}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=tmp_path / "gone", env=environment, capture_output=True, text=True)
+    said = "byoc jobs: the current folder is not there any more; change to another one\n"
+    assert (done.returncode, done.stderr) == (1, said)
 
 
 @pytest.mark.parametrize("start", ["byoc_vision", "byoc_vision.cli", "launch.train", "launch.predict"])

@@ -342,6 +342,7 @@ def test_the_request_file_reaches_every_field(run: Run, data: Path, tmp_path: Pa
         ("CreateModel: {EnableNetworkIsolation: true}", "hold nothing for CreateTrainingJob"),
         ("CreateTrainingJob: [", "cannot be read as YAML"),
         ("CreateTrainingJob: {ResourceConfig: {InstanceType: ml.g4dn.xlrge}}", "did you mean 'ml.g4dn.xlarge'?"),
+        ("CreateTrainingJob: {ResourceConfig: {InstanceType: m5.large}}", "did you mean 'ml.m5.large'?"),
         ("CreateTrainingJob: {ResourceConfig: {InstanceType: ml.p3}}", "did you mean 'ml.p3.2xlarge'?"),
         ("CreateTrainingJob: {ResourceConfig: {InstanceType: big}}", "give one of ml.m4.xlarge, "),
         ("CreateTrainingJob: {OutputDataConfig: {KmsKeyId: a, KmsKeyId: b}}", "KmsKeyId is given twice"),
@@ -386,7 +387,7 @@ def test_the_role_may_be_given_by_name(run: Run, data: Path, client: Callable[[s
         ({"SAGEMAKER_ROLE": "nobody"}, "there is no role 'nobody'"),
         ({"AWS_REGION": "eu-west-1"}, "was not pushed to account 123456789012, region eu-west-1; run ./push.sh"),
         ({"AWS_PROFILE": "nobody"}, "the AWS profile cannot be used"),
-        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "AWS does not answer"),
+        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "byoc service start, or unset AWS_ENDPOINT_URL, which names it"),
     ],
 )
 def test_an_account_that_is_not_ready(run: Run, data: Path, variables: dict[str, str | None], said: str) -> None:

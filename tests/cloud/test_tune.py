@@ -257,4 +257,5 @@ def test_what_is_searched_cannot_be_set(run: Run, data: Path) -> None:
 
 
 def test_a_missing_search_space(run: Run, data: Path) -> None:
-    assert "no.yaml: No such file" in run("tune", "no.yaml", "--data", data).sentence
+    said = run("tune", "no.yaml", "--data", data).sentence
+    assert said == "launch.tune: no.yaml: No such file or directory; check the name"

@@ -77,6 +77,13 @@ def test_train_stop_resume_serve_predict(machine: Any, pictures: Path) -> None:
     assert machine.run("local_test/predict.sh", "text.jpg", ENDPOINT=f"http://127.0.0.1:{port}") != 0
     assert machine.press_ctrl_c(server) == 0, machine.log
 
+    # So is an archive of it, as little as root.
+    archive = machine.folder / "model.tar.gz"
+    subprocess.run(["tar", "-czf", archive, "-C", whole.parent, "."], check=True)
+    server = machine.start("local_test/serve_local.sh", archive, PORT=port)
+    machine.wait_for(lambda: is_ready(int(port)), server)
+    assert machine.press_ctrl_c(server) == 0 and "running as root" not in machine.log, machine.log
+
 
 def test_a_head_and_the_features_alone(machine: Any, pictures: Path, real_data: Path) -> None:
     weights = real_data / "weights" / "mobilenet_v2-9dda7561.pth"

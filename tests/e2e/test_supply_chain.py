@@ -121,3 +121,11 @@ def test_what_never_runs_of_multi_model_server_is_not_there() -> None:
     }
     assert not netty & {"channel/nio", "channel/kqueue", "channel/udt", "resolver/dns"}
     assert not [folder for folder in folders if folder.endswith(("appender/db", "appender/mom", "appender/nosql"))]
+
+
+@pytest.mark.parametrize("image", IMAGES)
+def test_whoever_a_container_runs_as_can_read_the_program(image: str) -> None:
+    """Also where a umask of 077 let nobody else read the checkout that the image was built from."""
+    places = ["/opt/program", *(f"/usr/local/bin/{name}" for name in ("serve", "train") if image != TRAIN)]
+    assert inside(image, "find", *places, "!", "-type", "l", "!", "-perm", "-o=r") == ""
+    assert inside(image, "find", *places, "-type", "d", "!", "-perm", "-o=x") == ""

@@ -12,7 +12,12 @@ from botocore.exceptions import ClientError
 from tests.cloud.service.conftest import BUCKET, Service, keys, refused
 
 
-def test_a_large_object_comes_in_parts_and_is_copied(s3: Any, service: Service) -> None:
+@pytest.mark.parametrize("kernel", ["Linux", "macOS"])
+def test_a_large_object_comes_in_parts_and_is_copied(
+    s3: Any, service: Service, monkeypatch: pytest.MonkeyPatch, kernel: str
+) -> None:
+    if kernel == "macOS":
+        monkeypatch.delattr(os, "copy_file_range")
     content = os.urandom(11 << 20)
     s3.upload_fileobj(io.BytesIO(content), BUCKET, "a/large", ExtraArgs={"Metadata": {"name": "value"}})
     s3.copy({"Bucket": BUCKET, "Key": "a/large"}, BUCKET, "b")

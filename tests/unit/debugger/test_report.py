@@ -338,7 +338,7 @@ def test_rules_of_the_services_own_request(out: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("choice", "said"),
     [
-        ("Overfitting", "There is no rule Overfitting; the rules are"),
+        ("Overfitting", "there is no rule Overfitting; the rules are"),
         ("missing.json", "cannot be read"),
         ("", "wrote"),
         (",".join(DEFAULT), "wrote"),

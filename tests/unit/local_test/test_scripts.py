@@ -1,6 +1,8 @@
 """What the shell scripts say before they start anything, and what git does with the checkout."""
 
 import os
+import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -25,6 +27,23 @@ def test_an_engine_that_cannot_be_reached_is_not_a_missing_image(tmp_path: Path)
     done = bash("source local_test/container.sh; need_image any", DOCKER_HOST=f"unix://{tmp_path}/nothing")
     assert done.returncode == 1
     assert "no Docker engine answers (" in done.stderr and "there is no image" not in done.stderr
+
+
+SCRIPTS = [
+    *("build.sh", "push.sh", "tests/run.sh", "docker/lock.sh"),
+    *(f"local_test/{name}.sh" for name in ("run", "setup", "train_local", "serve_local", "predict")),
+]
+
+
+@pytest.mark.parametrize("option", ["-h", "--help"])
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_from_any_folder_does_nothing_else(tmp_path: Path, script: str, option: str) -> None:
+    for name in ("bash", "sed", "dirname", "basename"):  # no more is needed
+        (tmp_path / name).symlink_to(shutil.which(name) or "/nowhere")
+    command = [tmp_path / "bash", f"{ROOT.name}/{script}", option]
+    done = subprocess.run(command, cwd=ROOT.parent, env={"PATH": str(tmp_path)}, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(rf"^usage: (\./)?{re.escape(script)} ", done.stdout, re.MULTILINE)
 
 
 @pytest.mark.parametrize("spelling", ["--data nothing", "--data=nothing"])
@@ -60,6 +79,27 @@ def test_no_text_has_the_line_ends_of_windows() -> None:
 @pytest.mark.parametrize("file", ["best.json", "answers.jsonl", "report/report.html", "out/model/model.json"])
 def test_what_the_readmes_commands_leave_is_unknown_to_git(file: str) -> None:
     assert bash(f"git check-ignore {file}").stdout == f"{file}\n"
+
+
+def test_a_reason_that_names_a_folder_of_the_container_is_told_with_the_one_here(tmp_path: Path) -> None:
+    client, pictures, out = tmp_path / "docker", tmp_path / "pictures", tmp_path / "out & more"
+    pictures.mkdir()
+    said = "the checkpoint /opt/ml/checkpoints/checkpoint.pt is of another run"
+    client.write_text(f'#!/bin/sh\n[ "$1" != run ] || {{ echo "{said}" >"{out}/output/failure"; exit 1; }}\n')
+    client.chmod(0o755)
+    done = bash(f"local_test/train_local.sh --data {pictures} --out '{out}'", PATH=f"{tmp_path}:{os.environ['PATH']}")
+    assert (done.returncode, done.stderr) == (1, f"train_local.sh: training failed: {said} (/opt/ml is {out})\n")
+
+
+def test_a_build_without_a_home_and_with_a_docker_client_in_a_folder_with_a_blank(tmp_path: Path) -> None:
+    """The client says yes to everything, and builds nothing."""
+    client = tmp_path / "a folder" / "docker"
+    client.parent.mkdir()
+    client.write_text("#!/bin/sh\necho 1\n", encoding="utf-8")
+    client.chmod(0o755)
+    path = f"{client.parent}:{os.environ['PATH']}"
+    done = bash("unset HOME; bash build.sh train", PATH=path, BASE_IMAGE="any", DOCKER_HOST="unix:///no/other")
+    assert (done.returncode, done.stderr) == (0, "") and "building byoc-vision-train\n" in done.stdout
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0", "[::1]"])
