@@ -31,6 +31,9 @@ _KEPT = ("content-type", "cache-control", "content-disposition", "content-encodi
 #: Beginnings of headers which would give an object what there is not here.
 _REFUSED = ("x-amz-tagging", "x-amz-object-lock", "x-amz-website-redirect", "x-amz-server-side-encryption-customer")
 
+#: The id of an object's version in a bucket that keeps none.
+ONLY_VERSION = "null"
+
 #: How conditions begin on what is copied.
 _OF_SOURCE = "x-amz-copy-source-"
 

@@ -78,7 +78,14 @@ def delete_object(content: Content, call: Call, bucket: str, key: str) -> Reply:
     return Reply(204)
 
 
+def tell_tags(content: Content, call: Call, bucket: str, key: str) -> Reply:
+    """GetObjectTagging: there are none. Clients ask before they copy."""
+    content.objects.existing(bucket, key)
+    return xml_reply("Tagging", {"TagSet": ""})
+
+
 OPERATIONS = {
+    ("GET", "object", "tagging"): tell_tags,
     ("GET", "object", ""): get_object,
     ("HEAD", "object", ""): get_object,
     ("PUT", "object", ""): put_object,

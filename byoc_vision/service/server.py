@@ -97,7 +97,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         body = bodies.Body(self, self.fields)
         asked = dict(parse_qsl(query, keep_blank_values=True)) if query else {}
         call = Call(self.command, path, asked, self.fields, bodies.content(body, self.fields), uuid.uuid4().hex)
-        service = "sagemaker" if "x-amz-target" in self.fields or path.startswith("/endpoints/") else "s3"
+        service = ""
         try:
             service = self._service(call)
             reply = self.server.services[service](call)
@@ -170,7 +170,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 def _failure(service: str, error: ServiceError, call: Call) -> Reply:
-    """Return the error in the form of the service."""
+    """Return the error in the form of the service; where that is not known, or not here, as its client will read it."""
+    if not service:
+        form = call.headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
+        named = re.search(r"/([a-z0-9-]+)/aws4_request", call.headers.get("authorization", ""))
+        json = "x-amz-target" in call.headers or call.path.startswith("/endpoints/") or (named and named[1] != "s3")
+        service = "sts" if form else "sagemaker" if json else "s3"
     if service == "s3":
         return s3.failure(error, call)
     status = _STATUS.get(error.code, 400)

@@ -117,3 +117,31 @@ def test_the_small_services(service: Service) -> None:
             call()
     status, body = service.ask("POST", "/", b"{}", "sagemaker", x_amz_target="SageMaker.Nonsense")
     assert (status, json.loads(body)["__type"]) == (400, "UnknownOperationException")
+
+
+@pytest.mark.parametrize(
+    ("name", "operation"),
+    [  # one of each of the protocols that AWS's services speak
+        ("application-autoscaling", "describe_scalable_targets"),
+        ("lambda", "list_functions"),
+        ("sns", "list_topics"),
+        ("sqs", "list_queues"),
+        ("ec2", "describe_vpcs"),
+        ("cloudwatch", "describe_alarms"),
+        ("sagemaker-featurestore-runtime", "batch_get_record"),
+    ],
+)
+def test_a_service_that_is_not_here_says_so_to_its_client(service: Service, name: str, operation: str) -> None:
+    request = {
+        "describe_scalable_targets": {"ServiceNamespace": "sagemaker"},
+        "batch_get_record": {"Identifiers": [{"FeatureGroupName": "a", "RecordIdentifiersValueAsString": ["b"]}]},
+    }.get(operation, {})
+    with refused("UnknownOperationException", "this machine|This machine"):
+        getattr(service.client(name), operation)(**request)
+
+
+def test_a_region_that_is_not_here_is_said_in_each_form(service: Service) -> None:
+    with refused("InvalidSignatureException", "signed for .*eu-west-1"):
+        service.client("sts", "eu-west-1").get_caller_identity()
+    with refused("InvalidSignatureException", "signed for .*eu-west-1"):
+        service.client("sagemaker-runtime", "eu-west-1").invoke_endpoint(EndpointName="a", Body=b"x")
