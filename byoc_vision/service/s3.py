@@ -52,7 +52,7 @@ class S3:
         aspects = {name for name, value in call.query.items() if not value or name in _ASPECTS} - _LISTING
         if call.method == "PUT" and "x-amz-copy-source" in call.headers:
             aspects.add("copy")
-        aspect = " ".join(sorted(aspects))
+        aspect = " ".join(sorted(aspects)) if aspects else ""
         operation = _OPERATIONS.get((call.method, level, aspect))
         if call.query.get("versionId", ONLY_VERSION) != ONLY_VERSION:
             raise ServiceError("NotImplemented", "S3 on this machine has no versions of objects.")

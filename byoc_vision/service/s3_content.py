@@ -111,8 +111,11 @@ class Content:
 
     def headers(self, bucket: str, key: str, version: str) -> dict[str, str]:
         """Return the headers that this version of the object came with."""
+        name = self._note(bucket, key)
+        if not os.path.exists(name):  # as with most
+            return {}
         try:
-            with open(self._note(bucket, key), encoding="utf-8") as file:
+            with open(name, encoding="utf-8") as file:
                 note = json.load(file)
             return dict(note["Headers"]) if note["ETag"] == version else {}
         except (FileNotFoundError, ValueError, TypeError, KeyError):  # none, or damaged

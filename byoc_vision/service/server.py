@@ -2,10 +2,11 @@
 
 import hmac
 import http.server
+import random
 import re
 import time
 import traceback
-import uuid
+from functools import lru_cache
 from http import HTTPStatus
 from urllib.parse import parse_qsl
 
@@ -92,11 +93,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _handle(self) -> None:
         path, _, query = self.path.partition("?")
-        if bucket := _BUCKET_HOST.fullmatch(self.fields.get("host", "")):
-            path = f"/{bucket[1]}{path}"
+        bucket, _ = _named(self.fields.get("host", ""))
+        if bucket:
+            path = f"/{bucket}{path}"
         body = bodies.Body(self, self.fields)
         asked = dict(parse_qsl(query, keep_blank_values=True)) if query else {}
-        call = Call(self.command, path, asked, self.fields, bodies.content(body, self.fields), uuid.uuid4().hex)
+        identity = f"{random.getrandbits(128):032x}"
+        call = Call(self.command, path, asked, self.fields, bodies.content(body, self.fields), identity)
         service = ""
         try:
             service = self._service(call)
@@ -120,7 +123,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _service(self, call: Call) -> str:
         """Return the service that a request is for; raise `ServiceError` where none may answer it."""
         token, host = self.server.token, call.headers.get("host", "")
-        if token is None and not _BUCKET_HOST.fullmatch(host) and re.sub(r":\d+$", "", host) not in _LOOPBACK:
+        if token is None and not _named(host)[1]:
             # A page in a browser may have its own host's name lead here.
             raise ServiceError("AccessDenied", f"This is not the host {host!r}; ask 127.0.0.1.")
         form = call.headers.get("content-type", "").startswith("multipart/form-data")
@@ -167,6 +170,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing; what went wrong is said with its trace."""
+
+
+@lru_cache(1 << 10)
+def _named(host: str) -> tuple[str, bool]:
+    """Return the bucket whose own host it is, if it is one's, and whether it is this machine's."""
+    if bucket := _BUCKET_HOST.fullmatch(host):
+        return bucket[1], True
+    return "", re.sub(r":\d+$", "", host) in _LOOPBACK
 
 
 def _failure(service: str, error: ServiceError, call: Call) -> Reply:

@@ -6,6 +6,7 @@ All requests must be signed none the less: no page in a browser can sign one, so
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from byoc_vision.local.store import REGION, ServiceError
 
@@ -34,6 +35,11 @@ def read(headers: Mapping[str, str], query: Mapping[str, str]) -> Signature:
         return Signature(query["AWSAccessKeyId"], "s3")
     else:
         raise ServiceError("MissingAuthenticationToken", "The request is not signed; sign it with any key.")
+    return _in_scope(scope)
+
+
+@lru_cache(1 << 10)
+def _in_scope(scope: str) -> Signature:
     parts = _SCOPE.fullmatch(scope)
     if not parts:
         raise ServiceError("IncompleteSignature", "The request's signature is not one of AWS Signature Version 4.")
