@@ -40,11 +40,10 @@ class Pattern:
         if re.match(r"\s*[\[{%]", text):
             reason = "The local engine's filterPattern has terms and phrases, but no fields and no regular expressions."
             raise ServiceError("InvalidParameterException", reason)
-        found = re.findall(r'([-?]?)(?:"([^"]*)"|(\S+))', text)
-        terms = [(sign, (phrase or word).encode(errors="replace")) for sign, phrase, word in found]
-        self.every, some, none = ([term for sign, term in terms if sign == wanted] for wanted in ("", "?", "-"))
-        self._some, self._none = (
-            re.compile(b"|".join(map(re.escape, each))) if each else None for each in (some, none)
+        terms = re.findall(r'([-?]?)(?:"([^"]*)"|(\S+))', text)
+        self.every, self._some, self._none = (
+            [(phrase or word).encode(errors="replace") for sign, phrase, word in terms if sign == wanted]
+            for wanted in ("", "?", "-")
         )
 
     def matches(self, line: bytes) -> bool:

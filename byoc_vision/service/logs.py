@@ -144,7 +144,7 @@ class Logs:
             for at, name, place, message in _first(in_time(), request)
         ]
         answer: Request = {"events": answered}
-        if next(searching, None) is not None:
+        if any(message is not None or time.monotonic() > deadline for *_, message in searching):
             answer["nextToken"] = "{0}/{2}/{1}".format(*reached)
         return answer
 

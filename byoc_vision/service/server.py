@@ -23,8 +23,8 @@ from byoc_vision.service.sagemaker import SageMaker
 #: Seconds that a connection may be silent.
 _PATIENCE = 300
 
-#: Bytes of a body that nobody wanted which are read all the same, so that the connection can go on.
-_DRAINED = 1 << 20
+#: Bytes of a body that nobody wanted which are read all the same: clients look for an answer once they have sent a part.
+_DRAINED = 1 << 24
 
 #: The longest line of a request's head, and the most headers.
 _LINE, _FIELDS = 1 << 16, 100

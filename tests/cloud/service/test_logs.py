@@ -185,7 +185,7 @@ def test_an_answer_is_a_megabyte_at_most(logged: tuple[Any, str, list[str]], ser
     log.write_text("".join(f"{now()} algo-1: {number}{'x' * 200_000}\n" for number in range(12)))
     assert len(logs.get_log_events(**GROUP, logStreamName=name)["events"]) == 6
     pages = logs.get_paginator("filter_log_events").paginate(**GROUP)
-    assert [len(page["events"]) for page in pages] == [6, 6]
+    assert [len(page["events"]) for page in pages if page["events"]] == [6, 6]
 
 
 def test_what_containers_print_is_read_on(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:

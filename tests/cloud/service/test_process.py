@@ -82,6 +82,7 @@ def test_a_service_starts_stops_and_keeps_what_it_has(
 
 
 def test_clients_do_not_hash_what_stays_on_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "service").mkdir()
     env.prepare(Store(tmp_path))
     for name, value in env.variables(tmp_path, "http://127.0.0.1:1", None).items():
         monkeypatch.setenv(name, value)

@@ -136,7 +136,7 @@ def test_a_service_that_is_not_here_says_so_to_its_client(service: Service, name
         "describe_scalable_targets": {"ServiceNamespace": "sagemaker"},
         "batch_get_record": {"Identifiers": [{"FeatureGroupName": "a", "RecordIdentifiersValueAsString": ["b"]}]},
     }.get(operation, {})
-    with refused("UnknownOperationException", "this machine|This machine"):
+    with refused("UnknownOperationException", "[Tt]his machine|The local engine has no"):
         getattr(service.client(name), operation)(**request)
 
 
