@@ -23,11 +23,13 @@ from byoc_vision.service.sagemaker import SageMaker
 #: Seconds that a connection may be silent.
 _PATIENCE = 300
 
-#: Bytes of a body that nobody wanted which are read all the same: clients look for an answer once they have sent a part.
+#: Bytes of a body that nobody wanted which are read all the same: a client looks for the answer once it has sent all.
 _DRAINED = 1 << 24
 
 #: The longest line of a request's head, and the most headers.
 _LINE, _FIELDS = 1 << 16, 100
+
+_PHRASES = {status.value: status.phrase for status in HTTPStatus}
 
 #: What a header cannot hold.
 _BREAKS = re.compile(r"[\r\n\0]")
@@ -150,10 +152,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             headers["Content-Length"] = str(reply.length)
         if self.close_connection:
             headers["Connection"] = "close"
-        lines = [f"HTTP/1.1 {reply.status} {self.responses[HTTPStatus(reply.status)][0]}"]
-        for name, value in headers.items():
-            lines.append(f"{name}: {value if value.isprintable() else _BREAKS.sub(' ', value)}")
-        self.wfile.write("\r\n".join([*lines, "", ""]).encode("latin-1", errors="replace"))
+        if not "".join(headers.values()).isprintable():
+            headers = {name: _BREAKS.sub(" ", value) for name, value in headers.items()}
+        lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+        head = f"HTTP/1.1 {reply.status} {_PHRASES[reply.status]}\r\n{lines}\r\n"
+        self.wfile.write(head.encode("latin-1", errors="replace"))
         if reply.file is not None:
             with reply.file:
                 self.wfile.flush()

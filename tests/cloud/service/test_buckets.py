@@ -99,3 +99,5 @@ def test_what_clients_ask_by_the_way(s3: Any) -> None:
     for found in (s3.list_objects(Bucket=BUCKET), s3.list_objects_v2(Bucket=BUCKET, FetchOwner=True)):
         assert found["Contents"][0]["Owner"]["ID"]
     assert "Owner" not in s3.list_objects_v2(Bucket=BUCKET)["Contents"][0]
+    told = s3.get_object_attributes(Bucket=BUCKET, Key="a", ObjectAttributes=["ObjectSize", "ETag"])
+    assert (told["ObjectSize"], f'"{told["ETag"]}"') == (1, s3.head_object(Bucket=BUCKET, Key="a")["ETag"])

@@ -12,6 +12,7 @@ import boto3
 import pytest
 from botocore.awsrequest import AWSResponse
 
+from byoc_vision.local.client import Body
 from byoc_vision.local.files import locate
 from byoc_vision.local.store import ServiceError, Store
 from byoc_vision.service import daemon, env
@@ -88,9 +89,12 @@ def test_clients_do_not_hash_what_stays_on_this_machine(tmp_path: Path, monkeypa
         monkeypatch.setenv(name, value)
     sent: list[Any] = []
     s3 = boto3.session.Session().client("s3")
-    s3.meta.events.register(
-        "before-send.s3", lambda request, **_: sent.append(request) or AWSResponse("", 200, {}, None)
-    )
+
+    def answer(request: Any, **_: object) -> AWSResponse:
+        sent.append(request)
+        return AWSResponse("", 200, {}, Body())
+
+    s3.meta.events.register("before-send.s3", answer)
     s3.put_object(Bucket="pictures", Key="a", Body=b"x")
     headers = {name.lower(): value for name, value in sent[0].headers.items()}
     assert headers["x-amz-content-sha256"] == b"UNSIGNED-PAYLOAD"

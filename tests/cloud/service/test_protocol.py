@@ -37,6 +37,18 @@ def test_a_request_must_be_signed_by_someone_for_this_region(service: Service) -
         assert service.ask("GET", f"{url.path}?{url.query}", service=None)[0] == 200
 
 
+def test_a_url_is_good_for_its_time(s3: Any, service: Service) -> None:
+    s3.put_object(Bucket=BUCKET, Key="a", Body=b"x")
+    for version in ("s3", "s3v4"):
+        client = boto3.client("s3", "us-east-1", **service.access, config=Config(signature_version=version))
+        for seconds, status in ((60, 200), (-60, 403)):
+            url = urlsplit(client.generate_presigned_url("get_object", {"Bucket": BUCKET, "Key": "a"}, seconds))
+            found = service.ask("GET", f"{url.path}?{url.query}", service=None)
+            assert (found[0], b"expired" in found[1]) == (status, status == 403)
+        query = url.query.replace("Expires=", "Expires=x")
+        assert b"AuthorizationHeaderMalformed" in service.ask("GET", f"{url.path}?{query}", service=None)[1]
+
+
 def test_a_page_in_a_browser_is_refused(service: Service) -> None:
     for host in ("evil.example", "localhost.evil.example", "a.evil.example:80", "evillocalhost"):
         assert service.ask("GET", "/", host=host)[0] == 403
