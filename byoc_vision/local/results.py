@@ -61,6 +61,7 @@ class Results:
         for field, folder, name in (
             ("DebugHookConfig", "tensors", "debug-output"),
             ("ProfilerConfig", "profiler", "profiler-output"),
+            ("TensorBoardOutputConfig", "tensorboard", "tensorboard-output"),
         ):
             config = self._request.get(field, {})
             recorded = self._output / Path(config.get("LocalPath", folder)).name

@@ -24,7 +24,7 @@ _RESTARTS = 3
 def create(store: Store, request: Request, **status: Any) -> Request:
     """CreateTrainingJob: begin the job and return at once."""
     refuse(request["ResourceConfig"], "InstanceGroups")
-    refuse(request, "RemoteDebugConfig")
+    refuse(request, "RemoteDebugConfig", "MlflowConfig", "ModelPackageConfig", "ServerlessJobConfig")
     algorithm = request["AlgorithmSpecification"]
     if not algorithm.get("TrainingImage"):
         raise ServiceError("ValidationException", "AlgorithmSpecification needs a TrainingImage.")

@@ -147,13 +147,17 @@ def test_hosts_share_a_channel_and_a_model_may_stay_as_it_is(shell: Shell, tmp_p
     part["DataSource"]["S3DataSource"]["S3DataDistributionType"] = "ShardedByS3Key"
     job = shell.run(
         "parts",
-        "cd /opt/ml; mkdir model/$(hostname); ls input/data/* >model/$(hostname)/list",
+        "cd /opt/ml; mkdir -p model/$(hostname) output/tensorboard; ls input/data/* >model/$(hostname)/list;"
+        "hostname >output/tensorboard/$(hostname)",
         ResourceConfig={"InstanceType": "local", "InstanceCount": 2, "VolumeSizeInGB": 1},
         InputDataConfig=[whole, part],
         OutputDataConfig={"S3OutputPath": shell.local.engine.output(), "CompressionType": "NONE"},
+        TensorBoardOutputConfig={"S3OutputPath": shell.local.engine.output()},
     )
     assert job["TrainingJobStatus"] == "Completed", job
     assert job["ModelArtifacts"]["S3ModelArtifacts"].endswith("/parts/output/model/")
+    board = shell.local.engine.root / "results" / "parts" / "tensorboard-output"
+    assert sorted(file.name for file in board.iterdir()) == ["algo-1", "algo-2"]
     lists = [(shell.results("parts") / "model" / host / "list").read_text().split() for host in ("algo-1", "algo-2")]
     everything = ["input/data/whole:", "a", "b", "c"]
     assert lists == [["input/data/part:", *mine, *everything] for mine in (["a", "c"], ["b"])]

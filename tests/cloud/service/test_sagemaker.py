@@ -53,6 +53,7 @@ def test_a_training_job_is_told_as_the_service_tells_it(sagemaker: Any, service:
         ({"OutputDataConfig": {"S3OutputPath": "s3://none/a"}}, "no bucket 'none'"),
         ({"OutputDataConfig": {"S3OutputPath": "s3://pictures/../.."}}, "cannot be a file's name"),
         ({"OutputDataConfig": {"S3OutputPath": "https://a"}}, "https://a is not on this machine"),
+        ({"ModelPackageConfig": {"ModelPackageGroupArn": f"{ROLE.replace('iam', 'sagemaker')}"}}, "ModelPackage"),
         ({"ResourceConfig": {"InstanceType": "m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1}}, "InstanceType"),
         ({"AlgorithmSpecification": {"TrainingImage": "image", "TrainingInputMode": "Stream"}}, "TrainingInputMode"),
         (
@@ -191,6 +192,12 @@ def test_a_model_is_registered_approved_and_deployed(sagemaker: Any, service: Se
     with refused("ValidationException", "PendingManualApproval"):
         sagemaker.create_model(PrimaryContainer=wanted, **model)
     sagemaker.update_model_package(ModelPackageArn=second, ModelApprovalStatus="Approved")
+    for changes, left in (
+        ({"CustomerMetadataProperties": {"a": "1", "b": "1"}}, {"a": "1", "b": "1"}),
+        ({"CustomerMetadataProperties": {"a": "2"}, "CustomerMetadataPropertiesToRemove": ["b"]}, {"a": "2"}),
+    ):
+        sagemaker.update_model_package(ModelPackageArn=second, **changes)
+        assert sagemaker.describe_model_package(ModelPackageName=second)["CustomerMetadataProperties"] == left
     approved = sagemaker.list_model_packages(ModelPackageGroupName="dogs", ModelApprovalStatus="Approved")
     assert [package["ModelPackageArn"] for package in approved["ModelPackageSummaryList"]] == [second]
     told = sagemaker.describe_model_package(ModelPackageName=second)
