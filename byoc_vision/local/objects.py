@@ -67,26 +67,27 @@ class Objects:
             raise _no_key()
         return path
 
-    def open(self, bucket: str, key: str) -> int:
-        """Return a descriptor of the object, to read; of a folder that is an object, one of that."""
+    def open(self, bucket: str, key: str) -> tuple[int, os.stat_result]:
+        """Return a descriptor of the object, to read, and what is known of it; a folder may be an object, too."""
         if _BUCKET.fullmatch(bucket) and not key.endswith("/"):
             _check(key)
-            if (file := self._opened(f"{self._real}/{bucket}/{key}")) is not None:
-                return file
+            if opened := self._opened(f"{self._real}/{bucket}/{key}"):
+                return opened
         try:
-            return os.open(self.existing(bucket, key), os.O_RDONLY)
+            file = os.open(self.existing(bucket, key), os.O_RDONLY)
         except FileNotFoundError:  # removed in between
             raise _no_key() from None
+        return file, os.fstat(file)
 
-    def _opened(self, path: str) -> int | None:
-        """Return a descriptor of the file, if that is one, and Linux tells at once that no link led there."""
+    def _opened(self, path: str) -> tuple[int, os.stat_result] | None:
+        """Return the same of the path, if that is a file, and Linux tells at once that no link led there."""
         try:
             file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)  # a pipe would be waited for
         except OSError:
             return None
         try:
-            if os.readlink(f"/proc/self/fd/{file}") == path and S_ISREG(os.fstat(file).st_mode):
-                return file
+            if os.readlink(f"/proc/self/fd/{file}") == path and S_ISREG((stat := os.fstat(file)).st_mode):
+                return file, stat
         except OSError:  # another system
             pass
         os.close(file)

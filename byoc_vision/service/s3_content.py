@@ -95,9 +95,8 @@ class Content:
         bucket, _, key = unquote(source).removeprefix("/").partition("/")
         if version:
             raise ServiceError("NotImplemented", "S3 on this machine has no versions of objects.")
-        file = self.objects.open(bucket, key)
+        file, stat = self.objects.open(bucket, key)
         try:
-            stat = os.fstat(file)
             conditions = {
                 name.removeprefix(_OF_SOURCE): value
                 for name, value in call.headers.items()

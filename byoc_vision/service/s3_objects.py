@@ -14,10 +14,10 @@ _SMALL = 1 << 15
 
 def get_object(content: Content, call: Call, bucket: str, key: str) -> Reply:
     """GetObject and HeadObject."""
-    file = content.objects.open(bucket, key)  # what is told is of this version, whatever is put there meanwhile
+    file, stat = content.objects.open(bucket, key)  # what is told is of this version, whatever is put there meanwhile
     sent = False
     try:
-        reply = _told(content, call, bucket, key, file)
+        reply = _told(content, call, bucket, key, file, stat)
         sent = reply.file is not None
         return reply
     finally:
@@ -25,8 +25,7 @@ def get_object(content: Content, call: Call, bucket: str, key: str) -> Reply:
             os.close(file)
 
 
-def _told(content: Content, call: Call, bucket: str, key: str, file: int) -> Reply:
-    stat = os.fstat(file)
+def _told(content: Content, call: Call, bucket: str, key: str, file: int, stat: os.stat_result) -> Reply:
     version = etag(stat)
     headers = {
         "content-type": "binary/octet-stream",
@@ -57,11 +56,8 @@ def _told(content: Content, call: Call, bucket: str, key: str, file: int) -> Rep
 
 def tell_attributes(content: Content, call: Call, bucket: str, key: str) -> Reply:
     """GetObjectAttributes."""
-    file = content.objects.open(bucket, key)
-    try:
-        stat = os.fstat(file)
-    finally:
-        os.close(file)
+    file, stat = content.objects.open(bucket, key)
+    os.close(file)
     size = 0 if key.endswith("/") else stat.st_size
     known = {"ETag": etag(stat).strip('"'), "ObjectSize": size, "StorageClass": "STANDARD"}
     wanted = call.headers.get("x-amz-object-attributes", "").replace(" ", "").split(",")
