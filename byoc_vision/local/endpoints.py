@@ -31,6 +31,7 @@ def create(store: Store, request: Request) -> Request:
 
 def update(store: Store, request: Request) -> Request:
     """UpdateEndpoint: begin to start containers of the new configuration; the old ones serve until those do."""
+    refuse(request, "RetainDeploymentConfig")
     _check_deployment(request)
     record = find(store, request["EndpointName"])
     wanted = _wanted(store, request)

@@ -87,8 +87,9 @@ def run(record: Record) -> None:
 
 def give_up(record: Record, reason: str) -> None:
     """Go on with the containers that serve, if there are some."""
+    asked = "Next" in record.status  # then the others may be answering, too
     record.update(Next=None)
-    _remove_others(record)
+    _remove_others(record, at_once=not asked)
     status = "InService" if serving(record.status) else "Failed"
     record.update(EndpointStatus=status, FailureReason=reason, Wanted=None)
 
@@ -156,15 +157,18 @@ def _serve(record: Record, fleet: list[Request], **fields: Request | None) -> No
     _remove_others(record)
 
 
-def _remove_others(record: Record) -> None:
-    """Remove the endpoint's containers and models except those that serve; keep what the containers printed."""
+def _remove_others(record: Record, *, at_once: bool = False) -> None:
+    """Remove the endpoint's containers and models except those that serve; keep what the containers printed.
+
+    They end after the requests that they are answering, or `at_once`.
+    """
     fleet = serving(record.status)
     wanted = f'{{{{.Id}}}} {{{{index .Config.Labels "{VARIANT}"}}}}'
     kept = {containers.docker("inspect", "--format", "{{.Id}}", member["Name"]) for member in fleet}
     for container in containers.owned(record.folder):
         name, _, variant = containers.docker("inspect", "--format", wanted, container).partition(" ")
         if name not in kept:
-            server.stop(container, log=log(record.folder, variant))
+            server.stop(container, log=log(record.folder, variant), at_once=at_once)
     models = {member["Model"] for member in fleet}
     for folder in record.folder.glob("model-*"):
         if str(folder) not in models:

@@ -1,20 +1,26 @@
 """What all kinds of jobs have in common: the service's operations on them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from byoc_vision.local import process
-from byoc_vision.local.store import InvalidError, Record, Request, ServiceError, Store, now, page, words
+from byoc_vision.local.store import InvalidError, Record, Request, ServiceError, Store, now, page, refuse, words
 
 Operation = Callable[[Store, Request], Request]
 Tell = Callable[[Record], Request]
 
 
 def operations(
-    kind: str, name: str, create: Operation, describe: Tell, tell: Tell | None = None
+    kind: str,
+    name: str,
+    create: Operation,
+    describe: Tell,
+    tell: Tell | None = None,
+    no_filters: Sequence[str] = (),
 ) -> dict[str, Operation]:
     """Return the service's operations on the records of a kind, which it calls by `name`: TrainingJob.
 
-    `describe` returns what it says of one, and `tell`, unless it is the same, what it says of one in a list.
+    `describe` returns what it says of one, and `tell`, unless it is the same, what it says of one in a list. Lists
+    cannot be filtered by `no_filters`.
     """
 
     def find(store: Store, request: Request) -> Record:
@@ -24,6 +30,7 @@ def operations(
         return describe(find(store, request))
 
     def list_all(store: Store, request: Request) -> Request:
+        refuse(request, *no_filters)
         jobs = list(store.told(kind, tell or describe))
         return page(jobs, request, f"{name}Summaries", f"{name}Status", f"{name}Name")
 

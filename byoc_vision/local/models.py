@@ -19,7 +19,8 @@ def create_model(store: Store, request: Request) -> Request:
     """CreateModel."""
     refuse(request, "InferenceExecutionConfig")
     definition = _only_container(store, request)
-    refuse(definition, "AdditionalModelDataSources")
+    refuse(definition, "AdditionalModelDataSources", "InferenceSpecificationName")
+    refuse(definition.get("ModelDataSource", {}).get("S3DataSource", {}), "ManifestS3Uri")
     if definition.get("MultiModelConfig", {}).get("ModelCacheSetting", "Enabled") != "Enabled":
         raise InvalidError("The local engine keeps loaded models; it has no ModelCacheSetting.")
     if "Image" not in definition:

@@ -35,6 +35,7 @@ class Objects:
 
     def __init__(self, store: Store) -> None:
         self.root = store.root / "s3"
+        self._real = os.path.realpath(self.root)
 
     def buckets(self) -> list[Path]:
         """Return the buckets' folders, by name."""
@@ -55,12 +56,7 @@ class Objects:
     def path(self, bucket: str, key: str) -> Path:
         """Return where the object is, or would be; a key's slash at its end makes it a folder."""
         folder = self.bucket(bucket)
-        if len(key.encode(errors="surrogatepass")) > _KEY_BYTES:
-            raise ServiceError("KeyTooLongError", f"A key may have {_KEY_BYTES} bytes at most.")
-        for part in key.removesuffix("/").split("/"):
-            if part in ("", ".", "..") or "\0" in part or len(part.encode(errors="surrogatepass")) > _NAME_BYTES:
-                reason = f"Objects are files on this machine, and {part!r} in the key cannot be a file's name."
-                raise ServiceError("InvalidArgument", reason)
+        _check(key)
         return folder / key
 
     def existing(self, bucket: str, key: str) -> Path:
@@ -71,12 +67,31 @@ class Objects:
             raise _no_key()
         return path
 
-    def open(self, bucket: str, key: str) -> int:
-        """Return a descriptor of the object, to read; of a folder that is an object, one of that."""
+    def open(self, bucket: str, key: str) -> tuple[int, os.stat_result]:
+        """Return a descriptor of the object, to read, and what is known of it; a folder may be an object, too."""
+        if _BUCKET.fullmatch(bucket) and not key.endswith("/"):
+            _check(key)
+            if opened := self._opened(f"{self._real}/{bucket}/{key}"):
+                return opened
         try:
-            return os.open(self.existing(bucket, key), os.O_RDONLY)
+            file = os.open(self.existing(bucket, key), os.O_RDONLY)
         except FileNotFoundError:  # removed in between
             raise _no_key() from None
+        return file, os.fstat(file)
+
+    def _opened(self, path: str) -> tuple[int, os.stat_result] | None:
+        """Return the same of the path, if that is a file, and Linux tells at once that no link led there."""
+        try:
+            file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)  # a pipe would be waited for
+        except OSError:
+            return None
+        try:
+            if os.readlink(f"/proc/self/fd/{file}") == path and S_ISREG((stat := os.fstat(file)).st_mode):
+                return file, stat
+        except OSError:  # another system
+            pass
+        os.close(file)
+        return None
 
     def _leads_out(self, bucket: str, key: str) -> bool:
         """Whether a container has left a link on the way to the object that leads out of the bucket."""
@@ -146,6 +161,16 @@ class Objects:
             elif (common := entry.key[: end + len(delimiter)]) not in (last, after):
                 last = common
                 yield Entry(common, None)
+
+
+def _check(key: str) -> None:
+    """Raise `ServiceError` where the key cannot be a file's path."""
+    if len(key.encode(errors="surrogatepass")) > _KEY_BYTES:
+        raise ServiceError("KeyTooLongError", f"A key may have {_KEY_BYTES} bytes at most.")
+    for part in key.removesuffix("/").split("/"):
+        if part in ("", ".", "..") or "\0" in part or len(part.encode(errors="surrogatepass")) > _NAME_BYTES:
+            reason = f"Objects are files on this machine, and {part!r} in the key cannot be a file's name."
+            raise ServiceError("InvalidArgument", reason)
 
 
 def _no_key() -> ServiceError:

@@ -7,7 +7,13 @@ from byoc_vision.local.store import InvalidError, Record, Request, ServiceError,
 GROUP = "model-package-group"
 
 #: Fields that UpdateModelPackage changes.
-_UPDATED = ("ModelApprovalStatus", "ApprovalDescription", "CustomerMetadataProperties")
+_UPDATED = (
+    *("ModelApprovalStatus", "ApprovalDescription", "InferenceSpecification", "SourceUri", "ModelCard"),
+    "ModelLifeCycle",
+)
+
+#: A field that it changes key by key, and another that it makes longer.
+_PROPERTIES, _SPECIFICATIONS = "CustomerMetadataProperties", "AdditionalInferenceSpecifications"
 
 
 def find(store: Store, name: str) -> Record:
@@ -99,7 +105,13 @@ def _update(store: Store, request: Request) -> Request:
     if (lock := record.take()) is None:
         raise ServiceError("ConflictException", f"The model package {record.arn} is being updated.")
     with lock:
-        record.update(**{field: request[field] for field in _UPDATED if field in request})
+        before = _describe(record)
+        changed = {field: request[field] for field in _UPDATED if field in request}
+        properties = before.get(_PROPERTIES, {}) | request.get(_PROPERTIES, {})
+        removed = request.get(f"{_PROPERTIES}ToRemove", [])
+        changed[_PROPERTIES] = {key: value for key, value in properties.items() if key not in removed}
+        changed[_SPECIFICATIONS] = before.get(_SPECIFICATIONS, []) + request.get(f"{_SPECIFICATIONS}ToAdd", [])
+        record.update(**changed)
     return {"ModelPackageArn": record.arn}
 
 

@@ -1,6 +1,10 @@
-"""Processing jobs: one container between folders that are its inputs and its outputs."""
+"""Processing jobs: one container between folders that are its inputs and its outputs.
+
+Inputs are copies, as in the service: the SDK's own processors unpack their code where it lies.
+"""
 
 import json
+import shutil
 from pathlib import Path
 
 from byoc_vision.contract.errors import UserError
@@ -13,22 +17,25 @@ from byoc_vision.local.store import InvalidError, Record, Request, Store, now, r
 _KIND = "processing-job"
 _HOST = "algo-1"
 
+#: The folder of the inputs' copies, in the record's.
+_INPUTS = "inputs"
+
 
 def create(store: Store, request: Request) -> Request:
     """CreateProcessingJob: begin the job and return at once."""
     if request["ProcessingResources"]["ClusterConfig"]["InstanceCount"] != 1:
         raise InvalidError("The local engine runs a processing job on one instance.")
     for item in request.get("ProcessingInputs", []):
-        refuse(item, "DatasetDefinition")
-        source = item["S3Input"]
+        refuse(item, "DatasetDefinition", "AppManaged")
+        source = _place(item, "S3Input")
         refuse(source, "S3CompressionType")
         if source["S3DataType"] != "S3Prefix" or source.get("S3InputMode", "File") != "File":
             raise InvalidError("The local engine takes inputs of S3Prefix in File mode.")
         if not locate(store, source["S3Uri"]).exists():
             raise InvalidError(f"There is nothing at {source['S3Uri']}.")
     for output in request.get("ProcessingOutputConfig", {}).get("Outputs", []):
-        refuse(output, "FeatureStoreOutput")
-        locate(store, output["S3Output"]["S3Uri"])
+        refuse(output, "FeatureStoreOutput", "AppManaged")
+        locate(store, _place(output, "S3Output")["S3Uri"])
     containers.require(request["AppSpecification"]["ImageUri"])
     record, lock = store.create(_KIND, request["ProcessingJobName"], request, ProcessingJobStatus="InProgress")
     process.start(record, lock)
@@ -48,9 +55,7 @@ def run(record: Record) -> None:
             ended = {"ProcessingJobStatus": "Stopped"}
         elif reason := "AlgorithmError: its time was up" if ending.stopped else ending.reason():
             ended = {"ProcessingJobStatus": "Failed", "FailureReason": reason}
-    image = record.request["AppSpecification"]["ImageUri"]
-    containers.give_to_caller(image, *(folder for _, folder in _outputs(record)))
-    hosts.clear(record)
+    _clear(record)
     record.update(ProcessingEndTime=now(), **ended)
 
 
@@ -65,15 +70,28 @@ def _command(record: Record) -> list[str]:
     instance_type = request["ProcessingResources"]["ClusterConfig"]["InstanceType"]
     options = hosts.options(request.get("Environment", {}), instance_type)
     options += mount(config, "/opt/ml/config", readonly=True)
-    for item in request.get("ProcessingInputs", []):
-        source = locate(record.store, item["S3Input"]["S3Uri"])
-        target = item["S3Input"]["LocalPath"].rstrip("/")
-        options += mount(source, target if source.is_dir() else f"{target}/{source.name}", readonly=True)
+    for target, folder in _inputs(record).items():
+        options += mount(folder, target)
     for target, folder in _outputs(record):
         folder.mkdir(parents=True, exist_ok=True)
         options += mount(folder, target)
     entrypoint = specification.get("ContainerEntrypoint", [])
     return options + hosts.program(entrypoint, specification["ImageUri"], specification.get("ContainerArguments", []))
+
+
+def _inputs(record: Record) -> dict[str, Path]:
+    """Copy the inputs; return the container's folders with those that they are."""
+    copies: dict[str, Path] = {}
+    for item in record.request.get("ProcessingInputs", []):
+        place = item["S3Input"]
+        source, target = locate(record.store, place["S3Uri"]), place["LocalPath"].rstrip("/")
+        folder = copies.setdefault(target, record.folder / _INPUTS / str(len(copies)))
+        folder.mkdir(parents=True, exist_ok=True)
+        if source.is_file():
+            shutil.copy(source, folder)
+        else:
+            shutil.copytree(source, folder, ignore_dangling_symlinks=True, dirs_exist_ok=True)
+    return copies
 
 
 def _outputs(record: Record) -> list[tuple[str, Path]]:
@@ -83,8 +101,25 @@ def _outputs(record: Record) -> list[tuple[str, Path]]:
     return [(place["LocalPath"], locate(record.store, place["S3Uri"])) for place in places]
 
 
+def _place(item: Request, field: str) -> Request:
+    """Return the place of an input or output, which the request's model does not make sure of."""
+    place = item.get(field, {})
+    if "LocalPath" not in place:
+        raise InvalidError(f"Each input or output needs an {field} with a LocalPath.")
+    return dict(place)
+
+
+def _clear(record: Record) -> None:
+    """Remove what the job's container has left, but for its outputs."""
+    hosts.clear(record)
+    left = record.folder / _INPUTS
+    outputs = [folder for _, folder in _outputs(record)]
+    containers.give_to_caller(record.request["AppSpecification"]["ImageUri"], left, *outputs)
+    shutil.rmtree(left, ignore_errors=True)
+
+
 def _describe(record: Record) -> Request:
-    return jobs.describe(record, "ProcessingJob", hosts.clear)
+    return jobs.describe(record, "ProcessingJob", _clear)
 
 
 OPERATIONS = jobs.operations(_KIND, "ProcessingJob", create, _describe)

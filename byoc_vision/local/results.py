@@ -39,12 +39,17 @@ class Results:
         lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else []
         return lines[0][:980] if lines else ""
 
-    def keep_model(self) -> bool:
-        """Write model.tar.gz; return whether there is a model."""
+    def keep_model(self) -> str:
+        """Write model.tar.gz, or the folder model/ where nothing is to be packed; return which, if there is a model."""
+        results = training.results(self._record)
         if not any(self._model.iterdir()):
-            return False
-        _pack(self._model, training.results(self._record) / "model.tar.gz")
-        return True
+            return ""
+        if self._request["OutputDataConfig"].get("CompressionType") == "NONE":
+            shutil.rmtree(results / "model", ignore_errors=True)
+            shutil.copytree(self._model, results / "model", symlinks=True)
+            return "model/"
+        _pack(self._model, results / "model.tar.gz")
+        return "model.tar.gz"
 
     def keep_output(self) -> None:
         """Write output.tar.gz, and beside it what is in it; and what hook and profiler have recorded."""
@@ -56,6 +61,7 @@ class Results:
         for field, folder, name in (
             ("DebugHookConfig", "tensors", "debug-output"),
             ("ProfilerConfig", "profiler", "profiler-output"),
+            ("TensorBoardOutputConfig", "tensorboard", "tensorboard-output"),
         ):
             config = self._request.get(field, {})
             recorded = self._output / Path(config.get("LocalPath", folder)).name

@@ -19,6 +19,9 @@ from byoc_vision.local.store import REGION, Record, Request, now
 #: The hyperparameter, or variable, that names where a user's script is.
 _SCRIPT = "sagemaker_submit_directory"
 
+#: How the hosts have a channel that does not say so.
+_REPLICATED = "FullyReplicated"
+
 
 def run(record: Record) -> None:
     """Run the job; its status tells how it ended."""
@@ -28,8 +31,8 @@ def run(record: Record) -> None:
         attempt = Attempt(record, Path(tempfile.mkdtemp(prefix=training.SCRATCH, dir=record.folder)))
         ended = attempt.run()
         training.enter(record, "Uploading", "Uploading the results")
-        if ended["TrainingJobStatus"] != "Failed" and attempt.results.keep_model():
-            ended["ModelArtifacts"] = {"S3ModelArtifacts": f"{training.results_uri(record)}/model.tar.gz"}
+        if ended["TrainingJobStatus"] != "Failed" and (model := attempt.results.keep_model()):
+            ended["ModelArtifacts"] = {"S3ModelArtifacts": f"{training.results_uri(record)}/{model}"}
         attempt.results.keep_output()
         attempt.results.keep_report()
     state = ended.pop("SecondaryStatus", ended["TrainingJobStatus"])
@@ -48,7 +51,7 @@ class Attempt:
     def run(self) -> Request:
         """Run the containers to their end, and return the status fields that say how it came."""
         common = self._common()
-        commands = {host: [*self._own(host), *common] for host in self._hosts}
+        commands = {host: [*self._own(host), *self._data(host), *common] for host in self._hosts}
         training.enter(self._record, "Training", "Training in progress", TrainingStartTime=now())
         begun = time.monotonic()
         ending = Hosts(self._record, commands, self._measure).run()
@@ -63,12 +66,10 @@ class Attempt:
         return {"TrainingJobStatus": "Completed"} | times
 
     def _common(self) -> list[str]:
-        """Return what `docker run` is told for each host alike: data, checkpoints, environment, image, program."""
+        """Return what `docker run` is told for each host alike: checkpoints, environment, image, program."""
         algorithm, resources = self._request["AlgorithmSpecification"], self._request["ResourceConfig"]
         variables = {"AWS_REGION": REGION, "TRAINING_JOB_NAME": self._record.name}
         options = hosts.options(variables | self._request.get("Environment", {}), resources.get("InstanceType", ""))
-        for channel in self._request.get("InputDataConfig", []):
-            options += self._channel(channel)
         options += self._script[1]
         if checkpoints := self._request.get("CheckpointConfig"):
             folder = locate(self._record.store, checkpoints["S3Uri"])
@@ -78,15 +79,20 @@ class Attempt:
         arguments = algorithm.get("ContainerArguments", [] if entrypoint else ["train"])
         return options + hosts.program(entrypoint, algorithm["TrainingImage"], arguments)
 
-    def _channel(self, channel: Request) -> list[str]:
+    def _data(self, host: str) -> list[str]:
+        """Return the options by which a host has the channels."""
+        return [part for channel in self._request.get("InputDataConfig", []) for part in self._channel(channel, host)]
+
+    def _channel(self, channel: Request, host: str) -> list[str]:
         name = channel["ChannelName"]
-        data = channel["DataSource"]["S3DataSource"]
-        source = channels.folder(self._record.store, data, self._scratch / "listed" / name).resolve()
+        data, fresh = channel["DataSource"]["S3DataSource"], self._scratch / "listed" / host / name
+        number, count = self._hosts.index(host), len(self._hosts)
+        source = channels.folder(self._record.store, data, fresh, number, count).resolve()
         target = f"/opt/ml/input/data/{name}"
         if source.is_file():
             return mount(source, f"{target}/{source.name}")
         if links_out(source):
-            place = self._scratch / "channels" / name
+            place = self._scratch / "channels" / host / name
             follow_links(source, place)
             source = place
         return mount(source, target)
@@ -107,7 +113,11 @@ class Attempt:
         if self._script[1]:
             hyperparameters[_SCRIPT] = json.dumps(self._script[0])
         channels = {
-            channel["ChannelName"]: {"TrainingInputMode": "File"}
+            channel["ChannelName"]: {
+                "TrainingInputMode": "File",
+                "S3DistributionType": channel["DataSource"]["S3DataSource"].get("S3DataDistributionType", _REPLICATED),
+                "RecordWrapperType": "None",
+            }
             | ({"ContentType": channel["ContentType"]} if "ContentType" in channel else {})
             for channel in self._request.get("InputDataConfig", [])
         }

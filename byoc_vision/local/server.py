@@ -47,9 +47,12 @@ def wait(container: str, port: int, seconds: float, given_up: Callable[[], bool]
         time.sleep(0.1)
 
 
-def stop(container: str, log: Path | None = None) -> None:
-    """End the container, after the requests it is answering, and remove it; add what it printed to the file `log`."""
-    containers.stop(container, seconds=_STOP_SECONDS)
+def stop(container: str, log: Path | None = None, *, at_once: bool = False) -> None:
+    """End the container, after the requests it is answering or `at_once`, and remove it.
+
+    What it printed is added to the file `log`. A program that still starts hears no SIGTERM.
+    """
+    containers.stop(container, seconds=0 if at_once else _STOP_SECONDS)
     if log is not None:
         with log.open("a", encoding="utf-8") as file:
             file.writelines(f"{time} {line}\n" for time, line in containers.printed(container))

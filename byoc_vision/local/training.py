@@ -24,13 +24,12 @@ _RESTARTS = 3
 def create(store: Store, request: Request, **status: Any) -> Request:
     """CreateTrainingJob: begin the job and return at once."""
     refuse(request["ResourceConfig"], "InstanceGroups")
-    refuse(request, "RetryStrategy", "RemoteDebugConfig")
+    refuse(request, "RemoteDebugConfig", "MlflowConfig", "ModelPackageConfig", "ServerlessJobConfig")
     algorithm = request["AlgorithmSpecification"]
     if not algorithm.get("TrainingImage"):
         raise InvalidError("AlgorithmSpecification needs a TrainingImage.")
-    instances = request["ResourceConfig"].get("InstanceCount", 1)
     for channel in request.get("InputDataConfig", []):
-        channels.check(store, channel, algorithm.get("TrainingInputMode", "File"), instances)
+        channels.check(store, channel, algorithm.get("TrainingInputMode", "File"))
     locate(store, request["OutputDataConfig"]["S3OutputPath"])
     locate(store, request.get("CheckpointConfig", {"S3Uri": "file:///"})["S3Uri"])
     containers.require(algorithm["TrainingImage"])
@@ -78,8 +77,9 @@ def completed(request: Request) -> Request:
 def restart(record: Record) -> bool:
     """Begin the interrupted job again, from its checkpoint where it has one; return whether it is to be."""
     restarts = record.status.get("Restarts", 0)
+    most = record.request.get("RetryStrategy", {}).get("MaximumRetryAttempts", _RESTARTS)
     lock = record.take()
-    if lock is None or restarts >= _RESTARTS or record.stopping:
+    if lock is None or restarts >= most or record.stopping:
         if lock:
             lock.release()
         return False
@@ -149,7 +149,7 @@ def _settled(record: Record) -> Request:
 
 
 def _settle(record: Record) -> None:
-    """See to a job whose process has broken down: a spot job goes on as after any interruption, another has failed."""
+    """See to a job whose process has broken down: one on spot, or with a RetryStrategy, goes on; another has failed."""
     if record.status["TrainingJobStatus"] != "InProgress" or (lock := record.take()) is None:
         return
     with lock:
@@ -159,7 +159,7 @@ def _settle(record: Record) -> None:
         ended: Request = {"FailureReason": None if record.stopping else process.KILLED, "Interrupted": True}
         state = "Stopped" if record.stopping else "Failed"
         enter(record, state, "The job was interrupted", TrainingJobStatus=state, TrainingEndTime=now(), **ended)
-    if record.request.get("EnableManagedSpotTraining"):
+    if record.request.get("EnableManagedSpotTraining") or "RetryStrategy" in record.request:
         restart(record)
 
 
@@ -193,4 +193,6 @@ def _tell(record: Record) -> Request:
     return {"TrainingJobName": record.name, "TrainingJobArn": record.arn} | _settled(record)
 
 
-OPERATIONS = jobs.operations(KIND, "TrainingJob", create, describe, _tell)
+OPERATIONS = jobs.operations(
+    KIND, "TrainingJob", create, describe, _tell, no_filters=("WarmPoolStatusEquals", "TrainingPlanArnEquals")
+)

@@ -50,10 +50,12 @@ class Body:
 
     def drain(self, limit: int) -> bool:
         """Read what is left, up to `limit` bytes; return whether that was all."""
+        if self._over and not self._broken:
+            return True
         if self._broken or (self._expected and not self._over):
             return False
         with suppress(ServiceError, OSError):
-            buffer = memoryview(bytearray(CHUNK if not self._over else 0))
+            buffer = memoryview(bytearray(CHUNK))
             while not self._over and limit > 0 and (came := self.readinto(buffer[:limit])):
                 limit -= came
         return self._over

@@ -3,7 +3,7 @@
 ROOT/service/lock           held by the process that serves
 ROOT/service/service.json   where it listens: host, port, token, pid
 ROOT/service/service.log    what went wrong in it
-ROOT/service/sagemaker.yaml the SageMaker SDK's configuration (`env`)
+ROOT/service/sagemaker.yaml the SageMaker SDK's configuration, and aws.ini that of AWS's clients (`env`)
 """
 
 import json

@@ -1,4 +1,4 @@
-"""What clients are told: variables of the environment, and a configuration file of the SageMaker SDK."""
+"""What clients are told: variables of the environment, and configuration files of AWS's clients and of the SDK."""
 
 from pathlib import Path
 
@@ -23,11 +23,22 @@ SageMaker:
         DefaultS3Bucket: {BUCKET}
 """
 
+_CLIENTS = """\
+# Clients of byoc service. Bodies do not leave this machine, and the connection has no certificate: by default a client
+# would hash each of them twice, for its signature and for a checksum.
+[default]
+request_checksum_calculation = when_required
+response_checksum_validation = when_required
+s3 =
+    payload_signing_enabled = false
+"""
+
 
 def prepare(store: Store) -> None:
-    """Make the default bucket, and write the SDK's configuration."""
+    """Make the default bucket, and write the configuration files."""
     Objects(store).make_bucket(BUCKET)
-    write_text(_file(store.root), _CONFIGURATION)
+    write_text(_file(store.root, "sagemaker.yaml"), _CONFIGURATION)
+    write_text(_file(store.root, "aws.ini"), _CLIENTS)
 
 
 def variables(root: Path, url: str, token: str | None) -> dict[str, str]:
@@ -39,10 +50,11 @@ def variables(root: Path, url: str, token: str | None) -> dict[str, str]:
         "AWS_ACCESS_KEY_ID": token or "local",
         "AWS_SECRET_ACCESS_KEY": "local",
         "AWS_EC2_METADATA_DISABLED": "true",
-        "SAGEMAKER_USER_CONFIG_OVERRIDE": str(_file(root)),
+        "AWS_CONFIG_FILE": str(_file(root, "aws.ini")),
+        "SAGEMAKER_USER_CONFIG_OVERRIDE": str(_file(root, "sagemaker.yaml")),
         "SAGEMAKER_ROLE": f"arn:aws:iam::{ACCOUNT}:role/local",
     }
 
 
-def _file(root: Path) -> Path:
-    return root / "service" / "sagemaker.yaml"
+def _file(root: Path, name: str) -> Path:
+    return root / "service" / name

@@ -19,33 +19,42 @@ _LEAST, _MOST = 1 << 13, 1 << 20
 
 
 class Event(NamedTuple):
-    """A line with its time in ms since 1970, its place, and the place after it."""
+    """A line with its time in ms since 1970, its place, and the place after it.
+
+    Without a message it says how far a search has come that found nothing there.
+    """
 
     at: int
     place: int
     after: int
-    message: str
+    message: str | None
 
 
 class Pattern:
-    """CloudWatch's filter pattern: terms, "phrases", -without and ?any of several. `every` are those that must be."""
+    """CloudWatch's filter pattern: terms, "phrases", -without and ?any of several. `every` are those that must be.
+
+    Lines are compared as they lie in files: most are not wanted, and need not become text to see that.
+    """
 
     def __init__(self, text: str) -> None:
         if re.match(r"\s*[\[{%]", text):
             reason = "The local engine's filterPattern has terms and phrases, but no fields and no regular expressions."
             raise ServiceError("InvalidParameterException", reason)
-        terms = [(sign, phrase or word) for sign, phrase, word in re.findall(r'([-?]?)(?:"([^"]*)"|(\S+))', text)]
+        terms = re.findall(r'([-?]?)(?:"([^"]*)"|(\S+))', text)
         self.every, self._some, self._none = (
-            [term for sign, term in terms if sign == wanted] for wanted in ("", "?", "-")
+            [(phrase or word).encode(errors="replace") for sign, phrase, word in terms if sign == wanted]
+            for wanted in ("", "?", "-")
         )
 
-    def matches(self, line: str) -> bool:
+    def matches(self, line: bytes) -> bool:
         """Whether the line is one that is looked for."""
-        return (
-            all(term in line for term in self.every)
-            and not any(term in line for term in self._none)
-            and (not self._some or any(term in line for term in self._some))
-        )
+        for term in self._none:
+            if term in line:
+                return False
+        for term in self.every:
+            if term not in line:
+                return False
+        return not self._some or any(term in line for term in self._some)
 
 
 #: What any line matches.
@@ -57,8 +66,11 @@ class Stream(Protocol):
 
     name: str
 
-    def forward(self, place: int, pattern: Pattern = EVERYTHING) -> Iterator[Event]:
-        """Yield the events from the place on that match the pattern."""
+    def forward(self, place: int) -> Iterator[Event]:
+        """Yield the events from the place on."""
+
+    def search(self, place: int, pattern: Pattern) -> Iterator[Event]:
+        """Yield the events from the place on that match the pattern, and now and then how far it has come."""
 
     def backward(self, place: int) -> Iterator[Event]:
         """Yield the events before the place, the last one first."""
@@ -74,17 +86,26 @@ class FileStream:
     """A job's log file, or the lines in it that begin with `mark`, without it. A place is one in the file, in bytes."""
 
     def __init__(self, name: str, file: Path, mark: str = "") -> None:
-        self.name, self._file, self._mark = name, file, mark
+        self.name, self._file, self._mark = name, file, mark.encode()
 
-    def forward(self, place: int, pattern: Pattern = EVERYTHING) -> Iterator[Event]:
+    def forward(self, place: int) -> Iterator[Event]:
         """See `Stream`."""
-        needed, size = [text.encode(errors="replace") for text in (self._mark, *pattern.every) if text], _LEAST
+        return (event for event in self.search(place, EVERYTHING) if event.message is not None)
+
+    def search(self, place: int, pattern: Pattern) -> Iterator[Event]:
+        """See `Stream`."""
+        needed, size = [self._mark, *pattern.every], _LEAST
         while block := self._read(place, size):
             lines = block[: block.rfind(b"\n") + 1]
             if not lines and len(block) < size:  # a line that is being written
                 return
+            event = None
             if all(text in lines for text in needed):
-                yield from self._events(place, lines, pattern)
+                for event in self._events(place, lines, pattern):
+                    yield event
+            last = lines.rfind(b"\n", 0, -1) + 1
+            if lines and place + last != (event and event.place) and (at := _time(lines[last:])) is not None:
+                yield Event(at, place + last, place + len(lines), None)
             place += len(lines)
             size = min(size * 4, _MOST) if lines else size * 4
 
@@ -131,10 +152,10 @@ class FileStream:
     def _events(self, place: int, lines: bytes, pattern: Pattern = EVERYTHING) -> Iterator[Event]:
         for line in lines.split(b"\n")[:-1]:
             after = place + len(line) + 1
-            text = line.partition(b" ")[2].decode(errors="replace")
+            text = line.partition(b" ")[2]
             mine = text.startswith(self._mark) and pattern.matches(text := text.removeprefix(self._mark))
             if mine and (at := _time(line)) is not None:
-                yield Event(at, place, after, text)
+                yield Event(at, place, after, text.decode(errors="replace"))
             place = after
 
     def _read(self, place: int, size: int) -> bytes:
@@ -155,10 +176,14 @@ class ContainersStream:
     def __init__(self, name: str, folder: Path, variant: str = "") -> None:
         self.name, self._folder, self._variant = name, folder, variant
 
-    def forward(self, place: int, pattern: Pattern = EVERYTHING) -> Iterator[Event]:
+    def forward(self, place: int) -> Iterator[Event]:
+        """See `Stream`."""
+        return self.search(place, EVERYTHING)
+
+    def search(self, place: int, pattern: Pattern) -> Iterator[Event]:
         """See `Stream`."""
         for text, line in logs.Containers(self._folder, self._variant, _text(place - 1) if place else "").new_entries():
-            if pattern.matches(line):
+            if pattern.matches(line.encode(errors="replace")):
                 came = _nanoseconds(text)
                 yield Event(came // 10**6, came, came + 1, line)
 

@@ -3,6 +3,7 @@
 import heapq
 import math
 import re
+import time
 from collections.abc import Callable, Iterator
 from itertools import takewhile
 from typing import Any, TypeVar
@@ -22,6 +23,9 @@ _GROUPS = {
 
 #: Kinds of records whose containers docker is asked for what they print.
 _CONTAINERS = ("endpoint", "transform-job")
+
+#: Seconds that an answer is searched for: as in the service, one may hold nothing, and a token to go on with.
+_SEARCH = 0.01
 
 #: Events in an answer where the request does not say, and about how many bytes; each counts so many besides its text.
 _LIMIT, _BYTES, _EACH = 10_000, 1 << 20, 26
@@ -106,9 +110,9 @@ class Logs:
         last = int(token[1]), token[3], int(token[2])  # time, stream and place of the last event that was answered
         begin, end = max(request.get("startTime", 0), last[0]), request.get("endTime", math.inf)
 
-        def matches(stream: Stream) -> Iterator[tuple[int, str, int, str]]:
+        def search(stream: Stream) -> Iterator[tuple[int, str, int, str | None]]:
             stop = stream.find(end)
-            for event in stream.forward(stream.find(begin), pattern):
+            for event in stream.search(stream.find(begin), pattern):
                 if event.place >= stop:
                     return
                 if (key := (event.at, stream.name, event.place)) > last:
@@ -118,21 +122,30 @@ class Logs:
             return [] if _ended_before(record, begin) else _streams(record)
 
         streams = [
-            matches(stream)
+            search(stream)
             for each in self._of(group, prefix, since)
             for stream in each
             if stream.name.startswith(prefix) and (wanted is None or stream.name in wanted)
         ]
-        matching = iter(heapq.merge(*streams))
-        events = _first(matching, request)
+        searching, deadline = heapq.merge(*streams), time.monotonic() + _SEARCH
+        reached, late = last, False
+
+        def in_time() -> Iterator[tuple[int, str, int, str]]:
+            nonlocal reached, late
+            for at, name, place, message in searching:
+                reached = at, name, place
+                if message is not None:
+                    yield at, name, place, message
+                elif late := time.monotonic() > deadline:
+                    return
+
         answered = [
             {"logStreamName": name, "eventId": f"{name}/{place}"} | _told(at, message)
-            for at, name, place, message in events
+            for at, name, place, message in _first(in_time(), request)
         ]
         answer: Request = {"events": answered}
-        if events and next(matching, None) is not None:
-            at, name, place, _ = events[-1]
-            answer["nextToken"] = f"{at}/{place}/{name}"
+        if late or any(message is not None or time.monotonic() > deadline for *_, message in searching):
+            answer["nextToken"] = "{0}/{2}/{1}".format(*reached)
         return answer
 
     def _of(self, group: str, prefix: str, tell: Callable[[Record], list[_Any]]) -> Iterator[list[_Any]]:
@@ -198,7 +211,7 @@ def _first(lines: Iterator[_Line], request: Request) -> list[_Line]:
     return taken
 
 
-def _told(at: int, message: str) -> Request:
+def _told(at: int, message: str | None) -> Request:
     return {"timestamp": at, "message": message, "ingestionTime": at}
 
 

@@ -187,9 +187,12 @@ class Multipart:
             raise _no_upload()
         return folder
 
-    def headers(self, upload: str) -> dict[str, str]:
-        """Return the headers that the upload's object is to have."""
-        return dict(self._read(upload)["Headers"])
+    def headers(self, upload: str, bucket: str, key: str) -> dict[str, str]:
+        """Return the headers that the upload's object is to have; raise `ServiceError` where that is another one."""
+        found = self._read(upload)
+        if (found["Bucket"], found["Key"]) != (bucket, key):
+            raise _no_upload()
+        return dict(found["Headers"])
 
     def _read(self, upload: str) -> dict[str, Any]:
         try:

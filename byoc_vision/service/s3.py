@@ -3,7 +3,7 @@
 from byoc_vision.local.store import ACCOUNT, REGION, ServiceError, Store
 from byoc_vision.service import s3_buckets, s3_multipart, s3_objects, xml
 from byoc_vision.service.message import Call, Reply
-from byoc_vision.service.s3_content import Content
+from byoc_vision.service.s3_content import ONLY_VERSION, Content
 
 #: (method, what it is asked of, aspect) -> operation.
 _OPERATIONS = s3_buckets.OPERATIONS | s3_objects.OPERATIONS | s3_multipart.OPERATIONS
@@ -33,6 +33,7 @@ _CODES = {
 #: Names in a query that ask for something else than an object or a listing; of these there are some.
 _ASPECTS = {"uploads", "uploadId", "delete", "location"}
 _LISTING = {"prefix", "delimiter", "marker", "start-after", "continuation-token", "encoding-type", "max-keys"}
+_LISTING |= {"key-marker", "version-id-marker"}
 
 
 _LEVELS = {"all": "all buckets", "bucket": "a bucket", "object": "an object"}
@@ -51,9 +52,9 @@ class S3:
         aspects = {name for name, value in call.query.items() if not value or name in _ASPECTS} - _LISTING
         if call.method == "PUT" and "x-amz-copy-source" in call.headers:
             aspects.add("copy")
-        aspect = " ".join(sorted(aspects))
+        aspect = " ".join(sorted(aspects)) if aspects else ""
         operation = _OPERATIONS.get((call.method, level, aspect))
-        if "versionId" in call.query:
+        if call.query.get("versionId", ONLY_VERSION) != ONLY_VERSION:
             raise ServiceError("NotImplemented", "S3 on this machine has no versions of objects.")
         if operation is None:
             asked = f"{call.method}{f' of ?{aspect}' if aspect else ''}"

@@ -1,6 +1,7 @@
 """S3's operations on buckets, and listings of what is in one."""
 
 import base64
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 from urllib.parse import quote
@@ -8,8 +9,10 @@ from urllib.parse import quote
 from byoc_vision.local.store import ACCOUNT, REGION, ServiceError
 from byoc_vision.service import xml
 from byoc_vision.service.message import Call, Reply
-from byoc_vision.service.s3_content import Content, time, xml_reply
+from byoc_vision.service.s3_content import ONLY_VERSION, Content, time, xml_reply
 from byoc_vision.service.uploads import etag
+
+_OWNER = {"Owner": {"ID": ACCOUNT}}
 
 
 def list_buckets(content: Content, call: Call, bucket: str, key: str) -> Reply:
@@ -18,7 +21,7 @@ def list_buckets(content: Content, call: Call, bucket: str, key: str) -> Reply:
         {"Name": bucket.name, "CreationDate": time(bucket.stat()), "BucketRegion": REGION}
         for bucket in content.objects.buckets()
     ]
-    return xml_reply("ListAllMyBucketsResult", {"Owner": {"ID": ACCOUNT}, "Buckets": {"Bucket": buckets}})
+    return xml_reply("ListAllMyBucketsResult", _OWNER | {"Buckets": {"Bucket": buckets}})
 
 
 def create_bucket(content: Content, call: Call, bucket: str, key: str) -> Reply:
@@ -54,46 +57,75 @@ def delete_bucket(content: Content, call: Call, bucket: str, key: str) -> Reply:
 def list_objects(content: Content, call: Call, bucket: str, key: str) -> Reply:
     """ListObjects, in both versions."""
     query, second = call.query, call.query.get("list-type") == "2"
-    prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
     if second:
         after = _place(query["continuation-token"]) if "continuation-token" in query else query.get("start-after", "")
     else:
         after = query.get("marker", "")
-    limit = min(_count(query.get("max-keys", "1000")), 1000)
-    entries = list(islice(content.objects.list(bucket, prefix, after, delimiter), limit + 1))
-    truncated, entries = len(entries) > limit > 0, entries[:limit]
-
-    def shown(text: str) -> str:
-        return _quoted(text) if query.get("encoding-type") == "url" else text
-
-    result: dict[str, Any] = {
-        "Name": bucket,
-        "Prefix": shown(prefix),
-        "Delimiter": shown(delimiter) if delimiter else None,
-        "MaxKeys": limit,
-        "EncodingType": query.get("encoding-type"),
-        "IsTruncated": truncated,
-    }
+    page = _Page(content, call, bucket, after)
+    result = page.told
     if second:
-        result |= {"KeyCount": len(entries), "ContinuationToken": query.get("continuation-token")}
-        result["StartAfter"] = shown(query["start-after"]) if query.get("start-after") else None
-        result["NextContinuationToken"] = _token(entries[-1].key) if truncated else None
+        result |= {"KeyCount": len(page.entries), "ContinuationToken": query.get("continuation-token")}
+        result["StartAfter"] = page.shown(query["start-after"]) if query.get("start-after") else None
+        result["NextContinuationToken"] = _token(page.entries[-1].key) if page.truncated else None
     else:
-        result["Marker"] = shown(after)
-        result["NextMarker"] = shown(entries[-1].key) if truncated and delimiter else None
-    result["Contents"] = [
-        {
-            "Key": shown(entry.key),
-            "LastModified": time(entry.stat),
-            "ETag": etag(entry.stat),
-            "Size": 0 if entry.key.endswith("/") else entry.stat.st_size,
-            "StorageClass": "STANDARD",
-        }
-        for entry in entries
-        if entry.stat
-    ]
-    result["CommonPrefixes"] = [{"Prefix": shown(entry.key)} for entry in entries if not entry.stat]
+        result["Marker"] = page.shown(after)
+        more = page.truncated and "delimiter" in query
+        result["NextMarker"] = page.shown(page.entries[-1].key) if more else None
+    owner = _OWNER if not second or query.get("fetch-owner") == "true" else {}
+    result["Contents"] = [each | owner for each in page.objects()]
     return xml_reply("ListBucketResult", result)
+
+
+def list_versions(content: Content, call: Call, bucket: str, key: str) -> Reply:
+    """ListObjectVersions: each object has one, as in a bucket that keeps none."""
+    page = _Page(content, call, bucket, call.query.get("key-marker", ""))
+    result = page.told | {"KeyMarker": page.shown(page.after), "VersionIdMarker": ""}
+    if page.truncated:
+        result |= {"NextKeyMarker": page.shown(page.entries[-1].key), "NextVersionIdMarker": ONLY_VERSION}
+    result["Version"] = [each | _OWNER | {"VersionId": ONLY_VERSION, "IsLatest": True} for each in page.objects()]
+    return xml_reply("ListVersionsResult", result)
+
+
+def tell_versioning(content: Content, call: Call, bucket: str, key: str) -> Reply:
+    """GetBucketVersioning: it was never switched on."""
+    return xml_reply("VersioningConfiguration", "")
+
+
+class _Page:
+    """What of a bucket's listing a request asks for. `told` are the fields that all listings have."""
+
+    def __init__(self, content: Content, call: Call, bucket: str, after: str) -> None:
+        query = call.query
+        self.after, self._quoted = after, query.get("encoding-type") == "url"
+        prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
+        limit = min(_count(query.get("max-keys", "1000")), 1000)
+        entries = list(islice(content.objects.list(bucket, prefix, after, delimiter), limit + 1))
+        self.truncated, self.entries = len(entries) > limit > 0, entries[:limit]
+        self.told: dict[str, Any] = {
+            "Name": bucket,
+            "Prefix": self.shown(prefix),
+            "Delimiter": self.shown(delimiter) if delimiter else None,
+            "MaxKeys": limit,
+            "EncodingType": query.get("encoding-type"),
+            "IsTruncated": self.truncated,
+            "CommonPrefixes": [{"Prefix": self.shown(entry.key)} for entry in self.entries if not entry.stat],
+        }
+
+    def shown(self, text: str) -> str:
+        """Return the text as the request wants keys to be written."""
+        return quote(text, safe="/", errors="surrogateescape") if self._quoted else text
+
+    def objects(self) -> Iterator[dict[str, Any]]:
+        """Yield what is told of each object."""
+        for entry in self.entries:
+            if entry.stat:
+                yield {
+                    "Key": self.shown(entry.key),
+                    "LastModified": time(entry.stat),
+                    "ETag": etag(entry.stat),
+                    "Size": 0 if entry.key.endswith("/") else entry.stat.st_size,
+                    "StorageClass": "STANDARD",
+                }
 
 
 def delete_objects(content: Content, call: Call, bucket: str, key: str) -> Reply:
@@ -101,8 +133,10 @@ def delete_objects(content: Content, call: Call, bucket: str, key: str) -> Reply
     root = xml.parse(call.whole())
     deleted, errors = [], []
     for node in root.findall("Object"):
-        name = node.findtext("Key") or ""
+        name, version = node.findtext("Key") or "", node.findtext("VersionId") or ONLY_VERSION
         try:
+            if version != ONLY_VERSION:
+                raise ServiceError("NoSuchVersion", "S3 on this machine has no versions of objects.")
             content.delete(bucket, name)
             deleted.append({"Key": name})
         except ServiceError as error:
@@ -110,10 +144,6 @@ def delete_objects(content: Content, call: Call, bucket: str, key: str) -> Reply
     if root.findtext("Quiet") == "true":
         deleted = []
     return xml_reply("DeleteResult", {"Deleted": deleted, "Error": errors})
-
-
-def _quoted(text: str) -> str:
-    return quote(text, safe="/", errors="surrogateescape")
 
 
 def _token(key: str) -> str:
@@ -140,5 +170,7 @@ OPERATIONS = {
     ("GET", "bucket", "location"): locate_bucket,
     ("DELETE", "bucket", ""): delete_bucket,
     ("GET", "bucket", ""): list_objects,
+    ("GET", "bucket", "versions"): list_versions,
+    ("GET", "bucket", "versioning"): tell_versioning,
     ("POST", "bucket", "delete"): delete_objects,
 }

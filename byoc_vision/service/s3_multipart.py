@@ -19,8 +19,9 @@ def create_upload(content: Content, call: Call, bucket: str, key: str) -> Reply:
 
 def upload_part(content: Content, call: Call, bucket: str, key: str) -> Reply:
     """UploadPart."""
-    number = call.query.get("partNumber", "")
-    version = content.multipart.keep(call.query["uploadId"], number, call.length, partial(receive, call))
+    upload, number = call.query["uploadId"], call.query.get("partNumber", "")
+    content.multipart.headers(upload, bucket, key)
+    version = content.multipart.keep(upload, number, call.length, partial(receive, call))
     return Reply(headers={"ETag": version})
 
 
@@ -29,6 +30,7 @@ def copy_part(content: Content, call: Call, bucket: str, key: str) -> Reply:
     with content.source(call) as (source, stat, _):
         begin, end = span(call.headers.get("x-amz-copy-source-range", ""), stat.st_size) or (0, stat.st_size)
         upload, number = call.query["uploadId"], call.query.get("partNumber", "")
+        content.multipart.headers(upload, bucket, key)
         version = content.multipart.keep(upload, number, end - begin, partial(copy, source, begin, end))
     return xml_reply("CopyPartResult", {"ETag": version, "LastModified": time(stat)})
 
@@ -36,7 +38,7 @@ def copy_part(content: Content, call: Call, bucket: str, key: str) -> Reply:
 def complete_upload(content: Content, call: Call, bucket: str, key: str) -> Reply:
     """CompleteMultipartUpload."""
     upload = call.query["uploadId"]
-    headers = content.multipart.headers(upload)
+    headers = content.multipart.headers(upload, bucket, key)
     content.check_target(call.headers, bucket, key)
     try:
         parts = [
@@ -60,7 +62,9 @@ def abort_upload(content: Content, call: Call, bucket: str, key: str) -> Reply:
 def list_uploads(content: Content, call: Call, bucket: str, key: str) -> Reply:
     """ListMultipartUploads."""
     uploads = [
-        {field: upload[field] for field in ("Key", "UploadId", "Initiated")} for upload in content.multipart.all(bucket)
+        {field: upload[field] for field in ("Key", "UploadId", "Initiated")}
+        for upload in content.multipart.all(bucket)
+        if upload["Key"].startswith(call.query.get("prefix", ""))
     ]
     return xml_reply("ListMultipartUploadsResult", {"Bucket": bucket, "IsTruncated": False, "Upload": uploads})
 
@@ -68,6 +72,7 @@ def list_uploads(content: Content, call: Call, bucket: str, key: str) -> Reply:
 def list_parts(content: Content, call: Call, bucket: str, key: str) -> Reply:
     """ListParts."""
     upload = call.query["uploadId"]
+    content.multipart.headers(upload, bucket, key)
     parts = [
         {
             "PartNumber": part.number,

@@ -2,10 +2,11 @@
 
 import hmac
 import http.server
+import random
 import re
 import time
 import traceback
-import uuid
+from functools import lru_cache
 from http import HTTPStatus
 from urllib.parse import parse_qsl
 
@@ -22,11 +23,13 @@ from byoc_vision.service.sagemaker import SageMaker
 #: Seconds that a connection may be silent.
 _PATIENCE = 300
 
-#: Bytes of a body that nobody wanted which are read all the same, so that the connection can go on.
-_DRAINED = 1 << 20
+#: Bytes of a body that nobody wanted which are read all the same: a client looks for the answer once it has sent all.
+_DRAINED = 1 << 24
 
 #: The longest line of a request's head, and the most headers.
 _LINE, _FIELDS = 1 << 16, 100
+
+_PHRASES = {status.value: status.phrase for status in HTTPStatus}
 
 #: What a header cannot hold.
 _BREAKS = re.compile(r"[\r\n\0]")
@@ -92,12 +95,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _handle(self) -> None:
         path, _, query = self.path.partition("?")
-        if bucket := _BUCKET_HOST.fullmatch(self.fields.get("host", "")):
-            path = f"/{bucket[1]}{path}"
+        bucket, _ = _named(self.fields.get("host", ""))
+        if bucket:
+            path = f"/{bucket}{path}"
         body = bodies.Body(self, self.fields)
         asked = dict(parse_qsl(query, keep_blank_values=True)) if query else {}
-        call = Call(self.command, path, asked, self.fields, bodies.content(body, self.fields), uuid.uuid4().hex)
-        service = "sagemaker" if "x-amz-target" in self.fields or path.startswith("/endpoints/") else "s3"
+        identity = f"{random.getrandbits(128):032x}"
+        call = Call(self.command, path, asked, self.fields, bodies.content(body, self.fields), identity)
+        service = ""
         try:
             service = self._service(call)
             reply = self.server.services[service](call)
@@ -120,7 +125,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _service(self, call: Call) -> str:
         """Return the service that a request is for; raise `ServiceError` where none may answer it."""
         token, host = self.server.token, call.headers.get("host", "")
-        if token is None and not _BUCKET_HOST.fullmatch(host) and re.sub(r":\d+$", "", host) not in _LOOPBACK:
+        if token is None and not _named(host)[1]:
             # A page in a browser may have its own host's name lead here.
             raise ServiceError("AccessDenied", f"This is not the host {host!r}; ask 127.0.0.1.")
         form = call.headers.get("content-type", "").startswith("multipart/form-data")
@@ -147,10 +152,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             headers["Content-Length"] = str(reply.length)
         if self.close_connection:
             headers["Connection"] = "close"
-        lines = [f"HTTP/1.1 {reply.status} {self.responses[HTTPStatus(reply.status)][0]}"]
-        for name, value in headers.items():
-            lines.append(f"{name}: {value if value.isprintable() else _BREAKS.sub(' ', value)}")
-        self.wfile.write("\r\n".join([*lines, "", ""]).encode("latin-1", errors="replace"))
+        if not "".join(headers.values()).isprintable():
+            headers = {name: _BREAKS.sub(" ", value) for name, value in headers.items()}
+        lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+        head = f"HTTP/1.1 {reply.status} {_PHRASES[reply.status]}\r\n{lines}\r\n"
+        self.wfile.write(head.encode("latin-1", errors="replace"))
         if reply.file is not None:
             with reply.file:
                 self.wfile.flush()
@@ -169,8 +175,21 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         """Say nothing; what went wrong is said with its trace."""
 
 
+@lru_cache(1 << 10)
+def _named(host: str) -> tuple[str, bool]:
+    """Return the bucket whose own host it is, if it is one's, and whether it is this machine's."""
+    if bucket := _BUCKET_HOST.fullmatch(host):
+        return bucket[1], True
+    return "", re.sub(r":\d+$", "", host) in _LOOPBACK
+
+
 def _failure(service: str, error: ServiceError, call: Call) -> Reply:
-    """Return the error in the form of the service."""
+    """Return the error in the form of the service; where that is not known, or not here, as its client will read it."""
+    if not service:
+        form = call.headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
+        named = re.search(r"/([a-z0-9-]+)/aws4_request", call.headers.get("authorization", ""))
+        json = "x-amz-target" in call.headers or call.path.startswith("/endpoints/") or (named and named[1] != "s3")
+        service = "sts" if form else "sagemaker" if json else "s3"
     if service == "s3":
         return s3.failure(error, call)
     status = _STATUS.get(error.code, 400)

@@ -4,8 +4,11 @@ All requests must be signed none the less: no page in a browser can sign one, so
 """
 
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
 
 from byoc_vision.local.store import REGION, ServiceError
 
@@ -30,10 +33,31 @@ def read(headers: Mapping[str, str], query: Mapping[str, str]) -> Signature:
         scope = match["scope"] if match else ""
     elif query.get("X-Amz-Signature") and query.get("X-Amz-Algorithm") == "AWS4-HMAC-SHA256":
         scope = query.get("X-Amz-Credential", "")
+        _check_time(lambda: _seconds(query["X-Amz-Date"]) + int(query["X-Amz-Expires"]))
     elif query.get("AWSAccessKeyId") and query.get("Signature"):  # Version 2, which boto3 still takes for S3's URLs
+        _check_time(lambda: int(query["Expires"]))
         return Signature(query["AWSAccessKeyId"], "s3")
     else:
         raise ServiceError("MissingAuthenticationToken", "The request is not signed; sign it with any key.")
+    return _in_scope(scope)
+
+
+def _check_time(end: Callable[[], float]) -> None:
+    """Raise `ServiceError` where the time of a URL, given in seconds since 1970, is over or broken."""
+    try:
+        over = end() < time.time()
+    except (KeyError, ValueError):
+        raise ServiceError("IncompleteSignature", "The URL does not say in numbers how long it is good.") from None
+    if over:
+        raise ServiceError("AccessDenied", "Request has expired: the URL's time is over; sign another one.")
+
+
+def _seconds(text: str) -> float:
+    return datetime.strptime(text, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
+
+
+@lru_cache(1 << 10)
+def _in_scope(scope: str) -> Signature:
     parts = _SCOPE.fullmatch(scope)
     if not parts:
         raise ServiceError("IncompleteSignature", "The request's signature is not one of AWS Signature Version 4.")

@@ -45,7 +45,10 @@ OURS = ("byoc_vision", "launch", "classifier", "train", "serve", "bench", "local
 ONLY_IN = {
     "smdebug": ("train.record.managed_hook", "byoc_vision.debugger.smdebug_adapter"),
     "torch": ("classifier.network", "train", "serve.torch_backend", "serve.own_model", "bench"),
-    "boto3": ("byoc_vision.aws", "byoc_vision.debugger.finished_trial", "local_test.local_mode", "serve.submitted"),
+    "boto3": (
+        *("byoc_vision.aws", "byoc_vision.debugger.finished_trial", "local_test.local_mode", "serve.submitted"),
+        "bench.service",
+    ),
     "optuna": ("byoc_vision.local", "byoc_vision.importance"),
 }
 

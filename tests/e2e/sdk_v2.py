@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import sagemaker
@@ -18,6 +19,7 @@ from sagemaker.deserializers import JSONDeserializer
 from sagemaker.estimator import Estimator
 from sagemaker.model import Model
 from sagemaker.predictor import Predictor
+from sagemaker.processing import FrameworkProcessor, ProcessingOutput
 from sagemaker.pytorch import PyTorch, PyTorchModel
 from sagemaker.serializers import IdentitySerializer, JSONSerializer, NumpySerializer
 from sagemaker.transformer import Transformer
@@ -189,6 +191,27 @@ class Client:
             predictor.delete_model()
             self.remove(predictor)
 
+    def process(self) -> None:
+        """Run a script with a module of its own in a job, as evaluations do."""
+        processor = FrameworkProcessor(
+            PyTorch,
+            "2.5",
+            ROLE,
+            1,
+            "ml.m5.large",
+            py_version="py311",
+            image_uri="byoc-vision-serve-cpu:latest",
+            command=["python3"],
+            sagemaker_session=self.session,
+        )
+        bucket, out = self.session.default_bucket(), "/opt/ml/processing/out"
+        with TemporaryDirectory() as folder:
+            Path(folder, "evaluate.py").write_text(f"import figures\nopen('{out}/a', 'w').write(figures.TEXT)\n")
+            Path(folder, "figures.py").write_text("TEXT = 'good'\n")
+            target = ProcessingOutput(source=out, destination=f"s3://{bucket}/processed")
+            processor.run("evaluate.py", source_dir=folder, outputs=[target])
+        assert self.session.read_s3_file(bucket, "processed/a") == "good"
+
 
 def main() -> None:
     """Do all of it."""
@@ -197,6 +220,7 @@ def main() -> None:
     client.tune()
     client.deploy(training)
     client.run_scripts()
+    client.process()
 
 
 if __name__ == "__main__":

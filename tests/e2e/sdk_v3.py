@@ -111,7 +111,7 @@ def register(session: Session, model_data: str) -> None:
     """Put a model into the registry, and take it out again."""
     group = ModelPackageGroup.create("classifiers")
     group.wait_for_status("Completed", poll=1)
-    # ModelPackage.create of the SDK expects an answer that has more than the service's.
+    # ModelPackage.create of the SDK reads a field that the service does not answer (docs/service.md).
     created = session.sagemaker_client.create_model_package(
         ModelPackageGroupName="classifiers",
         InferenceSpecification={

@@ -138,6 +138,31 @@ def test_several_hosts_reach_each_other_and_nothing_else_where_they_are_isolated
     assert containers.docker("network", "ls", "--quiet", "--filter", label) == ""
 
 
+def test_hosts_share_a_channel_and_a_model_may_stay_as_it_is(shell: Shell, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    for name in "abc":
+        (data / name).touch()
+    whole, part = channel("whole", data), channel("part", data)
+    part["DataSource"]["S3DataSource"]["S3DataDistributionType"] = "ShardedByS3Key"
+    job = shell.run(
+        "parts",
+        "cd /opt/ml; mkdir -p model/$(hostname) output/tensorboard; ls input/data/* >model/$(hostname)/list;"
+        "hostname >output/tensorboard/$(hostname)",
+        ResourceConfig={"InstanceType": "local", "InstanceCount": 2, "VolumeSizeInGB": 1},
+        InputDataConfig=[whole, part],
+        OutputDataConfig={"S3OutputPath": shell.local.engine.output(), "CompressionType": "NONE"},
+        TensorBoardOutputConfig={"S3OutputPath": shell.local.engine.output()},
+    )
+    assert job["TrainingJobStatus"] == "Completed", job
+    assert job["ModelArtifacts"]["S3ModelArtifacts"].endswith("/parts/output/model/")
+    board = shell.local.engine.root / "results" / "parts" / "tensorboard-output"
+    assert sorted(file.name for file in board.iterdir()) == ["algo-1", "algo-2"]
+    lists = [(shell.results("parts") / "model" / host / "list").read_text().split() for host in ("algo-1", "algo-2")]
+    everything = ["input/data/whole:", "a", "b", "c"]
+    assert lists == [["input/data/part:", *mine, *everything] for mine in (["a", "c"], ["b"])]
+
+
 def test_a_host_that_fails_takes_the_others_down(shell: Shell) -> None:
     script = (
         'trap "echo told; exit 0" TERM; cd /opt/ml/checkpoints; [ $(hostname) = algo-2 ] && touch ready;'

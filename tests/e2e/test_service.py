@@ -140,7 +140,11 @@ def test_a_processing_job_reads_and_writes_objects(service: Service) -> None:
     s3.put_object(Bucket=env.BUCKET, Key="code/a b.txt", Body=b"content")
     place = {"S3Uri": f"s3://{env.BUCKET}/code/", "LocalPath": "/opt/ml/processing/input"}
     target = {"S3Uri": f"s3://{env.BUCKET}/processed", "LocalPath": "/opt/ml/processing/output"}
-    script = 'echo "$GREETING"; cp -r /opt/ml/processing/input/. /opt/ml/processing/output; exit "$CODE"'
+    # As the SDK's FrameworkProcessor has it, the script unpacks what it is given where that lies.
+    script = (
+        'echo "$GREETING"; cd /opt/ml/processing/input; echo changed >>"a b.txt"; touch more;'
+        'cp -r . /opt/ml/processing/output; exit "$CODE"'
+    )
     states = []
     for name, code in (("good", "0"), ("bad", "3")):
         sagemaker.create_processing_job(
@@ -166,7 +170,12 @@ def test_a_processing_job_reads_and_writes_objects(service: Service) -> None:
         states.append(until(look, "ProcessingJobStatus", "InProgress", "Stopping"))
     assert [state["ProcessingJobStatus"] for state in states] == ["Completed", "Failed"]
     assert states[1]["FailureReason"].endswith("exit code: 3")
-    assert s3.get_object(Bucket=env.BUCKET, Key="processed/a b.txt")["Body"].read() == b"content"
+    assert s3.get_object(Bucket=env.BUCKET, Key="processed/a b.txt")["Body"].read() == b"contentchanged\n"
+    assert s3.get_object(Bucket=env.BUCKET, Key="code/a b.txt")["Body"].read() == b"content"
+    assert [entry["Key"] for entry in s3.list_objects_v2(Bucket=env.BUCKET, Prefix="code/")["Contents"]] == [
+        "code/a b.txt"
+    ]
+    assert not (service.root / "processing-job" / "good" / "inputs").exists()
     logs = boto3.client("logs").filter_log_events(
         logGroupName="/aws/sagemaker/ProcessingJobs", logStreamNamePrefix="good/"
     )

@@ -63,8 +63,41 @@ def test_buckets(s3: Any, service: Service) -> None:
 
 
 def test_what_s3_is_not_asked_here_is_said(s3: Any, service: Service) -> None:
-    for call in (s3.get_bucket_acl, s3.get_bucket_versioning, s3.list_object_versions):
+    for call in (s3.get_bucket_acl, s3.get_bucket_policy, s3.get_bucket_encryption):
         with refused("NotImplemented"):
             call(Bucket=BUCKET)
     for body in (b"", b"<Delete>", b'<!DOCTYPE a [<!ENTITY b "c">]><Delete/>'):
         assert b"MalformedXML" in service.ask("POST", f"/{BUCKET}?delete", body)[1]
+
+
+def test_each_object_has_one_version(s3: Any, service: Service) -> None:
+    """Notebooks clean up with `bucket.object_versions.delete()`."""
+    assert "Status" not in s3.get_bucket_versioning(Bucket=BUCKET)
+    names = ["a", "b/c d", "b/ü"]
+    for name in names:
+        s3.put_object(Bucket=BUCKET, Key=name, Body=b"x")
+    for size in (1, 1000):
+        pages = s3.get_paginator("list_object_versions").paginate(Bucket=BUCKET, PaginationConfig={"PageSize": size})
+        found = [version for page in pages for version in page["Versions"]]
+        assert [(each["Key"], each["VersionId"], each["IsLatest"]) for each in found] == [
+            (name, "null", True) for name in names
+        ]
+    folded = s3.list_object_versions(Bucket=BUCKET, Delimiter="/")
+    assert [each["Prefix"] for each in folded["CommonPrefixes"]] == ["b/"]
+    assert s3.get_object(Bucket=BUCKET, Key="a", VersionId="null")["Body"].read() == b"x"
+    wanted = [{"Key": "a", "VersionId": "other"}, *({"Key": name, "VersionId": "null"} for name in names[1:])]
+    answer = s3.delete_objects(Bucket=BUCKET, Delete={"Objects": wanted})
+    assert [error["Code"] for error in answer["Errors"]] == ["NoSuchVersion"]
+    assert keys(s3) == ["a"]
+
+
+def test_what_clients_ask_by_the_way(s3: Any) -> None:
+    s3.put_object(Bucket=BUCKET, Key="a", Body=b"x")
+    assert s3.get_object_tagging(Bucket=BUCKET, Key="a")["TagSet"] == []
+    with refused("NoSuchKey"):
+        s3.get_object_tagging(Bucket=BUCKET, Key="none")
+    for found in (s3.list_objects(Bucket=BUCKET), s3.list_objects_v2(Bucket=BUCKET, FetchOwner=True)):
+        assert found["Contents"][0]["Owner"]["ID"]
+    assert "Owner" not in s3.list_objects_v2(Bucket=BUCKET)["Contents"][0]
+    told = s3.get_object_attributes(Bucket=BUCKET, Key="a", ObjectAttributes=["ObjectSize", "ETag"])
+    assert (told["ObjectSize"], f'"{told["ETag"]}"') == (1, s3.head_object(Bucket=BUCKET, Key="a")["ETag"])

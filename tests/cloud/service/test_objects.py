@@ -1,5 +1,6 @@
 """S3 on this machine: objects, one by one, as boto3 and hostile clients ask for them."""
 
+import os
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -84,7 +85,8 @@ def test_a_link_that_a_container_left_leads_nowhere(s3: Any, service: Service) -
     (service.store.root / "secret").write_text("secret")
     (service.store.root / "s3" / BUCKET / "link").symlink_to(service.store.root / "secret")
     (service.store.root / "s3" / BUCKET / "folder").symlink_to(service.store.root)
-    for key in ("link", "folder/secret"):
+    os.mkfifo(service.store.root / "s3" / BUCKET / "pipe")
+    for key in ("link", "folder/secret", "pipe"):
         with refused("NoSuchKey"):
             s3.get_object(Bucket=BUCKET, Key=key)
     assert keys(s3) == []

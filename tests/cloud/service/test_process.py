@@ -6,10 +6,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
+from botocore.awsrequest import AWSResponse
 
+from byoc_vision.local.client import Body
 from byoc_vision.local.files import locate
 from byoc_vision.local.store import ServiceError, Store
 from byoc_vision.service import daemon, env
@@ -53,6 +56,7 @@ def test_a_service_starts_stops_and_keeps_what_it_has(
     assert "AWS_PROFILE" not in variables
     configuration = Path(variables["SAGEMAKER_USER_CONFIG_OVERRIDE"]).read_text()
     assert f"DefaultS3Bucket: {env.BUCKET}" in configuration
+    assert Path(variables["AWS_CONFIG_FILE"]).exists()
     s3 = boto3.client("s3", "us-east-1", endpoint_url=url, aws_access_key_id="a", aws_secret_access_key="b")
     s3.put_object(Bucket=env.BUCKET, Key="a", Body=b"kept")
     assert service.address
@@ -76,6 +80,25 @@ def test_a_service_starts_stops_and_keeps_what_it_has(
     assert byoc("stop").stdout == "stopped\n"
     assert byoc("status").returncode == 1
     assert byoc("status", root="other").returncode == 0
+
+
+def test_clients_do_not_hash_what_stays_on_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "service").mkdir()
+    env.prepare(Store(tmp_path))
+    for name, value in env.variables(tmp_path, "http://127.0.0.1:1", None).items():
+        monkeypatch.setenv(name, value)
+    sent: list[Any] = []
+    s3 = boto3.session.Session().client("s3")
+
+    def answer(request: Any, **_: object) -> AWSResponse:
+        sent.append(request)
+        return AWSResponse("", 200, {}, Body())
+
+    s3.meta.events.register("before-send.s3", answer)
+    s3.put_object(Bucket="pictures", Key="a", Body=b"x")
+    headers = {name.lower(): value for name, value in sent[0].headers.items()}
+    assert headers["x-amz-content-sha256"] == b"UNSIGNED-PAYLOAD"
+    assert not [name for name in headers if "checksum" in name or name == "content-md5"]
 
 
 def test_elsewhere_the_variables_hold_the_token(tmp_path: Path) -> None:

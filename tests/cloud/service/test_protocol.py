@@ -37,6 +37,18 @@ def test_a_request_must_be_signed_by_someone_for_this_region(service: Service) -
         assert service.ask("GET", f"{url.path}?{url.query}", service=None)[0] == 200
 
 
+def test_a_url_is_good_for_its_time(s3: Any, service: Service) -> None:
+    s3.put_object(Bucket=BUCKET, Key="a", Body=b"x")
+    for version in ("s3", "s3v4"):
+        client = boto3.client("s3", "us-east-1", **service.access, config=Config(signature_version=version))
+        for seconds, status in ((60, 200), (-60, 403)):
+            url = urlsplit(client.generate_presigned_url("get_object", {"Bucket": BUCKET, "Key": "a"}, seconds))
+            found = service.ask("GET", f"{url.path}?{url.query}", service=None)
+            assert (found[0], b"expired" in found[1]) == (status, status == 403)
+        query = url.query.replace("Expires=", "Expires=x")
+        assert b"AuthorizationHeaderMalformed" in service.ask("GET", f"{url.path}?{query}", service=None)[1]
+
+
 def test_a_page_in_a_browser_is_refused(service: Service) -> None:
     for host in ("evil.example", "localhost.evil.example", "a.evil.example:80", "evillocalhost"):
         assert service.ask("GET", "/", host=host)[0] == 403
@@ -117,3 +129,31 @@ def test_the_small_services(service: Service) -> None:
             call()
     status, body = service.ask("POST", "/", b"{}", "sagemaker", x_amz_target="SageMaker.Nonsense")
     assert (status, json.loads(body)["__type"]) == (400, "UnknownOperationException")
+
+
+@pytest.mark.parametrize(
+    ("name", "operation"),
+    [  # one of each of the protocols that AWS's services speak
+        ("application-autoscaling", "describe_scalable_targets"),
+        ("lambda", "list_functions"),
+        ("sns", "list_topics"),
+        ("sqs", "list_queues"),
+        ("ec2", "describe_vpcs"),
+        ("cloudwatch", "describe_alarms"),
+        ("sagemaker-featurestore-runtime", "batch_get_record"),
+    ],
+)
+def test_a_service_that_is_not_here_says_so_to_its_client(service: Service, name: str, operation: str) -> None:
+    request = {
+        "describe_scalable_targets": {"ServiceNamespace": "sagemaker"},
+        "batch_get_record": {"Identifiers": [{"FeatureGroupName": "a", "RecordIdentifiersValueAsString": ["b"]}]},
+    }.get(operation, {})
+    with refused("UnknownOperationException", "[Tt]his machine|The local engine has no"):
+        getattr(service.client(name), operation)(**request)
+
+
+def test_a_region_that_is_not_here_is_said_in_each_form(service: Service) -> None:
+    with refused("InvalidSignatureException", "signed for .*eu-west-1"):
+        service.client("sts", "eu-west-1").get_caller_identity()
+    with refused("InvalidSignatureException", "signed for .*eu-west-1"):
+        service.client("sagemaker-runtime", "eu-west-1").invoke_endpoint(EndpointName="a", Body=b"x")

@@ -53,6 +53,7 @@ def test_a_training_job_is_told_as_the_service_tells_it(sagemaker: Any, service:
         ({"OutputDataConfig": {"S3OutputPath": "s3://none/a"}}, "no bucket 'none'"),
         ({"OutputDataConfig": {"S3OutputPath": "s3://pictures/../.."}}, "cannot be a file's name"),
         ({"OutputDataConfig": {"S3OutputPath": "https://a"}}, "https://a is not on this machine"),
+        ({"ModelPackageConfig": {"ModelPackageGroupArn": f"{ROLE.replace('iam', 'sagemaker')}"}}, "ModelPackage"),
         ({"ResourceConfig": {"InstanceType": "m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1}}, "InstanceType"),
         ({"AlgorithmSpecification": {"TrainingImage": "image", "TrainingInputMode": "Stream"}}, "TrainingInputMode"),
         (
@@ -88,11 +89,23 @@ def test_what_channels_have_not_is_refused_and_none_is_nothing(sagemaker: Any, s
     resources = {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 5}
     source = channel["DataSource"]["S3DataSource"] | {"S3DataDistributionType": "ShardedByS3Key"}
     sharded = {"InputDataConfig": [channel | {"DataSource": {"S3DataSource": source}}]}
-    with refused("ValidationException", "does not shard"):
-        sagemaker.create_training_job(
-            **training_request("two", ResourceConfig=resources | {"InstanceCount": 2}, **sharded)
-        )
-    sagemaker.create_training_job(**training_request("one", ResourceConfig=resources, **sharded))  # which gets all
+    sagemaker.create_training_job(**training_request("two", ResourceConfig=resources | {"InstanceCount": 2}, **sharded))
+    shuffled = [channel | {"ShuffleConfig": {"Seed": 1}}]  # a folder has no order
+    sagemaker.create_training_job(**training_request("shuffled", InputDataConfig=shuffled))
+
+
+def test_hosts_may_each_have_a_part_of_a_channel(sagemaker: Any, service: Service, tmp_path: Path) -> None:
+    s3, names = service.client("s3"), [f"{number} ü.jpg" for number in range(5)]
+    for name in names:
+        s3.put_object(Bucket=BUCKET, Key=f"data/{name}", Body=b"x")
+    manifest = json.dumps([{"prefix": f"s3://{BUCKET}/data/"}, *names]).encode()
+    s3.put_object(Bucket=BUCKET, Key="manifest", Body=manifest)
+    for kind, key in (("S3Prefix", "data/"), ("ManifestFile", "manifest"), ("S3Prefix", "data/0 ü.jpg")):
+        source = {"S3DataType": kind, "S3Uri": f"s3://{BUCKET}/{key}", "S3DataDistributionType": "ShardedByS3Key"}
+        parts = [channels.folder(service.store, source, tmp_path / kind / key / str(n), n, 2) for n in range(2)]
+        found = [sorted(file.name for file in part.rglob("*.jpg")) for part in parts]
+        assert found == ([names[::2], names[1::2]] if ".jpg" not in key else [names[:1], []])
+    assert channels.folder(service.store, source, tmp_path / "one").name == "0 ü.jpg"  # which has all
 
 
 def test_a_channel_may_be_a_manifest(sagemaker: Any, service: Service, tmp_path: Path) -> None:
@@ -179,6 +192,12 @@ def test_a_model_is_registered_approved_and_deployed(sagemaker: Any, service: Se
     with refused("ValidationException", "PendingManualApproval"):
         sagemaker.create_model(PrimaryContainer=wanted, **model)
     sagemaker.update_model_package(ModelPackageArn=second, ModelApprovalStatus="Approved")
+    for changes, left in (
+        ({"CustomerMetadataProperties": {"a": "1", "b": "1"}}, {"a": "1", "b": "1"}),
+        ({"CustomerMetadataProperties": {"a": "2"}, "CustomerMetadataPropertiesToRemove": ["b"]}, {"a": "2"}),
+    ):
+        sagemaker.update_model_package(ModelPackageArn=second, **changes)
+        assert sagemaker.describe_model_package(ModelPackageName=second)["CustomerMetadataProperties"] == left
     approved = sagemaker.list_model_packages(ModelPackageGroupName="dogs", ModelApprovalStatus="Approved")
     assert [package["ModelPackageArn"] for package in approved["ModelPackageSummaryList"]] == [second]
     told = sagemaker.describe_model_package(ModelPackageName=second)
@@ -212,6 +231,9 @@ def test_a_processing_job_is_checked(sagemaker: Any, service: Service) -> None:
         ({"ProcessingInputs": [given]}, "nothing at"),
         ({"ProcessingInputs": [given | {"S3Input": given["S3Input"] | {"S3InputMode": "Pipe"}}]}, "File mode"),
         ({"ProcessingResources": {"ClusterConfig": cluster | {"InstanceCount": 2}}}, "one instance"),
+        ({"ProcessingInputs": [given | {"AppManaged": True}]}, "AppManaged"),
+        ({"ProcessingInputs": [{"InputName": "a"}]}, "S3Input with a LocalPath"),
+        ({"ProcessingOutputConfig": {"Outputs": [{"OutputName": "a"}]}}, "S3Output with a LocalPath"),
     ):
         with refused("ValidationException", said):
             sagemaker.create_processing_job(**request | wrong)

@@ -56,6 +56,23 @@ def test_a_multipart_upload_step_by_step(s3: Any, service: Service) -> None:
         s3.list_parts(Bucket=BUCKET, Key="a", UploadId="../../..")
 
 
+def test_an_upload_is_of_one_object(s3: Any) -> None:
+    for key in ("a", "b/c"):
+        upload = s3.create_multipart_upload(Bucket=BUCKET, Key=key)["UploadId"]
+    assert [each["Key"] for each in s3.list_multipart_uploads(Bucket=BUCKET, Prefix="b")["Uploads"]] == ["b/c"]
+    other = {"Bucket": BUCKET, "Key": "a", "UploadId": upload}
+    version = s3.upload_part(**other | {"Key": "b/c"}, PartNumber=1, Body=b"x")["ETag"]
+    parts = {"Parts": [{"PartNumber": 1, "ETag": version}]}
+    for call in (
+        lambda: s3.upload_part(**other, PartNumber=1, Body=b"x"),
+        lambda: s3.list_parts(**other),
+        lambda: s3.complete_multipart_upload(**other, MultipartUpload=parts),
+    ):
+        with refused("NoSuchUpload"):
+            call()
+    assert keys(s3) == []
+
+
 def test_an_aborted_upload_leaves_nothing(s3: Any, service: Service) -> None:
     upload = {"Bucket": BUCKET, "Key": "a", "UploadId": s3.create_multipart_upload(Bucket=BUCKET, Key="a")["UploadId"]}
     s3.upload_part(**upload, PartNumber=1, Body=b"x" * 1000)

@@ -88,6 +88,7 @@ class Machine:
     def __init__(self, root: Path, patch: pytest.MonkeyPatch) -> None:
         self.store = Store(root)
         self.containers: dict[str, Container] = {}
+        self.cut_off = 0  # containers that were not left to answer what they were asked
         self.background: Callable[[Callable[[], None]], object] = lambda run: run()
         patch.setattr(containers, "require", lambda image: None)
         patch.setattr(containers, "owned", lambda folder: list(self.containers))
@@ -97,7 +98,7 @@ class Machine:
         patch.setattr(process, "start", self._start)
         patch.setattr(server, "start", self._run)
         patch.setattr(server, "wait", self._wait)
-        patch.setattr(server, "stop", lambda name, log=None: self.containers.pop(name).end())
+        patch.setattr(server, "stop", self._stop)
         self.server = Server(self.store, "127.0.0.1", 0)
         threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
         self.sagemaker, self.runtime, self.s3 = map(self.client, ("sagemaker", "sagemaker-runtime", "s3"))
@@ -136,6 +137,10 @@ class Machine:
         name = f"{variant}-{len(self.containers)}-{time.monotonic_ns()}"
         self.containers[name] = Container(definition["Image"], port, model, variant)
         return name
+
+    def _stop(self, name: str, log: Path | None = None, *, at_once: bool = False) -> None:
+        self.cut_off += at_once
+        self.containers.pop(name).end()
 
     def _wait(self, container: str, *_: object) -> None:
         if self.containers[container].image == "broken":
@@ -276,6 +281,7 @@ def test_a_failed_update_leaves_what_served(machine: Machine) -> None:
     assert "no model" in told["FailureReason"]
     assert machine.ask() == ("one", "a")
     assert len(machine.containers) == 1
+    assert machine.cut_off == 2  # nobody could have asked them
     for wrong, said in (
         ({"AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "a"}]}}, "no Alarms"),
         ({"RollingUpdatePolicy": {"MaximumBatchSize": {"Type": "INSTANCE_COUNT", "Value": 1}}}, "RollingUpdatePolicy"),
@@ -303,6 +309,7 @@ def test_a_deployment_that_was_broken_off_goes_back(machine: Machine) -> None:
     assert (told["EndpointStatus"], "was killed" in told["FailureReason"]) == ("InService", True)
     assert machine.ask() == ("one", "a")
     assert len(machine.containers) == 1
+    assert machine.cut_off == 0
 
 
 def test_serverless_takes_no_more_at_a_time_than_it_says(machine: Machine) -> None:

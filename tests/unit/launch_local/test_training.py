@@ -35,6 +35,15 @@ def new_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NewJob:
     return create
 
 
+def test_a_job_is_tried_again_as_often_as_it_asks(new_job: NewJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "start", lambda record, lock: lock.release())  # each is killed at once
+    monkeypatch.setattr(training, "clear", lambda record: None)
+    job = new_job(RetryStrategy={"MaximumRetryAttempts": 2})
+    assert [training.describe(job)["TrainingJobStatus"] for _ in range(2)] == ["InProgress"] * 2
+    failed = training.describe(job)
+    assert (failed["TrainingJobStatus"], failed["FailureReason"]) == ("Failed", process.KILLED)
+
+
 def test_metrics_are_found_in_the_lines_that_training_prints() -> None:
     line = metrics.line({"epoch": 3, "train_loss": 0.25, "validation_loss": 1e-7, "validation_accuracy": 1.0})
     found = dict(training.parse(metrics.DEFINITIONS, line))
