@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from byoc_vision.contract import folders, split_names, structure
+from byoc_vision.contract import folders, formats, split_names, structure
 from byoc_vision.contract.errors import DataError, UserError
 from byoc_vision.contract.folders import Folder, Paths, count, text
 from byoc_vision.contract.split_names import SPLITS
@@ -54,8 +54,14 @@ def read_channels(channels: Mapping[str, Path]) -> Layout:
     """Return how the pictures in `channels` (name -> folder) are divided.
 
     The channels are `train` and others of `SPLITS`, or only one, `training` or `train`, with a folder for each split or
-    for each class. Raises `DataError`, naming the folder to give where there is one.
+    for each class. Channels of other names are not used; one that is called as splits are (`val`) is refused. Raises
+    `DataError`, naming the folder to give where there is one.
     """
+    others = sorted(channels.keys() - {"training", *SPLITS})
+    for name in others:
+        split, rest = split_names.split_of(name)
+        if split and not rest:
+            raise DataError(f"there is no channel {name}; call it {split}")
     splits = {split: channels[split] for split in SPLITS if split in channels}
     if splits and "training" in channels:
         raise DataError(
@@ -79,7 +85,7 @@ def read_channels(channels: Mapping[str, Path]) -> Layout:
     used = {folder.path for split in classes.values() for top in split.values() for folder in top.walk()}
     return Layout(
         {split: {name: folder.picture_paths() for name, folder in classes[split].items()} for split in classes},
-        tuple(entry for top in read.values() for entry in _unused(top, top, used)),
+        (*(f"the channel {name}" for name in others), *(e for top in read.values() for e in _unused(top, top, used))),
         tuple(name for folder in all_folders for name in folder.others),
         sum(len(folder.litter) for folder in all_folders),
         tuple(_notes(classes["train"])),
@@ -127,8 +133,11 @@ def _too_few(top: Folder, folders: list[Folder]) -> DataError:
             return structure.no_classes(top, folders)
         if structure.subfolders(folders[0]):
             said = f"; give {text(folders[0].path)} if its folders are the classes"
+        elif len(folders) == 1:
+            said = f", {text(folders[0].path.name)}{structure.unread(top, folders[0])}"
     elif others := [name for folder in top.walk() for name in folder.others]:
-        said = f", and no picture, but {count(len(others), 'other file')} ({text(others[0])}; unpack archives)"
+        name, remedy = formats.telling(others)
+        said = f", and no picture, but {count(len(others), 'other file')} ({text(name)}{remedy and f'; {remedy}'})"
     litter = [name for name in top.litter if (top.path / name).is_dir()]
     others = [name for name, folder in top.folders.items() if structure.holds(folder)] + litter
     if others := [text(name) for name in others if name not in {folder.path.name for folder in folders}]:
