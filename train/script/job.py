@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -31,6 +32,8 @@ _PATIENCE = 300
 #: What to do about exceptions that come of how a program is run.
 _ADVICE = {
     "ModuleNotFoundError": "; name its package in requirements.txt, or put the module beside the program",
+    "KeyError: 'SM_CHANNEL_": "; the job has no channel of that name: give its data one, --data NAME=FOLDER",
+    "NameError: name 'get_ipython'": "; the program was a notebook: remove its magic commands (%…, !…)",
     "ImportError: attempted relative import": "; the program is run as a file: import by full names, or name the "
     "package's folder with __main__.py",
 }
@@ -77,20 +80,17 @@ class Script:
         where = str(code) if Path(place) == code else f"{place}, copied to {code}"
         program = code / check(self.program, code, where)
         requirements.install(code, self.stop)
+        # Of several groups of hosts, only some may be torchrun's.
+        names = host.distribution_hosts if together else host.hosts
+        hosts = command.Hosts(names, names.index(host.current_host), int(host.num_gpus), host.network_interface_name)
+        start = partial(command.torchrun, hosts=hosts) if together else command.command
+        line = start(program, code, host.to_cmd_args())
         variables = host.to_env_vars() | {
             "SM_MODULE_DIR": place,
             "SMDEBUG_CONFIG_FILE_PATH": str(report.hook(self.root)),
+            **command.network(hosts),
             **more,
         }
-        if together:
-            names = host.distribution_hosts
-            hosts = command.Hosts(
-                names, names.index(host.current_host), int(host.num_gpus), host.network_interface_name
-            )
-            line = command.torchrun(program, code, host.to_cmd_args(), hosts)
-            variables |= command.network(hosts)
-        else:
-            line = command.command(program, code, host.to_cmd_args())
         _await_names([name for name in host.hosts if name != host.current_host], self.stop)
         log.info("running in %s: %s", code, shlex.join(line))
         environment = command.environment(variables, code)

@@ -11,6 +11,7 @@ import sys
 import tarfile
 import threading
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -155,6 +156,16 @@ def test_without_a_program_the_classifier_is_trained(opt_ml, monkeypatch, caplog
             "train_model.py ended with exit code 1: ImportError: attempted relative import with no known parent "
             "package (train_model.py, line 1); the program is run as a file: import by full names, or name the "
             "package's folder with __main__.py",
+        ),
+        (
+            "import os\nfolder = os.environ['SM_CHANNEL_TRAIN']",
+            "train_model.py ended with exit code 1: KeyError: 'SM_CHANNEL_TRAIN' (train_model.py, line 2); the job has "
+            "no channel of that name: give its data one, --data NAME=FOLDER",
+        ),
+        (
+            "get_ipython().run_line_magic('matplotlib', 'inline')",
+            "train_model.py ended with exit code 1: NameError: name 'get_ipython' is not defined (train_model.py, "
+            "line 1); the program was a notebook: remove its magic commands (%…, !…)",
         ),
         (
             "import os\nos.kill(os.getpid(), 9)",
@@ -516,6 +527,23 @@ def test_torchrun_starts_a_process_for_each_gpu(tmp_path, name):
     ]
 
 
+def test_processes_that_a_program_starts_itself_find_each_other(opt_ml):
+    """As in AWS's images, where programs name their rank and the number of hosts, and no address."""
+    text = (
+        "import torch.distributed as dist\nimport torch.multiprocessing as mp\n"
+        "def one(rank):\n    dist.init_process_group('gloo', rank=rank, world_size=2)\n    dist.barrier()\n"
+        "if __name__ == '__main__':\n    mp.spawn(one, nprocs=2)\n"
+    )
+    assert run(opt_ml, text) is None
+
+
+def test_several_hosts_meet_at_the_first(monkeypatch):
+    hosts = command.Hosts(["algo-1", "algo-2"], 1, 0, "lo")
+    meeting = {"MASTER_ADDR": "algo-1", "MASTER_PORT": "7777"}
+    assert command.network(hosts) == meeting | {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
+    assert command.network(replace(hosts, interface="nowhere")) == meeting
+
+
 def test_torchrun_starts_no_shell_script(tmp_path):
     with pytest.raises(UserError, match=r"torchrun starts Python files and train\.sh is none"):
         command.torchrun(tmp_path / "train.sh", tmp_path, [], command.Hosts(["algo-1"], 0, 1, "eth0"))
@@ -563,6 +591,10 @@ def test_one_host_needs_no_name_and_others_are_waited_for(monkeypatch):
         ("valid acc 45.0%", "valid_acc", 0.45),
         ("[INFO] best loss = 12", "best_loss", 12.0),
         ("\x1b[32m12:00:01 \x1b[1mloss=0.5\x1b[0m", "loss", 0.5),
+        ("Epoch: [0]  [10/98]  eta: 0:00:05  lr: 0.1  loss: 0.5 (0.6)  acc1: 12.5 (11.0)  data: 0.1", "acc1", 12.5),
+        (" * Acc@1 71.500 Acc@5 90.250", "acc@5", 90.25),
+        ("Test: [  10/78]  Time: 0.8 (0.9)  Loss: 6.9 (6.8)  Acc@1: 0.50 ( 0.40)", "acc@1", 0.5),
+        ("Prec@1 71.2, top5=90", "top5", 90.0),
     ],
 )
 def test_figures_are_found_in_what_scripts_print(tmp_path, line, name, value):
