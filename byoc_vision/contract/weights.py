@@ -70,8 +70,8 @@ def published_as(name: str) -> str | None:
 def unwrapped(content: Any) -> Any:
     """Return the state_dict in what a training script has saved; anything else as it is.
 
-    Scripts wrap it under some usual names; DataParallel, torch.compile and modules that hold the network prefix all names
-    of tensors.
+    Scripts wrap it under some usual names; DataParallel, torch.compile and modules around the network prefix the names
+    of its tensors.
     """
     for wrapper in _WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
