@@ -128,21 +128,22 @@ def _too_few(top: Folder, folders: list[Folder]) -> DataError:
     if loose and not folders:
         return structure.no_classes(top, loose)
     said = ""
+    litter = [name for name in top.litter if (top.path / name).is_dir()]
+    beside = [name for name, folder in top.folders.items() if structure.holds(folder)] + litter
+    beside = [text(name) for name in beside if name not in {folder.path.name for folder in folders}]
     if folders:
         if split_names.split_of(folders[0].path.name)[0]:
             return structure.no_classes(top, folders)
         if structure.subfolders(folders[0]):
             said = f"; give {text(folders[0].path)} if its folders are the classes"
-        elif len(folders) == 1:
-            said = f", {text(folders[0].path.name)}{structure.unread(top, folders[0])}"
+        else:
+            said = f", {text(folders[0].path.name)}{'' if beside else structure.unread(top, folders[0])}"
     elif others := [name for folder in top.walk() for name in folder.others]:
         name, remedy = formats.telling(others)
         said = f", and no picture, but {count(len(others), 'other file')} ({text(name)}{remedy and f'; {remedy}'})"
-    litter = [name for name in top.litter if (top.path / name).is_dir()]
-    others = [name for name, folder in top.folders.items() if structure.holds(folder)] + litter
-    if others := [text(name) for name in others if name not in {folder.path.name for folder in folders}]:
+    if beside:
         said += (
-            f" ({listed(others, LISTED)} {'is' if len(others) == 1 else 'are'} none by name; rename what is a class)"
+            f" ({listed(beside, LISTED)} {'is' if len(beside) == 1 else 'are'} none by name; rename what is a class)"
         )
     return DataError(
         f"{text(top.path)} has {len(folders)} class folder(s){said}; put the pictures into one folder per class, "

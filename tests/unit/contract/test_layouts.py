@@ -466,7 +466,7 @@ REFUSED = [
     (
         "a class whose name says notes",
         "{doc,receipt}/2",
-        r"1 class folder\(s\) \(doc is none by name; rename what is a",
+        r"1 class folder\(s\), receipt \(doc is none by name; rename what is a",
     ),
     ("hidden classes alone", ".data/{cat,dog}/2", r"0 class folder\(s\) \(.data is none by name"),
     ("folds of the training split", "train/fold_{0,1}/{cat,dog}/2", r"or give /train/fold_0 to train on that alone"),
