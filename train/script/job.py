@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -29,13 +30,18 @@ from train.stopping import Stopped, StopSignal
 #: Seconds that the other hosts have until their names are known.
 _PATIENCE = 300
 
-#: What to do about exceptions that come of how a program is run.
+#: What to do about what comes of how a program is run, by a pattern of what is said.
 _ADVICE = {
-    "ModuleNotFoundError": "; name its package in requirements.txt, or put the module beside the program",
-    "KeyError: 'SM_CHANNEL_": "; the job has no channel of that name: give its data one, --data NAME=FOLDER",
-    "NameError: name 'get_ipython'": "; the program was a notebook: remove its magic commands (%…, !…)",
-    "ImportError: attempted relative import": "; the program is run as a file: import by full names, or name the "
+    r"ModuleNotFoundError|.*No module named": "name its package in requirements.txt, or put the module beside the "
+    "program",
+    r"KeyError: 'SM_CHANNEL_": "the job has no channel of that name: give its data one, --data NAME=FOLDER",
+    r"NameError: name 'get_ipython'": "the program was a notebook: remove its magic commands (%…, !…)",
+    r"ImportError: attempted relative import": "the program is run as a file: import by full names, or name the "
     "package's folder with __main__.py",
+    r".*: (command )?not found$": "the image has no such command: name its package in requirements.txt, or do it in "
+    "Python",
+    r".*error: unrecognized arguments: ([Tt]rue|[Ff]alse)$": "hyperparameters are passed on as --name value, so let "
+    "the option take a value, in place of action='store_true'",
 }
 
 log = logging.getLogger(__name__)
@@ -104,7 +110,7 @@ class Script:
         if ended.code == 0:
             return
         said = reason(ended.errors, str(code))
-        said += next((advice for beginning, advice in _ADVICE.items() if said.startswith(beginning)), "")
+        said += next((f"; {advice}" for pattern, advice in _ADVICE.items() if re.match(pattern, said)), "")
         if ended.out_of_memory or ended.code == -signal.SIGKILL:
             said = "the kernel killed it for memory; take smaller batches, fewer loader workers or a larger instance"
             said = said if ended.out_of_memory else f"most likely {said}"
@@ -138,4 +144,4 @@ def _await_names(names: list[str], stop: StopSignal, patience: float = _PATIENCE
 
 
 def _code(code: int) -> str:
-    return f"exit code {code}" if code >= 0 else f"signal {-code}"
+    return f"exit code {code}" if code >= 0 else f"signal {-code} ({signal.strsignal(-code)})"

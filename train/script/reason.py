@@ -33,7 +33,7 @@ _LENGTH = 400
 def reason(errors: str, folder: str) -> str:
     """Return what the last exception in `errors` says and where in `folder` it was raised, else the last line.
 
-    A message goes on in the indented lines below it. Nothing where there is no line.
+    A message goes on in the indented lines below it, or begins there. Nothing where there is no line.
     """
     lines = [_BEFORE.sub("", line.rsplit("\r", 1)[-1]).rstrip() for line in errors.splitlines()]
     repeated = ""
@@ -41,7 +41,10 @@ def reason(errors: str, folder: str) -> str:
         end = next((i for i in range(start + 1, len(lines)) if lines[i] and not lines[i].startswith(" ")), None)
         if end is None:
             continue
-        message = [lines[end], *takewhile(lambda line: line[:1].isspace(), lines[end + 1 :])]
+        below = lines[end + 1 :]
+        message = [lines[end], *takewhile(lambda line: line[:1].isspace(), below)]
+        if len(message) == 1 and lines[end].endswith(":"):
+            message += [line for line in below if line][:1]
         said = _told(" ".join(map(str.strip, message)), lines[start:end], folder)
         if not lines[end].startswith(_REPEATS):
             return said

@@ -100,6 +100,21 @@ def test_a_shell_script_runs_with_or_without_a_first_line(opt_ml):
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("mpirun -np 2 python t.py", "mpirun: not found; the image has no such command: name its package in"),
+        ("#!/bin/bash\nunzip a.zip", "unzip: command not found; the image has no such command"),
+        (
+            "python -m accelerate.commands.launch t.py",
+            "No module named 'accelerate'); name its package in requirements",
+        ),
+    ],
+)
+def test_what_a_shell_script_does_not_find_is_named(opt_ml, text, said):
+    assert said in run(opt_ml, text, "train.sh")
+
+
 def test_a_shell_script_from_windows_is_told_what_it_is(opt_ml):
     (opt_ml / "code/train.sh").write_bytes(b"#!/bin/bash\r\necho so far\r\n")
     ask(opt_ml, sagemaker_program="train.sh")
@@ -137,7 +152,7 @@ def test_without_a_program_the_classifier_is_trained(opt_ml, monkeypatch, caplog
     ("text", "said"),
     [
         ("raise SystemExit(3)", "train_model.py ended with exit code 3"),
-        ("import os\nos.kill(os.getpid(), 15)", "train_model.py ended with signal 15"),
+        ("import os\nos.kill(os.getpid(), 15)", "train_model.py ended with signal 15 (Terminated)"),
         (
             "def f():\n    raise ValueError('no pictures')\nf()",
             "train_model.py ended with exit code 1: ValueError: no pictures (train_model.py, line 2)",
@@ -168,8 +183,15 @@ def test_without_a_program_the_classifier_is_trained(opt_ml, monkeypatch, caplog
             "line 1); the program was a notebook: remove its magic commands (%…, !…)",
         ),
         (
+            "import argparse\nparser = argparse.ArgumentParser()\nparser.add_argument('--amp', action='store_true')\n"
+            "parser.parse_args(['--amp', 'True'])",
+            "train_model.py ended with exit code 2: train_model.py: error: unrecognized arguments: True; "
+            "hyperparameters are passed on as --name value, so let the option take a value, in place of "
+            "action='store_true'",
+        ),
+        (
             "import os\nos.kill(os.getpid(), 9)",
-            "train_model.py ended with signal 9: most likely the kernel killed it for memory; "
+            "train_model.py ended with signal 9 (Killed): most likely the kernel killed it for memory; "
             "take smaller batches, fewer loader workers or a larger instance",
         ),
         (
@@ -211,6 +233,10 @@ def test_a_lack_of_shared_memory_is_known(said, lacks):
             r"raise RuntimeError('Error(s) in loading state_dict for ResNet:\n\tMissing key(s): \"fc.weight\". ')",
             'RuntimeError: Error(s) in loading state_dict for ResNet: Missing key(s): "fc.weight". (t.py, line 1)',
         ),
+        (  # as a text in three quotes
+            "raise ValueError('''\n\nthe labels do not fit\nthe pictures''')",
+            "ValueError: the labels do not fit (t.py, line 1)",
+        ),
         (  # as tqdm leaves its bar: without an end of its line, and once more behind the trace
             "import sys, atexit\nbar = ' 60%|###  | 3/5'\n"
             "atexit.register(lambda: print('\\r' + bar, file=sys.stderr))\n"
@@ -236,7 +262,15 @@ def test_a_lack_of_shared_memory_is_known(said, lacks):
             "subprocess.CalledProcessError: Command 'false' returned non-zero exit status 1. (t.py, line 2)",
         ),
     ],
-    ids=["more lines", "a bar before it", "of a worker", "a group", "of another program", "none of another program"],
+    ids=[
+        "more lines",
+        "an empty line first",
+        "a bar before it",
+        "of a worker",
+        "a group",
+        "of another program",
+        "none of another program",
+    ],
 )
 def test_an_exception_is_told_whole_whatever_is_around_it(tmp_path, text, said):
     (tmp_path / "t.py").write_text(text)
