@@ -38,6 +38,8 @@ _ADVICE = {
     r"NameError: name 'get_ipython'": "the program was a notebook: remove its magic commands (%…, !…)",
     r"ImportError: attempted relative import": "the program is run as a file: import by full names, or name the "
     "package's folder with __main__.py",
+    r"(urllib\.error\.URLError|requests\.exceptions\.ConnectionError)": "in an isolated network what the program "
+    "fetches is given as a channel",
     r".*: (command )?not found$": "the image has no such command: name its package in requirements.txt, or do it in "
     "Python",
     r".*error: unrecognized arguments: ([Tt]rue|[Ff]alse)$": "hyperparameters are passed on as --name value, so let "

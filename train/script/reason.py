@@ -4,6 +4,8 @@ import re
 from itertools import takewhile
 from textwrap import dedent
 
+from byoc_vision.contract.errors import plain
+
 #: What stands before a line: of a process that torchrun started, and of an exception group.
 _BEFORE = re.compile(r"^(?:\[rank\d+\]:\s?)?(?: +[|+] ?)?")
 
@@ -35,7 +37,7 @@ def reason(errors: str, folder: str) -> str:
 
     A message goes on in the indented lines below it, or begins there. Nothing where there is no line.
     """
-    lines = [_BEFORE.sub("", line.rsplit("\r", 1)[-1]).rstrip() for line in errors.splitlines()]
+    lines = [_BEFORE.sub("", line.rsplit("\r", 1)[-1]).rstrip() for line in plain(errors).splitlines()]
     repeated = ""
     for start in reversed([i for i, line in enumerate(lines) if _TRACEBACK in line]):
         end = next((i for i in range(start + 1, len(lines)) if lines[i] and not lines[i].startswith(" ")), None)

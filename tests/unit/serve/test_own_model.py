@@ -376,6 +376,7 @@ def output_fn(prediction, accept, context):
     ("source", "words"),
     [
         ("import no_such_package", r"No module named 'no_such_package'\); name its package in code/requirements.txt"),
+        ("import smdebug.pytorch as smd", "imports smdebug, which is for training; leave that import out of inference"),
         (
             "import subprocess, sys\nsubprocess.check_call([sys.executable, '-m', 'pip', 'install', 'x'])",
             "the model's own code runs pip, .* name the packages in code/requirements.txt",

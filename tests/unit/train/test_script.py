@@ -183,6 +183,11 @@ def test_without_a_program_the_classifier_is_trained(opt_ml, monkeypatch, caplog
             "line 1); the program was a notebook: remove its magic commands (%…, !…)",
         ),
         (
+            "import urllib.error\nraise urllib.error.URLError('no such host')",
+            "train_model.py ended with exit code 1: urllib.error.URLError: <urlopen error no such host> "
+            "(train_model.py, line 2); in an isolated network what the program fetches is given as a channel",
+        ),
+        (
             "import argparse\nparser = argparse.ArgumentParser()\nparser.add_argument('--amp', action='store_true')\n"
             "parser.parse_args(['--amp', 'True'])",
             "train_model.py ended with exit code 2: train_model.py: error: unrecognized arguments: True; "
@@ -237,6 +242,10 @@ def test_a_lack_of_shared_memory_is_known(said, lacks):
             "raise ValueError('''\n\nthe labels do not fit\nthe pictures''')",
             "ValueError: the labels do not fit (t.py, line 1)",
         ),
+        (  # as torch says what it does not unpickle
+            "raise ValueError('Weights only load failed, \x1b[1mdo so\x1b[0m only if you trust it')",
+            "ValueError: Weights only load failed, do so only if you trust it (t.py, line 1)",
+        ),
         (  # as tqdm leaves its bar: without an end of its line, and once more behind the trace
             "import sys, atexit\nbar = ' 60%|###  | 3/5'\n"
             "atexit.register(lambda: print('\\r' + bar, file=sys.stderr))\n"
@@ -265,6 +274,7 @@ def test_a_lack_of_shared_memory_is_known(said, lacks):
     ids=[
         "more lines",
         "an empty line first",
+        "colours",
         "a bar before it",
         "of a worker",
         "a group",
