@@ -250,7 +250,7 @@ def unread(top: Folder, folder: Folder) -> str:
     the classes of the pictures in it; nothing where neither is known.
     """
     first = next(folder.pictures(), None)
-    if said := formats.content(first) if first else "":
+    if first is not None and (said := formats.content(first)):
         return f" ({text(first.name)} is {said})"
     notes = [name for inner in top.walk() for name in inner.folders if split_names.is_notes(name)]
     others = [name for inner in top.walk() for name in inner.others if not name.lower().startswith(_NO_TABLES)]
