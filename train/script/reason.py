@@ -17,7 +17,7 @@ _PLACE = re.compile(r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d+)')
 _REPEATS = ("torch.distributed.elastic", "subprocess.CalledProcessError")
 
 #: pip's lines that name what it could not install, without its remarks on itself.
-_PIP = re.compile(r"^ERROR: (?P<text>(?!.*pip's dependency resolver).+)")
+_PIP = re.compile(r"^ERROR: (?P<text>(?!.*pip's dependency resolver|ResolutionImpossible).+)")
 
 #: What of a build pip shows of that, indented.
 _BUILD = re.compile(r"╰─> \[.*output\]\n(?P<text>.*?)^\s*\[end of output\]", re.DOTALL | re.MULTILINE)

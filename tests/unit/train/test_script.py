@@ -556,6 +556,10 @@ def test_pips_last_word_is_told():
         "WARNING: retrying\nERROR: Could not find a version (from versions: none)\nERROR: No matching one for x==1\n"
     )
     assert pip_reason(errors) == "No matching one for x==1"
+    errors = (
+        "ERROR: Cannot install x==1 and x==2 because …\n\nERROR: ResolutionImpossible: for help visit https://pip\n"
+    )
+    assert pip_reason(errors) == "Cannot install x==1 and x==2 because …"
 
 
 # -- several hosts -----------------------------------------------------------------------------------------------------
