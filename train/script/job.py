@@ -40,8 +40,8 @@ _ADVICE = {
     "package's folder with __main__.py",
     r"(urllib\.error\.URLError|requests\.exceptions\.ConnectionError)": "in an isolated network what the program "
     "fetches is given as a channel",
-    r".*: (command )?not found$": "the image has no such command: name its package in requirements.txt, or do it in "
-    "Python",
+    r"\S+: (line )?\d+: .+: (command )?not found$": "the image has no such command: name its package in "
+    "requirements.txt, or do it in Python",
     r".*error: unrecognized arguments: ([Tt]rue|[Ff]alse)$": "hyperparameters are passed on as --name value, so let "
     "the option take a value, in place of action='store_true'",
 }
