@@ -8,6 +8,7 @@ what was unpacked of that, and nowhere else.
 import importlib
 import importlib.util
 import inspect
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from typing import Any
 from byoc_vision.contract.errors import UserError
 from byoc_vision.contract.job import CODE, SCRIPT
 from serve import shadowed, submitted
+
+logger = logging.getLogger(__name__)
 
 Function = Callable[..., Any]
 
@@ -54,7 +57,8 @@ def load(model_dir: Path) -> dict[str, Function]:
     Raises `UserError` where the file is missing, or its functions do not go together; else whatever the import raises.
     """
     code, file = folder(model_dir), program()
-    sys.path[:0] = [str(place) for place in (code, code / "lib") if place.is_dir()]
+    places = dict.fromkeys([(code / file).parent, code, code / "lib"])  # the program may be in a folder below
+    sys.path[:0] = [str(place) for place in places if place.is_dir()]
     shadowed.give_way()
     if not (code / file).is_file():
         if archive := submitted.place(os.environ):
@@ -78,6 +82,8 @@ def load(model_dir: Path) -> dict[str, Function]:
     # The pickle of a whole network names its class as __main__'s where that was defined in the program that was run.
     vars(sys.modules["__main__"])["__getattr__"] = partial(getattr, module)
     functions = {name: with_context(name, getattr(module, name)) for name in ARGUMENTS if hasattr(module, name)}
+    if not functions:
+        logger.warning("%s has none of the functions %s, so that nothing of it is used", file, ", ".join(ARGUMENTS))
     both = [name for name in ("input_fn", "predict_fn", "output_fn") if name in functions]
     if "transform_fn" in functions and both:
         raise UserError(

@@ -236,6 +236,11 @@ def _needs(error: ModuleNotFoundError) -> str:
     package = str(error.name).partition(".")[0]
     if package in ("torch", "torchvision") and importlib.util.find_spec(package) is None:
         return f"the model needs {package}, which this image does not have; deploy it with --image serve"
+    if package == "smdebug":
+        return (
+            "the model's own code imports smdebug, which is for training; leave that import out of "
+            f"{user_code.program()}, or deploy a script without it"
+        )
     if package != error.name and (there := _version(package)):  # as a pickle of another version does
         return (
             f"the model's own code, or what it loads, needs {error.name}, which is not in this image's {package} "

@@ -180,10 +180,9 @@ def checked(
         digests, looks, headers = zip(*read.values(), strict=True) if read else ((), (), ())
         splits[name] = replace(split.take(list(read)), digests=digests, looks=looks, headers=headers)
     if len(bad) > limit * count:
-        listed = "; ".join(f"{name}: {why}" for name, why in list(bad.items())[:3])
         raise DataError(
             f"{len(bad)} of {count} pictures cannot be read, more than max-unreadable allows ({limit:g} of them): "
-            f"{listed}; repair or remove them, or raise max-unreadable"
+            f"{_listed(bad)}; convert, repair or remove them, or raise max-unreadable"
         )
     lost = set(range(len(data.labels))) - set(splits["train"].targets)
     if lost:
@@ -193,6 +192,17 @@ def checked(
     if not splits["validation"]:
         raise DataError("no validation picture can be read; repair them or remove the validation split")
     return Data(data.labels, **splits, lines=data.lines), bad
+
+
+def _listed(bad: Mapping[str, str]) -> str:
+    """Return the first reasons, each with the first picture that it is given for, and how many more there are."""
+    names_of: dict[str, list[str]] = {}
+    for name, why in bad.items():
+        names_of.setdefault(why, []).append(name)
+    return "; ".join(
+        f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}: {why}"
+        for why, names in list(names_of.items())[:3]
+    )
 
 
 def digest(content: bytes) -> bytes:

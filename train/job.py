@@ -122,7 +122,8 @@ def _report(root: Path) -> None:
     left = any((job.output / file).exists() for file in (contract.METRICS, f"{contract.PROFILE}/{contract.STEPS}"))
     if not (job.settings.report and left):
         return
-    pictures = os.path.commonpath(job.channels.values())  # what `train.data` names pictures from
+    # What `train.data` names pictures from.
+    pictures = os.path.commonpath(folder for name, folder in job.channels.items() if name in contract.SPLITS)
     options = ["--model", str(job.model), "--pictures", pictures, "--within-job"]
     if job.hook_configuration:
         options += ["--tensors", json.loads(job.hook_configuration.read_text(encoding="utf-8"))["LocalPath"]]

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from byoc_vision.contract import folders, split_names, structure
+from byoc_vision.contract import folders, formats, split_names, structure
 from byoc_vision.contract.errors import DataError, UserError
 from byoc_vision.contract.folders import Folder, Paths, count, text
 from byoc_vision.contract.split_names import SPLITS
@@ -54,8 +54,14 @@ def read_channels(channels: Mapping[str, Path]) -> Layout:
     """Return how the pictures in `channels` (name -> folder) are divided.
 
     The channels are `train` and others of `SPLITS`, or only one, `training` or `train`, with a folder for each split or
-    for each class. Raises `DataError`, naming the folder to give where there is one.
+    for each class. Channels of other names are not used; one that is called as splits are (`val`) is refused. Raises
+    `DataError`, naming the folder to give where there is one.
     """
+    others = sorted(channels.keys() - {"training", *SPLITS})
+    for name in others:
+        split, rest = split_names.split_of(name)
+        if split and not rest:
+            raise DataError(f"there is no channel {name}; call it {split}")
     splits = {split: channels[split] for split in SPLITS if split in channels}
     if splits and "training" in channels:
         raise DataError(
@@ -79,7 +85,7 @@ def read_channels(channels: Mapping[str, Path]) -> Layout:
     used = {folder.path for split in classes.values() for top in split.values() for folder in top.walk()}
     return Layout(
         {split: {name: folder.picture_paths() for name, folder in classes[split].items()} for split in classes},
-        tuple(entry for top in read.values() for entry in _unused(top, top, used)),
+        (*(f"the channel {name}" for name in others), *(e for top in read.values() for e in _unused(top, top, used))),
         tuple(name for folder in all_folders for name in folder.others),
         sum(len(folder.litter) for folder in all_folders),
         tuple(_notes(classes["train"])),
@@ -122,18 +128,22 @@ def _too_few(top: Folder, folders: list[Folder]) -> DataError:
     if loose and not folders:
         return structure.no_classes(top, loose)
     said = ""
+    litter = [name for name in top.litter if (top.path / name).is_dir()]
+    beside = [name for name, folder in top.folders.items() if structure.holds(folder)] + litter
+    beside = [text(name) for name in beside if name not in {folder.path.name for folder in folders}]
     if folders:
         if split_names.split_of(folders[0].path.name)[0]:
             return structure.no_classes(top, folders)
         if structure.subfolders(folders[0]):
             said = f"; give {text(folders[0].path)} if its folders are the classes"
+        else:
+            said = f", {text(folders[0].path.name)}{'' if beside else structure.unread(top, folders[0])}"
     elif others := [name for folder in top.walk() for name in folder.others]:
-        said = f", and no picture, but {count(len(others), 'other file')} ({text(others[0])}; unpack archives)"
-    litter = [name for name in top.litter if (top.path / name).is_dir()]
-    others = [name for name, folder in top.folders.items() if structure.holds(folder)] + litter
-    if others := [text(name) for name in others if name not in {folder.path.name for folder in folders}]:
+        name, remedy = formats.telling(others)
+        said = f", and no picture, but {count(len(others), 'other file')} ({text(name)}{remedy and f'; {remedy}'})"
+    if beside:
         said += (
-            f" ({listed(others, LISTED)} {'is' if len(others) == 1 else 'are'} none by name; rename what is a class)"
+            f" ({listed(beside, LISTED)} {'is' if len(beside) == 1 else 'are'} none by name; rename what is a class)"
         )
     return DataError(
         f"{text(top.path)} has {len(folders)} class folder(s){said}; put the pictures into one folder per class, "

@@ -1,5 +1,7 @@
 """The kinds of error whose text is meant for the user, and how any error is told on one line."""
 
+import re
+
 
 class UserError(Exception):
     """Something the user can put right; the message is one sentence saying what was wrong and what to do."""
@@ -9,9 +11,18 @@ class DataError(UserError):
     """The pictures given cannot be trained on."""
 
 
+#: What colours a terminal's text.
+_COLOUR = re.compile(r"\x1b\[[\d;]*m")
+
+
+def plain(text: str) -> str:
+    """Return a text without its colours."""
+    return _COLOUR.sub("", text)
+
+
 def one_line(words: object, longest: int | None = 200) -> str:
-    """Return a text, or what an error says, on one line, cut to `longest` characters."""
-    return " ".join(str(words).split())[:longest]
+    """Return a text, or what an error says, on one line and without colours, cut to `longest` characters."""
+    return " ".join(plain(str(words)).split())[:longest]
 
 
 def described(error: BaseException, longest: int | None = 200) -> str:

@@ -13,12 +13,7 @@ from pathlib import Path
 from typing import overload
 
 from byoc_vision.contract.errors import UserError
-
-
-def words(listed: str) -> frozenset[str]:
-    """Return the words in the text `listed`."""
-    return frozenset(listed.split())
-
+from byoc_vision.contract.formats import is_other, words
 
 #: Folders below one another; no data set has so many.
 MAX_DEPTH = 64
@@ -31,18 +26,6 @@ _LITTER = words(
     "@__thumb lost+found __macosx $recycle.bin recycler __pycache__ node_modules venv wandb mlruns lightning_logs"
 ) | {"icon\r", "system volume information", "network trash folder", "temporary items"}
 _LITTER_ENDINGS = (":zone.identifier", ".part", ".crdownload", ".tmp", "~", "_$folder$")
-
-#: Endings of files that hold something else than one picture.
-_OTHER_ENDINGS = words(
-    "txt text md rst log nfo csv tsv json jsonl ndjson xml xmp yaml yml toml ini cfg conf names data html htm css js "
-    "pdf doc docx odt rtf xls xlsx ods ppt pptx tex bib srt vtt url webloc lnk torrent md5 sha1 sha256 sfv "
-    "py pyc ipynb sh bat ps1 m c cc cpp h hpp java rb lua r exe dll so "
-    "zip tar gz tgz bz2 tbz2 xz txz 7z rar zst lz4 iso dmg pkg "
-    "mov mp4 m4v avi mkv webm mpg mpeg wmv flv 3gp mts mp3 wav flac ogg m4a aac aiff "
-    "npy npz mat h5 hdf5 pkl pickle parquet feather arrow tfrecord tfrecords record rec idx lst lmdb mdb db sqlite "
-    "dvc pt pth ckpt onnx safetensors pb caffemodel prototxt weights"
-)
-_OTHER_NAMES = words("readme license licence copying notice changelog authors makefile dockerfile md5sums")
 
 
 @dataclass(frozen=True)
@@ -203,7 +186,7 @@ def _read(root: Path, above: list[tuple[int, int]], ways: Counter[tuple[int, int
         elif _is_folder(entry, here):
             folder.folders[entry.name] = _read(root / entry.name, here, ways)
         else:
-            (folder.others if _is_other(entry.name) else folder.files).append(entry.name)
+            (folder.others if is_other(entry.name) else folder.files).append(entry.name)
     return folder
 
 
@@ -222,8 +205,3 @@ def _is_folder(entry: os.DirEntry[str], here: list[tuple[int, int]]) -> bool:
     except OSError:
         return False
     return (status.st_dev, status.st_ino) not in here
-
-
-def _is_other(name: str) -> bool:
-    stem, dot, ending = name.lower().rpartition(".")
-    return ending in _OTHER_ENDINGS or ".tfevents." in name if dot and stem else ending in _OTHER_NAMES

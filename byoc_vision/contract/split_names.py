@@ -4,16 +4,17 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-from byoc_vision.contract.folders import words
+from byoc_vision.contract.formats import words
 
 SPLITS = ("train", "validation", "test")
 
-#: Each split's words. `eval` is the test split, but for sets that have another one.
+#: Each split's words. `eval` and `holdout` are the test split, but for sets that have another one.
 _WORDS = {
     "train": ("train", "training", "trn"),
     "validation": ("validation", "validate", "valid", "val", "dev", "development"),
-    "test": ("test", "testing", "tst", "eval", "evaluation"),
+    "test": ("test", "testing", "tst", "eval", "evaluation", "holdout"),
 }
+_SECOND = {"eval", "evaluation", "holdout"}
 _SPLIT = {word: split for split, words in _WORDS.items() for word in words}
 
 #: Words that say nothing about what is in the folder.
@@ -49,7 +50,7 @@ def is_bare(name: str) -> bool:
 
 def is_evaluation(name: str) -> bool:
     """Whether the name is that of a test split, or of the validation split of a set that has another."""
-    return not {"eval", "evaluation"}.isdisjoint(_words(name))
+    return not _SECOND.isdisjoint(_words(name))
 
 
 def is_container(name: str) -> bool:

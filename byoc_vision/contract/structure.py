@@ -7,13 +7,17 @@ split a folder is, but only what it holds says whether it is one: a class may be
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from byoc_vision.contract import split_names
+from byoc_vision.contract import formats, split_names
 from byoc_vision.contract.errors import DataError
 from byoc_vision.contract.folders import Folder, text
 from byoc_vision.contract.split_names import SPLITS
 
 #: Names that one sentence lists.
 LISTED = 3
+
+#: Endings of files that may say which class a picture is of, the likeliest first.
+_TABLES = (".csv", ".tsv", ".json", ".jsonl", ".xlsx", ".parquet", ".mat", ".manifest", ".lst", ".xml", ".txt")
+_NO_TABLES = ("readme", "license", "sample_submission")
 
 
 def divided(top: Folder) -> dict[str, Folder]:
@@ -46,9 +50,9 @@ def _named(top: Folder) -> _Named:
             (named.labelled if _has_classes(folder) else named.loose).setdefault(split, []).append(folder)
     tests = named.labelled.get("test", [])
     evaluated = [folder for folder in tests if split_names.is_evaluation(folder.path.name)]
-    if len(evaluated) < len(tests) and evaluated and "validation" not in named.labelled:
+    if len(evaluated) < len(tests) and evaluated:
         named.labelled["test"] = [folder for folder in tests if folder not in evaluated]
-        named.labelled["validation"] = evaluated
+        named.labelled.setdefault("validation", evaluated)
     return named
 
 
@@ -235,15 +239,23 @@ def holds(folder: Folder) -> bool:
 
 def no_classes(top: Folder, folders: list[Folder]) -> DataError:
     """Return the error for folders in `top` that hold pictures of unknown classes."""
-    tables = [
-        name for folder in top.walk() for name in folder.others if name.lower().endswith((".csv", ".json", ".txt"))
-    ]
-    notes = [name for folder in top.walk() for name in folder.folders if split_names.is_notes(name)]
-    unread = f" (what {text((notes or tables)[0])} says of them is not read)" if notes or tables else ""
     return DataError(
-        f"{text(folders[0].path)} holds pictures without class folders{unread}; put the pictures of each class into a "
-        "folder of its own, or, if they are all of one class, give the folder above"
+        f"{text(folders[0].path)} holds pictures without class folders{unread(top, folders[0])}; put the pictures of "
+        "each class into a folder of its own, or, if they are all of one class, give the folder above"
     )
+
+
+def unread(top: Folder, folder: Folder) -> str:
+    """Return, in brackets, what the first file in `folder` is if it is known to be no picture, or what in `top` may say
+    the classes of the pictures in it; nothing where neither is known.
+    """
+    first = next(folder.pictures(), None)
+    if first is not None and (said := formats.content(first)):
+        return f" ({text(first.name)} is {said})"
+    notes = [name for inner in top.walk() for name in inner.folders if split_names.is_notes(name)]
+    others = [name for inner in top.walk() for name in inner.others if not name.lower().startswith(_NO_TABLES)]
+    tables = [name for ending in _TABLES for name in others if name.lower().endswith(ending)]
+    return f" (what {text((notes or tables)[0])} says of them is not read)" if notes or tables else ""
 
 
 def _several(sets: list[Folder], folders: list[Folder]) -> str:

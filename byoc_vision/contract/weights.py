@@ -27,6 +27,11 @@ SUFFIXES = (".pth", ".pt", ".safetensors")
 #: Bytes that a file's table of tensors has at most; the largest architecture's have a few hundred thousand.
 _MAX_TABLE = 1 << 26
 
+#: Names under which scripts save a state_dict, and what stands before all names of tensors in some; no network of
+#: torchvision has a part of one of these names, which holds all.
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
+_PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "backbone.")
+
 _MAGIC = 0x1950A86A20F9469CFC6C  # of torch.save before its files were zip archives
 
 #: Bytes of a number, by torch's names of storages.
@@ -65,14 +70,18 @@ def published_as(name: str) -> str | None:
 def unwrapped(content: Any) -> Any:
     """Return the state_dict in what a training script has saved; anything else as it is.
 
-    Scripts wrap it under one of two names, and DataParallel prefixes the name of each tensor.
+    Scripts wrap it under some usual names; DataParallel, torch.compile and modules around the network prefix the names
+    of its tensors.
     """
-    for wrapper in ("state_dict", "model"):
+    for wrapper in _WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
     if not isinstance(content, Mapping) or not all(isinstance(name, str) for name in content):
         return content
-    return {name.removeprefix("module."): value for name, value in content.items()}
+    state = {name.removeprefix("module."): value for name, value in content.items()}
+    while prefix := next((each for each in _PREFIXES if state and all(name.startswith(each) for name in state)), None):
+        state = {name.removeprefix(prefix): value for name, value in state.items()}
+    return state
 
 
 def backbone(tensors: Mapping[str, Tensor], arch: str) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ Only `hyperparameters` has to be there. A script of the user's own, whose hyperp
     program: train_model.py
     metrics: {accuracy: "accuracy=([0-9.]+)"}
     objective: accuracy
-    direction: maximize                 # or minimize, the default for what is called loss or error
+    direction: maximize                 # or minimize; needed where the objective's name does not tell (rmse)
 """
 
 import difflib
@@ -45,6 +45,9 @@ _SCALES = {
 _FIELDS = ("strategy", "objective", "max-jobs", "parallel-jobs", "early-stopping", "hyperparameters")
 _SCRIPT_FIELDS = ("source", "program", "metrics", "direction")
 _DIRECTIONS = {"maximize": "Maximize", "minimize": "Minimize"}
+#: How figures end of which the lowest, and of which the highest is the best.
+_FALLING = ("loss", "error", "err")
+_RISING = ("acc", "accuracy", "f1", "score", "auc", "precision", "recall", "top1", "top5", "acc1", "acc5")
 
 
 @dataclass(frozen=True)
@@ -83,8 +86,7 @@ def _space(content: Mapping[str, Any], folder: Path, max_jobs: int | None, paral
     strategy = _one_of("strategy", content.get("strategy", "Bayesian"), STRATEGIES)
     objectives = tuple(own.metrics) if own and own.metrics else metrics.OBJECTIVES
     objective = _one_of("objective", content.get("objective", "validation_accuracy"), objectives)
-    falls = "minimize" if objective.endswith(("loss", "error")) else "maximize"
-    direction = _one_of("direction", content.get("direction", falls), tuple(_DIRECTIONS))
+    direction = _one_of("direction", content.get("direction") or _direction(objective), tuple(_DIRECTIONS))
     ranges: Request = {
         "ContinuousParameterRanges": [],
         "IntegerParameterRanges": [],
@@ -160,6 +162,16 @@ def _is_text(name: str) -> bool:
     return hyperparameters.TYPES[name.replace("-", "_")] in (str, bool)
 
 
+def _direction(objective: str) -> str:
+    """Return which values of a figure are the better ones, by its name."""
+    name = objective.lower()
+    if name.endswith(_FALLING):
+        return "minimize"
+    if name.endswith(_RISING):
+        return "maximize"
+    raise UserError(f"nothing tells whether a high or a low {objective} is good; add direction: maximize or minimize")
+
+
 def _script(content: Mapping[str, Any], folder: Path) -> Script | None:
     source, listed = content.get("source"), content.get("metrics")
     if not isinstance(listed, dict | None):
@@ -179,7 +191,7 @@ def _epochs(values: Mapping[str, Any], own: Script | None) -> int:
 
 def _interval(name: str, values: Mapping[str, Any], own: Script | None) -> tuple[str, Request]:
     if not {"min", "max"} <= values.keys() <= {"min", "max", "scale"}:
-        raise UserError(f"{name} is {dict(values)}; write {{min: …, max: …}}, perhaps with scale: log")
+        raise UserError(f"{name} is {dict(values)}; write {{min: …, max: …}}, perhaps with scale: log, or a list")
     low, high = (_alone(name, values[end], own) for end in ("min", "max"))
     kind = _kind(name, low, high) if own else hyperparameters.TYPES[name.replace("-", "_")]
     if kind not in (int, float):
@@ -187,6 +199,10 @@ def _interval(name: str, values: Mapping[str, Any], own: Script | None) -> tuple
     if float(low) >= float(high):
         raise UserError(f"{name} has a min of {low} that is not below its max of {high}; swap or correct them")
     scale = _SCALES[_one_of(f"scale of {name},", values.get("scale", "auto"), tuple(_SCALES))]
+    if scale == "Logarithmic" and float(low) <= 0:
+        raise UserError(f"{name} has the scale log and a min of {low}, which has no logarithm; give a min above 0")
+    if scale == "ReverseLogarithmic" and not 0 <= float(low) < float(high) < 1:
+        raise UserError(f"{name} has the scale reverse-logarithmic, which is for values from 0 to below 1; take linear")
     parameter = {"Name": name, "MinValue": low, "MaxValue": high, "ScalingType": scale}
     return "ContinuousParameterRanges" if kind is float else "IntegerParameterRanges", parameter
 

@@ -120,6 +120,10 @@ def test_what_is_wrong_with_a_script_is_said(run: Run, data: Path, arguments: tu
         ("source: .\nprogram: train.py\nmetrics: [a]\n", "metrics is ['a']; give each figure a regular expression"),
         ("source: .\nprogram: train.py\nmetrics: {a: 'a=(.+)'}\n", "there is no objective 'validation_accuracy'"),
         ("source: .\nprogram: train.py\nstrategy: Hyperband\n", "give the script's epochs one value"),
+        (
+            "source: .\nprogram: train.py\nmetrics: {rmse: 'r=(.+)'}\nobjective: rmse\n",
+            "nothing tells whether a high or a low rmse is good; add direction: maximize or minimize",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_search_space_is_said(run: Run, data: Path, tmp_path: Path, text: str, said: str) -> None:

@@ -213,6 +213,10 @@ def test_a_search_without_a_good_trial(run: Run, aws: FakeAws, data: Path) -> No
     [
         ("hyperparameters: {lr: {min: 0.1, max: 0.001}}", "lr has a min of 0.1 that is not below its max of 0.001"),
         ("hyperparameters: {lr: {min: 0.1}}", "write {min: …, max: …}"),
+        ("hyperparameters: {lr: {values: [0.1, 1]}}", "lr is {'values': [0.1, 1]}; write {min: …, max: …}, perhaps"),
+        ("hyperparameters: {weight-decay: {min: 0, max: 1, scale: log}}", "which has no logarithm; give a min above 0"),
+        ("hyperparameters: {momentum: {min: 0, max: 1, scale: linear}}", "momentum is 1; give a value from 0 to"),
+        ("hyperparameters: {lr: {min: 0.1, max: 2, scale: reverse-logarithmic}}", "for values from 0 to below 1; take"),
         ("hyperparameters: {lr: {min: 0, max: 1}}", "lr is 0; give a value from"),
         ("hyperparameters: {lr: {min: a, max: b}}", "lr is 'a'; give a number"),
         ("hyperparameters: {learning-rate: [1, 2]}", "there is no hyperparameter 'learning-rate'"),

@@ -25,7 +25,7 @@ TOGETHER = """
 import os
 import torch
 import torch.distributed as dist
-dist.init_process_group("gloo")
+BEGIN
 rank = dist.get_rank()
 torch.manual_seed(rank)
 model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(4, 2))
@@ -40,6 +40,14 @@ if rank == 0:
     torch.save(model.module.state_dict(), os.environ["SM_MODEL_DIR"] + "/model.pth")
 dist.destroy_process_group()
 """
+
+#: How its processes begin: torchrun's, and those of a program that runs once on each host, as in AWS's own examples.
+BEGINNINGS = {
+    True: 'dist.init_process_group("gloo")',
+    False: """import json
+hosts = json.loads(os.environ["SM_HOSTS"])
+dist.init_process_group("gloo", rank=hosts.index(os.environ["SM_CURRENT_HOST"]), world_size=len(hosts))""",
+}
 
 STOPPABLE = """
 import os, signal, sys, time
@@ -121,13 +129,14 @@ def test_the_example_is_tuned_trained_and_reported_on(session: Session, pictures
         endpoint.delete()
 
 
-def test_two_hosts_train_together_under_torchrun(session: Session, tmp_path: Path) -> None:
+@pytest.mark.parametrize("torchrun", BEGINNINGS)
+def test_two_hosts_train_together(session: Session, tmp_path: Path, torchrun: bool) -> None:
     log: list[str] = []
     job = session.train(
         tmp_path,
-        hyperparameters={"sagemaker_torch_distributed_enabled": True},
+        hyperparameters={"sagemaker_torch_distributed_enabled": torchrun},
         instance_count=2,
-        source=source(tmp_path, TOGETHER),
+        source=source(tmp_path, TOGETHER.replace("BEGIN", BEGINNINGS[torchrun])),
         program="train.py",
     ).wait(log.append)
     weights = {line.partition("has ")[2] for line in log if "of 2 has" in line}

@@ -50,10 +50,16 @@ def torchrun(program: Path, code: Path, arguments: Sequence[str], hosts: Hosts) 
 
 
 def network(hosts: Hosts) -> dict[str, str]:
-    """Return the variables by which gloo and nccl find the network between the hosts."""
-    if len(hosts.names) == 1 or not Path("/sys/class/net", hosts.interface).exists():
-        return {}
-    return {"GLOO_SOCKET_IFNAME": hosts.interface, "NCCL_SOCKET_IFNAME": hosts.interface}
+    """Return the variables by which a program's processes find each other: where they meet, and over which network.
+
+    They are set whoever starts the processes, for programs call `init_process_group` with no more than their rank.
+    """
+    if len(hosts.names) == 1:
+        return {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_PORT)}
+    found = {"MASTER_ADDR": hosts.names[0], "MASTER_PORT": str(_PORT)}
+    if Path("/sys/class/net", hosts.interface).exists():
+        found |= {"GLOO_SOCKET_IFNAME": hosts.interface, "NCCL_SOCKET_IFNAME": hosts.interface}
+    return found
 
 
 def environment(variables: Mapping[str, str], code: Path) -> dict[str, str]:

@@ -4,19 +4,18 @@ import csv
 import re
 from pathlib import Path
 
+from byoc_vision.contract.errors import plain
 from byoc_vision.contract.job import CURVE_COLUMNS
 
-#: `train_loss=0.31`, `Epoch 3/5 - Training Loss: 3.11`, `"eval_accuracy": 0.9`, `Accuracy: 97/100`, `acc 97.0%`.
+#: `train_loss=0.31`, `Epoch 3/5 - Training Loss: 3.11`, `"eval_accuracy": 0.9`, `Accuracy: 97/100`, `acc 97.0%`,
+#: `Acc@1 97.0`.
 #: A name begins where a word does and is of bounded length: else a long word is looked at from each of its letters.
 _FIGURE = re.compile(
     r"(?<![a-z0-9_])(?P<name>(?:[a-z][a-z0-9]{0,30}[ _/-]){0,2}[a-z0-9_]{0,40}"
-    r"(?:loss|acc|accuracy|error|f1|auc|score|precision|recall|lr))"
+    r"(?:loss|error|f1|auc|score|lr|(?:acc|accuracy|prec|precision|recall)(?:[@_]?(?:1|5|10))?|top[@_-]?(?:1|5|10)))"
     r"[\"']?(?:\s*[:=]\s*|\s+)(?P<value>[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)(?:/(?P<of>\d+)|(?P<percent>\s?%))?(?!\w)",
     re.IGNORECASE,
 )
-
-#: What colours a terminal's text.
-_COLOUR = re.compile(r"\x1b\[[\d;]*m")
 
 #: Longest line that is looked at, and most names and readings of one that are kept: beyond, every second one goes.
 _LINE, _NAMES, _READINGS = 2000, 40, 4096
@@ -34,7 +33,7 @@ class Curves:
         """Take the figures of a printed line."""
         if len(line) > _LINE:
             return
-        for match in _FIGURE.finditer(_COLOUR.sub("", line)):
+        for match in _FIGURE.finditer(plain(line)):
             name = re.sub(r"[ /-]", "_", match["name"].lower())
             if name not in self._counts and len(self._counts) == _NAMES:
                 continue

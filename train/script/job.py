@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -9,6 +10,7 @@ import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -28,11 +30,20 @@ from train.stopping import Stopped, StopSignal
 #: Seconds that the other hosts have until their names are known.
 _PATIENCE = 300
 
-#: What to do about exceptions that come of how a program is run.
+#: What to do about what comes of how a program is run, by a pattern of what is said.
 _ADVICE = {
-    "ModuleNotFoundError": "; name its package in requirements.txt, or put the module beside the program",
-    "ImportError: attempted relative import": "; the program is run as a file: import by full names, or name the "
+    r"ModuleNotFoundError|.*No module named": "name its package in requirements.txt, or put the module beside the "
+    "program",
+    r"KeyError: 'SM_CHANNEL_": "the job has no channel of that name: give its data one, --data NAME=FOLDER",
+    r"NameError: name 'get_ipython'": "the program was a notebook: remove its magic commands (%…, !…)",
+    r"ImportError: attempted relative import": "the program is run as a file: import by full names, or name the "
     "package's folder with __main__.py",
+    r"(urllib\.error\.URLError|requests\.exceptions\.ConnectionError)": "in an isolated network what the program "
+    "fetches is given as a channel",
+    r"\S+: (line )?\d+: .+: (command )?not found$": "the image has no such command: name its package in "
+    "requirements.txt, or do it in Python",
+    r".*error: unrecognized arguments: ([Tt]rue|[Ff]alse)$": "hyperparameters are passed on as --name value, so let "
+    "the option take a value, in place of action='store_true'",
 }
 
 log = logging.getLogger(__name__)
@@ -77,20 +88,17 @@ class Script:
         where = str(code) if Path(place) == code else f"{place}, copied to {code}"
         program = code / check(self.program, code, where)
         requirements.install(code, self.stop)
+        # Of several groups of hosts, only some may be torchrun's.
+        names = host.distribution_hosts if together else host.hosts
+        hosts = command.Hosts(names, names.index(host.current_host), int(host.num_gpus), host.network_interface_name)
+        start = partial(command.torchrun, hosts=hosts) if together else command.command
+        line = start(program, code, host.to_cmd_args())
         variables = host.to_env_vars() | {
             "SM_MODULE_DIR": place,
             "SMDEBUG_CONFIG_FILE_PATH": str(report.hook(self.root)),
+            **command.network(hosts),
             **more,
         }
-        if together:
-            names = host.distribution_hosts
-            hosts = command.Hosts(
-                names, names.index(host.current_host), int(host.num_gpus), host.network_interface_name
-            )
-            line = command.torchrun(program, code, host.to_cmd_args(), hosts)
-            variables |= command.network(hosts)
-        else:
-            line = command.command(program, code, host.to_cmd_args())
         _await_names([name for name in host.hosts if name != host.current_host], self.stop)
         log.info("running in %s: %s", code, shlex.join(line))
         environment = command.environment(variables, code)
@@ -104,7 +112,7 @@ class Script:
         if ended.code == 0:
             return
         said = reason(ended.errors, str(code))
-        said += next((advice for beginning, advice in _ADVICE.items() if said.startswith(beginning)), "")
+        said += next((f"; {advice}" for pattern, advice in _ADVICE.items() if re.match(pattern, said)), "")
         if ended.out_of_memory or ended.code == -signal.SIGKILL:
             said = "the kernel killed it for memory; take smaller batches, fewer loader workers or a larger instance"
             said = said if ended.out_of_memory else f"most likely {said}"
@@ -138,4 +146,4 @@ def _await_names(names: list[str], stop: StopSignal, patience: float = _PATIENCE
 
 
 def _code(code: int) -> str:
-    return f"exit code {code}" if code >= 0 else f"signal {-code}"
+    return f"exit code {code}" if code >= 0 else f"signal {-code} ({signal.strsignal(-code)})"

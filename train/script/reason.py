@@ -4,6 +4,8 @@ import re
 from itertools import takewhile
 from textwrap import dedent
 
+from byoc_vision.contract.errors import plain
+
 #: What stands before a line: of a process that torchrun started, and of an exception group.
 _BEFORE = re.compile(r"^(?:\[rank\d+\]:\s?)?(?: +[|+] ?)?")
 
@@ -15,7 +17,7 @@ _PLACE = re.compile(r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d+)')
 _REPEATS = ("torch.distributed.elastic", "subprocess.CalledProcessError")
 
 #: pip's lines that name what it could not install, without its remarks on itself.
-_PIP = re.compile(r"^ERROR: (?P<text>(?!.*pip's dependency resolver).+)")
+_PIP = re.compile(r"^ERROR: (?P<text>(?!.*pip's dependency resolver|ResolutionImpossible).+)")
 
 #: What of a build pip shows of that, indented.
 _BUILD = re.compile(r"╰─> \[.*output\]\n(?P<text>.*?)^\s*\[end of output\]", re.DOTALL | re.MULTILINE)
@@ -33,15 +35,18 @@ _LENGTH = 400
 def reason(errors: str, folder: str) -> str:
     """Return what the last exception in `errors` says and where in `folder` it was raised, else the last line.
 
-    A message goes on in the indented lines below it. Nothing where there is no line.
+    A message goes on in the indented lines below it, or begins there. Nothing where there is no line.
     """
-    lines = [_BEFORE.sub("", line.rsplit("\r", 1)[-1]).rstrip() for line in errors.splitlines()]
+    lines = [_BEFORE.sub("", line.rsplit("\r", 1)[-1]).rstrip() for line in plain(errors).splitlines()]
     repeated = ""
     for start in reversed([i for i, line in enumerate(lines) if _TRACEBACK in line]):
         end = next((i for i in range(start + 1, len(lines)) if lines[i] and not lines[i].startswith(" ")), None)
         if end is None:
             continue
-        message = [lines[end], *takewhile(lambda line: line[:1].isspace(), lines[end + 1 :])]
+        below = lines[end + 1 :]
+        message = [lines[end], *takewhile(lambda line: line[:1].isspace(), below)]
+        if len(message) == 1 and lines[end].endswith(":"):
+            message += [line for line in below if line][:1]
         said = _told(" ".join(map(str.strip, message)), lines[start:end], folder)
         if not lines[end].startswith(_REPEATS):
             return said

@@ -59,6 +59,16 @@ def test_safetensors_that_are_cut_off_in_their_table_or_are_none(tmp_path, state
 def test_what_scripts_save(tmp_path, state):
     wrapped = {"state_dict": {f"module.{name}": value.half() for name, value in state.items()}, "epoch": 3}
     assert weights.architectures(weights.shapes(saved(tmp_path / "w.pth", wrapped))) == ["mobilenet_v2"]
+    for wrapper, prefix in (
+        ("model_state_dict", "_orig_mod."),
+        ("model", "module._orig_mod."),
+        ("state_dict", "model."),
+        ("net", "model.backbone."),
+    ):
+        saved_so = {wrapper: {f"{prefix}{name}": value for name, value in state.items()}, "best": 0.9}
+        file = saved(tmp_path / "w.pth", saved_so)
+        assert weights.architectures(weights.shapes(file)) == ["mobilenet_v2"]
+        network.load_backbone(network.build("mobilenet_v2", 3), "mobilenet_v2", file)
     parameters = {name: torch.nn.Parameter(value, value.is_floating_point()) for name, value in state.items()}
     older = {name: value for name, value in parameters.items() if "num_batches" not in name}
     assert weights.architectures(weights.shapes(saved(tmp_path / "w.pth", older))) == ["mobilenet_v2"]

@@ -65,6 +65,9 @@ READ = [
     ("dev", "{train,dev,test}/{cat,dog}/2", ALL, ""),
     ("eval is the test", "{train,eval}/{cat,dog}/2", TESTED, ""),
     ("eval beside a test", "{train,eval,test}/{cat,dog}/2", ALL, ""),
+    ("eval beside all three", "{train,val,test,eval}/{cat,dog}/2", ALL, r"not used: .*eval \(4 files\)"),
+    ("holdout is the test", "{Train,Valid,Holdout}/{cat,dog}/2", ALL, ""),
+    ("holdout beside a test", "{train,test,holdout}/{cat,dog}/2", ALL, ""),
     ("evaluation beside validation", "{training,validation,evaluation}/{cat,dog}/2", ALL, ""),
     ("numbered", "{01_train,02_val,03_test}/{cat,dog}/2", ALL, ""),
     ("years", "{train2017,val2017}/{cat,dog}/2", BOTH, ""),
@@ -425,7 +428,15 @@ REFUSED = [
     ("nothing", "", r"0 class folder"),
     ("only litter", "._a.jpg\nThumbs.db", r"0 class folder"),
     ("only an archive", "pets.zip", r"0 class folder\(s\), and no picture, but 1 other file \(pets.zip; unpack"),
-    ("arrays", "{x,y}.npy", r"no picture, but 2 other files"),
+    ("arrays", "{x,y}.npy", r"no picture, but 2 other files \(x.npy; write each picture in it to a file of its own\)"),
+    ("a table of Hugging Face", "data/train-00000-of-00001.parquet\nREADME.md", r"parquet; write each picture in it"),
+    ("records in parts", "flowers.tfrecord-0000{0,1}-of-00002", r"flowers.tfrecord-00000-of-00002; write each picture"),
+    ("films of each class", "{run,walk}/{a.mp4,b.avi}", r"4 other files \(a.mp4; save frames of it as pictures\)"),
+    ("pointers of DVC", "{cat,dog}.dvc", r"2 other files \(cat.dvc; run dvc pull\)"),
+    ("texts of each class", "{pos,neg}/{0,1}.txt", r"4 other files \(0.txt\); put the pictures"),
+    ("one folder and a table", "faces/3\nlist_attr.csv", r"1 class folder\(s\), faces \(what list_attr.csv says"),
+    ("notes of who made it", "{train,valid}/{0.jpg,_classes.csv}\nREADME.roboflow.txt", r"what _classes.csv says of"),
+    ("a sample of answers", "{train,test}/2\n{labels,sample_submission}.csv", r"what labels.csv says of"),
     ("one class", "cat/2", r"1 class folder"),
     ("one class around folders", "cat/{a,b}/2\n3", r"1 class folder.*give /cat if its folders"),
     ("the class folder instead of the set", "3", r"^/ holds pictures without class folders.*give the folder above"),
@@ -455,7 +466,7 @@ REFUSED = [
     (
         "a class whose name says notes",
         "{doc,receipt}/2",
-        r"1 class folder\(s\) \(doc is none by name; rename what is a",
+        r"1 class folder\(s\), receipt \(doc is none by name; rename what is a",
     ),
     ("hidden classes alone", ".data/{cat,dog}/2", r"0 class folder\(s\) \(.data is none by name"),
     ("folds of the training split", "train/fold_{0,1}/{cat,dog}/2", r"or give /train/fold_0 to train on that alone"),
@@ -529,7 +540,7 @@ REFUSED = [
         "images/{cat_1.jpg,dog_1.jpg}\nannotations/{trimaps/a.png,xmls/a.xml,list.txt}",
         r"/images holds pictures without class folders \(what annotations says of them is not read\)",
     ),
-    ("Oxford flowers", "jpg/2\nimagelabels.mat", r"/jpg holds pictures without class folders"),
+    ("Oxford flowers", "jpg/2\nimagelabels.mat", r"/jpg .*without class folders \(what imagelabels.mat says of"),
     (
         "FGVC aircraft",
         "fgvc/data/{images/2,images_variant_train.txt}",
@@ -579,6 +590,24 @@ def test_refused(tmp_path: Path, tree: str, said: str) -> None:
     assert "\n" not in sentence
 
 
+#: First bytes of files in which people have pictures, and what those are called.
+CONTENTS = [
+    (b"\x80\x02}q\x01(U\x0bbatch_label", "a Python pickle"),  # CIFAR
+    (b"\0\0\x08\x03\0\0\xea\x60", "an array of the IDX format"),  # MNIST
+    (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
+    (b"PAR1\x15\x04", "a Parquet file"),
+]
+
+
+@pytest.mark.parametrize(("content", "kind"), CONTENTS)
+@pytest.mark.parametrize("tree", ["set/first", "set/batches/first", "set/train/first\nset/test/first"])
+def test_what_holds_many_pictures_is_named_by_its_content(tmp_path: Path, tree: str, content: bytes, kind: str) -> None:
+    for file in make(tmp_path, tree).rglob("first"):
+        file.write_bytes(content)
+    with pytest.raises(DataError, match=f"\\(first is {kind}; write each picture in it to a file of its own\\)"):
+        read_channels({"training": tmp_path / "set"})
+
+
 def test_the_tables_are_long_enough() -> None:
     assert len(READ) + len(REFUSED) >= 100
     assert len({case[0] for case in READ + REFUSED}) == len(READ) + len(REFUSED)
@@ -594,6 +623,22 @@ def test_the_whole_set_as_the_channel_of_one_split_is_refused(tmp_path: Path) ->
     make(tmp_path, "{train,val}/{cat,dog}/2")
     with pytest.raises(DataError, match="given as one split and holds train, val"):
         read_channels({"train": tmp_path, "validation": tmp_path / "val"})
+
+
+@pytest.mark.parametrize(
+    ("name", "split"), [("val", "validation"), ("valid", "validation"), ("eval", "test"), ("Train", "train")]
+)
+def test_a_channel_that_is_called_as_a_splits_folder_may_be_is_refused(tmp_path: Path, name: str, split: str) -> None:
+    make(tmp_path, "{cat,dog}/2")
+    with pytest.raises(DataError, match=f"there is no channel {name}; call it {split}"):
+        read_channels({"training": tmp_path, name: tmp_path})
+
+
+def test_channels_that_are_not_used_are_named(tmp_path: Path) -> None:
+    make(tmp_path, "{cat,dog}/2")
+    layout = read_channels({"train": tmp_path, "train_lst": tmp_path / "nowhere", "code": tmp_path})
+    assert shown(layout) == PETS
+    assert [*layout.lines()] == ["not used: the channel code, the channel train_lst"]
 
 
 def test_links_are_followed_and_loops_are_not(tmp_path: Path) -> None:

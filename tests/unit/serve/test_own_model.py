@@ -376,6 +376,7 @@ def output_fn(prediction, accept, context):
     ("source", "words"),
     [
         ("import no_such_package", r"No module named 'no_such_package'\); name its package in code/requirements.txt"),
+        ("import smdebug.pytorch as smd", "imports smdebug, which is for training; leave that import out of inference"),
         (
             "import subprocess, sys\nsubprocess.check_call([sys.executable, '-m', 'pip', 'install', 'x'])",
             "the model's own code runs pip, .* name the packages in code/requirements.txt",
@@ -419,6 +420,31 @@ def test_modules_beside_the_code_and_in_lib_are_found(
     monkeypatch.setenv("SAGEMAKER_SUBMIT_DIRECTORY", str(submitted))
     worker, context = make_worker()
     assert ask(worker, context, b"x", JSON)[1] == "besidelib"
+
+
+def test_the_program_may_be_in_a_folder_of_the_code(
+    make_worker: MakeWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAGEMAKER_PROGRAM", "source/below.py")
+    (tmp_path / "code" / "source").mkdir(parents=True)
+    (tmp_path / "code" / "beside_it.py").write_text("NAME = 'code'")
+    (tmp_path / "code" / "source" / "below_helper.py").write_text("NAME = 'source'")
+    worker, context = make_worker(
+        "import below_helper, beside_it\n"
+        "def model_fn(model_dir): return None\n"
+        "def transform_fn(model, body, content_type, accept): return beside_it.NAME + below_helper.NAME\n",
+        "source/below.py",
+    )
+    assert ask(worker, context, b"x", JSON)[1] == "codesource"
+
+
+def test_a_handler_of_no_known_function_is_told(
+    make_worker: MakeWorker, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    torch.jit.script(network()).save(tmp_path / "model.pt")  # type: ignore[no-untyped-call]
+    worker, context = make_worker("def handle(data, context): return [0]\n")
+    assert "inference.py has none of the functions pre_model_fn, model_fn, " in caplog.text
+    assert ask(worker, context, ENCODERS[JSON](ROWS), JSON)[0] == 200
 
 
 def test_a_module_that_the_image_hides_is_named(make_worker: MakeWorker, tmp_path: Path) -> None:

@@ -47,6 +47,11 @@ def test_what_cannot_be_installed_is_named_in_one_sentence(code: Path, tmp_path:
         packages.install(requirements(code, "no-such-package==3"), tmp_path / "environment", 60)
 
 
+def test_requirements_that_exclude_each_other_are_named(code: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"Cannot install .*own-tools.* conflicting dependencies"):
+        packages.install(requirements(code, "own-tools==1.2", "own-tools<1"), tmp_path / "environment", 60)
+
+
 def test_an_installation_may_not_take_for_ever(code: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="it took over"):
         packages.install(requirements(code, "own-tools"), tmp_path / "environment", 0.01)

@@ -247,6 +247,15 @@ def test_too_many_unreadable_pictures_end_the_job(draw_classes):
         readable(find(training=root), limit=0.1)
 
 
+def test_a_kind_of_picture_that_is_not_read_is_told_once(tmp_path):
+    for label in ("s1", "s2"):
+        (tmp_path / label).mkdir()
+        for number in range(4):
+            Image.new("L", (8, 8)).save(tmp_path / label / f"{number}.pgm", "PPM")
+    with pytest.raises(DataError, match=r"^8 of 8 .*s[12]/\d.pgm and 7 more: the data is a PNM .*; convert, repair or"):
+        readable(find(training=tmp_path), limit=0.1)
+
+
 def test_a_class_without_one_readable_training_picture_ends_the_job(draw_classes):
     root = draw_classes("plain", count=8)
     for file in (root / "red").iterdir():

@@ -44,6 +44,22 @@ def test_environment_becomes_a_run(opt_ml):
     assert (run.model, run.output) == (opt_ml / "model", opt_ml / "output" / "data")
 
 
+def test_the_report_finds_pictures_beside_channels_that_are_not_used(opt_ml, monkeypatch):
+    write(opt_ml, "inputdataconfig", {"training": {}, "labels": {}})
+    (opt_ml / "output" / "data").mkdir(parents=True)
+    (opt_ml / "output" / "data" / "metrics.json").write_text("{}")
+    commands = []
+
+    def run(command, **_):
+        commands.append(command)
+        return SimpleNamespace(returncode=1)
+
+    monkeypatch.setattr(job.subprocess, "run", run)
+    job._report(opt_ml)
+    (command,) = commands
+    assert command[command.index("--pictures") + 1] == str(opt_ml / "input" / "data" / "training")
+
+
 TWO_GPUS = """
 import sys
 from pathlib import Path

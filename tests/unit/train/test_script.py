@@ -11,6 +11,7 @@ import sys
 import tarfile
 import threading
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -99,6 +100,21 @@ def test_a_shell_script_runs_with_or_without_a_first_line(opt_ml):
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("mpirun -np 2 python t.py", "mpirun: not found; the image has no such command: name its package in"),
+        ("#!/bin/bash\nunzip a.zip", "unzip: command not found; the image has no such command"),
+        (
+            "python -m accelerate.commands.launch t.py",
+            "No module named 'accelerate'); name its package in requirements",
+        ),
+    ],
+)
+def test_what_a_shell_script_does_not_find_is_named(opt_ml, text, said):
+    assert said in run(opt_ml, text, "train.sh")
+
+
 def test_a_shell_script_from_windows_is_told_what_it_is(opt_ml):
     (opt_ml / "code/train.sh").write_bytes(b"#!/bin/bash\r\necho so far\r\n")
     ask(opt_ml, sagemaker_program="train.sh")
@@ -136,7 +152,7 @@ def test_without_a_program_the_classifier_is_trained(opt_ml, monkeypatch, caplog
     ("text", "said"),
     [
         ("raise SystemExit(3)", "train_model.py ended with exit code 3"),
-        ("import os\nos.kill(os.getpid(), 15)", "train_model.py ended with signal 15"),
+        ("import os\nos.kill(os.getpid(), 15)", "train_model.py ended with signal 15 (Terminated)"),
         (
             "def f():\n    raise ValueError('no pictures')\nf()",
             "train_model.py ended with exit code 1: ValueError: no pictures (train_model.py, line 2)",
@@ -157,8 +173,30 @@ def test_without_a_program_the_classifier_is_trained(opt_ml, monkeypatch, caplog
             "package's folder with __main__.py",
         ),
         (
+            "import os\nfolder = os.environ['SM_CHANNEL_TRAIN']",
+            "train_model.py ended with exit code 1: KeyError: 'SM_CHANNEL_TRAIN' (train_model.py, line 2); the job has "
+            "no channel of that name: give its data one, --data NAME=FOLDER",
+        ),
+        (
+            "get_ipython().run_line_magic('matplotlib', 'inline')",
+            "train_model.py ended with exit code 1: NameError: name 'get_ipython' is not defined (train_model.py, "
+            "line 1); the program was a notebook: remove its magic commands (%…, !…)",
+        ),
+        (
+            "import urllib.error\nraise urllib.error.URLError('no such host')",
+            "train_model.py ended with exit code 1: urllib.error.URLError: <urlopen error no such host> "
+            "(train_model.py, line 2); in an isolated network what the program fetches is given as a channel",
+        ),
+        (
+            "import argparse\nparser = argparse.ArgumentParser()\nparser.add_argument('--amp', action='store_true')\n"
+            "parser.parse_args(['--amp', 'True'])",
+            "train_model.py ended with exit code 2: train_model.py: error: unrecognized arguments: True; "
+            "hyperparameters are passed on as --name value, so let the option take a value, in place of "
+            "action='store_true'",
+        ),
+        (
             "import os\nos.kill(os.getpid(), 9)",
-            "train_model.py ended with signal 9: most likely the kernel killed it for memory; "
+            "train_model.py ended with signal 9 (Killed): most likely the kernel killed it for memory; "
             "take smaller batches, fewer loader workers or a larger instance",
         ),
         (
@@ -200,6 +238,14 @@ def test_a_lack_of_shared_memory_is_known(said, lacks):
             r"raise RuntimeError('Error(s) in loading state_dict for ResNet:\n\tMissing key(s): \"fc.weight\". ')",
             'RuntimeError: Error(s) in loading state_dict for ResNet: Missing key(s): "fc.weight". (t.py, line 1)',
         ),
+        (  # as a text in three quotes
+            "raise ValueError('''\n\nthe labels do not fit\nthe pictures''')",
+            "ValueError: the labels do not fit (t.py, line 1)",
+        ),
+        (  # as torch says what it does not unpickle
+            "raise ValueError('Weights only load failed, \x1b[1mdo so\x1b[0m only if you trust it')",
+            "ValueError: Weights only load failed, do so only if you trust it (t.py, line 1)",
+        ),
         (  # as tqdm leaves its bar: without an end of its line, and once more behind the trace
             "import sys, atexit\nbar = ' 60%|###  | 3/5'\n"
             "atexit.register(lambda: print('\\r' + bar, file=sys.stderr))\n"
@@ -225,7 +271,16 @@ def test_a_lack_of_shared_memory_is_known(said, lacks):
             "subprocess.CalledProcessError: Command 'false' returned non-zero exit status 1. (t.py, line 2)",
         ),
     ],
-    ids=["more lines", "a bar before it", "of a worker", "a group", "of another program", "none of another program"],
+    ids=[
+        "more lines",
+        "an empty line first",
+        "colours",
+        "a bar before it",
+        "of a worker",
+        "a group",
+        "of another program",
+        "none of another program",
+    ],
 )
 def test_an_exception_is_told_whole_whatever_is_around_it(tmp_path, text, said):
     (tmp_path / "t.py").write_text(text)
@@ -501,6 +556,10 @@ def test_pips_last_word_is_told():
         "WARNING: retrying\nERROR: Could not find a version (from versions: none)\nERROR: No matching one for x==1\n"
     )
     assert pip_reason(errors) == "No matching one for x==1"
+    errors = (
+        "ERROR: Cannot install x==1 and x==2 because …\n\nERROR: ResolutionImpossible: for help visit https://pip\n"
+    )
+    assert pip_reason(errors) == "Cannot install x==1 and x==2 because …"
 
 
 # -- several hosts -----------------------------------------------------------------------------------------------------
@@ -514,6 +573,23 @@ def test_torchrun_starts_a_process_for_each_gpu(tmp_path, name):
         *("-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=4", "--node-rank=1"),
         *("--master-addr=algo-1", "--master-port=7777", "train.py", "--lr", "1"),
     ]
+
+
+def test_processes_that_a_program_starts_itself_find_each_other(opt_ml):
+    """As in AWS's images, where programs name their rank and the number of hosts, and no address."""
+    text = (
+        "import torch.distributed as dist\nimport torch.multiprocessing as mp\n"
+        "def one(rank):\n    dist.init_process_group('gloo', rank=rank, world_size=2)\n    dist.barrier()\n"
+        "if __name__ == '__main__':\n    mp.spawn(one, nprocs=2)\n"
+    )
+    assert run(opt_ml, text) is None
+
+
+def test_several_hosts_meet_at_the_first(monkeypatch):
+    hosts = command.Hosts(["algo-1", "algo-2"], 1, 0, "lo")
+    meeting = {"MASTER_ADDR": "algo-1", "MASTER_PORT": "7777"}
+    assert command.network(hosts) == meeting | {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
+    assert command.network(replace(hosts, interface="nowhere")) == meeting
 
 
 def test_torchrun_starts_no_shell_script(tmp_path):
@@ -563,6 +639,10 @@ def test_one_host_needs_no_name_and_others_are_waited_for(monkeypatch):
         ("valid acc 45.0%", "valid_acc", 0.45),
         ("[INFO] best loss = 12", "best_loss", 12.0),
         ("\x1b[32m12:00:01 \x1b[1mloss=0.5\x1b[0m", "loss", 0.5),
+        ("Epoch: [0]  [10/98]  eta: 0:00:05  lr: 0.1  loss: 0.5 (0.6)  acc1: 12.5 (11.0)  data: 0.1", "acc1", 12.5),
+        (" * Acc@1 71.500 Acc@5 90.250", "acc@5", 90.25),
+        ("Test: [  10/78]  Time: 0.8 (0.9)  Loss: 6.9 (6.8)  Acc@1: 0.50 ( 0.40)", "acc@1", 0.5),
+        ("Prec@1 71.2, top5=90", "top5", 90.0),
     ],
 )
 def test_figures_are_found_in_what_scripts_print(tmp_path, line, name, value):
