@@ -143,11 +143,16 @@ def _measure(names: list[str], args: argparse.Namespace, scratch: Path) -> None:
     pictures.check(data)
     weights = args.weights.resolve() if args.weights else scratch / f"{ARCH}-random.pth"
     place = Here() if here else Image(places.build("train"), [data, weights.parent], scratch)
-
-    def say(line: str) -> None:
-        print(f"  {line}", flush=True)
-
-    subject = Subject(data, weights, place, args.repetitions, scratch, say, args.requests, args.seed)
+    subject = Subject(
+        data,
+        weights,
+        place,
+        args.repetitions,
+        scratch,
+        say=lambda line: print(f"  {line}", flush=True),
+        requests=args.requests,
+        seed=args.seed,
+    )
     if not args.weights:
         training.random_weights(subject, ARCH)
     for name in names:

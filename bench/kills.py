@@ -15,8 +15,14 @@ from bench.serving import CONNECTIONS
 
 #: Whom to kill; "all" of a role are killed at once.
 VICTIMS = (
-    "nginx master", "nginx worker", "multi-model-server (Java)", STARTER, WORKER, f"all of: {WORKER}", SUPERVISOR,
-)  # fmt: skip
+    "nginx master",
+    "nginx worker",
+    "multi-model-server (Java)",
+    STARTER,
+    WORKER,
+    f"all of: {WORKER}",
+    SUPERVISOR,
+)
 
 #: Seconds of load before the kill and after recovery, and the longest that recovery, or the end, may take.
 BEFORE, AFTER, LONGEST = 3.0, 3.0, 150.0

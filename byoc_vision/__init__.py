@@ -26,9 +26,21 @@ if sys.version_info < (3, 11):  # noqa: UP036 – who starts it from a checkout 
 __version__ = "0.1.0"
 
 __all__ = [
-    "METRIC_DEFINITIONS", "Endpoint", "ModelVersion", "Prediction", "Report", "Session", "TrainingJob", "TransformJob",
-    "TuningJob", "UserError", "__version__", "image_uri", "role_arn", "use_local_service",
-]  # fmt: skip
+    "METRIC_DEFINITIONS",
+    "Endpoint",
+    "ModelVersion",
+    "Prediction",
+    "Report",
+    "Session",
+    "TrainingJob",
+    "TransformJob",
+    "TuningJob",
+    "UserError",
+    "__version__",
+    "image_uri",
+    "role_arn",
+    "use_local_service",
+]
 
 if TYPE_CHECKING:
     from byoc_vision.contract.errors import UserError
@@ -41,10 +53,20 @@ if TYPE_CHECKING:
     from byoc_vision.versions import ModelVersion
 
 _HOMES = {
-    "METRIC_DEFINITIONS": "sdk", "Endpoint": "endpoint", "ModelVersion": "versions", "Prediction": "prediction",
-    "Report": "reports", "Session": "session", "TrainingJob": "jobs", "TransformJob": "jobs", "TuningJob": "jobs",
-    "UserError": "contract.errors", "image_uri": "sdk", "role_arn": "sdk", "use_local_service": "sdk",
-}  # fmt: skip
+    "METRIC_DEFINITIONS": "sdk",
+    "Endpoint": "endpoint",
+    "ModelVersion": "versions",
+    "Prediction": "prediction",
+    "Report": "reports",
+    "Session": "session",
+    "TrainingJob": "jobs",
+    "TransformJob": "jobs",
+    "TuningJob": "jobs",
+    "UserError": "contract.errors",
+    "image_uri": "sdk",
+    "role_arn": "sdk",
+    "use_local_service": "sdk",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -25,9 +25,24 @@ from byoc_vision.contract.settings import (
 )
 
 __all__ = [
-    "FEATURES_DEPEND_ON", "PRESET", "TYPES", "Settings", "SettingsError", "as_text", "checked", "each_checked",
-    "from_sagemaker", "kebab", "learning_rate", "on_features", "parse", "shown", "similar_name", "table", "unquote",
-]  # fmt: skip
+    "FEATURES_DEPEND_ON",
+    "PRESET",
+    "TYPES",
+    "Settings",
+    "SettingsError",
+    "as_text",
+    "checked",
+    "each_checked",
+    "from_sagemaker",
+    "kebab",
+    "learning_rate",
+    "on_features",
+    "parse",
+    "shown",
+    "similar_name",
+    "table",
+    "unquote",
+]
 
 
 def parse(values: Mapping[str, Any]) -> Settings:

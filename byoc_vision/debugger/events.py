@@ -19,9 +19,19 @@ from byoc_vision.debugger.trial import Mode
 
 #: TensorFlow's numbers for the types of a tensor's elements.
 _TYPES = {
-    1: "<f4", 2: "<f8", 3: "<i4", 4: "u1", 5: "<i2", 6: "i1", 8: "<c8", 9: "<i8", 10: "?", 17: "<u2", 18: "<c16",
+    1: "<f4",
+    2: "<f8",
+    3: "<i4",
+    4: "u1",
+    5: "<i2",
+    6: "i1",
+    8: "<c8",
+    9: "<i8",
+    10: "?",
+    17: "<u2",
+    18: "<c16",
     19: "<f2",
-}  # fmt: skip
+}
 
 _NOTHING = slice(0, 0)
 

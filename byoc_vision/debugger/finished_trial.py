@@ -33,8 +33,12 @@ _REDUCTIONS = "smdebug/reductions/"
 
 #: The reductions that are computed where the tensor itself was recorded.
 _COMPUTED: dict[str, Callable[[Array], Any]] = {
-    "min": np.min, "max": np.max, "mean": np.mean, "std": np.std, "variance": np.var,
-}  # fmt: skip
+    "min": np.min,
+    "max": np.max,
+    "mean": np.mean,
+    "std": np.std,
+    "variance": np.var,
+}
 
 log = logging.getLogger(__name__)
 

@@ -15,9 +15,14 @@ from byoc_vision.contract.errors import UserError, one_line
 from byoc_vision.requests.operations import Request
 
 OPERATIONS = (
-    "CreateTrainingJob", "CreateHyperParameterTuningJob", "CreateModel", "CreateEndpointConfig", "CreateEndpoint",
-    "UpdateEndpoint", "CreateTransformJob",
-)  # fmt: skip
+    "CreateTrainingJob",
+    "CreateHyperParameterTuningJob",
+    "CreateModel",
+    "CreateEndpointConfig",
+    "CreateEndpoint",
+    "UpdateEndpoint",
+    "CreateTransformJob",
+)
 
 #: Lists whose items have a name to match them by.
 _NAMED = {"InputDataConfig": "ChannelName", "ProductionVariants": "VariantName"}

@@ -11,10 +11,17 @@ from byoc_vision.contract.hyperparameters import unquote
 
 #: Read here, or by sagemaker-training itself; the last two only tell who made the request.
 _HONOURED = {
-    "sagemaker_program", "sagemaker_submit_directory", "sagemaker_container_log_level", "sagemaker_region",
-    "sagemaker_job_name", "sagemaker_s3_output", "sagemaker_instance_type", "sagemaker_distribution_instance_groups",
-    "sagemaker_estimator_class_name", "sagemaker_estimator_module",
-}  # fmt: skip
+    "sagemaker_program",
+    "sagemaker_submit_directory",
+    "sagemaker_container_log_level",
+    "sagemaker_region",
+    "sagemaker_job_name",
+    "sagemaker_s3_output",
+    "sagemaker_instance_type",
+    "sagemaker_distribution_instance_groups",
+    "sagemaker_estimator_class_name",
+    "sagemaker_estimator_module",
+}
 
 #: Either starts the program with torchrun.
 TORCHRUN = ("sagemaker_torch_distributed_enabled", "sagemaker_pytorch_ddp_enabled")

@@ -66,8 +66,13 @@ class StalledTrainingRule(ProfilerRule):
         self.judged = True
         waits = np.diff(timings.begin)
         for i in np.flatnonzero(waits > self.threshold):
-            detail = f"{waits[i]:.0f} s after the step before"
-            yield Finding(int(timings.step[i + 1]), "step", float(waits[i]), self.threshold, detail)
+            yield Finding(
+                int(timings.step[i + 1]),
+                "step",
+                float(waits[i]),
+                self.threshold,
+                f"{waits[i]:.0f} s after the step before",
+            )
 
 
 @dataclass(eq=False)
