@@ -87,7 +87,7 @@ class Settings:
             startup_timeout=_number(environ, "SAGEMAKER_STARTUP_TIMEOUT", 600, _DAY),
             precision=_one_of(environ, "BYOC_PRECISION", tuple(PRECISIONS)),
             min_probability=min_probability(environ),
-            jvm_options=tuple(shlex.split(environ.get("SAGEMAKER_MODEL_SERVER_VMARGS", ""))),
+            jvm_options=_words(environ, "SAGEMAKER_MODEL_SERVER_VMARGS"),
         )
 
 
@@ -120,6 +120,14 @@ def _one_of(environ: Mapping[str, str], name: str, values: tuple[str, ...]) -> s
     if text not in values:
         raise UserError(f"{name} is {text!r}; set it to one of {', '.join(values)}, or leave it out")
     return text
+
+
+def _words(environ: Mapping[str, str], name: str) -> tuple[str, ...]:
+    text = environ.get(name, "")
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        raise UserError(f"{name} is {text[:100]!r}; set it as a shell would read it, or leave it out") from error
 
 
 def _check_threads(needed: int) -> None:

@@ -30,6 +30,9 @@ STOP_SECONDS = 5
 #: How long no worker may be alive before the container gives up; multi-model-server tries about eight times until then.
 LOST_SECONDS = 60
 
+#: Bytes of the temporary folder's name, at most: the kernel takes 107 for a socket's, which is two folders below.
+LONGEST_PLACE = 64
+
 
 #: glibc's allocator: few pools, for each keeps what was freed in it; and pictures, but not a network's smaller arrays,
 #: go back to the kernel at once (left to itself it learns from their sizes to keep them, and clears each anew).
@@ -172,21 +175,26 @@ class Supervisor:
 
     def _load(self) -> None:
         """Make the container ready, or put into the queue why it cannot be."""
+        try:
+            failure = self._make_ready()
+        except UserError as error:
+            failure = Failure(str(error))
+        except OSError as error:  # of what the environment or the model names and this user may not look at, say
+            failure = Failure(f"the model cannot be loaded ({error}); let every user read its files and its code")
+        if failure:
+            self._events.put(failure)
+
+    def _make_ready(self) -> Failure | None:
         while not self._client.is_up():
             time.sleep(0.005)
         (self._runtime / "mms.sock").chmod(0o666)
         if archive := submitted.place(os.environ):
-            try:
-                submitted.fetch(archive, self._runtime / "code", self._settings.startup_timeout)
-            except UserError as error:
-                self._events.put(Failure(str(error)))
-                return
+            submitted.fetch(archive, self._runtime / "code", self._settings.startup_timeout)
             print(f"the code of the model is that at {archive}", file=sys.stderr)
         if not self._settings.multi_model:
             failure = self._models.load(MODEL_NAME, self._settings.model_dir)
             if failure:
-                self._events.put(failure)
-                return
+                return failure
         self._state = State.READY
         settings, seconds = self._settings, time.monotonic() - self._started
         print(
@@ -197,6 +205,7 @@ class Supervisor:
             f"timeout {settings.invocation_timeout} s, heap {settings.memory.heap_bytes // MB} MB",
             file=sys.stderr,
         )
+        return None
 
     def _answer(self, method: str, path: str, body: bytes) -> Answer:
         route = path.partition("?")[0]
@@ -239,6 +248,8 @@ class Supervisor:
 
 def _runtime() -> Path:
     try:
+        if len(os.fsencode(tempfile.gettempdir())) > LONGEST_PLACE:
+            raise UserError(f"TMPDIR has over {LONGEST_PLACE} bytes, too many for sockets in it; set a shorter one")
         return Path(tempfile.mkdtemp(prefix="serve-"))
     except OSError as error:
         raise UserError(

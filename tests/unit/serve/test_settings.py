@@ -100,6 +100,14 @@ def test_a_value_that_is_no_number_is_refused(value: str) -> None:
         Settings.from_environment({"SAGEMAKER_BIND_TO_PORT": value})
 
 
+@pytest.mark.usefixtures("machine")
+def test_options_of_java_are_words_as_a_shell_reads_them() -> None:
+    name = "SAGEMAKER_MODEL_SERVER_VMARGS"
+    assert Settings.from_environment({name: "-Xss1m '-Da=b c'"}).jvm_options == ("-Xss1m", "-Da=b c")
+    with pytest.raises(UserError, match=r"SAGEMAKER_MODEL_SERVER_VMARGS is .* as a shell would read it"):
+        Settings.from_environment({name: "-Da='b"})
+
+
 def test_cores_are_cut_to_the_quota(tmp_path: Path) -> None:
     cores = len(os.sched_getaffinity(0))
     assert visible_cores(tmp_path) == cores
