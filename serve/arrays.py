@@ -85,7 +85,10 @@ def npy(data: bytes, fits: Callable[[Header], bool] = are_numbers, wanted: str =
     values = data[stream.tell() :]
     if len(values) != dtype.itemsize * math.prod(shape):
         raise RequestError(400, f"the array holds {len(values)} bytes, its shape {list(shape)} needs another number")
-    array = np.frombuffer(values, dtype).reshape(shape, order="F" if fortran_order else "C")
+    try:
+        array = np.frombuffer(values, dtype).reshape(shape, order="F" if fortran_order else "C")
+    except (ValueError, OverflowError) as error:
+        raise RequestError(400, f"the array cannot have the shape {list(shape)}; send {wanted}"[:300]) from error
     return np.array(array, dtype.newbyteorder("="), order="C")  # torch wants memory that it could write to
 
 
