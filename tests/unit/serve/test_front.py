@@ -182,6 +182,8 @@ def test_random_bytes_are_told_in_json(front: Front) -> None:
         (("POST /invocations HTTP/1.1", "Host: x", *(f"X-{number}: {'a' * 100}" for number in range(80))), 431),
         (("POST /ping HTTP/1.1", "Host: x", "Content-Length: 3"), 405),
         (("FOO /metrics HTTP/1.1", "Host: x"), 405),
+        (("GET /ping HTTP/1.1", "Host: x", "Content-Length: 100000"), 413),
+        (("GET /metrics HTTP/1.1", "Host: x", "Content-Length: 6291456", "Expect: 100-continue"), 413),
         (("GET /error HTTP/1.1", "Host: x"), 404),
     ],
 )
