@@ -150,6 +150,18 @@ def _instances(body: bytes | str, at_least: int | None) -> list[Image.Image]:
     return batch
 
 
+def check_room(batch: Batch, each: int) -> None:
+    """Raise `RequestError` 413 where decoded pictures, with `each` bytes for each, take more memory than there is."""
+    if not isinstance(batch, np.ndarray):
+        needed = sum(4 * image.width * image.height + each for image in batch)
+        if needed > _limit():
+            raise RequestError(
+                413,
+                f"{len(batch)} pictures take {needed / 1e6:.0f} MB of memory for the network, and "
+                f"{_limit() / 1e6:.0f} MB are there for them; send fewer at a time",
+            )
+
+
 def _bytes(instance: object) -> bytes:
     text = instance.get("b64") if isinstance(instance, dict) else None
     if not isinstance(text, str) or not text:

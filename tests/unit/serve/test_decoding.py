@@ -265,6 +265,16 @@ def test_memory_is_limited_by_the_environment(monkeypatch: pytest.MonkeyPatch) -
     assert refusal(large, "image/png")[0] == 413
 
 
+def test_memory_is_there_for_all_pictures_of_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = [Image.new("RGB", (10, 10))] * 5
+    monkeypatch.setenv(decoding.LIMIT_VARIABLE, "5000")
+    decoding.check_room(batch, 600)
+    decoding.check_room(np.zeros((1, 3, 224, 224), np.float32), 600_000)
+    with pytest.raises(RequestError, match=r"5 pictures take 0 MB of memory for the network.*send fewer") as caught:
+        decoding.check_room(batch, 601)
+    assert caught.value.status_code == 413
+
+
 def most_memory(function: Callable[[], object]) -> int:
     """Return the most bytes that Python takes at a time while it runs the function."""
     tracemalloc.start()
