@@ -2,6 +2,7 @@
 
 import math
 import os
+import resource
 import shlex
 import shutil
 import subprocess
@@ -24,6 +25,9 @@ _LEAST_WORKER = 256 * MB
 #: Processes and threads: those of nginx, Java and the supervisor; those of a worker besides its threads that compute.
 _OTHER_THREADS, _WORKER_THREADS = 56, 4
 
+#: Connections that nginx has at once, at most, and files that a program may need besides.
+_CONNECTIONS, OTHER_FILES = 2048, 192
+
 #: What `BYOC_PRECISION` may be, with the numeric forms too coarse for it. Of the others the fastest is chosen.
 PRECISIONS = {"fastest": (), "bfloat16": ("int8",), "float32": ("int8", "bfloat16", "float16")}
 
@@ -36,6 +40,7 @@ class Settings:
     model_dir: Path
     multi_model: bool
     gpus: int
+    connections: int
     workers: int
     threads: int
     batch_size: int
@@ -77,6 +82,7 @@ class Settings:
             model_dir=base / ("models" if multi_model else "model"),
             multi_model=multi_model,
             gpus=gpus,
+            connections=_connections(),
             workers=workers,
             threads=threads,
             # A GPU takes hardly longer for many pictures than for one, a core so many times as long.
@@ -137,6 +143,23 @@ def _check_threads(needed: int) -> None:
             f"the container may have {limit} processes and threads, and needs {needed}; start it with a higher "
             "--pids-limit, or with fewer workers (SAGEMAKER_MODEL_SERVER_WORKERS)"
         )
+
+
+def _connections() -> int:
+    """Return how many connections there may be; each is a file. Raises `UserError` where those are too few."""
+    files = visible_files()
+    if files < 2 * OTHER_FILES:
+        raise UserError(
+            f"a process may have {files} files, and needs {2 * OTHER_FILES}; start the container with a higher "
+            "--ulimit nofile"
+        )
+    return int(min(_CONNECTIONS, files - OTHER_FILES))
+
+
+def visible_files() -> float:
+    """Return how many files a process may have open once it has asked for all it may, infinity where nothing limits."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return math.inf if most == resource.RLIM_INFINITY else most
 
 
 def visible_threads(cgroup: Path = CGROUP) -> float:

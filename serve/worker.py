@@ -172,7 +172,7 @@ class Worker:
             raise RequestError(406, "the Accept header is too long, or not ASCII; name the types that are accepted")
         context.set_response_content_type(0, content_type)
         headers, (status, phrase) = context.get_response_headers(0), context.get_response_status(0)
-        answers.check_head(status, [*headers.keys(), *headers.values(), phrase or "OK"])
+        answers.check_head(status, phrase or "OK", headers)
         return answers.encoded(body, self._limit)
 
     @staticmethod

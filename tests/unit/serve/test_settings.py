@@ -108,6 +108,16 @@ def test_options_of_java_are_words_as_a_shell_reads_them() -> None:
         Settings.from_environment({name: "-Da='b"})
 
 
+@pytest.mark.usefixtures("machine")
+def test_there_are_as_many_connections_as_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    for files, connections in ((math.inf, 2048), (1_048_576, 2048), (1024, 832), (384, 192)):
+        monkeypatch.setattr(settings, "visible_files", lambda files=files: files)
+        assert Settings.from_environment({}).connections == connections
+    monkeypatch.setattr(settings, "visible_files", lambda: 383)
+    with pytest.raises(UserError, match="383 files, and needs 384; start the container with a higher --ulimit nofile"):
+        Settings.from_environment({})
+
+
 def test_cores_are_cut_to_the_quota(tmp_path: Path) -> None:
     cores = len(os.sched_getaffinity(0))
     assert visible_cores(tmp_path) == cores

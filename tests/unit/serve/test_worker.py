@@ -141,6 +141,11 @@ def input_fn(body, content_type):
 def predict_fn(data, model, context):
     if data == "header":
         context.set_response_header(0, "X-Long", "ä")
+    if data == "space":
+        context.set_response_header(0, "X Y", "z")
+    if data == "many":
+        for number in range(50):
+            context.set_response_header(0, f"X-{number}", "z" * 200)
     if data == "status":
         context.set_response_status(code="200")
     return BODIES[data]() if data in BODIES else RESULTS.get(data, data)
@@ -173,6 +178,8 @@ def output_fn(prediction, accept):
         ("number", "content type 3"),
         ("empty type", "content type ''"),
         ("header", "header or content type 'ä'"),
+        ("space", "a header named 'X Y'"),
+        ("many", "headers of more than 6000 characters"),
         ("status", "the status '200'"),
     ],
 )
