@@ -68,7 +68,9 @@ class Settings:
         base = Path(environ.get("SAGEMAKER_BASE_DIR", "/opt/ml"))
         multi_model = environ.get("SAGEMAKER_MULTI_MODEL", "false").lower() == "true"
         cores, gpus = visible_cores(), visible_gpus()
-        max_request = _number(environ, "SAGEMAKER_MAX_PAYLOAD_IN_MB", DEFAULT_PAYLOAD_MB, _most_mb()) * MB
+        max_request = (
+            _number(environ, "SAGEMAKER_MAX_PAYLOAD_IN_MB", min(DEFAULT_PAYLOAD_MB, _most_mb()), _most_mb()) * MB
+        )
         memory = Memory.divided(visible_memory(), max_request)
         # One process a core (or a GPU) and no more threads than cores: more of either only fight for the same cores.
         # Of many models few are busy at a time, so each gets one process and all cores.

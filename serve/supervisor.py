@@ -18,7 +18,7 @@ from byoc_vision.contract.errors import UserError
 from serve import config, control, model_server, multi_model, privileges, records, submitted
 from serve.config import MODEL_NAME
 from serve.control import Answer
-from serve.memory import MB
+from serve.memory import MB, kernel_kills
 from serve.metrics import Metrics
 from serve.settings import Settings
 from serve.workers import Failure, Workers
@@ -27,7 +27,8 @@ from serve.workers import Failure, Workers
 DRAIN_SECONDS = 20
 STOP_SECONDS = 5
 
-#: How long no worker may be alive before the container gives up; multi-model-server tries about eight times until then.
+#: How long no worker may be alive before the container gives up, besides the time that starting took; within a minute
+#: multi-model-server tries about eight times.
 LOST_SECONDS = 60
 
 #: Bytes of the temporary folder's name, at most: the kernel takes 107 for a socket's, which is two folders below.
@@ -79,6 +80,8 @@ class Supervisor:
         self._state = State.STARTING
         self._started = time.monotonic()
         self._last_alive = time.monotonic()
+        self._patience = float(LOST_SECONDS)
+        self._kernel_kills = 0
 
     def run(self) -> int:
         """Serve until SIGTERM, then finish what is under way and return 0.
@@ -170,8 +173,12 @@ class Supervisor:
         now = time.monotonic()
         if self._state is not State.READY or self._settings.multi_model or self._workers.alive(MODEL_NAME):
             self._last_alive = now
-        elif now - self._last_alive > LOST_SECONDS:
-            raise UserError(f"no worker has been alive for {LOST_SECONDS} seconds; restart the container")
+            return
+        kills, self._kernel_kills = self._kernel_kills, kernel_kills()
+        if self._kernel_kills > kills:  # memory is short now, which it would be after a restart, too
+            self._last_alive = now
+        elif now - self._last_alive > self._patience:
+            raise UserError(f"no worker has been alive for {self._patience:.0f} seconds; restart the container")
 
     def _load(self) -> None:
         """Make the container ready, or put into the queue why it cannot be."""
@@ -197,6 +204,7 @@ class Supervisor:
                 return failure
         self._state = State.READY
         settings, seconds = self._settings, time.monotonic() - self._started
+        self._patience += seconds
         print(
             f"ready after {seconds:.1f} s: port {settings.port}, "
             f"{'multi-model, ' if settings.multi_model else ''}workers {settings.workers}, "
