@@ -168,7 +168,9 @@ class Supervisor:
     def _check_workers(self) -> None:
         self._workers.end_overdue()
         lost = self._workers.lost_starter()
-        if lost:
+        if lost and self._settings.multi_model:
+            self._models.lose(lost)
+        elif lost:
             raise UserError(f"the process that starts the workers of model {lost} has died; restart the container")
         now = time.monotonic()
         if self._state is not State.READY or self._settings.multi_model or self._workers.alive(MODEL_NAME):
