@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.errors import UserError, one_line
 from serve import config, control, model_server, multi_model, privileges, records, submitted
 from serve.config import MODEL_NAME
 from serve.control import Answer
@@ -108,6 +108,8 @@ class Supervisor:
             [],
             # torch asks for the user's name, and fails for a user id that has none.
             USER=os.environ.get("USER", "serve"),
+            # The workers are this program's, whatever the user adds.
+            PYTHONPATH=os.pathsep.join(filter(None, (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")))),
             # Where libraries keep what they have fetched; root's own home is closed to the user that this has become.
             HOME=_home(self._runtime / "home"),
             **_ALLOCATOR,
@@ -189,7 +191,8 @@ class Supervisor:
         except UserError as error:
             failure = Failure(str(error))
         except OSError as error:  # of what the environment or the model names and this user may not look at, say
-            failure = Failure(f"the model cannot be loaded ({error}); let every user read its files and its code")
+            reason = one_line(error, 300)
+            failure = Failure(f"the model cannot be loaded ({reason}); let every user read its files and its code")
         if failure:
             self._events.put(failure)
 
