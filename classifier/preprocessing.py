@@ -3,6 +3,7 @@
 NumPy alone, so that it also serves where there is no torch.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -114,6 +115,18 @@ class Preprocessing:
             box=(left, top, left + side, top + side),
         )
         return as_array(crop)
+
+    @property
+    def input_bytes(self) -> int:
+        """Bytes of the network's input for one picture."""
+        return 3 * 4 * self.crop_size**2
+
+    def inputs(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
+        """Return what `normalize` makes of the `pixels` of RGB images, in no more memory than that takes itself."""
+        inputs = np.empty((len(images), 3, self.crop_size, self.crop_size), np.float32)
+        for index, image in enumerate(images):
+            inputs[index] = self.normalize(self.pixels(image)[np.newaxis])[0]
+        return inputs
 
     def normalize(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return uint8 [N, 3, H, W] `pixels` as the network's float32 input of the same shape."""

@@ -3,7 +3,7 @@
 import os
 import sys
 
-from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.errors import UserError, one_line
 from serve import privileges
 from serve.settings import Settings
 from serve.supervisor import Supervisor
@@ -17,6 +17,9 @@ def main() -> int:
         return Supervisor(settings).run()
     except UserError as error:
         print(error, file=sys.stderr)
+        return 1
+    except OSError as error:  # of what the environment names, say
+        print(f"the container cannot start ({one_line(error, 300)}); correct what is named there", file=sys.stderr)
         return 1
 
 

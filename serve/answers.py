@@ -4,7 +4,8 @@ multi-model-server's worker ends at anything it cannot write, and its front end 
 """
 
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from byoc_vision.contract.errors import described, one_line
@@ -12,6 +13,12 @@ from serve.memory import MB
 
 #: Characters of a content type, or another header, at most.
 _LONGEST = 255
+
+#: Characters of all headers together, at most: nginx reads 8 KB, with what multi-model-server adds.
+_LONGEST_HEAD = 6000
+
+#: A header's name (RFC 9110, section 5.6.2): at any other, the answer would be lost in multi-model-server.
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 #: Bytes of an error's JSON at most. It travels in a header, too, of which nginx reads 8 KB.
 _LONGEST_ERROR = 2000
@@ -53,8 +60,8 @@ def encoded(body: Any, limit: int) -> Body:
     return answer
 
 
-def check_head(status: Any, texts: Iterable[Any]) -> None:
-    """Raise `AnswerError` where `status` is none of HTTP's, or one of `texts` cannot be (part of) a header.
+def check_head(status: Any, phrase: Any, headers: Mapping[Any, Any]) -> None:
+    """Raise `AnswerError` where the status, its phrase or a header is none of HTTP's, or all are longer than is read.
 
     multi-model-server announces a content type's characters and sends its UTF-8, so they must be as many bytes.
     """
@@ -62,12 +69,21 @@ def check_head(status: Any, texts: Iterable[Any]) -> None:
         raise AnswerError(
             f"the model's own code set the status {repr(status)[:80]}; set a whole number from 200 to 599"
         )
-    for text in texts:
+    for text in (phrase, *headers, *headers.values()):
         if not is_header(text):
             raise AnswerError(
                 f"the model's own code set the header or content type {repr(text)[:80]}; "
                 f"set 1 to {_LONGEST} printable ASCII characters"
             )
+    for name in headers:
+        if not _NAME.fullmatch(name):
+            raise AnswerError(
+                f"the model's own code set a header named {name[:80]!r}; name it with letters, digits and dashes"
+            )
+    if sum(map(len, (*headers, *headers.values()))) > _LONGEST_HEAD:
+        raise AnswerError(
+            f"the model's own code set headers of more than {_LONGEST_HEAD} characters; put what they say into the body"
+        )
 
 
 def is_header(text: Any) -> bool:

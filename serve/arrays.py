@@ -12,8 +12,17 @@ from numpy.typing import NDArray
 from byoc_vision.contract.errors import described
 from serve.errors import RequestError
 
+#: Bytes of memory that Python takes for what are a few characters of text, at most: for a list or an object with its
+#: first value, as in `[{"":0},{"":0},…`, and for another value with its place, as in `{"ab":1e1,"ac":1e1,…`.
+_LIST_BYTES, _VALUE_BYTES = 256, 100
+
 #: The shape and type that the header of an .npy file names.
 Header = tuple[tuple[int, ...], np.dtype[Any]]
+
+
+def check_values(lists: int, values: int, limit: float) -> None:
+    """Raise `RequestError` 413 where so many lists, and values besides, may take more than `limit` bytes."""
+    _check_size(_LIST_BYTES * lists + _VALUE_BYTES * values, limit, "the lists and values in the body take")
 
 
 def csv(text: str) -> NDArray[np.float32]:
@@ -76,7 +85,10 @@ def npy(data: bytes, fits: Callable[[Header], bool] = are_numbers, wanted: str =
     values = data[stream.tell() :]
     if len(values) != dtype.itemsize * math.prod(shape):
         raise RequestError(400, f"the array holds {len(values)} bytes, its shape {list(shape)} needs another number")
-    array = np.frombuffer(values, dtype).reshape(shape, order="F" if fortran_order else "C")
+    try:
+        array = np.frombuffer(values, dtype).reshape(shape, order="F" if fortran_order else "C")
+    except (ValueError, OverflowError) as error:
+        raise RequestError(400, f"the array cannot have the shape {list(shape)}; send {wanted}"[:300]) from error
     return np.array(array, dtype.newbyteorder("="), order="C")  # torch wants memory that it could write to
 
 
@@ -114,6 +126,6 @@ def _dense(data: bytes, limit: float) -> NDArray[Any]:
     return dense
 
 
-def _check_size(size: int, limit: float) -> None:
+def _check_size(size: int, limit: float, what: str = "the array takes") -> None:
     if size > limit:
-        raise RequestError(413, f"the array takes {size} bytes, more than there is memory for; send a smaller one")
+        raise RequestError(413, f"{what} {size} bytes, more than there is memory for; send less at a time")

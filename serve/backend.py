@@ -125,6 +125,11 @@ class Model:
             return 0
         return round(self._largest_batch * _PICTURE_BYTES * (self._preprocessing.crop_size / 224) ** 2)
 
+    @property
+    def input_bytes(self) -> int:
+        """What the network's input for one picture takes of memory, in bytes."""
+        return self._preprocessing.input_bytes
+
     def predict(self, batch: Batch) -> NDArray[np.float32]:
         """Return the probabilities [N, classes] of RGB pictures, or of a ready tensor [N, 3, height, width].
 
@@ -143,7 +148,7 @@ class Model:
     def inputs(self, batch: Batch) -> NDArray[np.float32]:
         """Return `batch` as what the network takes, float32 [N, 3, height, width]; raises `UserError` as `predict`."""
         if not isinstance(batch, np.ndarray):
-            return self._preprocessing.normalize(np.stack([self._preprocessing.pixels(image) for image in batch]))
+            return self._preprocessing.inputs(batch)
         side = self._preprocessing.crop_size
         if batch.shape[1:] != (3, side, side):
             raise UserError(f"the array is {list(batch.shape)}; this model takes [N, 3, {side}, {side}]")

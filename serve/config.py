@@ -4,7 +4,7 @@ from pathlib import Path
 from string import Template
 
 from serve.memory import LARGE_BODY, MB, MEDIUM_BODY
-from serve.settings import Settings
+from serve.settings import OTHER_FILES, Settings
 
 #: The client's Content-Type travels to the worker under this name, for multi-model-server parses forms by itself.
 CONTENT_TYPE_HEADER = "X-Client-Content-Type"
@@ -41,6 +41,8 @@ def write(settings: Settings, runtime: Path, requests_log: str, user: str | None
         "max_request_bytes": limit,
         "max_request_mb": limit // MB,
         # nginx may have a thousand of them. What is longer goes to a file.
+        "connections": settings.connections,
+        "files": settings.connections + OTHER_FILES,
         "body_buffer_bytes": min(limit, MB, memory.total // 16384),
         "small_digits": len(str(MEDIUM_BODY)) - 1,
         "medium_digits": len(str(LARGE_BODY)) - 1,

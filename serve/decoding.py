@@ -8,6 +8,7 @@ import base64
 import json
 import os
 import re
+import string
 from typing import Any
 
 import numpy as np
@@ -35,8 +36,8 @@ MAX_INSTANCES = 64
 LIMIT_VARIABLE = "SERVE_DECODING_BYTES"
 
 # The alphabet of URLs and file names (RFC 4648, section 5), which many write without padding.
-_URL_SAFE = str.maketrans("-_", "+/")
-_DATA_URL = re.compile(r"data:image/[^,]{1,100};base64,")
+_URL_SAFE = bytes.maketrans(b"-_", b"+/")
+_DATA_URL = re.compile(rb"data:image/[^,]{1,100};base64,")
 
 
 def media_type(header: str) -> str:
@@ -112,6 +113,9 @@ def _picture(data: bytes, at_least: int | None, held: int = 0) -> Image.Image:
 
 
 def _parsed(body: bytes | str) -> Any:
+    text = body if isinstance(body, str) else body.decode("latin-1")
+    # Each value but the first comes behind a comma, a colon or a bracket.
+    arrays.check_values(text.count("[") + text.count("{"), text.count(",") + text.count(":"), _limit())
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -146,15 +150,27 @@ def _instances(body: bytes | str, at_least: int | None) -> list[Image.Image]:
     return batch
 
 
+def check_room(batch: Batch, each: int) -> None:
+    """Raise `RequestError` 413 where decoded pictures, with `each` bytes for each, take more memory than there is."""
+    if not isinstance(batch, np.ndarray):
+        needed = sum(4 * image.width * image.height + each for image in batch)
+        if needed > _limit():
+            raise RequestError(
+                413,
+                f"{len(batch)} pictures take {needed / 1e6:.0f} MB of memory for the network, and "
+                f"{_limit() / 1e6:.0f} MB are there for them; send fewer at a time",
+            )
+
+
 def _bytes(instance: object) -> bytes:
     text = instance.get("b64") if isinstance(instance, dict) else None
     if not isinstance(text, str) or not text:
         raise RequestError(400, 'it is not of the form {"b64": "..."}')
-    text = "".join(text.split()).translate(_URL_SAFE).rstrip("=")
-    if start := _DATA_URL.match(text):
-        text = text[start.end() :]
     try:
-        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+        data = text.encode("ascii").translate(_URL_SAFE, string.whitespace.encode()).rstrip(b"=")
+        if start := _DATA_URL.match(data):
+            data = data[start.end() :]
+        return base64.b64decode(data + b"=" * (-len(data) % 4), validate=True)
     except ValueError as error:
         raise RequestError(400, "its b64 is not base64") from error
 
@@ -183,10 +199,17 @@ def numbers(body: bytes | str, content_type: str) -> NDArray[Any] | None:
         content = _parsed(body)
         return None if isinstance(content, dict) else arrays.nested(content)
     if content_type == CSV:
-        return arrays.csv(body if isinstance(body, str) else body.decode())
+        text = body if isinstance(body, str) else body.decode()
+        arrays.check_values(text.count("\n"), text.count(","), _limit())
+        return arrays.csv(text)
     data = body.encode() if isinstance(body, str) else body
     if content_type == NPY or (content_type in _UNTOLD and data.startswith(kinds.NPY_MAGIC)):
         return arrays.npy(data)
     if content_type == NPZ:
-        return arrays.npz(data, float(os.environ.get(LIMIT_VARIABLE, "inf")))
+        return arrays.npz(data, _limit())
     return None
+
+
+def _limit() -> float:
+    """Return the bytes of memory that there are for what a request holds."""
+    return float(os.environ.get(LIMIT_VARIABLE, "inf"))

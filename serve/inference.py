@@ -51,7 +51,11 @@ def predict_fn(data: backend.Batch, model: backend.Model) -> Predictions:
 
 
 def inputs(data: backend.Batch, model: backend.Model) -> NDArray[np.float32]:
-    """Return what the network takes for `data`; raises `RequestError` 400 for a tensor of another size."""
+    """Return what the network takes for `data`.
+
+    Raises `RequestError`: 400 for a tensor of another size, 413 for more pictures than there is memory for.
+    """
+    decoding.check_room(data, model.input_bytes)
     try:
         return model.inputs(data)
     except UserError as error:

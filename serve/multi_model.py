@@ -81,6 +81,12 @@ class Models:
         reason = f"the model cannot be loaded ({answer.get('message', status)}); the lines above may say why"
         return self._workers.wait_for_failure(name) or Failure(reason, status=status)
 
+    def lose(self, name: str) -> None:
+        """Unload a model that can have no new workers, for what starts them has died; the others stay."""
+        self._workers.leave(name)
+        print(f"the process that starts the workers of model {name} has died; the model is unloaded", file=sys.stderr)
+        threading.Thread(target=self._unload, args=(name,), daemon=True).start()
+
     def answer(self, method: str, path: str, body: bytes) -> Answer:
         """Answer SageMaker's request about the models: a status and a JSON object."""
         path = path.partition("?")[0]

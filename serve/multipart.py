@@ -1,5 +1,6 @@
 """The one file in a form, as browsers and `curl -F file=@dog.jpg` send it (multipart/form-data, RFC 7578)."""
 
+from collections.abc import Callable
 from email.message import Message
 from email.parser import BytesHeaderParser
 
@@ -18,7 +19,7 @@ def file(body: bytes, content_type: str) -> bytes:
     """
     header = Message()
     header["Content-Type"] = content_type
-    boundary = header.get_boundary()
+    boundary = _parameter(header.get_boundary)
     if not boundary or not boundary.isascii() or len(boundary) > MAX_BOUNDARY:
         raise RequestError(400, "the form's Content-Type names no boundary; let the client library set this header")
     separator = b"\r\n--" + boundary.encode()
@@ -41,8 +42,16 @@ def _file(field: bytes) -> bytes:
     if not blank or len(head) > MAX_HEADER_BYTES:
         raise RequestError(400, "a field of the form has no headers that can be read; send it again")
     headers = BytesHeaderParser().parsebytes(head.strip())
-    if headers.get_filename() is None:
+    if _parameter(headers.get_filename) is None:
         return b""
     if str(headers.get("Content-Transfer-Encoding", "binary")).lower() not in ("binary", "8bit", "7bit"):
         raise RequestError(400, "the form's file is encoded; send its bytes as they are")
     return content
+
+
+def _parameter(read: Callable[[], str | None]) -> str | None:
+    """Return what `read` finds in a header, None where it is no text: its encoding and its length are a stranger's."""
+    try:
+        return read()
+    except ValueError:
+        return None

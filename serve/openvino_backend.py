@@ -59,6 +59,9 @@ def _compiled(file: Path, precision: str, side: int) -> Run:
         raise artifact.damaged(ValueError(f"{file.name} does not take [N, 3, {side}, {side}] but {shapes}"))
 
     def run(inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        # It is kept until there is another: of a part of a large batch, the whole batch would be.
+        if inputs.base is not None and inputs.base.nbytes > inputs.nbytes:
+            inputs = inputs.copy()
         logits: NDArray[np.float32] = compiled(inputs, share_inputs=True)[0]
         return logits
 

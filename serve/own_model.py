@@ -60,7 +60,9 @@ def input_fn(body: bytes | str, content_type: str, context: Any) -> Tensor:
                 f"pictures when its {artifact.DESCRIPTION} has their preprocessing, or its code an input_fn",
             )
         batch = decoding.decode(body, content_type, preprocessing.enough)
-        values = preprocessing.normalize(np.stack([preprocessing.pixels(picture) for picture in batch]))
+        assert not isinstance(batch, np.ndarray)
+        decoding.check_room(batch, preprocessing.input_bytes)
+        values = preprocessing.inputs(batch)
     return torch.from_numpy(values).to(_device(context))
 
 

@@ -2,6 +2,7 @@
 
 import math
 import os
+import resource
 import shlex
 import shutil
 import subprocess
@@ -25,6 +26,9 @@ _LEAST_WORKER = 256 * MB
 #: Processes and threads: those of nginx, Java and the supervisor; those of a worker besides its threads that compute.
 _OTHER_THREADS, _WORKER_THREADS = 56, 4
 
+#: Connections that nginx has at once, at most, and files that a program may need besides.
+_CONNECTIONS, OTHER_FILES = 2048, 192
+
 #: What `BYOC_PRECISION` may be, with the numeric forms too coarse for it. Of the others the fastest is chosen.
 PRECISIONS = {"fastest": (), "bfloat16": ("int8",), "float32": ("int8", "bfloat16", "float16")}
 
@@ -37,6 +41,7 @@ class Settings:
     model_dir: Path
     multi_model: bool
     gpus: int
+    connections: int
     workers: int
     threads: int
     batch_size: int
@@ -64,7 +69,9 @@ class Settings:
         base = Path(environ.get("SAGEMAKER_BASE_DIR", "/opt/ml"))
         multi_model = environ.get("SAGEMAKER_MULTI_MODEL", "false").lower() == "true"
         cores, gpus = visible_cores(), visible_gpus()
-        max_request = _number(environ, "SAGEMAKER_MAX_PAYLOAD_IN_MB", DEFAULT_PAYLOAD_MB, _most_mb()) * MB
+        max_request = (
+            _number(environ, "SAGEMAKER_MAX_PAYLOAD_IN_MB", min(DEFAULT_PAYLOAD_MB, _most_mb()), _most_mb()) * MB
+        )
         memory = Memory.divided(visible_memory(), max_request)
         # One process a core (or a GPU) and no more threads than cores: more of either only fight for the same cores.
         # Of many models few are busy at a time, so each gets one process and all cores.
@@ -78,6 +85,7 @@ class Settings:
             model_dir=base / ("models" if multi_model else "model"),
             multi_model=multi_model,
             gpus=gpus,
+            connections=_connections(),
             workers=workers,
             threads=threads,
             # A GPU takes hardly longer for many pictures than for one, a core so many times as long.
@@ -88,7 +96,7 @@ class Settings:
             startup_timeout=_number(environ, "SAGEMAKER_STARTUP_TIMEOUT", 600, _DAY),
             precision=_one_of(environ, "BYOC_PRECISION", tuple(PRECISIONS)),
             min_probability=min_probability(environ),
-            jvm_options=tuple(shlex.split(environ.get("SAGEMAKER_MODEL_SERVER_VMARGS", ""))),
+            jvm_options=_words(environ, "SAGEMAKER_MODEL_SERVER_VMARGS"),
         )
 
 
@@ -123,6 +131,14 @@ def _one_of(environ: Mapping[str, str], name: str, values: tuple[str, ...]) -> s
     return text
 
 
+def _words(environ: Mapping[str, str], name: str) -> tuple[str, ...]:
+    text = environ.get(name, "")
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        raise UserError(f"{name} is {text[:100]!r}; set it as a shell would read it, or leave it out") from error
+
+
 def _check_threads(needed: int) -> None:
     limit = visible_threads()
     if limit < needed:
@@ -130,6 +146,23 @@ def _check_threads(needed: int) -> None:
             f"the container may have {limit} processes and threads, and needs {needed}; start it with a higher "
             "--pids-limit, or with fewer workers (SAGEMAKER_MODEL_SERVER_WORKERS)"
         )
+
+
+def _connections() -> int:
+    """Return how many connections there may be; each is a file. Raises `UserError` where those are too few."""
+    files = visible_files()
+    if files < 2 * OTHER_FILES:
+        raise UserError(
+            f"a process may have {files} files, and needs {2 * OTHER_FILES}; start the container with a higher "
+            "--ulimit nofile"
+        )
+    return int(min(_CONNECTIONS, files - OTHER_FILES))
+
+
+def visible_files() -> float:
+    """Return how many files a process may have open once it has asked for all it may, infinity where nothing limits."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return math.inf if most == resource.RLIM_INFINITY else most
 
 
 def visible_threads(root: Path = cgroup.ROOT) -> float:

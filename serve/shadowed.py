@@ -5,6 +5,7 @@ parts later; what this project imports after that is looked up where its own mod
 """
 
 import builtins
+import os
 import sys
 import threading
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,7 @@ _PROGRAM = str(Path(__file__).parents[1])
 def give_way() -> None:
     """Leave to the user those names of this project's packages that another module on the path has, too."""
     # What holds a copy of this very file is this program, too, as in a checkout that is tested inside an image.
-    others = [place for place in sys.path if not Path(place, "serve", Path(__file__).name).is_file()]
+    others = [place for place in sys.path if not os.access(Path(place, "serve", Path(__file__).name), os.F_OK)]
     names = {name for name in _OURS if _is_module(PathFinder.find_spec(name, others))}
     if names:
         sys.path[:] = others  # where a folder without __init__.py would come after ours, which are loaded

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.errors import UserError, one_line
 from serve import config, control, model_server, multi_model, privileges, records, submitted
 from serve.config import MODEL_NAME
 from serve.control import Answer
-from serve.memory import MB
+from serve.memory import MB, kernel_kills
 from serve.metrics import Metrics
 from serve.settings import Settings
 from serve.workers import Failure, Workers
@@ -27,8 +27,12 @@ from serve.workers import Failure, Workers
 DRAIN_SECONDS = 20
 STOP_SECONDS = 5
 
-#: How long no worker may be alive before the container gives up; multi-model-server tries about eight times until then.
+#: How long no worker may be alive before the container gives up, besides the time that starting took; within a minute
+#: multi-model-server tries about eight times.
 LOST_SECONDS = 60
+
+#: Bytes of the temporary folder's name, at most: the kernel takes 107 for a socket's, which is two folders below.
+LONGEST_PLACE = 64
 
 
 #: glibc's allocator: few pools, for each keeps what was freed in it; and pictures, but not a network's smaller arrays,
@@ -76,6 +80,8 @@ class Supervisor:
         self._state = State.STARTING
         self._started = time.monotonic()
         self._last_alive = time.monotonic()
+        self._patience = float(LOST_SECONDS)
+        self._kernel_kills = 0
 
     def run(self) -> int:
         """Serve until SIGTERM, then finish what is under way and return 0.
@@ -102,6 +108,8 @@ class Supervisor:
             [],
             # torch asks for the user's name, and fails for a user id that has none.
             USER=os.environ.get("USER", "serve"),
+            # The workers are this program's, whatever the user adds.
+            PYTHONPATH=os.pathsep.join(filter(None, (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")))),
             # Where libraries keep what they have fetched; root's own home is closed to the user that this has become.
             HOME=_home(self._runtime / "home"),
             **_ALLOCATOR,
@@ -162,33 +170,46 @@ class Supervisor:
     def _check_workers(self) -> None:
         self._workers.end_overdue()
         lost = self._workers.lost_starter()
-        if lost:
+        if lost and self._settings.multi_model:
+            self._models.lose(lost)
+        elif lost:
             raise UserError(f"the process that starts the workers of model {lost} has died; restart the container")
         now = time.monotonic()
         if self._state is not State.READY or self._settings.multi_model or self._workers.alive(MODEL_NAME):
             self._last_alive = now
-        elif now - self._last_alive > LOST_SECONDS:
-            raise UserError(f"no worker has been alive for {LOST_SECONDS} seconds; restart the container")
+            return
+        kills, self._kernel_kills = self._kernel_kills, kernel_kills()
+        if self._kernel_kills > kills:  # memory is short now, which it would be after a restart, too
+            self._last_alive = now
+        elif now - self._last_alive > self._patience:
+            raise UserError(f"no worker has been alive for {self._patience:.0f} seconds; restart the container")
 
     def _load(self) -> None:
         """Make the container ready, or put into the queue why it cannot be."""
+        try:
+            failure = self._make_ready()
+        except UserError as error:
+            failure = Failure(str(error))
+        except OSError as error:  # of what the environment or the model names and this user may not look at, say
+            reason = one_line(error, 300)
+            failure = Failure(f"the model cannot be loaded ({reason}); let every user read its files and its code")
+        if failure:
+            self._events.put(failure)
+
+    def _make_ready(self) -> Failure | None:
         while not self._client.is_up():
             time.sleep(0.005)
         (self._runtime / "mms.sock").chmod(0o666)
         if archive := submitted.place(os.environ):
-            try:
-                submitted.fetch(archive, self._runtime / "code", self._settings.startup_timeout)
-            except UserError as error:
-                self._events.put(Failure(str(error)))
-                return
+            submitted.fetch(archive, self._runtime / "code", self._settings.startup_timeout)
             print(f"the code of the model is that at {archive}", file=sys.stderr)
         if not self._settings.multi_model:
             failure = self._models.load(MODEL_NAME, self._settings.model_dir)
             if failure:
-                self._events.put(failure)
-                return
+                return failure
         self._state = State.READY
         settings, seconds = self._settings, time.monotonic() - self._started
+        self._patience += seconds
         print(
             f"ready after {seconds:.1f} s: port {settings.port}, "
             f"{'multi-model, ' if settings.multi_model else ''}workers {settings.workers}, "
@@ -197,6 +218,7 @@ class Supervisor:
             f"timeout {settings.invocation_timeout} s, heap {settings.memory.heap_bytes // MB} MB",
             file=sys.stderr,
         )
+        return None
 
     def _answer(self, method: str, path: str, body: bytes) -> Answer:
         route = path.partition("?")[0]
@@ -239,6 +261,8 @@ class Supervisor:
 
 def _runtime() -> Path:
     try:
+        if len(os.fsencode(tempfile.gettempdir())) > LONGEST_PLACE:
+            raise UserError(f"TMPDIR has over {LONGEST_PLACE} bytes, too many for sockets in it; set a shorter one")
         return Path(tempfile.mkdtemp(prefix="serve-"))
     except OSError as error:
         raise UserError(

@@ -111,7 +111,9 @@ class Worker:
             # The allocator keeps what was freed, in pieces that the next picture may not fit into.
             _LIBC.malloc_trim(0)
             own = self._resting = own_memory()
-        os.environ[decoding.LIMIT_VARIABLE] = str(max(0, self._share - own - _COPIES * bodies) // self._decoders)
+        # Whatever else is kept, pictures go on; where memory is really used up, the kernel ends this worker.
+        left = max(_LEAST_DECODING, self._share - own)
+        os.environ[decoding.LIMIT_VARIABLE] = str(max(0, left - _COPIES * bodies) // self._decoders)
 
     @property
     def description(self) -> str:
@@ -170,7 +172,7 @@ class Worker:
             raise RequestError(406, "the Accept header is too long, or not ASCII; name the types that are accepted")
         context.set_response_content_type(0, content_type)
         headers, (status, phrase) = context.get_response_headers(0), context.get_response_status(0)
-        answers.check_head(status, [*headers.keys(), *headers.values(), phrase or "OK"])
+        answers.check_head(status, phrase or "OK", headers)
         return answers.encoded(body, self._limit)
 
     @staticmethod

@@ -60,7 +60,10 @@ def multipart(generator: random.Random) -> Request:
     """A form with a file, broken at its boundary, its headers, its names or its end."""
     picture = media.good(generator)
     boundary = generator.choice(
-        ("x", "----WebKitFormBoundaryAb", "x" * 70, "x" * 5000, "", " ", '"x"', "ü", "x;y", "--")
+        (
+            *("x", "----WebKitFormBoundaryAb", "x" * 70, "x" * 5000, "", " ", '"x"', "ü", "x;y", "--"),
+            *("x; boundary*=idna''x", "x; boundary*" + "9" * 5000 + "=x"),
+        )
     )
     dispositions = (
         'form-data; name="file"; filename="dog.jpg"', "form-data", "attachment", 'form-data; name="', "", "x" * 5000,
@@ -122,4 +125,13 @@ def size(generator: random.Random) -> Request:
     )
 
 
-LARGE = {"body at the limit": size}
+def growing(generator: random.Random) -> Request:
+    """Text that becomes many times its size in memory: lists, objects, values, or words of base64."""
+    value = generator.choice((b"[]", b'{"":0}', b"1e1", b'"ab"', b"[[[[0]]]]"))
+    count = 4_000_000 // (len(value) + 1)
+    words = b'{"instances": [{"b64": "' + b"AA " * 1_500_000 + b'"}]}'
+    texts = (b"[" + (value + b",") * count + b"0]", b'{"instances": [' + (value + b",") * count + b"0]}", words)
+    return post(generator.choice(texts), JSON)
+
+
+LARGE = {"body at the limit": size, "JSON that grows": growing}

@@ -271,6 +271,8 @@ REFUSES = {
     "nothing to write to": (LEAN, ("--read-only",), "--tmpfs /tmp"),
     "no threads": (LEAN, ("--pids-limit", "40"), "--pids-limit"),
     "no memory for the model": (LEAN, limited(200), "give the container more memory"),
+    "code for root alone": (LEAN, ("--env", "SAGEMAKER_SUBMIT_DIRECTORY=/root/code"), "let every user read"),
+    "a long name for temporary files": (LEAN, ("--tmpfs", f"/{'t' * 80}", "--env", f"TMPDIR=/{'t' * 80}"), "TMPDIR"),
     "no memory for torch": (SERVE, limited(300), "does not fit into the container's memory"),
 }
 

@@ -1,6 +1,7 @@
 """The one way from picture to tensor, compared with torchvision's own."""
 
 import json
+import tracemalloc
 from dataclasses import asdict
 
 import numpy as np
@@ -42,6 +43,18 @@ def test_normalization_agrees_with_torchvisions_preset():
 def test_arrays_and_tensors_are_normalized_alike_to_the_bit():
     pixels = np.arange(256, dtype=np.uint8).repeat(3).reshape(1, 3, 16, 16)
     assert np.array_equal(network.normalize(torch.from_numpy(pixels), PLAIN).numpy(), PLAIN.normalize(pixels))
+
+
+def test_many_pictures_take_little_more_memory_than_their_arrays():
+    images = [photograph(100 + index, 90) for index in range(20)]
+    tracemalloc.start()
+    try:
+        inputs = PLAIN.inputs(images)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert np.array_equal(inputs, PLAIN.normalize(np.stack([PLAIN.pixels(image) for image in images])))
+    assert inputs.nbytes == 20 * PLAIN.input_bytes < peak < 1.3 * inputs.nbytes
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1), (3, 2)])

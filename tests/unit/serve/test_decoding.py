@@ -5,6 +5,7 @@ import contextlib
 import io
 import json
 import random
+import tracemalloc
 from collections.abc import Callable
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from PIL import Image
 
 from classifier import pictures
-from serve import decoding
+from serve import arrays, decoding
 from serve.decoding import RequestError, decode
 
 
@@ -262,6 +263,53 @@ def test_memory_is_limited_by_the_environment(monkeypatch: pytest.MonkeyPatch) -
     assert sentence.startswith("instance 1: decoding the picture takes 5") and "52 MB are there" in sentence
     monkeypatch.setenv(decoding.LIMIT_VARIABLE, str(10_000_000))
     assert refusal(large, "image/png")[0] == 413
+
+
+def test_memory_is_there_for_all_pictures_of_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = [Image.new("RGB", (10, 10))] * 5
+    monkeypatch.setenv(decoding.LIMIT_VARIABLE, "5000")
+    decoding.check_room(batch, 600)
+    decoding.check_room(np.zeros((1, 3, 224, 224), np.float32), 600_000)
+    with pytest.raises(RequestError, match=r"5 pictures take 0 MB of memory for the network.*send fewer") as caught:
+        decoding.check_room(batch, 601)
+    assert caught.value.status_code == 413
+
+
+def most_memory(function: Callable[[], object]) -> int:
+    """Return the most bytes that Python takes at a time while it runs the function."""
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(RequestError):
+            function()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+JSON_VALUES = ["[]", "{}", "[0]", '{"":0}', "[[[1e1]]]", "1e1", '"ab"', '["é"]', '{"ab":"cd","ef":1e1}', "[1e1,1e1]"]
+GROWING = [f"[{','.join([value] * 20_000)}]" for value in JSON_VALUES]
+GROWING += [json.dumps({str(number): str(number) for number in range(count)}) for count in (100, 11_000, 100_000)]
+
+
+@pytest.mark.parametrize("text", GROWING, ids=lambda text: text[:10])
+def test_json_that_grows_beyond_the_memory_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv(decoding.LIMIT_VARIABLE, str(most_memory(lambda: json.loads(text)) - 1))
+    status, sentence = refusal(text, "application/json")
+    assert (status, "more than there is memory for" in sentence) == (413, True)
+
+
+@pytest.mark.parametrize("row", ["1", "12", "1,2", "," * 100, "12," * 1000, "1.5,2.5,3.5,4.5", "", "a,b"])
+def test_csv_that_grows_beyond_the_memory_is_refused(monkeypatch: pytest.MonkeyPatch, row: str) -> None:
+    text = f"{row}\n" * (100_000 // (len(row) + 1))
+    monkeypatch.setenv(decoding.LIMIT_VARIABLE, str(most_memory(lambda: arrays.csv(text)) - 1))
+    with pytest.raises(RequestError, match="more than there is memory for"):
+        decoding.numbers(text, "text/csv")
+
+
+def test_a_picture_in_base64_takes_little_memory_however_it_is_wrapped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(decoding.LIMIT_VARIABLE, "100000")
+    text = json.dumps({"instances": [{"b64": "YW Jj\n" * 200_000}]})
+    assert most_memory(lambda: decode(text, "application/json")) < 7 * len(text)
 
 
 def test_memory_that_ends_is_507(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,12 +50,14 @@ class Front:
         lines = request.decode().partition("\r\n\r\n")[0].split("\r\n")[1:]
         return {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
 
-    def raw(self, data: bytes, patience: float = 10) -> bytes:
-        """Send bytes and return all that comes back before nothing more comes."""
+    def raw(self, data: bytes, patience: float = 10, ends: bool = False) -> bytes:
+        """Send bytes, and no more if that `ends` it; return all that comes back before nothing more comes."""
         answer = b""
         with socket.create_connection(("127.0.0.1", PORT), timeout=patience) as connection:
             with contextlib.suppress(OSError):  # it need not read all of them
                 connection.sendall(data)
+                if ends:
+                    connection.shutdown(socket.SHUT_WR)
             with contextlib.suppress(OSError):
                 while part := connection.recv(65536):
                     answer += part
@@ -180,6 +182,8 @@ def test_random_bytes_are_told_in_json(front: Front) -> None:
         (("POST /invocations HTTP/1.1", "Host: x", *(f"X-{number}: {'a' * 100}" for number in range(80))), 431),
         (("POST /ping HTTP/1.1", "Host: x", "Content-Length: 3"), 405),
         (("FOO /metrics HTTP/1.1", "Host: x"), 405),
+        (("GET /ping HTTP/1.1", "Host: x", "Content-Length: 100000"), 413),
+        (("GET /metrics HTTP/1.1", "Host: x", "Content-Length: 6291456", "Expect: 100-continue"), 413),
         (("GET /error HTTP/1.1", "Host: x"), 404),
     ],
 )
@@ -209,6 +213,13 @@ def test_the_supervisor_hears_one_name_of_a_page(front: Front, tmp_path: Path, p
     control.serve_http(tmp_path / "control.sock", lambda *request: seen.append(request) or (200, {}))
     assert front.ask(f"GET {path} HTTP/1.1", "Host: x", body=b"") == 200
     assert seen == [("GET", "/metrics", b"")]
+
+
+def test_a_client_that_has_sent_all_may_end_its_side(front: Front, tmp_path: Path) -> None:
+    control.serve_http(tmp_path / "control.sock", lambda *request: (200, {}))
+    whole = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc"
+    for data in (whole, b"GET /ping HTTP/1.0\r\n\r\n"):
+        assert front.raw(data, ends=True).startswith(b"HTTP/1.1 200 ")
 
 
 def test_before_the_model_is_loaded_nothing_is_passed_on(front: Front, tmp_path: Path) -> None:

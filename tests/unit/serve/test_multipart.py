@@ -55,6 +55,8 @@ def test_the_boundary_may_be_quoted() -> None:
         (uploaded(PICTURE) + END, 'multipart/form-data; boundary=""', "no boundary"),
         (uploaded(PICTURE) + END, "multipart/form-data; boundary=ä", "no boundary"),
         (uploaded(PICTURE) + END, "multipart/form-data; boundary=" + "x" * 71, "no boundary"),
+        (uploaded(PICTURE) + END, f"multipart/form-data; boundary*{'9' * 5000}=x", "no boundary"),
+        (uploaded(PICTURE) + END, "multipart/form-data; boundary*=idna''x", "no boundary"),
         (uploaded(PICTURE) + END, "multipart/form-data; boundary=other", "incomplete"),
         (uploaded(PICTURE), TYPE, "incomplete"),
         (b"", TYPE, "incomplete"),
@@ -64,6 +66,7 @@ def test_the_boundary_may_be_quoted() -> None:
         (uploaded(b"") + END, TYPE, "0 files"),
         (b"------line7MA4\r\nno blank line\r\n" + END, TYPE, "no headers"),
         (field(PICTURE, "X: " + "x" * 5000) + END, TYPE, "no headers"),
+        (field(PICTURE, "Content-Disposition: form-data; filename*=idna''x") + END, TYPE, "0 files"),
         (text(b"") * 101 + END, TYPE, "more than 100 fields"),
         (b"\r\n------line7MA4" * 100_000, TYPE, "more than 100 fields"),
         (

@@ -2,6 +2,7 @@
 
 import json
 import re
+import weakref
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -66,6 +67,18 @@ def test_pictures_and_tensors_are_answered(folder: Path) -> None:
     tensor = np.zeros((3, 3, 8, 8), np.float32)
     tensor[:, 1] = 1
     assert model.predict(tensor).argmax(axis=1).tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_nothing_of_a_batch_is_kept(folder: Path, count: int) -> None:
+    model = backend.load(folder)
+    batch = np.zeros((count, 3, 8, 8), np.float32)
+    kept = weakref.ref(batch)
+    model.predict(batch)
+    del batch
+    assert count == 1 or kept() is None
+    model.predict(np.zeros((1, 3, 8, 8), np.float32))
+    assert kept() is None
 
 
 def test_a_form_is_there_where_the_processor_has_its_instructions(

@@ -44,6 +44,12 @@ def saved(save: Callable[..., None], values: Any) -> bytes:
     return file.getvalue()
 
 
+def shaped(shape: str, values: bytes) -> bytes:
+    """A file of float32 by hand, so that its shape may be any."""
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}\n".encode()
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + values
+
+
 def lines(values: NDArray[Any]) -> bytes:
     return saved(lambda file, rows: np.savetxt(file, rows, delimiter=","), values)
 
@@ -216,6 +222,8 @@ def test_what_a_model_returns_is_written_as_the_client_accepts(
         (b"hello", NPY, 400, ".npy"),
         (saved(lambda file, values: np.save(file, values, allow_pickle=True), np.array([{}])), NPY, 400, "object"),
         (ENCODERS[NPY](ROWS)[:-1], NPY, 400, "bytes"),
+        (shaped("(" + "1, " * 100 + ")", bytes(4)), NPY, 400, "cannot have the shape"),
+        (shaped("(0, 9223372036854775808)", b""), NPY, 400, "cannot have the shape"),
         (ENCODERS[NPZ](ROWS)[:-30], NPZ, 400, ".npz"),
         (b"hello", NPZ, 400, ".npz"),
         (b"\xff\xd8\xff\xe0", "image/jpeg", 415, "this model reads arrays"),

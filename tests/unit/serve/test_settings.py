@@ -100,6 +100,24 @@ def test_a_value_that_is_no_number_is_refused(value: str) -> None:
         Settings.from_environment({"SAGEMAKER_BIND_TO_PORT": value})
 
 
+@pytest.mark.usefixtures("machine")
+def test_options_of_java_are_words_as_a_shell_reads_them() -> None:
+    name = "SAGEMAKER_MODEL_SERVER_VMARGS"
+    assert Settings.from_environment({name: "-Xss1m '-Da=b c'"}).jvm_options == ("-Xss1m", "-Da=b c")
+    with pytest.raises(UserError, match=r"SAGEMAKER_MODEL_SERVER_VMARGS is .* as a shell would read it"):
+        Settings.from_environment({name: "-Da='b"})
+
+
+@pytest.mark.usefixtures("machine")
+def test_there_are_as_many_connections_as_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    for files, connections in ((math.inf, 2048), (1_048_576, 2048), (1024, 832), (384, 192)):
+        monkeypatch.setattr(settings, "visible_files", lambda files=files: files)
+        assert Settings.from_environment({}).connections == connections
+    monkeypatch.setattr(settings, "visible_files", lambda: 383)
+    with pytest.raises(UserError, match="383 files, and needs 384; start the container with a higher --ulimit nofile"):
+        Settings.from_environment({})
+
+
 def test_cores_are_cut_to_the_quota(tmp_path: Path) -> None:
     cores = len(os.sched_getaffinity(0))
     assert visible_cores(tmp_path) == cores

@@ -1,11 +1,14 @@
 """One worker: which functions it takes from where, and how it answers when they fail."""
 
+import io
 import json
 
 import pytest
+from PIL import Image
 
 from byoc_vision.contract.errors import UserError
-from serve import answers
+from serve import answers, decoding, memory
+from serve import worker as module
 from serve.config import INTERNAL_ERROR
 from tests.unit.serve.conftest import MakeWorker, ask
 
@@ -43,6 +46,30 @@ def test_failing_code_is_logged_and_not_shown(make_worker: MakeWorker, caplog: p
     assert "secret" not in answer
     assert list(json.loads(answer)) == ["error"]
     assert "RuntimeError: secret" in caplog.text
+
+
+DECODES = """
+from serve import decoding
+
+def model_fn(model_dir):
+    return None
+
+def transform_fn(model, body, content_type, accept):
+    return str(decoding.decode(body, content_type))
+"""
+
+
+def test_a_worker_that_keeps_more_memory_than_it_has_goes_on(
+    make_worker: MakeWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(decoding.LIMIT_VARIABLE, "0")
+    worker, context = make_worker(DECODES)
+    worker.take_at_most(memory.own_memory() + 20 * memory.MB)
+    monkeypatch.setattr(module, "own_memory", lambda: 10**12)
+    picture = io.BytesIO()
+    Image.new("RGB", (300, 200)).save(picture, "PNG")
+    status, answer, _ = ask(worker, context, picture.getvalue(), "image/png")
+    assert (status, "300x200" in answer) == (200, True)
 
 
 def test_code_may_refuse_a_request(make_worker: MakeWorker) -> None:
@@ -114,6 +141,11 @@ def input_fn(body, content_type):
 def predict_fn(data, model, context):
     if data == "header":
         context.set_response_header(0, "X-Long", "ä")
+    if data == "space":
+        context.set_response_header(0, "X Y", "z")
+    if data == "many":
+        for number in range(50):
+            context.set_response_header(0, f"X-{number}", "z" * 200)
     if data == "status":
         context.set_response_status(code="200")
     return BODIES[data]() if data in BODIES else RESULTS.get(data, data)
@@ -146,6 +178,8 @@ def output_fn(prediction, accept):
         ("number", "content type 3"),
         ("empty type", "content type ''"),
         ("header", "header or content type 'ä'"),
+        ("space", "a header named 'X Y'"),
+        ("many", "headers of more than 6000 characters"),
         ("status", "the status '200'"),
     ],
 )
