@@ -50,7 +50,6 @@ def run(record: Record) -> None:
             ended = {"ProcessingJobStatus": "Failed", "FailureReason": reason}
     image = record.request["AppSpecification"]["ImageUri"]
     containers.give_to_caller(image, *(folder for _, folder in _outputs(record)))
-    hosts.clear(record)
     record.update(ProcessingEndTime=now(), **ended)
 
 
