@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import math
 import os
 import shutil
 import tempfile
@@ -33,6 +34,7 @@ from train.features import Extraction, Kept, View
 from train.fit import Fit, Progress
 from train.heatmaps import HeatMaps
 from train.normalization import measured
+from train.pixels import Pixels
 from train.record.callback import Callback
 from train.record.recorder import Recorder
 from train.record.tensor_hook import Hook
@@ -43,6 +45,9 @@ Report = Callable[[str], None]
 
 #: Parameters of a head below which its steps are so short that threads wait for each other longer than they work.
 SMALL = 1_000_000
+
+#: Bytes of the pixels that are kept, at most, where each picture goes through the network once.
+PIXELS = 1 << 30
 
 #: Probabilities of all classes for all test pictures that are kept, at most: 200 MB.
 PROBABILITIES = 50_000_000
@@ -100,6 +105,7 @@ class Run:
         torch.manual_seed(settings.seed)
         pictures = data.find(self.channels, settings.validation_share, settings.test_share, settings.seed)
         seen = copies.known(self._kept_features, self.features)
+        pictures = self._keeping_pixels(pictures)
         pictures, unreadable = data.checked(pictures, settings.max_unreadable, self._workers, self.stop, seen)
         for line in pictures.lines:
             self._say(line)
@@ -127,8 +133,8 @@ class Run:
         fit = Fit(
             trained,
             settings,
-            self._batches(preprocessing, pictures.train, kept, often=True, training=True),
-            self._batches(preprocessing, pictures.validation, kept, often=True),
+            self._batches(preprocessing, pictures.train, kept, training=True),
+            self._batches(preprocessing, pictures.validation, kept),
             self._callback(trained, profiler),
             blocks,
         )
@@ -280,10 +286,21 @@ class Run:
         # A pixel's channels side by side: convolutions are faster so, on CPUs and on tensor cores.
         return net.to(self._device).to(memory_format=torch.channels_last), blocks  # type: ignore[call-overload]
 
-    def _preprocessing(self, split: Split) -> Preprocessing:
+    def _preset(self) -> Preprocessing:
         preset = network.preset(self.settings.arch, self.weights)
-        if self.settings.image_size is not None:
-            preset = preset.resized(self.settings.image_size)
+        return preset.resized(self.settings.image_size) if self.settings.image_size is not None else preset
+
+    def _keeping_pixels(self, pictures: Data) -> Data:
+        """Return the same data, which will hold the decoded pixels of as many pictures as is of use."""
+        once = hyperparameters.on_features(self.settings)
+        if once and self.group.size > 1:  # each decodes its share
+            return pictures
+        splits = [name for name in pictures.splits if name != "train" or self.settings.augment == "none"]
+        count, most = sum(len(pictures.splits[name]) for name in splits), PIXELS if once else math.inf
+        return pictures.keeping(Pixels.of(self._preset(), count, self.group.size, most), *splits)
+
+    def _preprocessing(self, split: Split) -> Preprocessing:
+        preset = self._preset()
         if self.settings.normalization == "data":
             preset = measured(self._pictures(preset, split), preset)
             self._say(f"measured on the training pictures: mean {preset.mean}, standard deviation {preset.std}")
@@ -318,7 +335,7 @@ class Run:
         with tempfile.TemporaryDirectory(prefix="byoc-vision-") as graphs:
             extraction = Extraction(
                 backbone, augmentation, rounded, folder, channel, Path(graphs), size, workers, self.group, self.stop,
-                self._say,
+                self._say, kept=pictures.test.pixels,
             )  # fmt: skip
             exactly, others = (
                 replace(extraction, forms=exact),
@@ -335,7 +352,6 @@ class Run:
         preprocessing: Preprocessing,
         split: Split,
         kept: Kept | None,
-        often: bool = False,
         training: bool = False,
     ) -> Batches:
         settings = self.settings
@@ -352,7 +368,7 @@ class Run:
             names = [augmentation.name(name, view) for name in split.digests for view in views]
             features, rows = store.of(names, self._device)
             return FeatureBatches(features, rows.view(len(split), len(views)), targets, order)
-        return PictureBatches(split, preprocessing, order, self._workers, self._device, augmentation, often)
+        return PictureBatches(split, preprocessing, order, self._workers, self._device, augmentation)
 
     def _identity(self, chosen: Data) -> dict[str, object]:
         """What must be the same for a checkpoint to be continued: all that changes the result."""

@@ -1,16 +1,21 @@
 """Channels in every layout users have, and every way the pictures can be wrong."""
 
+import math
 import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from byoc_vision.contract.errors import DataError
 from byoc_vision.contract.folders import Paths
+from classifier import pictures
+from classifier.preprocessing import Preprocessing
 from train import data
 from train.data import Data
+from train.pixels import Pixels
 from train.stopping import Stopped, StopSignal
 
 
@@ -144,6 +149,27 @@ def test_unreadable_pictures_are_counted_named_and_left_out(draw_classes):
     assert not any("cut" in name for split in found.splits.values() for name in split.names)
 
 
+@pytest.mark.parametrize(("size", "kept"), [(40, True), (16, False)])  # for the smaller they are decoded with less
+def test_what_is_decoded_is_kept_where_it_is_wanted_again(draw_classes, size, kept):
+    found = find(training=draw_classes("plain", count=8))
+    preprocessing = Preprocessing(size, 16, (0.5,) * 3, (0.5,) * 3)
+    first = Pixels.of(preprocessing, 20, 1, math.inf)
+    read, _ = readable(found.keeping(first, "train", "validation"))
+    for name, split in read.splits.items():
+        for digest, file in split.pictures():
+            pixels = first.get(digest)
+            assert (pixels is not None) == (kept and name != "test")
+            if pixels is not None:
+                assert np.array_equal(pixels, preprocessing.pixels(pictures.decode(file, preprocessing.enough)))
+    known = dict(zip(read.train.digests, read.train.looks, strict=True))
+    later = Pixels.of(preprocessing, 20, 1, math.inf)
+    data.checked(found.keeping(later, "train"), 0, 2, StopSignal(), known)
+    name = read.train.digests[0]
+    assert later.get(name) is None  # it was read before; who decodes it puts it there
+    later.put(name, np.ones((3, 16, 16), np.uint8))
+    assert later.get(name).all()
+
+
 def test_pictures_are_known_as_they_are_stored(draw_classes):
     root = draw_classes("plain", count=8)
     Image.new("L", (700, 90)).save(root / "red" / "grey.jpg", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0")
@@ -153,10 +179,7 @@ def test_pictures_are_known_as_they_are_stored(draw_classes):
         seen |= zip(split.digests, split.looks, strict=True)
     for known in ({}, seen):  # what was read before is not decoded again
         found, _ = data.checked(find(training=root), 0, 2, StopSignal(), known)
-        headers = [header for split in found.splits.values() for header in split.headers]
-        assert {header.format: header for header in headers}["JPEG"] == ("JPEG", "L", 700, 90)
-        assert sum(header.format == "PNG" for header in headers) == 24
-        assert found.train.take([0, 1]).headers == found.train.headers[:2]
+        assert found.kinds == {"JPEG L 64": 1, "PNG RGB 32": 24}
 
 
 def test_what_is_no_picture_by_its_name_is_counted_apart(draw_classes):
