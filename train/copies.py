@@ -127,8 +127,9 @@ def _groups(data: Data) -> list[list[int]]:
         return i
 
     chosen = list(first.values()) if len(first) <= MOST_LOOKS else []
-    looks = [look[:LOOK_BYTES] for split in data.splits.values() for look in split.looks]
-    for a, b in _alike(np.frombuffer(b"".join(looks[i] for i in chosen), np.uint8).reshape(-1, LOOK_BYTES)):
+    looks = [look for split in data.splits.values() for look in split.looks]
+    joined = np.frombuffer(b"".join(looks[i] for i in chosen), np.uint8).reshape(-1, LOOK_BYTES + KIND_BYTES)
+    for a, b in _alike(joined[:, :LOOK_BYTES]):
         one, other = sorted((lead(chosen[a]), lead(chosen[b])))
         leader[other] = one
     groups: dict[int, list[int]] = {}

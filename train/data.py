@@ -61,10 +61,6 @@ class Split:
     def __len__(self) -> int:
         return len(self.files)
 
-    def pictures(self) -> Iterator[tuple[bytes, Path]]:
-        """Yield each picture's digest and file."""
-        return zip(self.digests, self.files, strict=True)
-
     def take(self, keep: Sequence[int]) -> "Split":
         """Return the split of only the pictures at the positions `keep`."""
         return Split(

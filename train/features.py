@@ -63,7 +63,7 @@ class Work:
 
 
 class View(NamedTuple):
-    """A picture as it is (0), or one of its augmented versions; of a million, paths as text take less memory."""
+    """A picture as it is (0), or one of its augmented versions; its `file` is named from the extraction's `root` on."""
 
     file: Path | str
     number: int = 0
@@ -100,6 +100,7 @@ class Extraction:
     say: Callable[[str], None] = lambda line: None
     work: Work = field(default_factory=Work)
     trials: dict[Form, Trial | None] = field(default_factory=dict)
+    root: Path = Path()
     kept: Pixels | None = None
 
     def missing(self, files: Mapping[bytes, View]) -> int:
@@ -194,7 +195,7 @@ class Extraction:
         return [self.given, self.folder] if self.given else [self.folder]
 
     def _decoder(self, files: Mapping[bytes, View]) -> "_Decoder":
-        return _Decoder(files, self.augmentation, self.kept)
+        return _Decoder(self.root, files, self.augmentation, self.kept)
 
     def _computed(self, files: Mapping[bytes, View], form: Form) -> Iterator[tuple[list[bytes], NDArray[np.float32]]]:
         """Yield the digests and features of some `files` at a time."""
@@ -286,8 +287,9 @@ class _Parts(Dataset[_Computed]):
 
 @dataclass(frozen=True)
 class _Decoder:
-    """Gives the pixels of some of the `files` (digest -> view), of which some may be `kept`."""
+    """Gives the pixels of some of the `files` (digest -> view) below `root`, of which some may be `kept`."""
 
+    root: Path
     files: Mapping[bytes, View]
     augmentation: Augmentation
     kept: Pixels | None
@@ -302,7 +304,7 @@ class _Decoder:
                 found = self.kept.get(name) if self.kept else None
                 if found is None:
                     if image is None:  # once for all its views
-                        content = Path(file).read_bytes()
+                        content = (self.root / file).read_bytes()
                         image = pictures.decode(content, preprocessing.enough)
                     found, name = self.augmentation.view(image, digest(content), self.files[name].number)
                 pixels[len(digests)] = found

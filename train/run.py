@@ -328,14 +328,13 @@ class Run:
         folder, channel, workers = self._kept_features, self.features, self._workers
 
         def views(split: Split, numbers: Iterable[int]) -> dict[bytes, View]:
-            return {
-                augmentation.name(name, i): View(os.fspath(file), i) for name, file in split.pictures() for i in numbers
-            }
+            named = zip(split.digests, split.files.names, strict=True)  # of a million, paths would take 0.2 GB
+            return {augmentation.name(digest, i): View(file, i) for digest, file in named for i in numbers}
 
         with tempfile.TemporaryDirectory(prefix="byoc-vision-") as graphs:
             extraction = Extraction(
                 backbone, augmentation, rounded, folder, channel, Path(graphs), size, workers, self.group, self.stop,
-                self._say, kept=pictures.test.pixels,
+                self._say, root=pictures.train.files.folder, kept=pictures.test.pixels,
             )  # fmt: skip
             exactly, others = (
                 replace(extraction, forms=exact),

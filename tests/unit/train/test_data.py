@@ -156,7 +156,7 @@ def test_what_is_decoded_is_kept_where_it_is_wanted_again(draw_classes, size, ke
     first = Pixels.of(preprocessing, 20, 1, math.inf)
     read, _ = readable(found.keeping(first, "train", "validation"))
     for name, split in read.splits.items():
-        for digest, file in split.pictures():
+        for digest, file in zip(split.digests, split.files, strict=True):
             pixels = first.get(digest)
             assert (pixels is not None) == (kept and name != "test")
             if pixels is not None:
