@@ -56,7 +56,7 @@ def keep(folder: Path, looks: Iterable[tuple[bytes, bytes]]) -> None:
         with path.open("wb") as file:
             file.writelines(map(b"".join, looks))
 
-    write_whole(folder / "looks", write)
+    write_whole(folder / "seen", write)
 
 
 def look_for(data: Data, seen: Mapping[bytes, bytes], folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
