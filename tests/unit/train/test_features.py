@@ -354,7 +354,7 @@ def test_a_picture_is_decoded_once_in_a_job(make_run, weights, tmp_path, monkeyp
         decoded.append(given)
         return real(*given)
 
-    settings = {"export": True, "report": True, "precision": None, **settings}
+    settings = {"export": True, "precision": None, **settings}
     monkeypatch.setattr(pictures, "decode", decode)
     head_run(make_run, weights, **settings)()
     assert len(decoded) == 24
