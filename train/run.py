@@ -47,7 +47,7 @@ Report = Callable[[str], None]
 SMALL = 1_000_000
 
 #: Bytes of the pixels that are kept, at most, where each picture goes through the network once.
-PIXELS = 1 << 30
+PIXELS = 1 << 29
 
 #: Probabilities of all classes for all test pictures that are kept, at most: 200 MB.
 PROBABILITIES = 50_000_000
