@@ -36,8 +36,7 @@ CALIBRATION, VALIDATION = 128, 400
 #: How much lower the 8-bit graph's accuracy on validation pictures may be than float32's, up to a whole picture.
 TOLERANCE = 0.005
 
-#: Pictures in a batch: with more of them what lies between two layers leaves the processor's caches.
-_BATCH = 4
+_BATCH = 8
 
 Logits = NDArray[np.float32]
 Run = Callable[[NDArray[np.float32]], Logits]
