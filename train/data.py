@@ -132,7 +132,10 @@ class Data:
 
     def keeping(self, pixels: Pixels, *splits: str) -> "Data":
         """Return the same data, of which `pixels` are to hold those `splits`."""
-        return replace(self, **{name: replace(self.splits[name], pixels=pixels) for name in splits})
+        train, validation, test = (
+            replace(split, pixels=pixels if name in splits else None) for name, split in self.splits.items()
+        )
+        return replace(self, train=train, validation=validation, test=test)
 
     def without_looks(self) -> "Data":
         """Return the same data without what only the search for copies needs."""
@@ -163,7 +166,7 @@ def find(channels: Mapping[str, Path], validation_share: float, test_share: floa
         splits["train"], splits["test"] = _draw(splits["train"], test_share, seed + 1)
     if not splits["validation"]:
         raise DataError("every class has a single picture, so none is left to validate with; add pictures")
-    return Data(tuple(map(text, layout.classes)), **splits, lines=tuple(layout.lines()))
+    return Data(tuple(map(text, layout.classes)), **splits, lines=tuple(layout.lines()), kinds={})
 
 
 def checked(
