@@ -1,7 +1,7 @@
 """The pixels of pictures that are wanted again, in memory that this process and those that it forks share."""
 
+import itertools
 import mmap
-import threading
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ class Pixels:
         side = preprocessing.crop_size
         self.preprocessing, self._room = preprocessing, room
         self._places: dict[bytes, int] = {}
-        self._adding = threading.Lock()
+        self._numbers = itertools.count()
         self._pixels = np.frombuffer(mmap.mmap(-1, max(1, room * 3 * side**2)), np.uint8)[: room * 3 * side**2]
         self._pixels = self._pixels.reshape(room, 3, side, side)
         self._there = np.frombuffer(mmap.mmap(-1, max(1, room)), np.bool_)
@@ -29,14 +29,13 @@ class Pixels:
     def of(cls, preprocessing: Preprocessing, count: int, replicas: int, most: float) -> "Pixels":
         """Return room for `count` pictures, in at most so many bytes and a quarter of the memory for all `replicas`."""
         room = min(most, memory.available() / 4 / replicas) // (3 * preprocessing.crop_size**2)
-        return cls(preprocessing, min(count, int(room)))
+        return cls(preprocessing, min(count, max(0, int(room))))
 
     def add(self, digest: bytes) -> bool:
         """Return whether the picture has a place here, or has got one."""
-        with self._adding:
-            if digest not in self._places and len(self._places) < self._room:
-                self._places[digest] = len(self._places)
-            return digest in self._places
+        if digest not in self._places and (place := next(self._numbers)) < self._room:
+            self._places.setdefault(digest, place)  # another thread may have come first with the same picture
+        return digest in self._places
 
     def get(self, digest: bytes) -> NDArray[np.uint8] | None:
         """Return the picture's pixels [3, S, S], if they are here."""
