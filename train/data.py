@@ -179,8 +179,8 @@ def checked(
     """Read every picture; return the data, with digests and looks, without what cannot be read: name -> reason.
 
     Pictures that are `known` (digest -> look) have been read before: they are not decoded again. All get their place
-    in the split's `pixels`, and those that were decoded are there. Raises `DataError` when more than the share `limit`
-    of all pictures fails, or a class loses its last training picture.
+    in the split's `pixels`. Raises `DataError` when more than the share `limit` of all pictures fails, or a class loses
+    its last training picture.
     """
     count = sum(map(len, data.splits.values()))
     results = _read_all(data.splits.values(), workers, stop, known or {})
@@ -240,8 +240,9 @@ def _read(file: Path, stop: StopSignal, known: Mapping[bytes, bytes], pixels: Pi
             return "the file is empty"
         content = file.read_bytes()
         name = digest(content)
-        has_place = pixels is not None and pixels.add(name)
-        return name, known.get(name) or _look(content, name, pixels if has_place else None)
+        if pixels:
+            pixels.add(name)
+        return name, known.get(name) or _look(content)
     except pictures.PictureError as error:
         return str(error)
     except OSError as error:
@@ -249,12 +250,8 @@ def _read(file: Path, stop: StopSignal, known: Mapping[bytes, bytes], pixels: Pi
         return f"the {what} cannot be read ({error.strerror})"
 
 
-def _look(content: bytes, name: bytes, kept: Pixels | None) -> bytes:
-    if kept and kept.preprocessing.enough >= _ENOUGH:
-        image = pictures.decode(content, kept.preprocessing.enough)
-        kept.put(name, kept.preprocessing.pixels(image))
-    else:
-        image = pictures.decode(content, _ENOUGH)
+def _look(content: bytes) -> bytes:
+    image = pictures.decode(content, _ENOUGH)
     plain = min(image.size) < _LEAST
     pixels = bytes(LOOK_BYTES) if plain else image.resize((LOOK_SIDE, LOOK_SIDE), Image.Resampling.BOX).tobytes()
     return pixels + pictures.kind(content).encode().ljust(KIND_BYTES)

@@ -307,6 +307,8 @@ class _Decoder:
                         content = (self.root / file).read_bytes()
                         image = pictures.decode(content, preprocessing.enough)
                     found, name = self.augmentation.view(image, digest(content), self.files[name].number)
+                    if self.kept:
+                        self.kept.put(name, found)
                 pixels[len(digests)] = found
                 digests.append(name)
         return pixels, digests

@@ -18,7 +18,7 @@ class Pixels:
 
     def __init__(self, preprocessing: Preprocessing, room: int) -> None:
         side = preprocessing.crop_size
-        self.preprocessing, self._room = preprocessing, room
+        self._room = room
         self._places: dict[bytes, int] = {}
         self._numbers = itertools.count()
         self._pixels = np.frombuffer(mmap.mmap(-1, max(1, room * 3 * side**2)), np.uint8)[: room * 3 * side**2]

@@ -347,7 +347,7 @@ def test_kept_features_spare_decoding(make_run, weights, monkeypatch):
 
 
 @pytest.mark.parametrize("settings", [{}, {"train_layers": "all", "pretrained": False}])
-def test_a_picture_is_decoded_once_in_a_job(make_run, weights, tmp_path, monkeypatch, settings):
+def test_a_picture_is_decoded_for_its_look_and_once_more(make_run, weights, tmp_path, monkeypatch, settings):
     decoded, real = [], pictures.decode
 
     def decode(*given):
@@ -357,10 +357,10 @@ def test_a_picture_is_decoded_once_in_a_job(make_run, weights, tmp_path, monkeyp
     settings = {"export": True, "precision": None, **settings}
     monkeypatch.setattr(pictures, "decode", decode)
     head_run(make_run, weights, **settings)()
-    assert len(decoded) == 24
+    assert len(decoded) == 2 * 24
     monkeypatch.setattr(run.Pixels, "of", lambda preprocessing, *_: Pixels(preprocessing, 5))
     head_run(make_run, weights, out="other", **settings)()
-    assert len(decoded) > 2 * 24
+    assert len(decoded) > 4 * 24
     assert tensors(tmp_path, "out") == tensors(tmp_path, "other")
 
 
