@@ -10,7 +10,6 @@ import logging
 import struct
 import warnings
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pi_heif
@@ -62,15 +61,6 @@ _TRANSPOSED = {
 _PART = 512
 
 
-class Header(NamedTuple):
-    """A picture as it is stored: Pillow's names of its format and mode, and its pixels."""
-
-    format: str
-    mode: str
-    width: int
-    height: int
-
-
 def decode(source: bytes | Path, at_least: int | None = None, limit_bytes: int | None = None) -> Image.Image:
     """Return the picture in `source` (a file's bytes, or its path) as an upright 8-bit RGB image.
 
@@ -96,11 +86,14 @@ def decode(source: bytes | Path, at_least: int | None = None, limit_bytes: int |
         raise PictureError(f"the picture is damaged or incomplete ({reason})") from error
 
 
-def header(content: bytes) -> Header:
-    """Return what a file that `decode` reads says of its picture."""
+def kind(content: bytes) -> str:
+    """Return what kind of picture a file is that `decode` reads: Pillow's names of format and mode, and the size.
+
+    That is the greatest power of two that the shorter side reaches, as in "JPEG RGB 256".
+    """
     form, data = _reduced(content)
     with Image.open(io.BytesIO(data), formats=[form]) as image:
-        return Header(form, image.mode, *image.size)
+        return f"{form} {image.mode} {1 << min(image.size).bit_length() - 1}"
 
 
 def _decoded(source: bytes | Path, at_least: int | None, limit_bytes: int | None) -> tuple[Image.Image, object]:

@@ -4,10 +4,9 @@ Both give the same samples in the same order for the same seed and epoch, whatev
 begin in the middle of an epoch: that is what makes a resumed run equal to one that was never interrupted.
 """
 
-import mmap
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from classifier import network, pictures
 from classifier.preprocessing import Preprocessing
-from train import memory
 from train.augmentation import Augmentation, mixed
 from train.data import Split
 from train.distributed import ALONE, Group
@@ -127,7 +125,7 @@ class FeatureBatches(Batches):
 class PictureBatches(Batches):
     """Batches of the pictures of a split, normalised, [N, 3, S, S] float32 in channels_last, on `device`.
 
-    With `often`, for several epochs, they are decoded in the first only, where they do not change and memory has room.
+    Where they are not changed at random, what is in the split's `pixels` is not decoded again.
     """
 
     def __init__(
@@ -138,18 +136,15 @@ class PictureBatches(Batches):
         workers: int,
         device: torch.device,
         augmentation: Augmentation | None = None,
-        often: bool = False,
     ) -> None:
         super().__init__(order, torch.tensor(split.targets, device=device))
         augmentation = augmentation or Augmentation(preprocessing)
-        often = often and augmentation.augment == "none"
-        kept = _Kept.of(len(split), preprocessing.crop_size, order.group.size) if often else None
         self._preprocessing, self.device = preprocessing, device
         self._places = _Places(order)
         workers = min(workers, len(order))
         batch_bytes = order.size_of(0) // order.group.size * 3 * preprocessing.crop_size**2
         self._loader = DataLoader(
-            _Pictures(split, augmentation, order.seed or 0, kept),
+            _Pictures(split, augmentation, order.seed or 0),
             batch_sampler=self._places,
             num_workers=workers,
             collate_fn=None if fits_shared_memory(batch_bytes * (2 * workers + 1)) else _as_arrays,
@@ -189,43 +184,22 @@ class _Places(Sampler[list[tuple[int, int]]]):
                 yield [(self.epoch, position) for position in batch.tolist()]
 
 
-class _Kept:
-    """The pixels of `count` pictures, in memory that this process and those it forks share."""
-
-    def __init__(self, count: int, side: int) -> None:
-        self._pixels = np.frombuffer(mmap.mmap(-1, count * 3 * side**2), np.uint8).reshape(count, 3, side, side)
-        self._there = np.frombuffer(mmap.mmap(-1, count), np.bool_)
-
-    @classmethod
-    def of(cls, count: int, side: int, replicas: int) -> "_Kept | None":
-        """Return room for so many pictures, if all `replicas` have it in a quarter of the memory that is left."""
-        size = replicas * count * 3 * side**2
-        return cls(count, side) if size < memory.available() / 4 else None
-
-    def get(self, position: int, decode: Callable[[], NDArray[np.uint8]]) -> NDArray[np.uint8]:
-        """Return that picture's pixels [3, S, S], which `decode` gives the first time."""
-        if not self._there[position]:
-            self._pixels[position] = decode()
-            self._there[position] = True
-        pixels: NDArray[np.uint8] = self._pixels[position]
-        return pixels
-
-
 @dataclass(frozen=True)
 class _Pictures(Dataset[tuple[NDArray[np.uint8], int]]):
     split: Split
     augmentation: Augmentation
     seed: int
-    kept: _Kept | None
 
     def __getitem__(self, place: tuple[int, int]) -> tuple[NDArray[np.uint8], int]:
         epoch, position = place
-
-        def decode() -> NDArray[np.uint8]:
+        kept = self.split.pixels if self.augmentation.augment == "none" else None
+        pixels = kept.get(self.split.digests[position]) if kept else None
+        if pixels is None:
             image = pictures.decode(self.split.files[position], self.augmentation.preprocessing.enough)
-            return self.augmentation.pixels(image, self.seed, epoch, position)
-
-        return self.kept.get(position, decode) if self.kept else decode(), self.split.targets[position]
+            pixels = self.augmentation.pixels(image, self.seed, epoch, position)
+            if kept:
+                kept.put(self.split.digests[position], pixels)
+        return pixels, self.split.targets[position]
 
 
 def fits_shared_memory(size: int) -> bool:

@@ -3,7 +3,7 @@
 The same bytes have the same digest. Copies of another size or format look the same: a look is a picture in 8 x 8
 pixels, and those of copies differ less than those of any two photographs. Looks are kept beside the features,
 
-    FOLDER/looks              of each picture its digest and its look, one after the other
+    FOLDER/seen               of each picture its digest, its look and its kind, one after the other
 
 so that a picture which was read once is decoded for its look no more.
 """
@@ -18,9 +18,7 @@ from numpy.typing import NDArray
 
 from byoc_vision.contract.job import COPIES_SHOWN, COPY_GROUPS_SHOWN
 from classifier.artifact import whole
-from train.data import DIGEST_BYTES, LOOK_SIDE, Data
-
-LOOK_BYTES = 3 * LOOK_SIDE**2
+from train.data import DIGEST_BYTES, KIND_BYTES, LOOK_BYTES, LOOK_SIDE, Data
 
 #: How much looks of copies differ at most, as root mean square: a share of a look's own contrast, and of 255.
 SHARE, LEVELS = 0.08, 4.0
@@ -43,9 +41,9 @@ def known(*folders: Path | None) -> dict[bytes, bytes]:
     """Return the looks of pictures by their digests that are kept in `folders`: all those could be read."""
     looks: dict[bytes, bytes] = {}
     for folder in folders:
-        if folder and (folder / "looks").exists():
-            content = (folder / "looks").read_bytes()
-            size = DIGEST_BYTES + LOOK_BYTES
+        if folder and (folder / "seen").exists():
+            content = (folder / "seen").read_bytes()
+            size = DIGEST_BYTES + LOOK_BYTES + KIND_BYTES
             for begin in range(0, len(content) - size + 1, size):
                 looks[content[begin : begin + DIGEST_BYTES]] = content[begin + DIGEST_BYTES : begin + size]
     return looks
@@ -53,7 +51,7 @@ def known(*folders: Path | None) -> dict[bytes, bytes]:
 
 def keep(folder: Path, looks: Iterable[tuple[bytes, bytes]]) -> None:
     """Write `looks` (digest, look) into `folder`; raises `ArtifactError` where that fails."""
-    with whole(folder / "looks") as path, path.open("wb") as file:
+    with whole(folder / "seen") as path, path.open("wb") as file:
         file.writelines(map(b"".join, looks))
 
 
@@ -126,7 +124,8 @@ def _groups(data: Data) -> list[list[int]]:
 
     chosen = list(first.values()) if len(first) <= MOST_LOOKS else []
     looks = [look for split in data.splits.values() for look in split.looks]
-    for a, b in _alike(np.frombuffer(b"".join(looks[i] for i in chosen), np.uint8).reshape(-1, LOOK_BYTES)):
+    joined = np.frombuffer(b"".join(looks[i] for i in chosen), np.uint8).reshape(-1, LOOK_BYTES + KIND_BYTES)
+    for a, b in _alike(joined[:, :LOOK_BYTES]):
         one, other = sorted((lead(chosen[a]), lead(chosen[b])))
         leader[other] = one
     groups: dict[int, list[int]] = {}

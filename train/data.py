@@ -23,6 +23,7 @@ from byoc_vision.contract.errors import DataError
 from byoc_vision.contract.folders import Paths, text
 from byoc_vision.contract.split_names import SPLITS
 from classifier import pictures
+from train.pixels import Pixels
 from train.progress import progress
 from train.stopping import StopSignal
 
@@ -32,8 +33,9 @@ _PART = 16
 #: Classes that the log lists; of more, so many.
 CLASSES_SHOWN, FEWEST_SHOWN = 200, 20
 
-#: Bytes of a digest, and pixels of a look's side.
+#: Bytes of a digest; pixels of a look's side, their bytes, and those of the kind that follows them.
 DIGEST_BYTES, LOOK_SIDE = 32, 8
+LOOK_BYTES, KIND_BYTES = 3 * LOOK_SIDE**2, 24
 
 #: Pixels of the shorter side that a picture is decoded with for its look: with less, looks of copies differ. Pictures
 #: that have fewer than `_LEAST` (drawn digits) look alike without being copies.
@@ -45,7 +47,8 @@ class Split:
     """Pictures of one split: `files[i]` shows class `targets[i]`; `names[i]` is how reports call it.
 
     Once `checked` has read it, `digests[i]` is that of its bytes, and `looks[i]` the picture in 8 x 8 pixels (RGB;
-    black where it is too small for that to tell pictures apart). `headers[i]` says what it is as it is stored.
+    black where it is too small for that to tell pictures apart), followed by its kind (`pictures.kind`). Where there
+    are `pixels`, they hold what was decoded of these pictures and is wanted again.
     """
 
     files: Paths = field(default_factory=Paths)
@@ -53,14 +56,10 @@ class Split:
     names: tuple[str, ...] = ()
     digests: tuple[bytes, ...] = ()
     looks: tuple[bytes, ...] = ()
-    headers: tuple[pictures.Header, ...] = ()
+    pixels: Pixels | None = None
 
     def __len__(self) -> int:
         return len(self.files)
-
-    def pictures(self) -> Iterator[tuple[bytes, Path]]:
-        """Yield each picture's digest and file."""
-        return zip(self.digests, self.files, strict=True)
 
     def take(self, keep: Sequence[int]) -> "Split":
         """Return the split of only the pictures at the positions `keep`."""
@@ -70,7 +69,7 @@ class Split:
             names=tuple(self.names[i] for i in keep),
             digests=tuple(self.digests[i] for i in keep) if self.digests else (),
             looks=tuple(self.looks[i] for i in keep) if self.looks else (),
-            headers=tuple(self.headers[i] for i in keep) if self.headers else (),
+            pixels=self.pixels,
         )
 
     def spread(self, count: int) -> "Split":
@@ -82,7 +81,8 @@ class Split:
 class Data:
     """The splits and the class names; `test` may be empty. `lines` say what else is in the folders.
 
-    Names of classes and pictures are text that can be written anywhere (`folders.text`), whatever bytes files have.
+    `kinds` counts the pictures of each kind, once they are `checked`. Names of classes and pictures are text that can
+    be written anywhere (`folders.text`), whatever bytes files have.
     """
 
     labels: tuple[str, ...]
@@ -90,6 +90,7 @@ class Data:
     validation: Split
     test: Split
     lines: tuple[str, ...] = ()
+    kinds: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def splits(self) -> dict[str, Split]:
@@ -129,6 +130,13 @@ class Data:
         lines.append(f"{'all classes':<{width}}" + "".join(f"{len(split):>12}" for split in self.splits.values()))
         return "\n".join(lines)
 
+    def keeping(self, pixels: Pixels, *splits: str) -> "Data":
+        """Return the same data, of which `pixels` are to hold those `splits`."""
+        train, validation, test = (
+            replace(split, pixels=pixels if name in splits else None) for name, split in self.splits.items()
+        )
+        return replace(self, train=train, validation=validation, test=test)
+
     def without_looks(self) -> "Data":
         """Return the same data without what only the search for copies needs."""
         train, validation, test = (replace(split, looks=()) for split in self.splits.values())
@@ -158,16 +166,21 @@ def find(channels: Mapping[str, Path], validation_share: float, test_share: floa
         splits["train"], splits["test"] = _draw(splits["train"], test_share, seed + 1)
     if not splits["validation"]:
         raise DataError("every class has a single picture, so none is left to validate with; add pictures")
-    return Data(tuple(map(text, layout.classes)), **splits, lines=tuple(layout.lines()))
+    return Data(tuple(map(text, layout.classes)), **splits, lines=tuple(layout.lines()), kinds={})
 
 
 def checked(
-    data: Data, limit: float, workers: int, stop: StopSignal, known: Mapping[bytes, bytes] | None = None
+    data: Data,
+    limit: float,
+    workers: int,
+    stop: StopSignal,
+    known: Mapping[bytes, bytes] | None = None,
 ) -> tuple[Data, dict[str, str]]:
     """Read every picture; return the data, with digests and looks, without what cannot be read: name -> reason.
 
-    Pictures that are `known` (digest -> look) have been read before: they are not decoded again. Raises `DataError`
-    when more than the share `limit` of all pictures fails, or a class loses its last training picture.
+    Pictures that are `known` (digest -> look) have been read before: they are not decoded again. All get their place
+    in the split's `pixels`. Raises `DataError` when more than the share `limit` of all pictures fails, or a class loses
+    its last training picture.
     """
     count = sum(map(len, data.splits.values()))
     results = _read_all(data.splits.values(), workers, stop, known or {})
@@ -177,8 +190,8 @@ def checked(
         entries = [next(results) for _ in range(len(split))]
         bad |= {split.names[i]: entry for i, entry in enumerate(entries) if isinstance(entry, str)}
         read = {i: entry for i, entry in enumerate(entries) if not isinstance(entry, str)}
-        digests, looks, headers = zip(*read.values(), strict=True) if read else ((), (), ())
-        splits[name] = replace(split.take(list(read)), digests=digests, looks=looks, headers=headers)
+        digests, looks = zip(*read.values(), strict=True) if read else ((), ())
+        splits[name] = replace(split.take(list(read)), digests=digests, looks=looks)
     if len(bad) > limit * count:
         raise DataError(
             f"{len(bad)} of {count} pictures cannot be read, more than max-unreadable allows ({limit:g} of them): "
@@ -191,7 +204,9 @@ def checked(
         )
     if not splits["validation"]:
         raise DataError("no validation picture can be read; repair them or remove the validation split")
-    return Data(data.labels, **splits, lines=data.lines), bad
+    kinds = Counter(look[LOOK_BYTES:] for split in splits.values() for look in split.looks)
+    kinds_of = {kind.decode().rstrip(): count for kind, count in kinds.items()}
+    return Data(data.labels, **splits, lines=data.lines, kinds=kinds_of), bad
 
 
 def _listed(bad: Mapping[str, str]) -> str:
@@ -210,21 +225,22 @@ def digest(content: bytes) -> bytes:
     return hashlib.sha256(content).digest()
 
 
-#: What a file turned out to be: its digest, look and header, or why it is no picture.
-_Read = tuple[bytes, bytes, pictures.Header] | str
+#: What a file turned out to be: its digest and look, or why it is no picture.
+_Read = tuple[bytes, bytes] | str
 
 
 def _read_all(splits: Iterable[Split], workers: int, stop: StopSignal, known: Mapping[bytes, bytes]) -> Iterator[_Read]:
-    def read(some: Sequence[Path]) -> list[_Read]:
-        return [_read(file, stop, known) for file in some]
+    def read(part: tuple[Split, int]) -> list[_Read]:
+        split, begin = part
+        return [_read(file, stop, known, split.pixels) for file in split.files[begin : begin + _PART]]
 
-    parts = [split.files[begin : begin + _PART] for split in splits for begin in range(0, len(split), _PART)]
+    parts = [(split, begin) for split in splits for begin in range(0, len(split), _PART)]
     with ThreadPoolExecutor(max(1, workers)) as pool:  # Pillow's decoders release the interpreter lock.
         for part in progress(pool.map(read, parts), len(parts), "checking pictures"):
             yield from part
 
 
-def _read(file: Path, stop: StopSignal, known: Mapping[bytes, bytes]) -> _Read:
+def _read(file: Path, stop: StopSignal, known: Mapping[bytes, bytes], pixels: Pixels | None) -> _Read:
     stop.check()
     try:
         status = file.stat()
@@ -234,8 +250,9 @@ def _read(file: Path, stop: StopSignal, known: Mapping[bytes, bytes]) -> _Read:
             return "the file is empty"
         content = file.read_bytes()
         name = digest(content)
-        look = known.get(name) or _look(pictures.decode(content, _ENOUGH))
-        return name, look, pictures.header(content)
+        if pixels:
+            pixels.add(name)
+        return name, known.get(name) or _look(content)
     except pictures.PictureError as error:
         return str(error)
     except OSError as error:
@@ -243,10 +260,11 @@ def _read(file: Path, stop: StopSignal, known: Mapping[bytes, bytes]) -> _Read:
         return f"the {what} cannot be read ({error.strerror})"
 
 
-def _look(image: Image.Image) -> bytes:
-    if min(image.size) < _LEAST:
-        return bytes(3 * LOOK_SIDE**2)
-    return image.resize((LOOK_SIDE, LOOK_SIDE), Image.Resampling.BOX).tobytes()
+def _look(content: bytes) -> bytes:
+    image = pictures.decode(content, _ENOUGH)
+    plain = min(image.size) < _LEAST
+    pixels = bytes(LOOK_BYTES) if plain else image.resize((LOOK_SIDE, LOOK_SIDE), Image.Resampling.BOX).tobytes()
+    return pixels + pictures.kind(content).encode().ljust(KIND_BYTES)
 
 
 def _draw(split: Split, share: float, seed: int) -> tuple[Split, Split]:

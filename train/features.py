@@ -15,7 +15,6 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import groupby, product
-from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -32,6 +31,7 @@ from train.batches import fits_shared_memory
 from train.data import digest
 from train.distributed import Group
 from train.forms import Form, FormError, Run, Trial
+from train.pixels import Pixels
 from train.progress import progress
 from train.stopping import Stopped, StopSignal, leave_signals_to_parent
 from train.store import STORED_AT_ONCE, Buffer, FeaturesError, Store
@@ -63,7 +63,7 @@ class Work:
 
 
 class View(NamedTuple):
-    """A picture as it is (0), or one of its augmented versions; of a million, paths as text take less memory."""
+    """A picture as it is (0), or one of its augmented versions; its `file` is named from the extraction's `root` on."""
 
     file: Path | str
     number: int = 0
@@ -83,7 +83,8 @@ class Extraction:
     It takes the form of `forms` that some features are kept in, or else that is fastest here; the last works anywhere.
     `graphs` is a folder for `forms.runner`, empty at first. Each form is tried once: `trials` has none of what failed.
     `batch_size` pictures go through the network at a time, and always as many, so that a picture's features do not
-    depend on which others are missing. The replicas of the `group` compute a share each, and all get all.
+    depend on which others are missing. The replicas of the `group` compute a share each, and all get all. What is in
+    `kept` is not decoded again.
     """
 
     backbone: Backbone
@@ -99,6 +100,8 @@ class Extraction:
     say: Callable[[str], None] = lambda line: None
     work: Work = field(default_factory=Work)
     trials: dict[Form, Trial | None] = field(default_factory=dict)
+    root: Path = Path()
+    kept: Pixels | None = None
 
     def missing(self, files: Mapping[bytes, View]) -> int:
         """Return how many of the `files` have no features yet, in the form that has most of them."""
@@ -127,7 +130,7 @@ class Extraction:
         last = left[-1]
         rows = {form: self._kept(form) & files.keys() for form in left}
         kept = max(left, key=lambda form: len(rows[form]))
-        missing = [file for name, file in files.items() if name not in rows[kept]]
+        missing = {name: file for name, file in files.items() if name not in rows[kept]}
         many = len(missing) >= FEW or last in self.trials
         begun = len(rows[kept]) >= (FEW if kept == last and many else 1)
         if len(left) == 1 or (kept == last if begun else not many):
@@ -145,11 +148,11 @@ class Extraction:
         )
         return chosen
 
-    def _tried(self, wanted: Sequence[Form], missing: Sequence[View]) -> dict[Form, Trial]:
+    def _tried(self, wanted: Sequence[Form], missing: Mapping[bytes, View]) -> dict[Form, Trial]:
         """Return the trials of those forms that work, in order; those that are new are tried on some of `missing`."""
         if not self.trials.keys() >= set(wanted):
-            sample = missing[:: -(-len(missing) // forms.SAMPLE)]
-            pixels, _ = _decoded(sample, forms.SAMPLE, self.augmentation)
+            sample = list(missing)[:: -(-len(missing) // forms.SAMPLE)]
+            pixels, _ = self._decoder(missing)(sample, forms.SAMPLE)
             tried = forms.attempt(self.backbone, wanted, pixels, self.graphs, self.say)
             self.trials.update({form: tried.get(form) for form in wanted})
         return {form: trial for form in wanted if (trial := self.trials[form])}
@@ -168,7 +171,7 @@ class Extraction:
         missing = set[bytes]().union(*self.group.everyone(files.keys() - self._store(self.folder, form).rows.keys()))
         if writes:
             store.check_room(len(missing) + more)
-        computed = self._computed([file for name, file in files.items() if name in missing], form)
+        computed = self._computed({name: file for name, file in files.items() if name in missing}, form)
         with closing(Buffer(store)) as buffer:
             for digests, features in computed:
                 if writes:
@@ -191,17 +194,20 @@ class Extraction:
     def _folders(self) -> list[Path]:
         return [self.given, self.folder] if self.given else [self.folder]
 
-    def _computed(self, files: Sequence[View], form: Form) -> Iterator[tuple[list[bytes], NDArray[np.float32]]]:
+    def _decoder(self, files: Mapping[bytes, View]) -> "_Decoder":
+        return _Decoder(self.root, files, self.augmentation, self.kept)
+
+    def _computed(self, files: Mapping[bytes, View], form: Form) -> Iterator[tuple[list[bytes], NDArray[np.float32]]]:
         """Yield the digests and features of some `files` at a time."""
         backbone, group = self.backbone, self.group
         on_cpu = backbone.device.type == "cpu"
-        parts = _parts(files, self.batch_size * group.size)
+        parts = _parts(list(files), self.batch_size * group.size)
         parts = [part[group.rank * self.batch_size :][: self.batch_size] for part in parts]
         workers = min(self.workers, len(parts))
         size = self.batch_size * 3 * backbone.preprocessing.crop_size**2
         make = partial(forms.runner, backbone, form, self.graphs)
         loader = DataLoader(
-            _Parts(parts, self.batch_size, self.augmentation, make if on_cpu else None),
+            _Parts(parts, self.batch_size, self._decoder(files), make if on_cpu else None),
             batch_size=None,
             num_workers=workers,
             # Few features, or pixels that /dev/shm has no room for, go through a pipe.
@@ -252,15 +258,15 @@ class Extraction:
 
 @dataclass(frozen=True)
 class _Parts(Dataset[_Computed]):
-    """The files of each part as `_Computed`: with features where something is given to `make` what runs the network.
+    """The pictures of each part as `_Computed`: with features where something is given to `make` what runs the network.
 
     On a CPU the worker processes run the backbone, too: one process a core, each with a picture's every step, is half
     again as fast as all cores together on one layer after the other.
     """
 
-    parts: Sequence[Sequence[View]]
+    parts: Sequence[Sequence[bytes]]
     batch_size: int
-    augmentation: Augmentation
+    decoded: "_Decoder"
     make: Callable[[], Run] | None
 
     def __len__(self) -> int:
@@ -268,7 +274,7 @@ class _Parts(Dataset[_Computed]):
 
     def __getitem__(self, part: int) -> _Computed:
         begun = time.perf_counter()
-        pixels, digests = _decoded(self.parts[part], self.batch_size, self.augmentation)
+        pixels, digests = self.decoded(self.parts[part], self.batch_size)
         decoded = time.perf_counter()
         values = self._network(pixels) if self._network else pixels
         spent = (decoded - begun, time.perf_counter() - decoded)
@@ -279,17 +285,33 @@ class _Parts(Dataset[_Computed]):
         return self.make() if self.make else None  # in the process that uses it
 
 
-def _decoded(views: Sequence[View], size: int, augmentation: Augmentation) -> tuple[NDArray[np.uint8], list[bytes]]:
-    """Return the pixels of `views`, uint8 [size, 3, S, S], black where there are fewer, and the digest of each."""
-    preprocessing, digests = augmentation.preprocessing, list[bytes]()
-    pixels = np.zeros((size, 3, preprocessing.crop_size, preprocessing.crop_size), np.uint8)
-    for file, of_file in groupby(views, key=attrgetter("file")):  # is decoded once for all its views
-        content = Path(file).read_bytes()
-        image = pictures.decode(content, preprocessing.enough)
-        for _, number in of_file:
-            pixels[len(digests)], name = augmentation.view(image, digest(content), number)
-            digests.append(name)
-    return pixels, digests
+@dataclass(frozen=True)
+class _Decoder:
+    """Gives the pixels of some of the `files` (digest -> view) below `root`, of which some may be `kept`."""
+
+    root: Path
+    files: Mapping[bytes, View]
+    augmentation: Augmentation
+    kept: Pixels | None
+
+    def __call__(self, names: Sequence[bytes], size: int) -> tuple[NDArray[np.uint8], list[bytes]]:
+        """Return pixels, uint8 [size, 3, S, S], black where there are fewer `names`, and the digest of each."""
+        preprocessing, digests = self.augmentation.preprocessing, list[bytes]()
+        pixels = np.zeros((size, 3, preprocessing.crop_size, preprocessing.crop_size), np.uint8)
+        for file, views in groupby(names, key=lambda name: self.files[name].file):
+            content, image = b"", None
+            for name in views:
+                found = self.kept.get(name) if self.kept else None
+                if found is None:
+                    if image is None:  # once for all its views
+                        content = (self.root / file).read_bytes()
+                        image = pictures.decode(content, preprocessing.enough)
+                    found, name = self.augmentation.view(image, digest(content), self.files[name].number)
+                    if self.kept:
+                        self.kept.put(name, found)
+                pixels[len(digests)] = found
+                digests.append(name)
+        return pixels, digests
 
 
 def _as_they_are(value: Any) -> Any:

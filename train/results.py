@@ -3,14 +3,13 @@
 import csv
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from byoc_vision.contract import job
 from classifier.artifact import whole, write_text
-from classifier.pictures import Header
 from train.data import Data
 from train.evaluation import Evaluation
 
@@ -39,16 +38,18 @@ def most_wrong(data: Data, tested: Evaluation) -> list[int]:
     return sorted(wrong, key=lambda i: -round(tested.probability[i].item(), 6))[: job.WRONG_SHOWN]
 
 
-def _kinds(headers: Sequence[Header]) -> dict[str, dict[str, int]]:
-    """Return how many pictures there are of each format and mode, the most frequent first, and of each size.
-
-    The sizes are those of the shorter side: the greatest power of two that it reaches -> pictures.
-    """
-    sides = Counter(1 << min(header.width, header.height).bit_length() - 1 for header in headers)
+def _kinds(kinds: Mapping[str, int]) -> dict[str, dict[str, int]]:
+    """Return how many pictures there are of each format and mode, the most frequent first, and of each size."""
+    formats, modes, sizes = Counter[str](), Counter[str](), Counter[int]()
+    for kind, count in kinds.items():
+        form, mode, size = kind.split()
+        formats[form] += count
+        modes[mode] += count
+        sizes[int(size)] += count
     return {
-        "formats": dict(Counter(header.format for header in headers).most_common()),
-        "modes": dict(Counter(header.mode for header in headers).most_common()),
-        "shorter_sides": {str(side): sides[side] for side in sorted(sides)},
+        "formats": dict(formats.most_common()),
+        "modes": dict(modes.most_common()),
+        "shorter_sides": {str(size): sizes[size] for size in sorted(sizes)},
     }
 
 
@@ -59,6 +60,6 @@ def write_metrics(folder: Path, data: Data, figures: Mapping[str, object]) -> No
     content["pictures_of_classes"] = {
         label: {name: column[target] for name, column in columns.items()} for target, label in enumerate(data.labels)
     }
-    content["kinds_of_pictures"] = _kinds([header for split in data.splits.values() for header in split.headers])
+    content["kinds_of_pictures"] = _kinds(data.kinds)
     content["left_out"] = list(data.lines)
     write_text(folder / job.METRICS, json.dumps(content, indent=2, ensure_ascii=False))

@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import math
 import os
 import shutil
 import tempfile
@@ -33,6 +34,7 @@ from train.evaluation import Evaluation, evaluate, precision
 from train.features import Extraction, Kept, View
 from train.fit import Fit, Progress
 from train.normalization import measured
+from train.pixels import Pixels
 from train.record.callback import Callback
 from train.record.recorder import Recorder
 from train.record.tensor_hook import Hook
@@ -43,6 +45,9 @@ Report = Callable[[str], None]
 
 #: Parameters of a head below which its steps are so short that threads wait for each other longer than they work.
 SMALL = 1_000_000
+
+#: Bytes of the pixels that are kept, at most, where each picture goes through the network once.
+PIXELS = 1 << 29
 
 #: Probabilities of all classes for all test pictures that are kept, at most: 200 MB.
 PROBABILITIES = 50_000_000
@@ -132,8 +137,8 @@ class Run:
         fit = Fit(
             trained,
             settings,
-            self._batches(made, pictures.train, often=True, training=True),
-            self._batches(made, pictures.validation, often=True),
+            self._batches(made, pictures.train, training=True),
+            self._batches(made, pictures.validation),
             self._callback(trained, profiler),
             blocks,
         )
@@ -194,6 +199,7 @@ class Run:
         """Return the pictures that can be read, why the others cannot, and which are copies of one another."""
         settings = self.settings
         pictures = data.find(self.channels, settings.validation_share, settings.test_share, settings.seed)
+        pictures = self._keeping_pixels(pictures)
         seen = copies.known(self._kept_features, self.features)
         pictures, unreadable = data.checked(pictures, settings.max_unreadable, self._workers, self.stop, seen)
         for line in pictures.lines:
@@ -296,10 +302,21 @@ class Run:
         # A pixel's channels side by side: convolutions are faster so, on CPUs and on tensor cores.
         return net.to(self._device).to(memory_format=torch.channels_last), blocks  # type: ignore[call-overload]
 
-    def _preprocessing(self, split: Split) -> Preprocessing:
+    def _preset(self) -> Preprocessing:
         preset = network.preset(self.settings.arch, self.weights)
-        if self.settings.image_size is not None:
-            preset = preset.resized(self.settings.image_size)
+        return preset.resized(self.settings.image_size) if self.settings.image_size is not None else preset
+
+    def _keeping_pixels(self, pictures: Data) -> Data:
+        """Return the same data, which will hold the decoded pixels of as many pictures as is of use."""
+        once = hyperparameters.on_features(self.settings)
+        if once and self.group.size > 1:  # each decodes its share
+            return pictures
+        splits = [name for name in pictures.splits if name != "train" or self.settings.augment == "none"]
+        count, most = sum(len(pictures.splits[name]) for name in splits), PIXELS if once else math.inf
+        return pictures.keeping(Pixels.of(self._preset(), count, self.group.size, most), *splits)
+
+    def _preprocessing(self, split: Split) -> Preprocessing:
+        preset = self._preset()
         if self.settings.normalization == "data":
             preset = measured(self._pictures(preset, split), preset)
             self._say(f"measured on the training pictures: mean {preset.mean}, standard deviation {preset.std}")
@@ -327,14 +344,13 @@ class Run:
         folder, channel, workers = self._kept_features, self.features, self._workers
 
         def views(split: Split, numbers: Iterable[int]) -> dict[bytes, View]:
-            return {
-                augmentation.name(name, i): View(os.fspath(file), i) for name, file in split.pictures() for i in numbers
-            }
+            named = zip(split.digests, split.files.names, strict=True)  # of a million, paths would take 0.2 GB
+            return {augmentation.name(digest, i): View(file, i) for digest, file in named for i in numbers}
 
         with tempfile.TemporaryDirectory(prefix="byoc-vision-") as graphs:
             extraction = Extraction(
                 backbone, augmentation, rounded, folder, channel, Path(graphs), size, workers, self.group, self.stop,
-                self._say,
+                self._say, root=pictures.train.files.folder, kept=pictures.test.pixels,
             )  # fmt: skip
             exactly = replace(extraction, forms=exact)
             others = views(pictures.validation, [0]) | views(pictures.test, [0])
@@ -344,7 +360,7 @@ class Run:
             profiler.note(extraction=asdict(extraction.work))
         return Kept(learnt, judged)
 
-    def _batches(self, made: Made, split: Split, often: bool = False, training: bool = False) -> Batches:
+    def _batches(self, made: Made, split: Split, training: bool = False) -> Batches:
         settings, preprocessing, kept = self.settings, made.preprocessing, made.kept
         order = Order(len(split), settings.test_batch_size, group=self.group)
         if training:
@@ -359,7 +375,7 @@ class Run:
             names = [augmentation.name(name, view) for name in split.digests for view in views]
             features, rows = store.of(names, self._device)
             return FeatureBatches(features, rows.view(len(split), len(views)), targets, order)
-        return PictureBatches(split, preprocessing, order, self._workers, self._device, augmentation, often)
+        return PictureBatches(split, preprocessing, order, self._workers, self._device, augmentation)
 
     def _identity(self, chosen: Data) -> dict[str, object]:
         """What must be the same for a checkpoint to be continued: all that changes the result."""

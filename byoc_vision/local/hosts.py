@@ -70,7 +70,10 @@ class Hosts:
         self._last_line = self._time = ""
 
     def run(self) -> Ending:
-        """Run all to their end; stop all where that is asked for, their time is up, or one of them has failed."""
+        """Run all to their end; stop all where that is asked for, their time is up, or one of them has failed.
+
+        None is left then.
+        """
         longest = self._record.request.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", float("inf"))
         deadline = time.monotonic() + longest
         if self._network:
@@ -94,6 +97,9 @@ class Hosts:
             except BaseException:  # else the pool would wait for the other hosts
                 clear(self._record)
                 raise
+        # A container is removed at its end; something is left where the client has failed, or has made a network.
+        if self._network or any(code < 0 or code == _DOCKER_FAILED for code in codes):
+            clear(self._record)
         return Ending(codes, stopped, self._last_line)
 
     def _see_through(self, host: str) -> int:
@@ -131,6 +137,8 @@ def clear(record: Record) -> None:
     """Remove the containers and the network that the record's job has left."""
     for container in containers.labelled(containers.OWNER, str(record.folder)):
         containers.remove(container)
+    if record.request.get("ResourceConfig", {}).get("InstanceCount", 1) == 1:
+        return
     for network in containers.docker("network", "ls", "--quiet", "--filter", f"label={_label(record)}").split():
         containers.docker("network", "rm", network)
 

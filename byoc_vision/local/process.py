@@ -5,8 +5,11 @@ python -m byoc_vision.local.process ROOT KIND NAME
 
 import contextlib
 import os
+import select
+import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from byoc_vision.local import containers
@@ -40,6 +43,29 @@ def start(record: Record, lock: Lock) -> None:
             start_new_session=True,  # neither Ctrl-C nor the terminal's end reaches it
             pass_fds=[lock.descriptor],
         )
+
+
+@contextlib.contextmanager
+def woken_by_children() -> Iterator[Callable[[float], None]]:
+    """Yield what waits for so many seconds, or until a process has ended that this one has started."""
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    os.set_blocking(writer, False)
+    handler = signal.signal(signal.SIGCHLD, lambda *_: None)  # Python's, for without one nothing is written
+    before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+
+    def wait(seconds: float) -> None:
+        select.select([reader], [], [], seconds)
+        with contextlib.suppress(BlockingIOError):
+            os.read(reader, 4096)
+
+    try:
+        yield wait
+    finally:
+        signal.set_wakeup_fd(before)
+        signal.signal(signal.SIGCHLD, handler)
+        os.close(reader)
+        os.close(writer)
 
 
 def main() -> None:

@@ -48,14 +48,14 @@ class Results:
             shutil.rmtree(results / "model", ignore_errors=True)
             shutil.copytree(self._model, results / "model", symlinks=True)
             return "model/"
-        _pack(self._model, results / "model.tar.gz")
+        _pack(self._model, results / "model.tar.gz", 0)  # weights hardly compress
         return "model.tar.gz"
 
     def keep_output(self) -> None:
         """Write output.tar.gz, and beside it what is in it; and what hook and profiler have recorded."""
         results, data = training.results(self._record), self._output / "data"
         if data.is_dir() and any(data.iterdir()):
-            _pack(data, results / "output.tar.gz")
+            _pack(data, results / "output.tar.gz", 1)
             shutil.rmtree(results / "data", ignore_errors=True)
             shutil.move(data, results / "data")
         for field, folder, name in (
@@ -84,10 +84,9 @@ class Results:
                 link_or_copy(report, folder / "profiler-report.html")
 
 
-def _pack(folder: Path, archive: Path) -> None:
-    """Write the folder's content to the archive, whole or not at all."""
+def _pack(folder: Path, archive: Path, level: int) -> None:
+    """Write the folder's content to the archive, whole or not at all; at level 0 it is not compressed."""
     archive.parent.mkdir(parents=True, exist_ok=True)
-    # Weights hardly compress; level 1 is several times as fast as the default.
-    with replacing(archive) as temporary, tarfile.open(temporary, "w:gz", compresslevel=1) as packed:
+    with replacing(archive) as temporary, tarfile.open(temporary, "w:gz", compresslevel=level) as packed:
         for path in sorted(folder.iterdir()):
             packed.add(path, path.name)

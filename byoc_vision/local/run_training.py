@@ -26,8 +26,9 @@ _REPLICATED = "FullyReplicated"
 def run(record: Record) -> None:
     """Run the job; its status tells how it ended."""
     with ExitStack() as exits:
-        training.clear(record)
-        exits.callback(training.clear, record)
+        if record.status.get("Restarts"):
+            training.clear(record)
+        exits.callback(training.clear_scratch, record)
         attempt = Attempt(record, Path(tempfile.mkdtemp(prefix=training.SCRATCH, dir=record.folder)))
         ended = attempt.run()
         training.enter(record, "Uploading", "Uploading the results")

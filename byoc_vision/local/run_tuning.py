@@ -5,18 +5,18 @@ under way have gone on meanwhile, or are begun again when they were interrupted,
 """
 
 import math
-import time
 from datetime import datetime
 from operator import attrgetter
 
 import optuna
 
 from byoc_vision.local import tuning
+from byoc_vision.local.process import woken_by_children
 from byoc_vision.local.store import Record, Request, now
 from byoc_vision.local.studies import Study
 
-#: Seconds between two looks at the trials, in which a core may be idle; a look costs a few milliseconds.
-_PAUSE = 0.2
+#: Seconds between two looks at the trials, unless one ends: a look costs milliseconds of what they compute with.
+_PAUSE = 0.5
 
 #: After so many failed trials and not one that succeeded, the next ones would fail, too.
 _HOPELESS = 3
@@ -27,8 +27,9 @@ def run(record: Record) -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     search = Search(record)
     try:
-        while search.step():
-            time.sleep(_PAUSE)
+        with woken_by_children() as wait:
+            while search.step():
+                wait(_PAUSE)
     except BaseException:
         search.stop()
         raise
@@ -54,11 +55,12 @@ class Search:
         self._total = limits.get("MaxNumberOfTrainingJobs", math.inf)
         definitions = tuning.definitions(record.request)
         self.studies = [Study(record, definition, self._total / len(definitions)) for definition in definitions]
+        self._judged, self._enough = 0, False
 
     def step(self) -> bool:
         """Look after the trials under way and begin the next ones; return whether there is more to do."""
         running = sum(study.follow() for study in self.studies)
-        over = self._over()
+        over = self._over(self._begun() - running)
         while not over and running < self._parallel and (study := self._next()):
             study.begin(f"{self._record.name}-{self._begun() + 1:03}")
             running += 1
@@ -80,14 +82,19 @@ class Search:
             return None
         return min((study for study in self.studies if study.begun < study.size), key=attrgetter("begun"), default=None)
 
-    def _over(self) -> bool:
-        """Return whether no more trials are to begin, and those under way are to end."""
+    def _over(self, ended: int) -> bool:
+        """Return whether no more trials are to begin, and those under way are to end, now that so many have `ended`."""
         if self._record.stopping:
             return True
         limit = self._config["ResourceLimits"].get("MaxRuntimeInSeconds")
-        created = self._record.status["CreationTime"]
-        if limit and (_seconds(now()) - _seconds(created)) > limit:
+        if limit and (_seconds(now()) - _seconds(self._record.status["CreationTime"])) > limit:
             return True
+        if ended != self._judged:
+            self._judged, self._enough = ended, self._is_enough()
+        return self._enough
+
+    def _is_enough(self) -> bool:
+        """Return whether the trials that have ended are enough, for better or worse."""
         summaries = tuning.summaries(self._record)
         failed = sum(summary["ObjectiveStatus"] == "Failed" for summary in summaries)
         if failed >= _HOPELESS and not any(summary["ObjectiveStatus"] == "Succeeded" for summary in summaries):

@@ -134,6 +134,11 @@ def folder_uri(record: Record) -> str:
 def clear(record: Record) -> None:
     """Remove the containers and the scratch folders that the job's attempts have left."""
     hosts.clear(record)
+    clear_scratch(record)
+
+
+def clear_scratch(record: Record) -> None:
+    """Remove the scratch folders of the job's attempts, of which no container is left."""
     for scratch in record.folder.glob(f"{SCRATCH}*"):
         containers.give_to_caller(record.request["AlgorithmSpecification"]["TrainingImage"], scratch)
         shutil.rmtree(scratch, ignore_errors=True)  # without Docker, what is root's stays; the next attempt has its own

@@ -21,7 +21,7 @@ def test_an_archive_is_whole_or_not_there(tmp_path: Path) -> None:
     archive.parent.mkdir()
     archive.with_name(f".{archive.name}.partial").symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left") as raised:
-        results._pack(tmp_path / "model", archive)
+        results._pack(tmp_path / "model", archive, 0)
     assert list(archive.parent.iterdir()) == []
     assert "there is no room left for" in str(sentence(raised.value))
 

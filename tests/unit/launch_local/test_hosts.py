@@ -52,6 +52,24 @@ def test_what_docker_itself_says_is_the_reason(play: Play, record: Record) -> No
     assert ending.reason() == f"InternalServerError: Docker did not run the container to its end ({reason})"
 
 
+@pytest.mark.parametrize(("status", "clears"), [(0, False), (1, False), (125, True)])
+def test_docker_is_asked_for_what_is_left_only_where_something_may_be(
+    play: Play, record: Record, status: int, clears: bool
+) -> None:
+    calls = play(f'[ "$1" != run ] || exit {status}')
+    run_training.run(record)
+    asked = [line.split()[0] for line in calls.read_text().splitlines()]
+    assert asked == ["run", "ps"] if clears else asked == ["run"]
+    assert not list(record.folder.glob("attempt-*"))
+
+
+def test_a_job_that_is_begun_again_is_rid_of_what_its_last_attempt_has_left(play: Play, record: Record) -> None:
+    calls = play('case $1 in ps) [ -f "$0.removed" ] || echo old ;; rm) touch "$0.removed" ;; esac')
+    record.update(Restarts=1)
+    run_training.run(record)
+    assert [line.split()[0] for line in calls.read_text().splitlines()] == ["ps", "rm", "run"]
+
+
 def test_a_job_has_the_shared_memory_of_a_machine() -> None:
     options = hosts.options({"A": "b"}, "ml.m5.large")
     size = int(options[options.index("--shm-size") + 1])
@@ -140,7 +158,7 @@ def test_a_full_disk_while_data_are_prepared_starts_nothing_and_leaves_nothing(
     monkeypatch.setattr(run_training, "follow_links", fill)
     with pytest.raises(OSError, match="No space left"):
         run_training.run(record)
-    assert not [line for line in calls.read_text().splitlines() if line.startswith("run ")]
+    assert not calls.exists()
     assert not list(record.folder.glob("attempt-*"))
 
 

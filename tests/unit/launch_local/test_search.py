@@ -2,6 +2,8 @@
 
 import json
 import math
+import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -250,6 +252,32 @@ def test_a_hopeless_search_ends(play: NewSearch) -> None:
     assert described["HyperParameterTuningJobStatus"] == "Failed"
     assert METRIC in described["FailureReason"]
     assert described["ObjectiveStatusCounters"]["Failed"] == 3
+
+
+def test_trials_are_judged_when_one_has_ended(play: NewSearch, monkeypatch: pytest.MonkeyPatch) -> None:
+    played, judged, real = play(), list[Record](), tuning.summaries
+
+    def summaries(record: Record) -> list[dict[str, Any]]:
+        judged.append(record)
+        return real(record)
+
+    monkeypatch.setattr(tuning, "summaries", summaries)
+    for _ in range(5):
+        assert played.search.step()
+    assert not judged
+    played.end(played.running[0], "Completed", 0.5)
+    for _ in range(5):
+        assert played.search.step()
+    assert len(judged) == 1
+
+
+def test_the_end_of_a_process_wakes() -> None:
+    with process.woken_by_children() as wait:
+        child = subprocess.Popen(["true"])
+        wait(3600)
+        assert child.wait() == 0
+        wait(0)
+    assert signal.getsignal(signal.SIGCHLD) is signal.SIG_DFL
 
 
 def test_a_search_ends_at_its_target(play: NewSearch) -> None:

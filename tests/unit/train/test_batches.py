@@ -1,15 +1,18 @@
 """The same samples in the same order, from any number of workers and from the middle of an epoch."""
 
 import itertools
+import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from classifier.preprocessing import Preprocessing
-from train import batches, data
+from train import batches, data, pixels
 from train.augmentation import Augmentation
 from train.batches import FeatureBatches, Order, PictureBatches
 from train.distributed import Group
+from train.pixels import Pixels
 
 CPU = torch.device("cpu")
 SMALL = Preprocessing(40, 32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
@@ -53,11 +56,17 @@ def test_an_epoch_can_begin_in_the_middle(split, workers):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize(("augment", "room", "decoded"), [("none", True, 1), ("none", False, 3), ("basic", True, 3)])
-def test_pictures_that_stay_the_same_are_decoded_once(split, monkeypatch, tmp_path, workers, augment, room, decoded):
+@pytest.mark.parametrize(
+    ("augment", "room", "spared"), [("none", 12, 24), ("none", 5, 10), ("none", 0, 0), ("basic", 12, 0)]
+)
+def test_pictures_that_stay_the_same_are_decoded_once(split, monkeypatch, tmp_path, workers, augment, room, spared):
     order, augmentation = Order(len(split), 4, seed=0), Augmentation(SMALL, augment)
     usual = PictureBatches(split, SMALL, order, workers, CPU, augmentation)
     expected = [collect(usual, epoch) for epoch in (1, 2, 3)]
+    monkeypatch.setattr(pixels.memory, "available", lambda: 4 * room * 3 * SMALL.crop_size**2)
+    kept = Pixels.of(SMALL, len(split), 1, math.inf)
+    digests = tuple(map(str.encode, split.names))
+    assert [kept.add(digest) for digest in digests] == [True] * room + [False] * (len(split) - room)
     log, real = tmp_path / "decoded", batches.pictures.decode
 
     def decode(*given):
@@ -66,13 +75,11 @@ def test_pictures_that_stay_the_same_are_decoded_once(split, monkeypatch, tmp_pa
         return real(*given)
 
     monkeypatch.setattr(batches.pictures, "decode", decode)
-    if not room:
-        monkeypatch.setattr(batches.memory, "available", lambda: 4 * len(split) * 3 * SMALL.crop_size**2)
-    often = PictureBatches(split, SMALL, order, workers, CPU, augmentation, often=True)
+    often = PictureBatches(replace(split, digests=digests, pixels=kept), SMALL, order, workers, CPU, augmentation)
     for epoch, (inputs, targets) in enumerate(expected, 1):
         found = collect(often, epoch)
         assert torch.equal(found[0], inputs) and torch.equal(found[1], targets)
-    assert log.stat().st_size == decoded * len(split)
+    assert log.stat().st_size == 3 * len(split) - spared
 
 
 def test_the_random_stream_of_the_network_is_left_alone(split):

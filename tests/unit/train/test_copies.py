@@ -1,7 +1,9 @@
 """The same picture twice: across splits, with two labels, as another size or format; and no others."""
 
 import io
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -125,15 +127,20 @@ def test_looks_are_kept_and_pictures_that_have_one_not_decoded_again(folder: Pat
     found = read(folder)
     looks = dict(zip(found.train.digests, found.train.looks, strict=True))
     copies.keep(tmp_path / "kept", looks.items())
-    with (tmp_path / "kept" / "looks").open("ab") as file:
+    with (tmp_path / "kept" / "seen").open("ab") as file:
         file.write(b"what a killed run has left")
     known = copies.known(tmp_path / "none", None, tmp_path / "kept")
     assert known == looks
-    decoded = []
-    decode = data.pictures.decode
-    monkeypatch.setattr(data.pictures, "decode", lambda *args: decoded.append(args) or decode(*args))
+    decoded: list[str] = []
+
+    def watched(name: str) -> Callable[..., Any]:
+        real = getattr(data.pictures, name)
+        return lambda *args: decoded.append(name) or real(*args)
+
+    for name in ("decode", "kind"):
+        monkeypatch.setattr(data.pictures, name, watched(name))
     assert read(folder, known) == found
-    assert len(decoded) == len(found.validation) + len(found.test)
+    assert decoded == ["decode", "kind"] * (len(found.validation) + len(found.test))
 
 
 def test_pairs_are_all_those_that_comparing_each_with_each_finds() -> None:

@@ -18,13 +18,14 @@ from PIL import Image
 
 from bench.gpu.runs import StopAfter
 from byoc_vision.contract import hyperparameters
-from classifier import artifact, network
+from classifier import artifact, network, pictures
 from tests.unit.train import processes
-from train import features, forms
+from train import features, forms, run
 from train.augmentation import Augmentation
 from train.backbone import Backbone
 from train.features import Extraction, FeaturesError, View
 from train.forms import Form, Trial
+from train.pixels import Pixels
 from train.stopping import Stopped
 from train.store import Store
 
@@ -335,6 +336,24 @@ def test_kept_features_spare_decoding(make_run, weights, monkeypatch):
 
     monkeypatch.setattr("classifier.pictures.decode", decode)
     head_run(make_run, weights, lr=0.1)()
+
+
+@pytest.mark.parametrize("settings", [{}, {"train_layers": "all", "pretrained": False}])
+def test_a_picture_is_decoded_for_its_look_and_once_more(make_run, weights, tmp_path, monkeypatch, settings):
+    decoded, real = [], pictures.decode
+
+    def decode(*given):
+        decoded.append(given)
+        return real(*given)
+
+    settings = {"export": True, "precision": None, **settings}
+    monkeypatch.setattr(pictures, "decode", decode)
+    head_run(make_run, weights, **settings)()
+    assert len(decoded) == 2 * 24
+    monkeypatch.setattr(run.Pixels, "of", lambda preprocessing, *_: Pixels(preprocessing, 5))
+    head_run(make_run, weights, out="other", **settings)()
+    assert len(decoded) > 4 * 24
+    assert tensors(tmp_path, "out") == tensors(tmp_path, "other")
 
 
 def test_extract_only_leaves_features_and_nothing_else(make_run, weights, tmp_path, computed):
