@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from byoc_vision.contract.cgroup import kernel_kills
 from byoc_vision.contract.errors import UserError, one_line
 from serve import config, control, model_server, multi_model, privileges, records, submitted
 from serve.config import MODEL_NAME
 from serve.control import Answer
-from serve.memory import MB, kernel_kills
+from serve.memory import MB
 from serve.metrics import Metrics
 from serve.settings import Settings
 from serve.workers import Failure, Workers

@@ -123,7 +123,7 @@ def _report(root: Path) -> None:
     if not (job.settings.report and left):
         return
     # What `train.data` names pictures from.
-    pictures = os.path.commonpath(folder for name, folder in job.channels.items() if name in contract.SPLITS)
+    pictures = os.path.commonpath(folder for name, folder in job.channels.items() if name in contract.PICTURES)
     options = ["--model", str(job.model), "--pictures", pictures, "--within-job"]
     if job.hook_configuration:
         options += ["--tensors", json.loads(job.hook_configuration.read_text(encoding="utf-8"))["LocalPath"]]
