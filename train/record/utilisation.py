@@ -33,7 +33,7 @@ def gpu_names() -> list[str]:
         return []
 
 
-def _begun() -> float:
+def began() -> float:
     """Return when this process began, in unix seconds.
 
     psutil adds to the time of the boot, which Linux tells in whole seconds: as much as a short job's evaluation takes.
@@ -62,7 +62,7 @@ class Profiler:
         self._facts: dict[str, object] = {}
         self._phases: list[tuple[str, float]] = []
         self.note(
-            started=_begun(),
+            started=began(),
             cores=psutil.cpu_count(),
             device=self.device,
             gpus=list(gpus),

@@ -19,6 +19,7 @@ from byoc_vision.debugger.__main__ import main
 from classifier import network
 from train.batches import FeatureBatches
 from train.fit import DivergedError
+from train.record import utilisation
 from train.record.step_times import StepClock
 from train.run import Run
 
@@ -176,8 +177,8 @@ def test_no_loader_workers(judged, draw_classes):
 
 
 def test_a_start_that_takes_too_long(judged, draw_classes, monkeypatch):
-    begun = psutil.Process().create_time()
-    monkeypatch.setattr(psutil.Process, "create_time", lambda self: begun - 25 * 60)
+    began = utilisation.began()
+    monkeypatch.setattr(utilisation, "began", lambda: began - 25 * 60)
     found = judged(draw_classes("pictures"), epochs=1)
     assert "minutes to the first step; threshold 20" in issue(found["MaxInitializationTime"])
 

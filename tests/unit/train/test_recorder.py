@@ -179,7 +179,7 @@ def test_a_process_knows_when_it_began_to_the_hundredth_of_a_second(tmp_path, mo
     monkeypatch.setattr(utilisation, "_SELF", tmp_path / "stat")
     monkeypatch.setattr(utilisation.time, "clock_gettime", {time.CLOCK_BOOTTIME: 1000.25}.__getitem__)
     monkeypatch.setattr(utilisation.time, "time", lambda: 5000.5)
-    assert utilisation._begun() == pytest.approx(4999.25)
+    assert utilisation.began() == pytest.approx(4999.25)
 
 
 def test_the_trace_opens(make_run, tmp_path):
