@@ -193,6 +193,7 @@ class Worker:
         context.set_response_status(code=int(status), phrase="Error")
         context.set_response_content_type(0, JSON)
         context.set_response_header(0, ERROR_HEADER, body)
+        _let_go(error)
         return body
 
 
@@ -212,6 +213,15 @@ def _attempted(step: Callable[..., Any], *arguments: Any) -> Any:
     # Also sys.exit: whatever the model's own code does, the worker answers the next request.
     except BaseException as error:
         return _Failed(error)
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Free what the functions held that an exception has passed, and those that led to it.
+
+    It is in a circle with them, which the collector finds only when it looks at all objects.
+    """
+    while error is not None and error.__traceback__ is not None:
+        error.__traceback__, error = None, error.__context__
 
 
 def _ended(error: BaseException) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from byoc_vision import importance
+from byoc_vision import Session, UserError, importance
 from byoc_vision.contract.job import ASIDE
 from byoc_vision.debugger.trials import Search, Trial
 from tests.cloud.conftest import Run, archive
@@ -96,7 +96,10 @@ def test_rules_and_parameters_of_ones_own(run: Run, job: str, tmp_path: Path) ->
 
 @pytest.mark.parametrize("price", ["nan", "inf", "-1"])
 def test_a_price_that_is_none(run: Run, job: str, price: str) -> None:
-    assert "give a number from 0 on" in run("report", "job", f"--price-per-hour={price}").sentence
+    refused = run("report", "job", f"--price-per-hour={price}")
+    assert refused.code == 2 and "is no price: a number from 0 up" in refused.err
+    with pytest.raises(UserError, match="give a number from 0 on"):
+        Session(local=True).report("job", price_per_hour=float(price))
 
 
 def test_a_folder_that_cannot_be_written_to(run: Run, job: str, tmp_path: Path) -> None:

@@ -180,7 +180,7 @@ def main() -> None:
     print("== deployed")
     endpoint = Endpoint.get("classifier")
     assert endpoint.endpoint_status == "InService"
-    assert "classifier" in [each.endpoint_name for each in Endpoint.get_all()]
+    assert "classifier" in [each.endpoint_name for each in Endpoint.get_all(name_contains="classifier")]
     picture = next(pictures.glob("test/*/*.jpg"))
     answer = endpoint.invoke(picture.read_bytes(), content_type="application/x-image")
     labels = {folder.name for folder in picture.parent.parent.iterdir()}
@@ -199,8 +199,9 @@ def main() -> None:
     endpoint.wait_for_delete()
     EndpointConfig.get("classifier").delete()
     Model.get("classifier").delete()
-    assert "classifier" not in [each.endpoint_name for each in Endpoint.get_all()]
-    assert "classifier" not in [each.endpoint_config_name for each in EndpointConfig.get_all()]
+    assert "classifier" not in [each.endpoint_name for each in Endpoint.get_all(name_contains="classifier")]
+    configs = EndpointConfig.get_all(name_contains="classifier")
+    assert "classifier" not in [each.endpoint_config_name for each in configs]
     assert "classifier" not in [each.model_name for each in Model.get_all()]
 
 

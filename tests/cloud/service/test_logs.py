@@ -8,6 +8,7 @@ import pytest
 
 from byoc_vision.local import containers, training
 from byoc_vision.local.store import now
+from byoc_vision.service import logs as logs_module
 from byoc_vision.service.log_streams import FileStream
 from tests.cloud.service.conftest import Service, refused, training_request
 
@@ -179,7 +180,10 @@ def test_a_forged_token_is_refused(logged: tuple[Any, str, list[str]]) -> None:
             logs.filter_log_events(**GROUP, nextToken=token)
 
 
-def test_an_answer_is_a_megabyte_at_most(logged: tuple[Any, str, list[str]], service: Service) -> None:
+def test_an_answer_is_a_megabyte_at_most(
+    logged: tuple[Any, str, list[str]], service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs_module, "_SEARCH", 60)
     logs, name, _ = logged
     log = service.store.find(training.KIND, "job").folder / "log"
     log.write_text("".join(f"{now()} algo-1: {number}{'x' * 200_000}\n" for number in range(12)))

@@ -1,7 +1,9 @@
 """One worker: which functions it takes from where, and how it answers when they fail."""
 
+import gc
 import io
 import json
+import tracemalloc
 
 import pytest
 from PIL import Image
@@ -70,6 +72,20 @@ def test_a_worker_that_keeps_more_memory_than_it_has_goes_on(
     Image.new("RGB", (300, 200)).save(picture, "PNG")
     status, answer, _ = ask(worker, context, picture.getvalue(), "image/png")
     assert (status, "300x200" in answer) == (200, True)
+
+
+def test_what_a_refused_request_held_is_freed_without_the_collector(make_worker: MakeWorker) -> None:
+    worker, context = make_worker(DECODES)
+    body = b"[" + b'{"":0},' * 50_000 + b"0]"
+    gc.disable()
+    tracemalloc.start()
+    try:
+        for _ in range(3):
+            assert ask(worker, context, body, "application/json")[0] == 400
+        assert tracemalloc.get_traced_memory()[0] < len(body)
+    finally:
+        tracemalloc.stop()
+        gc.enable()
 
 
 def test_code_may_refuse_a_request(make_worker: MakeWorker) -> None:
