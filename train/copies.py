@@ -29,6 +29,9 @@ PLAIN = 4.0
 #: Pictures above which only those of the same bytes are found: among ten times as many, looks take 30 times as long.
 MOST_LOOKS = 2_000_000
 
+#: Pictures above which the search takes minutes of one core, and is told of before.
+_MANY = 200_000
+
 #: Looks, and pairs of them, that are worked on at a time; looks that show along which directions they differ most.
 _AT_ONCE, _SAMPLE = 1 << 13, 1 << 13
 
@@ -62,10 +65,13 @@ def look_for(data: Data, seen: Mapping[bytes, bytes], folder: Path, say: Callabl
     )
     if any(name not in seen for split in data.splits.values() for name in split.digests):
         keep(folder, itertools.chain(seen.items(), (pair for pair in pairs if pair[0] not in seen)))
+    count = sum(map(len, data.splits.values()))
+    if _MANY < count <= MOST_LOOKS:
+        say(f"looking for copies among {count:,} pictures, which takes minutes of one core")
     copies = find(data)
     if said := line(copies):
         say(said)
-    if sum(map(len, data.splits.values())) > MOST_LOOKS:
+    if count > MOST_LOOKS:
         say(f"of more than {MOST_LOOKS:,} pictures, only copies of the same bytes were looked for")
     return copies
 

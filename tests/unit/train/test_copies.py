@@ -196,3 +196,10 @@ def test_of_too_many_pictures_only_the_same_bytes_are_found(folder: Path, monkey
     image.resize((100, 75)).save(folder / "test" / "cat" / "smaller.png")
     (folder / "test" / "dog" / "copy.jpg").write_bytes((folder / "train" / "dog" / "0.jpg").read_bytes())
     assert [files(group) for group in copies.find(read(folder))["groups"]] == [{"train/dog/0.jpg", "test/dog/copy.jpg"}]
+
+
+def test_a_long_search_is_told_of_before(folder: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(copies, "_MANY", 10)
+    said: list[str] = []
+    copies.look_for(read(folder), {}, tmp_path / "kept", said.append)
+    assert said and said[0].startswith("looking for copies among ")
