@@ -44,8 +44,8 @@ def read(engine: Engine, name: str) -> "Search | None":
         return None
     goal = described["HyperParameterTuningJobConfig"]["HyperParameterTuningJobObjective"]
     status, summaries = described["HyperParameterTuningJobStatus"], trials(engine, name)
-    told = tuple(Trial(**_trial(summary)) for summary in summaries)
-    search = Search(name, status, goal["MetricName"], goal["Type"] == "Maximize", told)
+    shown = tuple(Trial(**_trial(summary)) for summary in summaries)
+    search = Search(name, status, goal["MetricName"], goal["Type"] == "Maximize", shown)
     output = described.get("TrainingJobDefinition", {}).get("OutputDataConfig", {}).get("S3OutputPath", "")
     best = [trial.name for trial in search.judged[:_CURVES]] if output else []
     with ThreadPoolExecutor(_THREADS) as pool:

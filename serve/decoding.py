@@ -113,9 +113,9 @@ def _picture(data: bytes, at_least: int | None, held: int = 0) -> Image.Image:
 
 
 def _parsed(body: bytes | str) -> Any:
-    text = body if isinstance(body, str) else body.decode("latin-1")
     # Each value but the first comes behind a comma, a colon or a bracket.
-    arrays.check_values(text.count("[") + text.count("{"), text.count(",") + text.count(":"), _limit())
+    lists, values = (_occurrences(body, marks) for marks in ("[{", ",:"))
+    arrays.check_values(lists, values, _limit())
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -123,6 +123,13 @@ def _parsed(body: bytes | str) -> Any:
             raise RequestError(400, f"the body is not JSON; {_advice(body)}") from error
         reason = str(error) if isinstance(error, json.JSONDecodeError) else "it cannot be parsed"
         raise RequestError(400, f"the body is not JSON: {reason}") from error
+
+
+def _occurrences(body: bytes | str, marks: str) -> int:
+    """Return how many of the ASCII characters `marks` there are in a body, which is not copied for that."""
+    if isinstance(body, str):
+        return sum(body.count(mark) for mark in marks)
+    return sum(body.count(mark) for mark in marks.encode())
 
 
 def _instances(body: bytes | str, at_least: int | None) -> list[Image.Image]:

@@ -166,7 +166,7 @@ def find(channels: Mapping[str, Path], validation_share: float, test_share: floa
         splits["train"], splits["test"] = _draw(splits["train"], test_share, seed + 1)
     if not splits["validation"]:
         raise DataError("every class has a single picture, so none is left to validate with; add pictures")
-    return Data(tuple(map(text, layout.classes)), **splits, lines=tuple(layout.lines()), kinds={})
+    return Data(tuple(map(text, layout.classes)), **splits, lines=tuple(layout.lines()))
 
 
 def checked(

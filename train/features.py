@@ -301,15 +301,16 @@ class _Decoder:
         for file, views in groupby(names, key=lambda name: self.files[name].file):
             content, image = b"", None
             for name in views:
-                found = self.kept.get(name) if self.kept else None
-                if found is None:
+                crop = self.kept.get(name) if self.kept else None
+                if crop is None:
                     if image is None:  # once for all its views
                         content = (self.root / file).read_bytes()
                         image = pictures.decode(content, preprocessing.enough)
-                    found, name = self.augmentation.view(image, digest(content), self.files[name].number)
+                    # The file may be another by now: its features are kept by what it is.
+                    crop, name = self.augmentation.view(image, digest(content), self.files[name].number)
                     if self.kept:
-                        self.kept.put(name, found)
-                pixels[len(digests)] = found
+                        self.kept.put(name, crop)
+                pixels[len(digests)] = crop
                 digests.append(name)
         return pixels, digests
 

@@ -46,14 +46,19 @@ _BEGINNINGS = (
 
 def is_other(name: str) -> bool:
     """Whether a file's name says that it is something else than one picture."""
-    stem, dot, ending = _PARTS.sub("", name.lower()).rpartition(".")
+    stem, dot, ending = _divided(name)
     return ending in _REMEDIES or ".tfevents." in name if dot and stem else ending in _NAMES
 
 
 def telling(names: Iterable[str]) -> tuple[str, str]:
     """Return which of the names of files that are no pictures says most, and what to do to have pictures, or ""."""
-    known = [(name, _REMEDIES.get(_PARTS.sub("", name.lower()).rpartition(".")[2], "")) for name in names]
-    return next(chain((each for each in known if each[1]), known))
+    known = [(name, _REMEDIES.get(_divided(name)[2], "")) for name in names]
+    return next(chain(((name, remedy) for name, remedy in known if remedy), known))
+
+
+def _divided(name: str) -> tuple[str, str, str]:
+    """Return a file's name in lower case as what is before the last dot, the dot, and the ending."""
+    return _PARTS.sub("", name.lower()).rpartition(".")
 
 
 def content(file: Path) -> str:

@@ -189,10 +189,10 @@ class Multipart:
 
     def headers(self, upload: str, bucket: str, key: str) -> dict[str, str]:
         """Return the headers that the upload's object is to have; raise `ServiceError` where that is another one."""
-        found = self._read(upload)
-        if (found["Bucket"], found["Key"]) != (bucket, key):
+        begun = self._read(upload)
+        if (begun["Bucket"], begun["Key"]) != (bucket, key):
             raise _no_upload()
-        return dict(found["Headers"])
+        return dict(begun["Headers"])
 
     def _read(self, upload: str) -> dict[str, Any]:
         try:

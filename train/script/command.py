@@ -56,10 +56,10 @@ def network(hosts: Hosts) -> dict[str, str]:
     """
     if len(hosts.names) == 1:
         return {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_PORT)}
-    found = {"MASTER_ADDR": hosts.names[0], "MASTER_PORT": str(_PORT)}
+    variables = {"MASTER_ADDR": hosts.names[0], "MASTER_PORT": str(_PORT)}
     if Path("/sys/class/net", hosts.interface).exists():
-        found |= {"GLOO_SOCKET_IFNAME": hosts.interface, "NCCL_SOCKET_IFNAME": hosts.interface}
-    return found
+        variables |= {"GLOO_SOCKET_IFNAME": hosts.interface, "NCCL_SOCKET_IFNAME": hosts.interface}
+    return variables
 
 
 def environment(variables: Mapping[str, str], code: Path) -> dict[str, str]:
