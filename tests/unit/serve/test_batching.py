@@ -3,6 +3,8 @@
 import io
 import json
 import sys
+import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +111,21 @@ def test_requests_are_answered_together_as_each_would_be_alone(worker: Worker, m
     assert [kind for _, _, kind, _ in together] == ["application/json", "application/jsonlines", "application/json"]
     for (_, one, *_), (_, other, *_) in zip(alone, together, strict=True):
         assert without_rounding(one) == without_rounding(other)
+
+
+def test_one_alone_is_decoded_where_memory_is_given_back(worker: Worker) -> None:
+    threads: list[int] = []
+
+    def decode(request: Any) -> Any:
+        threads.append(threading.get_ident())
+        return pipeline.decode(request)
+
+    pipeline = worker._pipeline
+    worker._pipeline = replace(pipeline, decode=decode)
+    ask(worker, GOOD[0])
+    assert threads == [threading.get_ident()]
+    ask(worker, *GOOD)
+    assert threading.get_ident() not in threads[1:]
 
 
 @pytest.mark.parametrize(("bad", "status"), BAD)
