@@ -121,6 +121,7 @@ class Supervisor:
             SERVE_PACKAGES=str(self._runtime / "packages"),
             BYOC_PRECISION=self._settings.precision,
             BYOC_MIN_PROBABILITY=str(self._settings.min_probability),
+            BYOC_HEAT_MAPS=str(self._settings.heat_map_cells),
             **self._memory(),
             SERVE_MAX_ANSWER_BYTES=str(self._settings.max_request_bytes),
         )
