@@ -74,6 +74,29 @@ def test_a_worker_that_keeps_more_memory_than_it_has_goes_on(
     assert (status, "300x200" in answer) == (200, True)
 
 
+CIRCLES = """
+import gc
+
+def model_fn(model_dir):
+    return None
+
+def transform_fn(model, body, content_type, accept):
+    circle = [b"x" * 50_000_000]
+    circle.append(circle)
+    gc.collect()  # as it does by itself when many objects are made: the circle is now among the old ones
+    return "done"
+"""
+
+
+def test_what_own_code_leaves_in_circles_is_freed_by_the_next_requests(make_worker: MakeWorker) -> None:
+    worker, context = make_worker(CIRCLES)
+    before = memory.own_memory()
+    for _ in range(6):
+        assert ask(worker, context, b"x", "text/plain")[0] == 200
+        gc.collect(1)
+    assert memory.own_memory() - before < 150 * memory.MB
+
+
 def test_what_a_refused_request_held_is_freed_without_the_collector(make_worker: MakeWorker) -> None:
     worker, context = make_worker(DECODES)
     body = b"[" + b'{"":0},' * 50_000 + b"0]"
