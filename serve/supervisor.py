@@ -157,6 +157,7 @@ class Supervisor:
             except queue.Empty:
                 event = None
             self._check_workers()
+            self._wake()
             if event is None:
                 continue
             if isinstance(event, Stop):
@@ -184,6 +185,15 @@ class Supervisor:
             self._last_alive = now
         elif now - self._last_alive > self._patience:
             raise UserError(f"no worker has been alive for {self._patience:.0f} seconds; restart the container")
+
+    def _wake(self) -> None:
+        """Let programs and workers go on that somebody has stopped; to all others the signal is nothing.
+
+        They would keep the requests they are given, and nobody would hear of it.
+        """
+        for program in self._running:
+            with contextlib.suppress(OSError):
+                os.killpg(program, signal.SIGCONT)
 
     def _load(self) -> None:
         """Make the container ready, or put into the queue why it cannot be."""
