@@ -54,7 +54,7 @@ def require(image: str) -> None:
     if done.returncode != 0 and "no such image" not in done.stderr.lower():
         raise NoDockerError(f"Docker does not answer ({' '.join(done.stderr.split())}); start it and try again")
     if done.returncode != 0:
-        raise UserError(f"this machine has no image {image}; run ./build.sh and try again")
+        raise UserError(f"this machine has no image {image}; build it (this project's: ./build.sh) or pull it")
 
 
 def labelled(label: str, value: str) -> list[str]:

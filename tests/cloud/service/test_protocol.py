@@ -10,6 +10,7 @@ import boto3
 import pytest
 from botocore.config import Config
 
+from byoc_vision.local import containers
 from byoc_vision.local.store import ACCOUNT
 from tests.cloud.service.conftest import BUCKET, ROLE, SIGNED, Service, keys, refused
 
@@ -133,6 +134,26 @@ def test_an_upload_that_is_refused_is_not_sent(service: Service) -> None:
         connection.sendall(f"{head}Expect: 100-continue\r\nContent-Length: {5 << 30}\r\n\r\n".encode())
         connection.settimeout(10)
         assert connection.recv(1000).startswith(b"HTTP/1.1 404")
+
+
+def test_the_images_of_a_repository(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [
+        json.dumps(
+            {"ID": f"sha256:{i * 64}", "Repository": "mine", "Tag": t, "CreatedAt": "2026-01-01 00:00:00 +0000 UTC"}
+        )
+        for i, t in (("a", "latest"), ("a", "v1"), ("b", "old"), ("c", "<none>"))
+    ]
+    monkeypatch.setattr(containers, "docker", lambda *_: "\n".join(lines))
+    ecr = service.client("ecr")
+    details = ecr.describe_images(repositoryName="mine")["imageDetails"]
+    assert [image["imageTags"] for image in details] == [["latest", "v1"], ["old"]]
+    assert details[0]["imagePushedAt"].year == 2026
+    for identity in ({"imageTag": "v1"}, {"imageDigest": details[0]["imageDigest"]}):
+        assert ecr.describe_images(repositoryName="mine", imageIds=[identity])["imageDetails"] == details[:1]
+    with refused("ImageNotFoundException", "no image mine:v2"):
+        ecr.describe_images(repositoryName="mine", imageIds=[{"imageTag": "v2"}])
+    with refused("RepositoryNotFoundException"):
+        ecr.describe_images(repositoryName="other")
 
 
 def test_the_small_services(service: Service) -> None:
