@@ -34,9 +34,9 @@ class Results:
                     source.replace(target)
 
     def failure(self) -> str:
-        """Return the first line of the failure file, or nothing."""
-        lines = text_of(self._output / "failure", 1 << 16).splitlines()
-        return lines[0][:980] if lines else ""
+        """Return the first line of the failure file, of a traceback the last one, or nothing."""
+        lines = text_of(self._output / "failure", 1 << 16).strip().splitlines() or [""]
+        return lines[-1 if lines[0].startswith("Traceback ") else 0][:980]
 
     def keep_model(self) -> str:
         """Write model.tar.gz, or the folder model/ where nothing is to be packed; return which, if there is a model."""
