@@ -66,7 +66,7 @@ def _tags(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _images() -> list[dict[str, str]]:
-    lines = containers.docker("image", "ls", "--no-trunc", "--format", "{{json .}}").splitlines()
+    lines = containers.answered("image", "ls", "--no-trunc", "--format", "{{json .}}").splitlines()
     images = (json.loads(line) for line in lines)
     return [image for image in images if "<none>" not in (image["Repository"], image["Tag"])]
 

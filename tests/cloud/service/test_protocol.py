@@ -143,7 +143,7 @@ def test_the_images_of_a_repository(service: Service, monkeypatch: pytest.Monkey
         )
         for i, t in (("a", "latest"), ("a", "v1"), ("b", "old"), ("c", "<none>"))
     ]
-    monkeypatch.setattr(containers, "docker", lambda *_: "\n".join(lines))
+    monkeypatch.setattr(containers, "answered", lambda *_: "\n".join(lines))
     ecr = service.client("ecr")
     details = ecr.describe_images(repositoryName="mine")["imageDetails"]
     assert [image["imageTags"] for image in details] == [["latest", "v1"], ["old"]]
