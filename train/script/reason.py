@@ -127,4 +127,5 @@ def _told(line: str, before: list[str], folder: str) -> str:
     places = [match for other in before if (match := _PLACE.match(other))]
     own = [match for match in places if folder and match["file"].startswith(f"{folder}/")]
     where = f" ({own[-1]['file'].removeprefix(f'{folder}/')}, line {own[-1]['line']})" if own else ""
-    return "".join(filter(str.isprintable, line.strip()))[:_LENGTH] + where
+    shown = "".join(letter if letter.isprintable() else " " for letter in line.strip())
+    return shown[:_LENGTH] + where
