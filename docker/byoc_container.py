@@ -38,7 +38,7 @@ def note(file: str) -> None:
     shown = sys.excepthook
 
     def hook(*exception: object) -> None:
-        shown(*exception)
+        shown(*exception)  # type: ignore[arg-type]
         with open(file, "a", encoding="utf-8") as uncaught:
             uncaught.write("uncaught\n")
 
