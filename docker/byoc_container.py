@@ -1,7 +1,8 @@
 """Runs at the start of every Python process in the training image, because byoc_container.pth imports it.
 
 Scripts of users' own find smdebug configured where the service gives no configuration. And where SDK v3's driver has
-replaced the image's entry point, the job is recorded from beside it. It costs them microseconds.
+replaced the image's entry point, the job is recorded from beside it. An exception that ends a script is noted, for a
+trace in its log may be of one that it has survived. It costs them microseconds.
 """
 
 import os
@@ -32,6 +33,24 @@ def record() -> None:
     atexit.register(recorder.communicate)
 
 
+def note(file: str) -> None:
+    """Let a line in `file` say that an exception has ended this process; the file alone, that it would be there."""
+    shown = sys.excepthook
+
+    def hook(*exception: object) -> None:
+        shown(*exception)  # type: ignore[arg-type]
+        with open(file, "a", encoding="utf-8") as uncaught:
+            uncaught.write("uncaught\n")
+
+    try:
+        open(file, "a", encoding="utf-8").close()
+    except OSError:
+        return
+    sys.excepthook = hook
+
+
+if "BYOC_UNCAUGHT" in os.environ:
+    note(os.environ["BYOC_UNCAUGHT"])
 if os.path.isdir(ROOT):
     if not os.path.exists(f"{ROOT}/config/debughookconfig.json"):
         os.environ.setdefault("SMDEBUG_CONFIG_FILE_PATH", f"{PROGRAM}/train/script/debughookconfig.json")

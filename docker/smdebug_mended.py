@@ -25,6 +25,9 @@ _is_traced: Callable[[], bool] = torch._C._is_tracing
 _before: "weakref.WeakKeyDictionary[nn.Module, list[Any]]" = weakref.WeakKeyDictionary()
 _after: "weakref.WeakKeyDictionary[nn.Module, list[Any]]" = weakref.WeakKeyDictionary()
 
+#: Hooks that know a loss and no network yet. AWS's torch registers it with them, as their examples expect (`get_hook`).
+_waiting: "weakref.WeakSet[Hook]" = weakref.WeakSet()
+
 
 def _is_followed() -> bool:
     """Whether this call is only looked at: its tensors hold nothing, or what is done with them would be kept."""
@@ -38,6 +41,8 @@ def _registered(module: nn.Module) -> nn.Module:
 
 def _call_before(module: nn.Module, inputs: Any) -> None:
     if not _is_followed():
+        if _waiting:
+            _register(module)
         for function in _before.get(_registered(module), ()):
             function(_registered(module), inputs)
 
@@ -45,7 +50,21 @@ def _call_before(module: nn.Module, inputs: Any) -> None:
 def _call_after(module: nn.Module, inputs: Any, outputs: Any) -> None:
     if not _is_followed():
         for function in _after.get(_registered(module), ()):
-            function(_registered(module), inputs, outputs)
+            if function.__self__.prepared_collections:  # not before the network's first call
+                function(_registered(module), inputs, outputs)
+
+
+def _register(network: nn.Module) -> None:
+    """Register a network, which is called as a whole before its parts, with the hooks that wait for one.
+
+    What has no parameters is the loss, or prepares pictures; TorchScript takes no hooks.
+    """
+    if isinstance(network, torch.jit.ScriptModule) or next(network.parameters(), None) is None:
+        return
+    for hook in [*_waiting]:
+        _waiting.discard(hook)
+        if not hook.has_registered_module:
+            hook.register_module(network)
 
 
 def _apart(register: Callable[[Hook, nn.Module], None]) -> Callable[[Hook, nn.Module], None]:
@@ -53,7 +72,11 @@ def _apart(register: Callable[[Hook, nn.Module], None]) -> Callable[[Hook, nn.Mo
 
     @wraps(register)
     def registering(hook: Hook, module: nn.Module) -> None:
+        if _registered(module) in hook.module_set:
+            return
         register(hook, _registered(module))
+        if not hook.has_registered_module:
+            _waiting.add(hook)
         for part in module.modules():
             for hung, kept in ((part._forward_pre_hooks, _before), (part._forward_hooks, _after)):
                 for key, function in [*hung.items()]:

@@ -7,6 +7,7 @@ import importlib.metadata
 import importlib.util
 import logging
 import os
+import pickle
 import traceback
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -75,6 +76,11 @@ class Worker:
         except ModuleNotFoundError as error:
             raise UserError(_needs(error)) from error
         except BaseException as error:
+            if isinstance(error, pickle.UnpicklingError) and "weights_only" in str(error):
+                raise UserError(
+                    "the model's own code loads more than weights, as a pickled network is; give its torch.load "
+                    "weights_only=False, if you trust the file"
+                ) from error
             if _runs_pip(error):
                 raise UserError(
                     "the model's own code runs pip, which this image does not have; name the packages in "

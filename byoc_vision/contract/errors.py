@@ -11,8 +11,8 @@ class DataError(UserError):
     """The pictures given cannot be trained on."""
 
 
-#: What colours a terminal's text.
-_COLOUR = re.compile(r"\x1b\[[\d;]*m")
+#: What colours a terminal's text, moves in it and clears it.
+_COLOUR = re.compile(r"\x1b\[[\d;?]*[A-Za-z]")
 
 
 def plain(text: str) -> str:

@@ -26,7 +26,8 @@ _ENDINGS = {
         "txt text md rst log nfo csv tsv json jsonl ndjson xml xmp yaml yml toml ini cfg conf names data html htm css "
         "js pdf doc docx odt rtf xls xlsx ods ppt pptx tex bib srt vtt url webloc lnk torrent md5 sha1 sha256 sfv "
         "py pyc ipynb sh bat ps1 m c cc cpp h hpp java rb lua r exe dll so "
-        "mp3 wav flac ogg m4a aac aiff lst pt pth ckpt onnx safetensors pb caffemodel prototxt weights"
+        "mp3 wav flac ogg m4a aac aiff lst manifest aae pts tfw jgw pgw prj lrcat pt pth "
+        "ckpt onnx safetensors pb caffemodel prototxt weights"
     ),
 }
 _REMEDIES = {ending: remedy for remedy, endings in _ENDINGS.items() for ending in endings}

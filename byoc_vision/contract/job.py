@@ -27,6 +27,10 @@ TENSORS = "/opt/ml/output/tensors"
 #: The variable that names a file in which smdebug's hooks note the folders that they write to, one a line.
 NOTED = "BYOC_TENSORS"
 
+#: The variable that names a file in which the Python processes of a program note that an exception has ended them; it
+#: is there once one has begun.
+UNCAUGHT = "BYOC_UNCAUGHT"
+
 #: The columns of `PREDICTIONS`.
 PREDICTION_COLUMNS = ("file", "label", "predicted", "probability")
 

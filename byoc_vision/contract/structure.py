@@ -252,6 +252,8 @@ def unread(top: Folder, folder: Folder) -> str:
     first = next(folder.pictures(), None)
     if first is not None and (said := formats.content(first)):
         return f" ({text(first.name)} is {said})"
+    if first is not None and "\\" in first.name:
+        return f" ({text(first.name)} is a path of Windows: unpack the archive with a program that makes folders of it)"
     notes = [name for inner in top.walk() for name in inner.folders if split_names.is_notes(name)]
     others = [name for inner in top.walk() for name in inner.others if not name.lower().startswith(_NO_TABLES)]
     tables = [name for ending in _TABLES for name in others if name.lower().endswith(ending)]

@@ -83,6 +83,10 @@ def _space(content: Mapping[str, Any], folder: Path, max_jobs: int | None, paral
     wanted = content.get("hyperparameters")
     if not isinstance(wanted, dict):
         raise UserError("hyperparameters is missing; give each a value, a list of values or {min: …, max: …}")
+    if others := [name for name in wanted if not isinstance(name, str)]:  # as YAML reads 1 and on
+        raise UserError(
+            f"a hyperparameter is named {others[0]!r}, which YAML does not read as text; write it in quotes"
+        )
     strategy = _one_of("strategy", content.get("strategy", "Bayesian"), STRATEGIES)
     objectives = tuple(own.metrics) if own and own.metrics else metrics.OBJECTIVES
     objective = _one_of("objective", content.get("objective", "validation_accuracy"), objectives)

@@ -240,6 +240,7 @@ def test_a_search_without_a_good_trial(run: Run, aws: FakeAws, data: Path) -> No
         ("max-jobs: lots\nhyperparameters: {lr: [0.1, 1]}", "max-jobs is 'lots'"),
         ("max-jobs: 3", "hyperparameters is missing"),
         ("hyperparameters: {lr: [0.1, 1], lr: [1, 2]}", "lr is given twice"),
+        ("hyperparameters: {on: [0.1, 1]}", "a hyperparameter is named True, which YAML does not read as text"),
         ("- lr", "does not hold name: value pairs"),
     ],
 )

@@ -8,12 +8,13 @@ from byoc_vision.contract.errors import plain
 from byoc_vision.contract.job import CURVE_COLUMNS
 
 #: `train_loss=0.31`, `Epoch 3/5 - Training Loss: 3.11`, `"eval_accuracy": 0.9`, `Accuracy: 97/100`, `acc 97.0%`,
-#: `Acc@1 97.0`.
+#: `Acc@1 97.0`, `Loss (val): 0.4`, `loss -> 0.3`, `accuracy is 0.9`, `loss: tensor(0.31, …`.
 #: A name begins where a word does and is of bounded length: else a long word is looked at from each of its letters.
 _FIGURE = re.compile(
     r"(?<![a-z0-9_])(?P<name>(?:[a-z][a-z0-9]{0,30}[ _/-]){0,2}[a-z0-9_]{0,40}"
-    r"(?:loss|error|f1|auc|score|lr|(?:acc|accuracy|prec|precision|recall)(?:[@_]?(?:1|5|10))?|top[@_-]?(?:1|5|10)))"
-    r"[\"']?(?:\s*[:=]\s*|\s+)(?P<value>[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)(?:/(?P<of>\d+)|(?P<percent>\s?%))?(?!\w)",
+    r"(?:loss|error|f1|auc|score|lr|(?:acc|accuracy|prec|precision|recall)(?:[@_]?(?:1|5|10))?|top[@_-]?(?:1|5|10))"
+    r"(?:\s?\([a-z ]{1,12}\))?)[\"']?(?:\s*(?:[:=\uff1a]|->)\s*|\s+(?:(?:is|was|of)\s+)?)(?:tensor\()?"
+    r"(?P<value>[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)(?:/(?P<of>\d+)|(?P<percent>\s?%))?(?!\w)",
     re.IGNORECASE,
 )
 
@@ -34,7 +35,7 @@ class Curves:
         if len(line) > _LINE:
             return
         for match in _FIGURE.finditer(plain(line)):
-            name = re.sub(r"[ /-]", "_", match["name"].lower())
+            name = re.sub(r"[^a-z0-9@]+", "_", match["name"].lower()).strip("_").removeprefix("info_")
             if name not in self._counts and len(self._counts) == _NAMES:
                 continue
             value = float(match["value"]) / (int(match["of"] or 1) or 1) / (100 if match["percent"] else 1)

@@ -35,15 +35,18 @@ _ADVICE = {
     r"ModuleNotFoundError|.*No module named": "name its package in requirements.txt, or put the module beside the "
     "program",
     r"KeyError: 'SM_CHANNEL_": "the job has no channel of that name: give its data one, --data NAME=FOLDER",
+    r"TypeError: expected str, bytes or os\.PathLike object, not NoneType": "a path is None, as a channel's is "
+    "that the job does not have: give its data that name, --data NAME=FOLDER",
     r"NameError: name 'get_ipython'": "the program was a notebook: remove its magic commands (%…, !…)",
     r"ImportError: attempted relative import": "the program is run as a file: import by full names, or name the "
     "package's folder with __main__.py",
+    r"_pickle\.UnpicklingError: Weights only load failed": "give torch.load weights_only=False, if you trust the file",
     r"(urllib\.error\.URLError|requests\.exceptions\.ConnectionError)": "in an isolated network what the program "
     "fetches is given as a channel",
     r"\S+: (line )?\d+: .+: (command )?not found$": "the image has no such command: name its package in "
     "requirements.txt, or do it in Python",
-    r".*error: unrecognized arguments: ([Tt]rue|[Ff]alse)$": "hyperparameters are passed on as --name value, so let "
-    "the option take a value, in place of action='store_true'",
+    r".*error: unrecognized arguments:( ([Tt]rue|[Ff]alse)?)+$": "hyperparameters are passed on as --name value, so "
+    "let the option take a value, in place of action='store_true'",
 }
 
 log = logging.getLogger(__name__)
@@ -68,20 +71,20 @@ class Script:
     def __call__(self) -> None:
         host = Environment()
         output, curves, begun = Path(host.output_data_dir), Curves(), time.time()
-        if host.current_host != host.hosts[0]:
-            self._run(host, curves, {})
-            return
         with TemporaryDirectory() as scratch:
-            noted = Path(scratch) / "tensors"
+            noted, uncaught = Path(scratch) / "tensors", Path(scratch) / "uncaught"
+            if host.current_host != host.hosts[0]:
+                self._run(host, curves, uncaught, {})
+                return
             try:
                 with Profiler(output / contract.PROFILE, gpu_names(), resumes=False) as profiler:
                     profiler.note(program=self.program, **contract.named(os.environ))
-                    self._run(host, curves, {contract.NOTED: str(noted)})
+                    self._run(host, curves, uncaught, {contract.NOTED: str(noted)})
             finally:
                 curves.write(output / contract.PROFILE / contract.CURVES)
                 report.write(output, report.tensors(report.hook(self.root), noted), begun)
 
-    def _run(self, host: Environment, curves: Curves, more: Mapping[str, str]) -> None:
+    def _run(self, host: Environment, curves: Curves, uncaught: Path, more: Mapping[str, str]) -> None:
         together = request.torchrun(self.asked) and host.current_host in host.distribution_hosts
         code, place = self.root / "code", request.place(self.asked, self.root)
         source.fetch(place, code)
@@ -96,6 +99,7 @@ class Script:
         variables = host.to_env_vars() | {
             "SM_MODULE_DIR": place,
             "SMDEBUG_CONFIG_FILE_PATH": str(report.hook(self.root)),
+            contract.UNCAUGHT: str(uncaught),
             **command.network(hosts),
             **more,
         }
@@ -103,15 +107,19 @@ class Script:
         log.info("running in %s: %s", code, shlex.join(line))
         environment = command.environment(variables, code)
         shell = line[0] == "/bin/sh"
-        self._judge(process.run(line, code, environment, self.stop, curves.read, whole_group=shell), code)
+        ended = process.run(line, code, environment, self.stop, curves.read, whole_group=shell)
+        # Where the image's own Python has run nothing, nothing can have been noted.
+        self._judge(ended, code, not uncaught.exists() or uncaught.stat().st_size > 0)
 
-    def _judge(self, ended: Ended, code: Path) -> None:
+    def _judge(self, ended: Ended, code: Path, uncaught: bool) -> None:
         if self.stop.requested:
             log.info("%s was asked to stop and ended with %s", self.program, _code(ended.code))
             raise Stopped
         if ended.code == 0:
             return
-        said = reason(ended.errors, str(code))
+        said = reason(ended.errors, str(code), uncaught)
+        if not said and ended.code > 0:  # much is logged to stdout
+            said = reason(ended.output, str(code), uncaught)
         said += next((f"; {advice}" for pattern, advice in _ADVICE.items() if re.match(pattern, said)), "")
         if ended.out_of_memory or ended.code == -signal.SIGKILL:
             said = "the kernel killed it for memory; take smaller batches, fewer loader workers or a larger instance"

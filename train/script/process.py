@@ -17,7 +17,7 @@ from train.stopping import Stopped, StopSignal
 #: the report.
 GRACE = 105
 
-#: Bytes of stderr that are kept, for the reason of a failure; bytes that are read at a time.
+#: Bytes of stdout and stderr that are kept, for the reason of a failure; bytes that are read at a time.
 _KEPT, _CHUNK = 65536, 65536
 
 #: Seconds between two looks at whether a stop was asked for; for what is left of a program that has ended.
@@ -26,11 +26,12 @@ _TICK, _REST = 0.5, 2.0
 
 @dataclass(frozen=True)
 class Ended:
-    """How a program ended: its exit code, or minus the signal; the last of what it wrote to stderr; whether the kernel
-    killed one of the container's processes for memory meanwhile.
+    """How a program ended: its exit code, or minus the signal; the last of what it wrote to stdout and stderr; whether
+    the kernel killed one of the container's processes for memory meanwhile.
     """
 
     code: int
+    output: str
     errors: str
     out_of_memory: bool
 
@@ -70,7 +71,8 @@ def run(
                 child.stop()
     finally:
         child.close()
-    return Ended(process.returncode, child.errors.decode(errors="replace"), kernel_kills() > killed)
+    output, errors = (child.written[stream].decode(errors="replace") for stream in (1, 2))
+    return Ended(process.returncode, output, errors, kernel_kills() > killed)
 
 
 class _Child:
@@ -80,7 +82,7 @@ class _Child:
         self, process: "subprocess.Popen[bytes]", line: Callable[[str], None], whole_group: bool, grace: float
     ) -> None:
         assert process.stdout and process.stderr
-        self.errors = b""
+        self.written = {1: b"", 2: b""}
         self._process, self._line, self._whole_group, self._grace = process, line, whole_group, grace
         self._deadline: float | None = None  # of a stop
         self._begun = {1: b"", 2: b""}  # lines whose end has not been read
@@ -145,8 +147,7 @@ class _Child:
         left = memoryview(chunk)
         while left:
             left = left[os.write(stream, left) :]
-        if stream == 2:
-            self.errors = (self.errors + chunk)[-_KEPT:]
+        self.written[stream] = (self.written[stream] + chunk)[-_KEPT:]
         *lines, rest = (self._begun[stream] + chunk.replace(b"\r", b"\n")).split(b"\n")  # a bar is drawn over itself
         for text in lines:
             self._line(text.decode(errors="replace"))

@@ -203,6 +203,7 @@ READ = [
     ),
     ("an archive left in", "{cat,dog}/2\npets.zip", PETS, "pets.zip"),
     ("films and texts", "{cat,dog}/{0.jpg,a.mov,readme.txt,0.xml}", PETS, "left out: 6 files that are no picture"),
+    ("an iPhone's export", "{cat,dog}/{0.HEIC,0.MOV,0.AAE}", PETS, "left out: 4 files that are no picture"),
     (
         "programs",
         "{cat,dog}/2\n{venv,node_modules}/lib/a.png\nruns/{1.pt,events.out.tfevents.17.host}\noutput/{a.png,b.pt}",
@@ -434,6 +435,7 @@ REFUSED = [
     ("films of each class", "{run,walk}/{a.mp4,b.avi}", r"4 other files \(a.mp4; save frames of it as pictures\)"),
     ("pointers of DVC", "{cat,dog}.dvc", r"2 other files \(cat.dvc; run dvc pull\)"),
     ("texts of each class", "{pos,neg}/{0,1}.txt", r"4 other files \(0.txt\); put the pictures"),
+    ("a manifest", "output.manifest", r"0 class folder\(s\), and no picture, but 1 other file \(output.manifest\)"),
     ("one folder and a table", "faces/3\nlist_attr.csv", r"1 class folder\(s\), faces \(what list_attr.csv says"),
     ("notes of who made it", "{train,valid}/{0.jpg,_classes.csv}\nREADME.roboflow.txt", r"what _classes.csv says of"),
     ("a sample of answers", "{train,test}/2\n{labels,sample_submission}.csv", r"what labels.csv says of"),
@@ -445,7 +447,11 @@ REFUSED = [
     ("years around the classes", "{2019,2020,2021}/{cat,dog}/3", r"give /2019 or /2020 if those are the classes"),
     ("years in the splits", "{train,val}/{2019,2020}/{cat,dog}/3", r"give /train/2019 or /train/2020 if those"),
     ("years in the classes", "{cat,dog}/{2019,2020}/3", r"put the pictures of each class into its folder directly"),
-    ("names that an archive of Windows left", "train\\cat\\0.jpg\nval\\cat\\0.jpg", r"^/ holds pictures without class"),
+    (
+        "names that an archive of Windows left",
+        "train\\cat\\0.jpg\nval\\cat\\0.jpg",
+        r"^/ holds .* \(train.cat.0.jpg is a path of Windows",
+    ),
     (
         "places beside lists",
         "images/9\n{train,val,test}.csv",

@@ -161,6 +161,19 @@ def test_a_replica_of_a_network_is_recorded(tmp_path: Path) -> None:
     assert hook.step == step + 1
 
 
+def test_a_hook_that_is_given_the_loss_alone_finds_the_network(tmp_path: Path) -> None:
+    """As AWS's examples have it, whose torch registers the network: `get_hook(create_if_not_exists=True)`."""
+    network, loss_of, hook = Net(), nn.CrossEntropyLoss(), smd.Hook(out_dir=str(tmp_path / "tensors"), save_all=True)
+    hook.register_loss(loss_of)
+    loss_of(torch.ones(3, 2), torch.tensor([0, 1, 1]))  # before there is a network
+    for _ in range(2):
+        loss_of(network(nn.Identity()(INPUTS)), torch.tensor([0, 1, 1])).backward()
+    hook.register_module(network)
+    hook.close()
+    names = create_trial(str(tmp_path / "tensors")).tensor_names()
+    assert {"CrossEntropyLoss_output_0", "gradient/Net_first.weight", "relu_input_0"} <= set(names)
+
+
 @pytest.mark.parametrize("how", ["before", "after", "in place"])
 def test_a_network_that_is_compiled_is_recorded_but_for_its_layers(tmp_path: Path, how: str) -> None:
     network: Any = Net()

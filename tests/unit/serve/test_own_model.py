@@ -400,6 +400,10 @@ def output_fn(prediction, accept, context):
             "import torch.nn.modules.newest",
             r"needs torch.nn.modules.newest, which is not in this image's torch \d.*; name the version",
         ),
+        (  # as all did before torch 2.6
+            "import io, torch\nfile = io.BytesIO()\ntorch.save(torch.nn.ReLU(), file)\nfile.seek(0)\ntorch.load(file)",
+            "loads more than weights, .* give its torch.load weights_only=False, if you trust the file",
+        ),
         ("def predict_fn(data): pass", r"predict_fn\(data\); let it take data, model, and context"),
         ("output_fn = 3", "output_fn of the model's own code is no function"),
         ("async def predict_fn(data, model): pass", "predict_fn of the model's own code is async"),

@@ -243,7 +243,7 @@ def test_a_lack_of_shared_memory_is_known(said, lacks):
             "ValueError: the labels do not fit (t.py, line 1)",
         ),
         (  # as torch says what it does not unpickle
-            "raise ValueError('Weights only load failed, \x1b[1mdo so\x1b[0m only if you trust it')",
+            "raise ValueError('Weights only load failed, \x1b[1mdo so\x1b[0m\x1b[K only if you trust it')",
             "ValueError: Weights only load failed, do so only if you trust it (t.py, line 1)",
         ),
         (  # as tqdm leaves its bar: without an end of its line, and once more behind the trace
@@ -286,6 +286,58 @@ def test_an_exception_is_told_whole_whatever_is_around_it(tmp_path, text, said):
     (tmp_path / "t.py").write_text(text)
     ended = process.run([sys.executable, str(tmp_path / "t.py")], tmp_path, os.environ, StopSignal())
     assert reason(ended.errors, str(tmp_path)) == said
+
+
+#: A trace that is logged, of an exception that the program survives.
+SURVIVED = "import logging, sys\ntry:\n    int('x')\nexcept ValueError:\n    logging.exception('left out')\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            SURVIVED + "sys.exit('too few pictures')",
+            "exit code 1: too few pictures, after ValueError: invalid literal for int() with base 10: 'x' "
+            "(train_model.py, line 3)",
+        ),
+        (SURVIVED + "sys.exit(1)", "exit code 1: ValueError: invalid literal for int() with base 10: 'x' "),
+        (SURVIVED + "raise KeyError('no\\nsuch')", "exit code 1: KeyError: 'no\\nsuch' (train_model.py, line 6)"),
+        (  # as CUDA's errors are, with advice in lines of their own
+            SURVIVED + "raise RuntimeError('assert triggered\\nFor debugging consider')",
+            "exit code 1: RuntimeError: assert triggered (train_model.py, line 6)",
+        ),
+        (
+            "import sys, threading\nt = threading.Thread(target=int, args='x')\nt.start()\nt.join()\nsys.exit('bye')",
+            "exit code 1: bye, after ValueError: invalid literal",
+        ),
+        (  # what a destructor raises when Python ends
+            "class A:\n    def __del__(self):\n        self.b\na = A()\nraise OSError('disk full')",
+            "exit code 1: OSError: disk full (train_model.py, line 5)",
+        ),
+        (
+            "import sys, traceback\ntry:\n    int('x')\nexcept ValueError:\n    traceback.print_exc(file=sys.stdout)\n"
+            "    sys.exit(4)",
+            "exit code 4: ValueError: invalid literal for int() with base 10: 'x' (train_model.py, line 3)",
+        ),
+        (  # what is said on stdout, beside warnings and a bar on stderr
+            "import sys, warnings\nwarnings.warn('old')\nsys.stderr.write('\\r 50%|##  | 2/4\\n')\n"
+            "print('no labels')\nsys.exit(2)",
+            "exit code 2: no labels",
+        ),
+        (
+            "import subprocess\nsubprocess.check_call('echo no such package >&2; exit 3', shell=True)",
+            "exit status 3. (train_model.py, line 2), after no such package",
+        ),
+        (
+            "import faulthandler, os\nfaulthandler.enable()\nos.abort()",
+            "signal 6 (Aborted): Fatal Python error: Aborted (train_model.py, line 3)",
+        ),
+    ],
+)
+def test_a_trace_that_a_program_survives_is_not_why_it_ends(opt_ml, text, said):
+    # As the image's Python does, at the start of every process.
+    (opt_ml / "code/sitecustomize.py").symlink_to(Path(__file__).parents[3] / "docker/byoc_container.py")
+    assert said in run(opt_ml, text)
 
 
 def test_a_report_of_the_scripts_own_is_not_overwritten(opt_ml, caplog):
@@ -643,6 +695,11 @@ def test_one_host_needs_no_name_and_others_are_waited_for(monkeypatch):
         (" * Acc@1 71.500 Acc@5 90.250", "acc@5", 90.25),
         ("Test: [  10/78]  Time: 0.8 (0.9)  Loss: 6.9 (6.8)  Acc@1: 0.50 ( 0.40)", "acc@1", 0.5),
         ("Prec@1 71.2, top5=90", "top5", 90.0),
+        ("Loss (train): 0.5, Loss (val): 0.25", "loss_val", 0.25),
+        ("epoch 1 train loss -> 0.5", "train_loss", 0.5),
+        ("Validation accuracy is 97.5%", "validation_accuracy", 0.975),
+        ("INFO train_loss: 0.5", "train_loss", 0.5),
+        ("loss: tensor(0.5000, grad_fn=<NllLossBackward0>)", "loss", 0.5),
     ],
 )
 def test_figures_are_found_in_what_scripts_print(tmp_path, line, name, value):
