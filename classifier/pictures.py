@@ -57,6 +57,9 @@ _TRANSPOSED = {
     8: Image.Transpose.ROTATE_90,
 }
 
+#: Pixels of a side, at most. A row costs a decoder as much time and memory as many pixels, and a column may become one.
+MAX_SIDE = 262_144
+
 #: Side of the squares that are converted at a time.
 _PART = 512
 
@@ -66,8 +69,9 @@ def decode(source: bytes | Path, at_least: int | None = None, limit_bytes: int |
 
     A JPEG is decoded straight to 1/2, 1/4 or 1/8 of its size, which is much faster, where that leaves its shorter side
     `at_least` so many pixels. Raises, before a pixel is decoded, `PictureTooLargeError` for a picture with more than
-    `MAX_PIXELS` pixels, or one whose decoding takes more than `limit_bytes` (`footprint.peak`), or too long; in all
-    else that is not a whole picture `PictureError`; where memory ends `OutOfMemoryError`.
+    `MAX_PIXELS` pixels, or `MAX_SIDE` on a side, or one whose decoding takes more than `limit_bytes`
+    (`footprint.peak`), or too long; in all else that is not a whole picture `PictureError`; where memory ends
+    `OutOfMemoryError`.
     """
     try:
         rgb, orientation = _decoded(source, at_least, limit_bytes)
@@ -139,6 +143,8 @@ def _check(image: Image.Image) -> None:
     """Raise `PictureError` for a picture that is not to be decoded, by what its header says."""
     if image.width * image.height > MAX_PIXELS:
         raise Image.DecompressionBombError
+    if max(image.size) > MAX_SIDE:
+        raise PictureTooLargeError(f"a side of the picture has more than {MAX_SIDE} pixels; send or cut it in parts")
     if image.mode in ("I", "F"):
         raise PictureError(
             f"the picture stores 32-bit or signed values (mode {image.mode}); save it with 8 or 16 bits a channel"

@@ -82,7 +82,7 @@ def npy(data: bytes, fits: Callable[[Header], bool] = are_numbers, wanted: str =
     if not whole or not fits((shape, dtype)):
         raise RequestError(400, f"the array is {dtype} {list(shape)}; send {wanted}"[:300])
     # Read here rather than by numpy, which takes the memory a header asks for before it looks for the data.
-    values = data[stream.tell() :]
+    values = memoryview(data)[stream.tell() :]
     if len(values) != dtype.itemsize * math.prod(shape):
         raise RequestError(400, f"the array holds {len(values)} bytes, its shape {list(shape)} needs another number")
     try:
@@ -100,10 +100,12 @@ def npz(data: bytes, limit: float) -> NDArray[Any]:
     try:
         with ZipFile(io.BytesIO(data)) as archive:
             members = archive.infolist()
-            _check_size(sum(member.file_size for member in members), limit)
+            # Unpacked, they are there twice for a moment: in pieces and joined, then joined and as the array.
+            held = 2 * sum(member.file_size for member in members)
+            _check_size(held, limit)
             if len(members) == 1:
                 return npy(archive.read(members[0]))
-        return _dense(data, limit)
+        return _dense(data, limit - held)
     except RequestError:
         raise
     # Zip archives are damaged in many ways, and all of them come as another exception.

@@ -54,12 +54,12 @@ class Models:
         """Load the model in `folder`; return None once all its workers are ready, or why they are not."""
         settings = self._settings
         requirements = user_code.folder(folder) / packages.REQUIREMENTS
-        if requirements.is_file():
-            try:
+        try:
+            if user_code.has(requirements):
                 installed = packages.install(requirements, self._packages / name, settings.startup_timeout)
-            except UserError as error:
-                return Failure(str(error))
-            print(f"installed for model {name}: {installed}", file=sys.stderr)
+                print(f"installed for model {name}: {installed}", file=sys.stderr)
+        except UserError as error:
+            return Failure(str(error))
         kills = kernel_kills()
         self._workers.expect(name)
         status, answer = self._client.register(

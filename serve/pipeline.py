@@ -4,6 +4,7 @@ Of a classifier of this project the functions that the module leaves out are tho
 model those of AWS's PyTorch images, `serve.own_model` and `serve.encoding`.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,8 +18,9 @@ from numpy.typing import NDArray
 from byoc_vision.contract.errors import UserError
 from byoc_vision.contract.job import CODE, SCRIPT
 from classifier import artifact
-from serve import backend, decoding, encoding, inference
+from serve import backend, decoding, encoding, heat_maps, inference
 from serve.request import Request
+from serve.settings import heat_map_cells
 from serve.user_code import Function, with_context
 
 
@@ -96,11 +98,19 @@ def build(
 
     first = read if "input_fn" in own else reduced
 
+    cells = heat_map_cells(os.environ)
+
     def inputs(request: Request) -> NDArray[np.float32]:
-        return inference.inputs(first(request), model)
+        array = inference.inputs(first(request), model)
+        if heat_maps.asked(request.accept):
+            heat_maps.check(array, cells)
+            request.explained = array
+        return array
 
     def answer(request: Request, probabilities: NDArray[np.float32]) -> Any:
         prediction = inference.predictions(probabilities, model)
+        if request.explained is not None:
+            prediction["predictions"][0]["heat_map"] = heat_maps.drawn(model.probabilities, request.explained, cells)
         answer = write(request, prediction)
         counted(prediction)
         return answer

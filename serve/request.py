@@ -4,6 +4,8 @@ import copy
 import os
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from sagemaker_inference.content_types import ANY, UTF8_TYPES
 
 from serve import decoding
@@ -14,8 +16,11 @@ from serve.encoding import JSON
 class Request:
     """A request with a `context` in which it is the only one; `accept` is what its answer is to be, without a doubt.
 
-    `fields` are those of multi-model-server, and `index` is its place in `context`.
+    `fields` are those of multi-model-server, and `index` is its place in `context`. `explained` is what the network
+    gets, [1, 3, S, S], where the answer is to say what spoke for it.
     """
+
+    explained: NDArray[np.float32] | None = None
 
     def __init__(self, fields: dict[str, Any], context: Any, index: int) -> None:
         self.context = copy.copy(context)

@@ -29,6 +29,9 @@ _OTHER_THREADS, _WORKER_THREADS = 56, 4
 #: Connections that nginx has at once, at most, and files that a program may need besides.
 _CONNECTIONS, OTHER_FILES = 2048, 192
 
+#: Cells of a heat map's side, at most: the runs of the network grow with their square.
+_MOST_CELLS = 16
+
 #: What `BYOC_PRECISION` may be, with the numeric forms too coarse for it. Of the others the fastest is chosen.
 PRECISIONS = {"fastest": (), "bfloat16": ("int8",), "float32": ("int8", "bfloat16", "float16")}
 
@@ -51,6 +54,7 @@ class Settings:
     startup_timeout: int
     precision: str
     min_probability: float
+    heat_map_cells: int
     jvm_options: tuple[str, ...]
 
     @property
@@ -96,6 +100,7 @@ class Settings:
             startup_timeout=_number(environ, "SAGEMAKER_STARTUP_TIMEOUT", 600, _DAY),
             precision=_one_of(environ, "BYOC_PRECISION", tuple(PRECISIONS)),
             min_probability=min_probability(environ),
+            heat_map_cells=heat_map_cells(environ),
             jvm_options=_words(environ, "SAGEMAKER_MODEL_SERVER_VMARGS"),
         )
 
@@ -112,15 +117,20 @@ def min_probability(environ: Mapping[str, str]) -> float:
     return value
 
 
+def heat_map_cells(environ: Mapping[str, str]) -> int:
+    """Return the cells of a heat map's side, 0 where none are made; raises `UserError` where that is no such number."""
+    return _number(environ, "BYOC_HEAT_MAPS", 0, _MOST_CELLS, least=0)
+
+
 def _most_mb() -> int:
     """Return the megabytes of a request for which there is room, in Java's memory several times."""
     return max(1, visible_memory() // 16 // MB)
 
 
-def _number(environ: Mapping[str, str], name: str, default: int, most: int) -> int:
+def _number(environ: Mapping[str, str], name: str, default: int, most: int, least: int = 1) -> int:
     text = environ.get(name, str(default))
-    if not text.isascii() or not text.isdigit() or len(text) > 9 or not 1 <= int(text) <= most:
-        raise UserError(f"{name} is {text[:100]!r}; set it to a whole number from 1 to {most}, or leave it out")
+    if not text.isascii() or not text.isdigit() or len(text) > 9 or not least <= int(text) <= most:
+        raise UserError(f"{name} is {text[:100]!r}; set it to a whole number from {least} to {most}, or leave it out")
     return int(text)
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import queue
+import re
 import shutil
 import signal
 import subprocess
@@ -32,8 +33,9 @@ STOP_SECONDS = 5
 #: multi-model-server tries about eight times.
 LOST_SECONDS = 60
 
-#: Bytes of the temporary folder's name, at most: the kernel takes 107 for a socket's, which is two folders below.
-LONGEST_PLACE = 64
+#: What the temporary folder may be called: nginx and Java read its name in files that have rules of their own, and the
+#: kernel takes 107 bytes for a socket's, which is two folders below.
+_PLACE = re.compile(r"[\w./+-]{1,64}", re.ASCII)
 
 
 #: glibc's allocator: few pools, for each keeps what was freed in it; and pictures, but not a network's smaller arrays,
@@ -101,6 +103,7 @@ class Supervisor:
         (self._runtime / "control.sock").chmod(0o666)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._events.put(Stop()))
+        os.environ.pop("NGINX", None)  # in which it looks for files that it is to take for sockets
         nginx = _start(
             ["nginx", "-e", "stderr", "-p", str(self._runtime), "-c", str(self._runtime / "nginx.conf")], [log_written]
         )
@@ -121,6 +124,7 @@ class Supervisor:
             SERVE_PACKAGES=str(self._runtime / "packages"),
             BYOC_PRECISION=self._settings.precision,
             BYOC_MIN_PROBABILITY=str(self._settings.min_probability),
+            BYOC_HEAT_MAPS=str(self._settings.heat_map_cells),
             **self._memory(),
             SERVE_MAX_ANSWER_BYTES=str(self._settings.max_request_bytes),
         )
@@ -157,6 +161,7 @@ class Supervisor:
             except queue.Empty:
                 event = None
             self._check_workers()
+            self._wake()
             if event is None:
                 continue
             if isinstance(event, Stop):
@@ -166,7 +171,8 @@ class Supervisor:
                 raise UserError(event.sentence)
             program = self._running.pop(event.pid, None)
             if program:
-                raise UserError(f"{program} ended unexpectedly ({_meaning(event.status)}); restart the container")
+                advice = "the lines above may say why" if self._state is State.STARTING else "restart the container"
+                raise UserError(f"{program} ended unexpectedly ({_meaning(event.status)}); {advice}")
 
     def _check_workers(self) -> None:
         self._workers.end_overdue()
@@ -184,6 +190,15 @@ class Supervisor:
             self._last_alive = now
         elif now - self._last_alive > self._patience:
             raise UserError(f"no worker has been alive for {self._patience:.0f} seconds; restart the container")
+
+    def _wake(self) -> None:
+        """Let programs and workers go on that somebody has stopped; to all others the signal is nothing.
+
+        They would keep the requests they are given, and nobody would hear of it.
+        """
+        for program in self._running:
+            with contextlib.suppress(OSError):
+                os.killpg(program, signal.SIGCONT)
 
     def _load(self) -> None:
         """Make the container ready, or put into the queue why it cannot be."""
@@ -262,8 +277,10 @@ class Supervisor:
 
 def _runtime() -> Path:
     try:
-        if len(os.fsencode(tempfile.gettempdir())) > LONGEST_PLACE:
-            raise UserError(f"TMPDIR has over {LONGEST_PLACE} bytes, too many for sockets in it; set a shorter one")
+        if not _PLACE.fullmatch(tempfile.gettempdir()):
+            raise UserError(
+                "TMPDIR is too long, or has odd characters; set up to 64 letters, digits and /._+- as its path"
+            )
         return Path(tempfile.mkdtemp(prefix="serve-"))
     except OSError as error:
         raise UserError(

@@ -50,6 +50,15 @@ def folder(model_dir: Path) -> Path:
     return named if (named / program()).is_file() else model_dir / CODE
 
 
+def has(file: Path) -> bool:
+    """Tell whether the user's code has `file`; raises `UserError` where something else has its name."""
+    if file.is_file():
+        return True
+    if os.path.lexists(file):
+        raise UserError(f"{CODE}/{file.name} is no file, or a link that leads to none; put the file itself there")
+    return False
+
+
 def load(model_dir: Path) -> dict[str, Function]:
     """Import the user's module and return those of its functions that are the handler's, by name; none without it.
 
@@ -60,7 +69,7 @@ def load(model_dir: Path) -> dict[str, Function]:
     places = dict.fromkeys([(code / file).parent, code, code / "lib"])  # the program may be in a folder below
     sys.path[:0] = [str(place) for place in places if place.is_dir()]
     shadowed.give_way()
-    if not (code / file).is_file():
+    if not has(code / file):
         if archive := submitted.place(os.environ):
             raise UserError(f"the code at {archive[:200]} has no {file}; add it, or name its file as SAGEMAKER_PROGRAM")
         if file != SCRIPT:

@@ -1,6 +1,7 @@
 """A model in one process, and the answers to requests, with the errors and checks that are the same for all models."""
 
 import ctypes
+import gc
 import importlib
 import importlib.metadata
 import importlib.util
@@ -104,13 +105,20 @@ class Worker:
         """Tell whether pictures can be decoded in what the model leaves of the memory."""
         return not self._share or self._share - own_memory() >= _LEAST_DECODING
 
-    def _limit_decoding(self, bodies: int) -> None:
-        """Let what is decoded next, from so many bytes, take what is left of the worker's memory."""
+    def _tidied(self) -> int:
+        """Give back what earlier requests have left; return the bytes of memory that this process holds."""
         own = own_memory()
         if own > self._resting + _LEAST_DECODING:
+            # What the model's own code has left in circles, and the collector takes for old: it counts objects, of
+            # which a few can hold any amount of memory.
+            gc.collect()
             # The allocator keeps what was freed, in pieces that the next picture may not fit into.
             _LIBC.malloc_trim(0)
             own = self._resting = own_memory()
+        return own
+
+    def _limit_decoding(self, own: int, bodies: int) -> None:
+        """Let what is decoded next, from so many bytes, take what this process, which holds `own`, may still take."""
         # Whatever else is kept, pictures go on; where memory is really used up, the kernel ends this worker.
         left = max(_LEAST_DECODING, self._share - own)
         os.environ[decoding.LIMIT_VARIABLE] = str(max(0, left - _COPIES * bodies) // self._decoders)
@@ -136,8 +144,9 @@ class Worker:
 
     def answer(self, data: list[dict[str, Any]], context: Any) -> list[Any]:
         """Return the answers to requests in their order. Each has headers and errors of its own."""
+        own = self._tidied()
         if self._share:
-            self._limit_decoding(sum(len(fields.get("body") or b"") for fields in data))
+            self._limit_decoding(own, sum(len(fields.get("body") or b"") for fields in data))
         requests = [Request(fields, context, index) for index, fields in enumerate(data)]
         decode = partial(_attempted, self._pipeline.decode)
         with self._measured.time("decoding"):

@@ -229,6 +229,7 @@ HEAVY = {
     "PNG of 400 megapixels": _sent(lambda _: black(20_000, 20_000, depth=1)),
     "PNG of 89 megapixels": _sent(lambda _: black(9_433, 9_433)),
     "PNG of 89 megapixels, colour": _sent(lambda _: black(9_433, 9_433, colour=2)),
+    "PNG of 10,000,000 rows": _sent(lambda _: black(1, 10_000_000)),
     "JPEG of 2,000 scans": _sent(lambda _: scans(2_000, 2_000)),
     "JPEG of 88 megapixels, 25,000 scans": _sent(lambda _: scans(9_380, 25_000)),
     "GIF of 4 gigapixels": _sent(lambda _: gif(1, 65_535)),

@@ -6,9 +6,9 @@ from typing import Any
 
 from byoc_vision.debugger import charts
 from byoc_vision.debugger.charts import Line
-from byoc_vision.debugger.facts import run_time
-from byoc_vision.debugger.page import document, identity_line
-from byoc_vision.debugger.sections import pair, seconds, section, table
+from byoc_vision.debugger.durations import run_time
+from byoc_vision.debugger.markup import document, pair, seconds, section, table
+from byoc_vision.debugger.page import identity_line
 
 #: Classes whose accuracy differs most between the jobs.
 CLASSES = 20

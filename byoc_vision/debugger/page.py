@@ -1,25 +1,16 @@
 """The report as one page: no script, no network, all it needs within it."""
 
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from html import escape
-from pathlib import Path
 from typing import Any
 
 from byoc_vision.contract.hyperparameters import PRESET, Settings, as_text
 from byoc_vision.debugger import sections, usage
-from byoc_vision.debugger.facts import run_time
+from byoc_vision.debugger.durations import run_time
+from byoc_vision.debugger.markup import Facts, document, seconds, section, table
 from byoc_vision.debugger.quality import TOP
-from byoc_vision.debugger.sections import Facts, Thumbnail, section, table
-
-_STYLE = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
-
-#: What the browser may load: nothing but what the page carries. Names from a job are escaped; this is the second lock.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-
-#: Characters that turn the direction of all text after them, which names may have: they are written out.
-_DIRECTIONS = re.compile("[\u202a-\u202e\u2066-\u2069]")
+from byoc_vision.debugger.sections import Thumbnail
 
 #: Findings of a rule that are listed.
 LISTED = 8
@@ -49,17 +40,6 @@ def page(facts: Facts, thumbnail: Thumbnail) -> str:
     return document(_title(facts), content)
 
 
-def document(title: str, content: str) -> str:
-    """Return a whole page of `content`, which is markup."""
-    html = (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<link rel="icon" href="data:,"><style>{_STYLE}</style></head><body>{content}</body></html>'
-    )
-    return _DIRECTIONS.sub(lambda found: f"\\u{ord(found[0]):04x}", html)
-
-
 def _head(facts: Facts) -> str:
     rules = facts["rules"]
     issues = sum(map(_is_issue, rules))
@@ -84,7 +64,7 @@ def _head(facts: Facts) -> str:
     if history:
         shown.append((f"{best} of {len(history)}" if best else str(len(history)), "epoch kept" if best else "epochs"))
     if (spent := run_time(facts["time"], figures)) is not None:
-        shown.append((sections.seconds(spent), "run time"))
+        shown.append((seconds(spent), "run time"))
     if price := facts["cost"]:
         shown.append((f"{price['total']:.2g}", f"cost of the run time, at {price['price']:g} an hour"))
     items = "".join(f"<li><b>{escape(value)}</b><span>{name}</span></li>" for value, name in shown)

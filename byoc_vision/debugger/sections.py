@@ -1,14 +1,13 @@
 """The report's parts that show what was learned: curves, classes, pictures. Each returns markup, or ""."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from html import escape
 from typing import Any
 
 from byoc_vision.debugger import charts
 from byoc_vision.debugger.charts import Line
-
-Facts = dict[str, Any]
+from byoc_vision.debugger.markup import Facts, named, pair, section, table
 
 #: A picture's thumbnail, and its heat map with words for where it is hottest; None for what there is not.
 Shown = tuple[str | None, tuple[str, str] | None]
@@ -25,39 +24,9 @@ NAMED = 20
 #: Classes of which a square with a row and a column for each still shows something.
 SQUARE = 1000
 
-#: Characters at the beginning and at the end of a name that are shown.
-_ENDS = (48, 32)
 
 #: Pairs of classes taken for one another.
 FIRST_PAIRS = 10
-
-
-def section(title: str, *parts: str, lead: str = "") -> str:
-    """Return a titled section, or nothing where there is nothing in it; `lead` says in words what it shows."""
-    content = "".join(parts)
-    first = f'<p class="soft lead">{lead}</p>' if lead else ""
-    return f"<section><h2>{escape(title)}</h2>{first}{content}</section>" if content else ""
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int] = ()) -> str:
-    """Return a table of cells that are markup already; the columns in `numbers` are set to the right."""
-
-    def cells(tag: str, row: Sequence[str]) -> str:
-        return "".join(f"<{tag}{' class=n' if i in numbers else ''}>{cell}</{tag}>" for i, cell in enumerate(row))
-
-    body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
-    return f"<table><thead><tr>{cells('th', head)}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def named(text: str) -> str:
-    """Return the markup of a class or file, of letters of any direction; a narrow line breaks after a _.
-
-    The middle of a long one is shown only when it is pointed at.
-    """
-    whole = ""
-    if len(text) > sum(_ENDS):
-        whole, text = f' title="{escape(text)}"', f"{text[: _ENDS[0]]}…{text[-_ENDS[1] :]}"
-    return f"<bdi{whole}>{escape(text).replace('_', '_<wbr>')}</bdi>"
 
 
 def _image(thumbnail: Thumbnail, file: str) -> str:
@@ -68,12 +37,6 @@ def _image(thumbnail: Thumbnail, file: str) -> str:
         return f'<span class="shot"><img src="{picture}" alt=""></span>'
     over = f'<img class="heat" src="{heat[0]}" alt="The network looked mostly at {heat[1]}.">'
     return f'<span class="shot" tabindex="0"><img src="{picture}" alt="">{over}</span>'
-
-
-def pair(*charts_with_titles: tuple[str, str]) -> str:
-    """Return charts with their titles, two side by side; those that are empty are left out."""
-    shown = [f"<div><h3>{escape(title)}</h3>{chart}</div>" for title, chart in charts_with_titles if chart]
-    return f'<div class="pair">{"".join(shown)}</div>' if shown else ""
 
 
 def curves(facts: Facts) -> str:
@@ -322,11 +285,3 @@ def copies(facts: Facts, thumbnail: Thumbnail) -> str:
     )
     shown = "" if len(groups) == 1 else f" The first {len(groups)} are shown."
     return section("Copies across splits and label conflicts", f"<p>{counts}{shown} {advice}</p>", *groups)
-
-
-def seconds(value: float) -> str:
-    """Return a duration in words."""
-    if value < 120:
-        return f"{value:.3g} s"
-    minutes, rest = divmod(round(value), 60)
-    return f"{minutes} min {rest} s" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from byoc_vision.debugger import charts
 from byoc_vision.debugger.charts import Line
-from byoc_vision.debugger.page import document
-from byoc_vision.debugger.sections import named, pair, seconds, section, table
+from byoc_vision.debugger.markup import document, named, pair, seconds, section, table
 
 #: Trials that the table shows before the reader asks for all.
 FIRST_TRIALS = 20

@@ -5,7 +5,7 @@ from html import escape
 from byoc_vision.contract.job import PHASES
 from byoc_vision.debugger import charts
 from byoc_vision.debugger.charts import Line
-from byoc_vision.debugger.sections import Facts, pair, seconds, section, table
+from byoc_vision.debugger.markup import Facts, pair, seconds, section, table
 
 _PHASE_NAMES = {"data": "waiting for data", "forward": "forward", "backward": "backward", "optimizer": "optimizer"}
 _COLOURS = {name: colour for colour, name in enumerate(("forward", "data", "backward", "optimizer"))}

@@ -7,6 +7,9 @@ from byoc_vision.engine import visible
 from byoc_vision.local.files import link_or_copy, locate
 from byoc_vision.local.store import InvalidError, Request, Store, refuse
 
+#: The channel of the SDK's remote functions.
+_REMOTE = "sagemaker_remote_function_bootstrap"
+
 
 def check(store: Store, channel: Request, mode: str) -> None:
     """Raise `ServiceError` where a job cannot have the channel; `mode` is the job's.
@@ -17,11 +20,19 @@ def check(store: Store, channel: Request, mode: str) -> None:
     if channel.get("InputMode", mode) == "Pipe":
         raise InvalidError("The local engine has no Pipe mode; take File or FastFile.")
     refuse(channel, "CompressionType", "RecordWrapperType")
+    if name == _REMOTE:
+        reason = "A remote function fetches itself from S3, which containers on this machine cannot reach"
+        raise InvalidError(f"{reason}; train with a script instead.")
     source = channel["DataSource"].get("S3DataSource")
     if source is None:
         raise InvalidError(f"The channel {name} needs an S3DataSource; there is no other here.")
+    check_source(store, source, f"channel {name}")
+
+
+def check_source(store: Store, source: Request, what: str) -> None:
+    """Raise `ServiceError` where a job cannot have an S3DataSource, which the sentence calls `what`."""
     if source["S3DataType"] not in ("S3Prefix", "ManifestFile"):
-        reason = f"The channel {name} is of {source['S3DataType']}; the local engine has S3Prefix and ManifestFile."
+        reason = f"The {what} is of {source['S3DataType']}; the local engine has S3Prefix and ManifestFile."
         raise InvalidError(reason)
     if not locate(store, source["S3Uri"]).exists():
         raise InvalidError(f"There is nothing at {source['S3Uri']}.")

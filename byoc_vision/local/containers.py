@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -29,6 +30,17 @@ def docker(*arguments: str) -> str:
     return done.stdout.strip()
 
 
+def answered(*arguments: str) -> str:
+    """Run the docker client and return what it printed; a command that fails only without an engine.
+
+    Raises `NoDockerError` then.
+    """
+    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise NoDockerError(f"Docker does not answer ({one_line(done.stderr, None)}); start it and try again")
+    return done.stdout.strip()
+
+
 def checked(*arguments: str) -> None:
     """Run the docker client; raise `UserError` with what it said where it failed."""
     done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
@@ -38,13 +50,22 @@ def checked(*arguments: str) -> None:
 
 @cache
 def ready() -> None:
-    """See to it that an engine and a client are there, as build.sh does; the client is first on PATH from then on."""
-    setup = subprocess.run(
-        ["bash", Path(__file__).with_name("engine.sh")], stdout=subprocess.PIPE, text=True, check=False
-    )
+    """See to it that an engine and a client are there, as build.sh does; the client is first on PATH from then on.
+
+    What that says on its way is printed; its last line, where it has failed, is the error's.
+    """
+    last = ""
+    command = ["bash", str(Path(__file__).with_name("engine.sh"))]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as setup:
+        assert setup.stdout is not None and setup.stderr is not None
+        for line in setup.stderr:
+            print(last, end="", file=sys.stderr, flush=True)
+            last = line
+        client = setup.stdout.read().strip()
     if setup.returncode != 0:
-        raise NoDockerError("there is no Docker engine to work with; the line above says what is missing")
-    os.environ["PATH"] = f"{Path(setup.stdout.strip()).parent}:{os.environ['PATH']}"
+        raise NoDockerError(last.strip().removeprefix("engine.sh: ").rstrip(".") or "there is no Docker engine")
+    print(last, end="", file=sys.stderr)
+    os.environ["PATH"] = f"{Path(client).parent}:{os.environ['PATH']}"
 
 
 def require(image: str) -> None:
@@ -54,7 +75,7 @@ def require(image: str) -> None:
     if done.returncode != 0 and "no such image" not in done.stderr.lower():
         raise NoDockerError(f"Docker does not answer ({' '.join(done.stderr.split())}); start it and try again")
     if done.returncode != 0:
-        raise UserError(f"this machine has no image {image}; run ./build.sh and try again")
+        raise UserError(f"this machine has no image {image}; build it (this project's: ./build.sh) or pull it")
 
 
 def labelled(label: str, value: str) -> list[str]:

@@ -76,6 +76,7 @@ def weigh(store: Store, request: Request) -> Request:
 def delete(store: Store, request: Request) -> Request:
     """DeleteEndpoint: end its containers and forget it."""
     record = find(store, request["EndpointName"])
+    containers.answered("version")  # without Docker its containers would outlive it
     record.ask_to_stop()
     while (lock := record.take()) is None:  # until the background process has given up
         if not record.folder.exists():  # someone else has deleted it

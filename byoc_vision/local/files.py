@@ -30,6 +30,18 @@ def locate(store: Store, uri: str) -> Path:
         raise InvalidError(f"{uri} is not on this machine: {error}") from None
 
 
+def text_of(file: Path, size: int) -> str:
+    """Return the first `size` bytes of a file that a container has left, as text; nothing where it left no such file.
+
+    A link is none, for it might lead to what only the caller can read, and nor is a pipe, which would be waited for.
+    """
+    try:
+        with open(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW), "rb") as content:
+            return content.read(size).decode(errors="replace")
+    except OSError:
+        return ""
+
+
 def link_or_copy(file: Path, name: Path) -> None:
     """Give the file a further name; where that is on another file system, make a copy, whole or not at all."""
     try:

@@ -91,10 +91,12 @@ def _describe(record: Record) -> Request:
 
 
 def _list(store: Store, request: Request) -> Request:
-    if "ModelPackageGroupName" not in request:
-        raise InvalidError("The local engine lists model packages by ModelPackageGroupName.")
-    group = store.find(GROUP, _group_name(request)).name
-    packages = list(store.told(_kind(group), _describe))
+    if "ModelPackageGroupName" in request:
+        groups = [store.find(GROUP, _group_name(request)).name]
+    else:  # by default those are listed that are in no group, of which there are none here
+        versioned = request.get("ModelPackageType") in ("Versioned", "Both")
+        groups = [record.name for record in store.all(GROUP)] if versioned else []
+    packages = [package for group in groups for package in store.told(_kind(group), _describe)]
     wanted = request.get("ModelApprovalStatus")
     packages = [package for package in packages if wanted in (None, package["ModelApprovalStatus"])]
     return page(packages, request, "ModelPackageSummaryList", "", "ModelPackageArn")

@@ -8,17 +8,17 @@ import shutil
 from pathlib import Path
 
 from byoc_vision.contract.errors import UserError
-from byoc_vision.local import containers, hosts, jobs, process
+from byoc_vision.local import channels, containers, hosts, jobs, process
 from byoc_vision.local.containers import mount
-from byoc_vision.local.files import locate
+from byoc_vision.local.files import locate, text_of
 from byoc_vision.local.hosts import Hosts
 from byoc_vision.local.store import InvalidError, Record, Request, Store, now, refuse
 
 _KIND = "processing-job"
 _HOST = "algo-1"
 
-#: The folder of the inputs' copies, in the record's.
-_INPUTS = "inputs"
+#: The folders of the inputs' copies, and of what the container has in /opt/ml/output, in the record's.
+_INPUTS, _OUTPUT = "inputs", "output"
 
 
 def create(store: Store, request: Request) -> Request:
@@ -29,10 +29,9 @@ def create(store: Store, request: Request) -> Request:
         refuse(item, "DatasetDefinition", "AppManaged")
         source = _place(item, "S3Input")
         refuse(source, "S3CompressionType")
-        if source["S3DataType"] != "S3Prefix" or source.get("S3InputMode", "File") != "File":
-            raise InvalidError("The local engine takes inputs of S3Prefix in File mode.")
-        if not locate(store, source["S3Uri"]).exists():
-            raise InvalidError(f"There is nothing at {source['S3Uri']}.")
+        if source.get("S3InputMode", "File") != "File":
+            raise InvalidError("The local engine has inputs in File mode only.")
+        channels.check_source(store, source, f"input {item['InputName']}")
     for output in request.get("ProcessingOutputConfig", {}).get("Outputs", []):
         refuse(output, "FeatureStoreOutput", "AppManaged")
         locate(store, _place(output, "S3Output")["S3Uri"])
@@ -55,6 +54,8 @@ def run(record: Record) -> None:
             ended = {"ProcessingJobStatus": "Stopped"}
         elif reason := "AlgorithmError: its time was up" if ending.stopped else ending.reason():
             ended = {"ProcessingJobStatus": "Failed", "FailureReason": reason}
+    if message := text_of(record.folder / _OUTPUT / "message", 1 << 10):
+        ended["ExitMessage"] = message
     _clear(record)
     record.update(ProcessingEndTime=now(), **ended)
 
@@ -62,17 +63,16 @@ def run(record: Record) -> None:
 def _command(record: Record) -> list[str]:
     """Return what `docker run` is told."""
     request, specification = record.request, record.request["AppSpecification"]
-    config = record.folder / "config"
+    config, output = record.folder / "config", record.folder / _OUTPUT
     config.mkdir()
     resources = {"current_host": _HOST, "hosts": [_HOST]}
     (config / "resourceconfig.json").write_text(json.dumps(resources), encoding="utf-8")
-    (config / "processingjobconfig.json").write_text(json.dumps(request), encoding="utf-8")
+    told = request | {"ProcessingJobArn": record.arn}
+    (config / "processingjobconfig.json").write_text(json.dumps(told), encoding="utf-8")
     instance_type = request["ProcessingResources"]["ClusterConfig"]["InstanceType"]
     options = hosts.options(request.get("Environment", {}), instance_type)
     options += mount(config, "/opt/ml/config", readonly=True)
-    for target, folder in _inputs(record).items():
-        options += mount(folder, target)
-    for target, folder in _outputs(record):
+    for target, folder in ({"/opt/ml/output": output} | _inputs(record) | dict(_outputs(record))).items():
         folder.mkdir(parents=True, exist_ok=True)
         options += mount(folder, target)
     entrypoint = specification.get("ContainerEntrypoint", [])
@@ -82,9 +82,10 @@ def _command(record: Record) -> list[str]:
 def _inputs(record: Record) -> dict[str, Path]:
     """Copy the inputs; return the container's folders with those that they are."""
     copies: dict[str, Path] = {}
-    for item in record.request.get("ProcessingInputs", []):
+    for number, item in enumerate(record.request.get("ProcessingInputs", [])):
         place = item["S3Input"]
-        source, target = locate(record.store, place["S3Uri"]), place["LocalPath"].rstrip("/")
+        listed = record.folder / _INPUTS / f"listed-{number}"
+        source, target = channels.folder(record.store, place, listed), place["LocalPath"].rstrip("/")
         folder = copies.setdefault(target, record.folder / _INPUTS / str(len(copies)))
         folder.mkdir(parents=True, exist_ok=True)
         if source.is_file():
@@ -112,10 +113,11 @@ def _place(item: Request, field: str) -> Request:
 def _clear(record: Record) -> None:
     """Remove what the job's container has left, but for its outputs."""
     hosts.clear(record)
-    left = record.folder / _INPUTS
+    left = [record.folder / _INPUTS, record.folder / _OUTPUT]
     outputs = [folder for _, folder in _outputs(record)]
-    containers.give_to_caller(record.request["AppSpecification"]["ImageUri"], left, *outputs)
-    shutil.rmtree(left, ignore_errors=True)
+    containers.give_to_caller(record.request["AppSpecification"]["ImageUri"], *left, *outputs)
+    for folder in left:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _describe(record: Record) -> Request:

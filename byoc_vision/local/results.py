@@ -8,7 +8,7 @@ from pathlib import Path
 from byoc_vision.contract.files import replacing
 from byoc_vision.contract.job import PROFILE, SYSTEM
 from byoc_vision.local import containers, system_metrics, training
-from byoc_vision.local.files import link_or_copy, locate
+from byoc_vision.local.files import link_or_copy, locate, text_of
 from byoc_vision.local.store import Record
 
 
@@ -34,10 +34,9 @@ class Results:
                     source.replace(target)
 
     def failure(self) -> str:
-        """Return the first line of the failure file, or nothing."""
-        file = self._output / "failure"
-        lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else []
-        return lines[0][:980] if lines else ""
+        """Return the first line of the failure file, of a traceback the last one, or nothing."""
+        lines = text_of(self._output / "failure", 1 << 16).strip().splitlines() or [""]
+        return lines[-1 if lines[0].startswith("Traceback ") else 0][:980]
 
     def keep_model(self) -> str:
         """Write model.tar.gz, or the folder model/ where nothing is to be packed; return which, if there is a model."""

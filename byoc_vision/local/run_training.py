@@ -70,6 +70,7 @@ class Attempt:
         """Return what `docker run` is told for each host alike: checkpoints, environment, image, program."""
         algorithm, resources = self._request["AlgorithmSpecification"], self._request["ResourceConfig"]
         variables = {"AWS_REGION": REGION, "TRAINING_JOB_NAME": self._record.name}
+        variables["TRAINING_JOB_ARN"] = self._record.arn
         options = hosts.options(variables | self._request.get("Environment", {}), resources.get("InstanceType", ""))
         options += self._script[1]
         if checkpoints := self._request.get("CheckpointConfig"):

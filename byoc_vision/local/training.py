@@ -20,6 +20,9 @@ SCRATCH = "attempt-"
 #: How often a job is taken up again whose process or machine broke down.
 _RESTARTS = 3
 
+#: The longest run of a job that does not say, in seconds.
+_DAY = 24 * 60 * 60
+
 
 def create(store: Store, request: Request, **status: Any) -> Request:
     """CreateTrainingJob: begin the job and return at once."""
@@ -28,6 +31,11 @@ def create(store: Store, request: Request, **status: Any) -> Request:
     algorithm = request["AlgorithmSpecification"]
     if not algorithm.get("TrainingImage"):
         raise InvalidError("AlgorithmSpecification needs a TrainingImage.")
+    limits = request.get("StoppingCondition", {})
+    longest = limits.get("MaxRuntimeInSeconds", _DAY)
+    if request.get("EnableManagedSpotTraining") and limits.get("MaxWaitTimeInSeconds", 0) < longest:
+        reason = "Invalid MaxWaitTimeInSeconds. It must be present and be greater than or equal to MaxRuntimeInSeconds"
+        raise InvalidError(f"{reason}, {longest}.")
     for channel in request.get("InputDataConfig", []):
         channels.check(store, channel, algorithm.get("TrainingInputMode", "File"))
     locate(store, request["OutputDataConfig"]["S3OutputPath"])
@@ -150,6 +158,9 @@ def _settled(record: Record) -> Request:
     status = record.status
     if status["TrainingJobStatus"] == "InProgress" and record.stopping:
         status |= {"TrainingJobStatus": "Stopping", "SecondaryStatus": "Stopping"}
+    if record.request["ResourceConfig"].get("KeepAlivePeriodInSeconds"):  # there is nothing here to keep
+        state = "InUse" if status["TrainingJobStatus"] in ("InProgress", "Stopping") else "Terminated"
+        status["WarmPoolStatus"] = {"Status": state, "ResourceRetainedBillableTimeInSeconds": 0}
     return status
 
 

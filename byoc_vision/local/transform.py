@@ -10,12 +10,15 @@ from urllib.error import HTTPError
 from byoc_vision.contract.errors import UserError
 from byoc_vision.contract.folders import is_picture_type, text
 from byoc_vision.engine import visible
-from byoc_vision.local import containers, jobs, models, process, server
+from byoc_vision.local import channels, containers, jobs, models, process, server
 from byoc_vision.local.files import locate
 from byoc_vision.local.store import InvalidError, Record, Request, Store, now, refuse
 
 _KIND = "transform-job"
 _START_SECONDS = 480
+
+#: The folder of the files that a manifest lists, in the record's.
+_LISTED = "listed"
 
 
 def create(store: Store, request: Request) -> Request:
@@ -26,8 +29,7 @@ def create(store: Store, request: Request) -> Request:
         if fields.get(field, "None") != "None":
             refuse(fields, field)
     data = source["DataSource"]["S3DataSource"]
-    if data["S3DataType"] != "S3Prefix" or not locate(store, data["S3Uri"]).exists():
-        raise InvalidError(f"There are no files at {data['S3Uri']}.")
+    channels.check_source(store, data, "input")
     locate(store, target["S3OutputPath"])
     container = models.container(store, request["ModelName"])  # the model may be deleted while the job runs
     if models.is_multi(container):
@@ -69,9 +71,10 @@ def _ask_about_all(record: Record, request: Request, definition: Request) -> dic
     server.wait(container, port, _START_SECONDS, lambda: record.stopping)
     record.update(TransformStartTime=now())
 
-    uri = request["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"]
+    data = request["TransformInput"]["DataSource"]["S3DataSource"]
+    uri = data["S3Uri"]
     content_type = request["TransformInput"].get("ContentType", "application/octet-stream")
-    source = locate(record.store, uri)
+    source = channels.folder(record.store, data, record.folder / _LISTED)
     files = [source]
     if source.is_dir():
         # What is in S3 is asked about whole, as the service does it; of a folder, only what would be uploaded.
@@ -119,7 +122,7 @@ def _ask_about_all(record: Record, request: Request, definition: Request) -> dic
 def _clear(record: Record) -> None:
     for container in containers.labelled(containers.OWNER, str(record.folder)):
         server.stop(container, log=record.folder / "log")
-    for folder in record.folder.glob("model-*"):
+    for folder in (*record.folder.glob("model-*"), *record.folder.glob(_LISTED)):
         shutil.rmtree(folder)
 
 

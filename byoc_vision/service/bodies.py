@@ -6,7 +6,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 
 from byoc_vision.local.store import ServiceError
-from byoc_vision.service.message import CHUNK, Source, is_coded
+from byoc_vision.service.message import CHUNK, Source, is_coded, number
 
 
 class Body:
@@ -16,9 +16,9 @@ class Body:
         self._handler, self._file = handler, handler.rfile
         self._expected = headers.get("expect", "").lower() == "100-continue"
         self._chunked = "chunked" in headers.get("transfer-encoding", "").lower()
-        length = headers.get("content-length", "0")
-        self._broken = not (length.isascii() and length.isdigit())
-        self._left = 0 if self._chunked or self._broken else int(length)
+        length = number(headers.get("content-length", "0"))
+        self._broken = length is None
+        self._left = 0 if self._chunked else length or 0
         self._over = not self._chunked and not self._left
         self.trailers: dict[str, str] = {}
 
@@ -61,8 +61,11 @@ class Body:
         return self._over
 
     def _next_chunk(self) -> bool:
-        line = self._file.readline(1024).partition(b";")[0].strip()
-        self._left = _size(line)
+        try:
+            self._left = _size(self._file.readline(1024).partition(b";")[0].strip())
+        except ServiceError:
+            self._broken = True  # where the next chunk begins nobody knows
+            raise
         if not self._left:
             self._over = True
             while self._file.readline(1024).strip():  # trailers

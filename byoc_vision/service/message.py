@@ -32,6 +32,11 @@ class Source(Protocol):
         """Fill the buffer, at the body's end a part of it; return how many bytes came."""
 
 
+def number(text: str) -> int | None:
+    """Return the number that the text is, or None: for what has another form, and for more than any file has."""
+    return int(text) if len(text) < 19 and text.isascii() and text.isdigit() else None
+
+
 def is_coded(headers: Mapping[str, str]) -> bool:
     """Whether a body is coded `aws-chunked`."""
     named = "aws-chunked" in headers.get("content-encoding", "").replace(" ", "").split(",")
@@ -76,8 +81,7 @@ class Call:
     @property
     def length(self) -> int | None:
         """How long the content within the body is said to be."""
-        text = self.headers.get(f"{'x-amz-decoded-' if is_coded(self.headers) else ''}content-length", "")
-        return int(text) if text.isascii() and text.isdigit() else None
+        return number(self.headers.get(f"{'x-amz-decoded-' if is_coded(self.headers) else ''}content-length", ""))
 
     def json(self) -> dict[str, Any]:
         """Return the body as a JSON object."""

@@ -21,6 +21,7 @@ from threading import Lock
 from typing import Any, BinaryIO, NamedTuple
 
 from byoc_vision.local.store import ServiceError, now
+from byoc_vision.service import message
 from byoc_vision.service.uploads import Uploads, copy, etag, writing
 
 #: The least size of a part that is not the last, and the greatest number of one.
@@ -71,9 +72,9 @@ class Multipart:
     def keep(self, upload: str, number: str, length: int | None, write: Callable[[BinaryIO], object]) -> str:
         """Let `write` write a part, of exactly that length if it is known; return its version."""
         folder = self.folder(upload)
-        if not (number.isascii() and number.isdigit() and 1 <= int(number) <= _PARTS):
+        if not 1 <= (place := message.number(number) or 0) <= _PARTS:
             raise ServiceError("InvalidArgument", f"Part numbers are 1 to {_PARTS}.")
-        file = folder / f"{int(number):05}"
+        file = folder / f"{place:05}"
         note = folder / f"place-{file.name}"
         try:
             offset = self._claimed(upload, file, note, length)

@@ -48,15 +48,25 @@ def _repositories(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tags(request: dict[str, Any]) -> dict[str, Any]:
-    name = request.get("repositoryName", "")
-    images = [image for image in _images() if image["Repository"] == name]
+    name = request["repositoryName"]
+    images: dict[str, dict[str, Any]] = {}  # by their ids
+    for image in _images():
+        if image["Repository"] == name:
+            detail = {"registryId": ACCOUNT, "repositoryName": name, "imageDigest": image["ID"], "imageTags": []}
+            made = datetime.strptime(image["CreatedAt"][:25], "%Y-%m-%d %H:%M:%S %z").timestamp()
+            images.setdefault(image["ID"], detail | {"imagePushedAt": made})["imageTags"].append(image["Tag"])
     if not images:
         raise ServiceError("RepositoryNotFoundException", f"This machine has no image {name}.")
-    return {"imageDetails": [{"repositoryName": name, "imageTags": [image["Tag"]]} for image in images]}
+    wanted = request.get("imageIds", [{"imageDigest": digest} for digest in images])
+    found = {tag: image for image in images.values() for tag in (image["imageDigest"], *image["imageTags"])}
+    names = [identity.get("imageDigest") or identity.get("imageTag", "") for identity in wanted]
+    if missing := [each for each in names if each not in found]:
+        raise ServiceError("ImageNotFoundException", f"This machine has no image {name}:{missing[0]}.")
+    return {"imageDetails": [found[each] for each in names]}
 
 
 def _images() -> list[dict[str, str]]:
-    lines = containers.docker("image", "ls", "--format", "{{json .}}").splitlines()
+    lines = containers.answered("image", "ls", "--no-trunc", "--format", "{{json .}}").splitlines()
     images = (json.loads(line) for line in lines)
     return [image for image in images if "<none>" not in (image["Repository"], image["Tag"])]
 

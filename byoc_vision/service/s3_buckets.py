@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from byoc_vision.local.store import ACCOUNT, REGION, ServiceError
 from byoc_vision.service import xml
-from byoc_vision.service.message import Call, Reply
+from byoc_vision.service.message import Call, Reply, number
 from byoc_vision.service.s3_content import ONLY_VERSION, Content, time, xml_reply
 from byoc_vision.service.uploads import etag
 
@@ -158,9 +158,9 @@ def _place(token: str) -> str:
 
 
 def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
+    if (count := number(text)) is None:
         raise ServiceError("InvalidArgument", "max-keys is not a number.")
-    return int(text)
+    return count
 
 
 OPERATIONS = {

@@ -151,7 +151,7 @@ def kept(headers: Mapping[str, str]) -> dict[str, str]:
 
 def span(text: str, size: int) -> tuple[int, int] | None:
     """Return the begin and end that a header Range asks for, or None for all."""
-    match = re.fullmatch(r"bytes=(\d*)-(\d*)", text)
+    match = re.fullmatch(r"bytes=(\d{0,99})-(\d{0,99})", text)
     if not match or match[0] == "bytes=-":
         return None
     if not match[1]:

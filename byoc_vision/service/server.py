@@ -89,7 +89,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             if not line.endswith(b"\n") or not colon or name != name.strip() or len(self.fields) == _FIELDS:
                 self.send_error(HTTPStatus.BAD_REQUEST, "A header is broken, or too long, or there are too many")
                 return False
-            self.fields[name.lower()] = value.strip()
+            name, value = name.lower(), value.strip()
+            self.fields[name] = f"{self.fields[name]}, {value}" if name in self.fields else value
         self.close_connection = words[2] == "HTTP/1.0" or "close" in self.fields.get("connection", "").lower()
         return True
 

@@ -17,6 +17,9 @@ _HEADER = re.compile(
 )
 _SCOPE = re.compile(r"(?P<key>[^/]+)/\d{8}/(?P<region>[a-z0-9-]+)/(?P<service>[a-z0-9-]+)/aws4_request")
 
+#: The longest that a URL is good, in seconds.
+_WEEK = 7 * 24 * 60 * 60
+
 
 @dataclass(frozen=True)
 class Signature:
@@ -33,7 +36,7 @@ def read(headers: Mapping[str, str], query: Mapping[str, str]) -> Signature:
         scope = match["scope"] if match else ""
     elif query.get("X-Amz-Signature") and query.get("X-Amz-Algorithm") == "AWS4-HMAC-SHA256":
         scope = query.get("X-Amz-Credential", "")
-        _check_time(lambda: _seconds(query["X-Amz-Date"]) + int(query["X-Amz-Expires"]))
+        _check_time(lambda: _seconds(query["X-Amz-Date"]) + _duration(query["X-Amz-Expires"]))
     elif query.get("AWSAccessKeyId") and query.get("Signature"):  # Version 2, which boto3 still takes for S3's URLs
         _check_time(lambda: int(query["Expires"]))
         return Signature(query["AWSAccessKeyId"], "s3")
@@ -46,10 +49,17 @@ def _check_time(end: Callable[[], float]) -> None:
     """Raise `ServiceError` where the time of a URL, given in seconds since 1970, is over or broken."""
     try:
         over = end() < time.time()
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, OverflowError):
         raise ServiceError("IncompleteSignature", "The URL does not say in numbers how long it is good.") from None
     if over:
         raise ServiceError("AccessDenied", "Request has expired: the URL's time is over; sign another one.")
+
+
+def _duration(text: str) -> int:
+    if (seconds := int(text)) > _WEEK:
+        reason = f"X-Amz-Expires must be less than a week (in seconds), {_WEEK}."
+        raise ServiceError("AuthorizationQueryParametersError", reason)
+    return seconds
 
 
 def _seconds(text: str) -> float:

@@ -10,6 +10,7 @@ import itertools
 import json
 import os
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -134,8 +135,8 @@ class Container:
         itself = max(map(int, listing), default=0)  # the script's own arguments hold the words too
         return sorted(number for number in map(int, listing) if number != itself)
 
-    def kill(self, process: int) -> None:
-        docker("exec", self.name, "python", "-c", f"import os; os.kill({process}, 9)")
+    def kill(self, process: int, number: int = signal.SIGKILL) -> None:
+        docker("exec", self.name, "python", "-c", f"import os; os.kill({process}, {int(number)})")
 
 
 @contextlib.contextmanager

@@ -198,6 +198,7 @@ def test_containers_that_a_crash_has_left_are_in_nobodys_way(shell: Shell) -> No
         "spot",
         "echo begun; [ -f /opt/ml/checkpoints/again ] || { touch /opt/ml/checkpoints/again; sleep 600; }",
         EnableManagedSpotTraining=True,
+        StoppingCondition={"MaxRuntimeInSeconds": 600, "MaxWaitTimeInSeconds": 600},
         CheckpointConfig={"S3Uri": (shell.store.root / "kept").as_uri()},
     )
     shell.local.wait_for_line("spot", "begun")

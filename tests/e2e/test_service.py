@@ -143,7 +143,7 @@ def test_a_processing_job_reads_and_writes_objects(service: Service) -> None:
     # As the SDK's FrameworkProcessor has it, the script unpacks what it is given where that lies.
     script = (
         'echo "$GREETING"; cd /opt/ml/processing/input; echo changed >>"a b.txt"; touch more;'
-        'cp -r . /opt/ml/processing/output; exit "$CODE"'
+        'cp -r . /opt/ml/processing/output; printf "a note" >/opt/ml/output/message; exit "$CODE"'
     )
     states = []
     for name, code in (("good", "0"), ("bad", "3")):
@@ -169,6 +169,7 @@ def test_a_processing_job_reads_and_writes_objects(service: Service) -> None:
         look = partial(sagemaker.describe_processing_job, ProcessingJobName=name)
         states.append(until(look, "ProcessingJobStatus", "InProgress", "Stopping"))
     assert [state["ProcessingJobStatus"] for state in states] == ["Completed", "Failed"]
+    assert [state["ExitMessage"] for state in states] == ["a note"] * 2
     assert states[1]["FailureReason"].endswith("exit code: 3")
     assert s3.get_object(Bucket=env.BUCKET, Key="processed/a b.txt")["Body"].read() == b"contentchanged\n"
     assert s3.get_object(Bucket=env.BUCKET, Key="code/a b.txt")["Body"].read() == b"content"

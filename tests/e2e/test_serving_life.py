@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import struct
 import threading
 from collections.abc import Callable
@@ -67,6 +68,10 @@ def test_a_dead_worker_is_replaced_and_only_what_it_worked_on_is_lost(samples: S
         assert len(hammer.wrong) <= 2
         assert all(answer.status == 503 and "has ended" in answer.error for answer in hammer.wrong)
         assert endpoint.logs().count("has died") == 2
+        # One that is stopped would keep what it is given until nobody waits for that any more.
+        for process in (*endpoint.processes("model_service_worker.py"), *endpoint.processes("ModelServer")):
+            endpoint.kill(process, signal.SIGSTOP)
+        assert samples.is_right(endpoint.invoke(samples.picture()), "0.jpg")
         # With none left /ping says so, and requests wait for the next.
         for process in endpoint.processes("model_service_worker.py")[1:]:
             endpoint.kill(process)

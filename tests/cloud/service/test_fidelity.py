@@ -129,6 +129,7 @@ def client(sagemaker: Any, service: Service, monkeypatch: pytest.MonkeyPatch) ->
         ended = {f"{field}Status": "Completed"}
         service.store.create(kind, "ended", request | {f"{field}Name": "ended"}, **ended)[1].release()
     monkeypatch.setattr("byoc_vision.local.containers.running", lambda name: True)
+    monkeypatch.setattr("byoc_vision.local.containers.answered", lambda *_: "")
     monkeypatch.setattr("byoc_vision.local.containers.owned", lambda folder: [])
     monkeypatch.setattr("byoc_vision.local.containers.orphans", lambda kind: [])
     return sagemaker

@@ -10,8 +10,9 @@ import boto3
 import pytest
 from botocore.config import Config
 
+from byoc_vision.local import containers
 from byoc_vision.local.store import ACCOUNT
-from tests.cloud.service.conftest import BUCKET, ROLE, SIGNED, Service, refused
+from tests.cloud.service.conftest import BUCKET, ROLE, SIGNED, Service, keys, refused
 
 
 def test_a_request_must_be_signed_by_someone_for_this_region(service: Service) -> None:
@@ -45,6 +46,9 @@ def test_a_url_is_good_for_its_time(s3: Any, service: Service) -> None:
             url = urlsplit(client.generate_presigned_url("get_object", {"Bucket": BUCKET, "Key": "a"}, seconds))
             found = service.ask("GET", f"{url.path}?{url.query}", service=None)
             assert (found[0], b"expired" in found[1]) == (status, status == 403)
+        if version == "s3v4":
+            longer = client.generate_presigned_url("get_object", {"Bucket": BUCKET, "Key": "a"}, 604_801)
+            assert b"less than a week" in service.ask("GET", f"{url.path}?{urlsplit(longer).query}", service=None)[1]
         query = url.query.replace("Expires=", "Expires=x")
         assert b"AuthorizationHeaderMalformed" in service.ask("GET", f"{url.path}?{query}", service=None)[1]
 
@@ -85,20 +89,43 @@ def test_what_is_not_json_is_refused(service: Service, body: bytes) -> None:
     assert (status, json.loads(answer)["__type"]) == (400, "SerializationException")
 
 
-def test_what_is_not_http_does_no_harm(service: Service) -> None:
+def test_what_is_not_http_does_no_harm(s3: Any, service: Service) -> None:
     put = f"PUT /pictures/a HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {SIGNED.format(service='s3')}\r\n"
     for text in (
-        "GET  / HTTP/1.1\r\n\r\n",
+        "GET  / HTTP/1.1\r\nConnection: close\r\n\r\n",
         "GET / HTTP/9.9\r\n\r\n",
         "GET " + "a" * 70_000,
         f"{put}Content-Length: -5\r\n\r\n",
-        f"{put}Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+        f"{put}Content-Length: {'9' * 5000}\r\n\r\n",
+        f"{put}Content-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+        f"{put}Host: evil.example\r\nContent-Length: 1\r\nConnection: close\r\n\r\na",
+        f"{put}Transfer-Encoding: chunked\r\n\r\nzz\r\nffff\r\n",
     ):
         with socket.create_connection(("127.0.0.1", service.port)) as connection:
             connection.sendall(text.encode())
             connection.settimeout(10)
-            assert b" 4" in connection.recv(100) or b" 5" in connection.recv(100)
-    assert service.client("s3").list_buckets()["Buckets"] == []
+            answer = b"".join(iter(lambda: connection.recv(10_000), b""))  # to the connection's end
+            assert answer[:12] in (b"HTTP/1.1 400", b"HTTP/1.1 403", b"HTTP/1.1 414", b"HTTP/1.1 505"), answer
+    assert keys(s3) == []
+
+
+def test_a_number_of_any_length_is_one_or_is_refused(s3: Any, service: Service) -> None:
+    s3.put_object(Bucket=BUCKET, Key="a", Body=b"x")
+    upload = s3.create_multipart_upload(Bucket=BUCKET, Key="b")["UploadId"]
+    long = "9" * 5000
+    signed = "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=a/20260101/us-east-1/s3/aws4_request&X-Amz-Signature=0"
+    for path, more in (
+        (f"?max-keys={long}", {}),
+        (f"?continuation-token={long}&list-type=2", {}),
+        ("/a", {"range": f"bytes={long}-"}),
+        ("/a", {"range": f"bytes=-{long}"}),
+        (f"/a?{signed}&X-Amz-Date=20260101T000000Z&X-Amz-Expires={long}", {}),
+        (f"/a?{signed}&X-Amz-Date=20260101T000000Z&X-Amz-Expires={long[:400]}", {}),
+        (f"/b?partNumber={long}&uploadId={upload}", {}),
+    ):
+        service_name = None if "Signature" in path else "s3"
+        status, answer = service.ask("PUT" if upload in path else "GET", f"/{BUCKET}{path}", b"", service_name, **more)
+        assert status < 500 and b"ValueError" not in answer, (path[:30], answer)
 
 
 def test_an_upload_that_is_refused_is_not_sent(service: Service) -> None:
@@ -107,6 +134,26 @@ def test_an_upload_that_is_refused_is_not_sent(service: Service) -> None:
         connection.sendall(f"{head}Expect: 100-continue\r\nContent-Length: {5 << 30}\r\n\r\n".encode())
         connection.settimeout(10)
         assert connection.recv(1000).startswith(b"HTTP/1.1 404")
+
+
+def test_the_images_of_a_repository(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [
+        json.dumps(
+            {"ID": f"sha256:{i * 64}", "Repository": "mine", "Tag": t, "CreatedAt": "2026-01-01 00:00:00 +0000 UTC"}
+        )
+        for i, t in (("a", "latest"), ("a", "v1"), ("b", "old"), ("c", "<none>"))
+    ]
+    monkeypatch.setattr(containers, "answered", lambda *_: "\n".join(lines))
+    ecr = service.client("ecr")
+    details = ecr.describe_images(repositoryName="mine")["imageDetails"]
+    assert [image["imageTags"] for image in details] == [["latest", "v1"], ["old"]]
+    assert details[0]["imagePushedAt"].year == 2026
+    for identity in ({"imageTag": "v1"}, {"imageDigest": details[0]["imageDigest"]}):
+        assert ecr.describe_images(repositoryName="mine", imageIds=[identity])["imageDetails"] == details[:1]
+    with refused("ImageNotFoundException", "no image mine:v2"):
+        ecr.describe_images(repositoryName="mine", imageIds=[{"imageTag": "v2"}])
+    with refused("RepositoryNotFoundException"):
+        ecr.describe_images(repositoryName="other")
 
 
 def test_the_small_services(service: Service) -> None:

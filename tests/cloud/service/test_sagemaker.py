@@ -14,6 +14,9 @@ from byoc_vision.local import channels, containers, models, training, tuning
 from byoc_vision.local.store import ACCOUNT, now
 from tests.cloud.service.conftest import BUCKET, ROLE, Service, refused, training_request
 
+#: An S3DataSource at which there is nothing.
+ANYWHERE = {"S3DataType": "S3Prefix", "S3Uri": f"s3://{BUCKET}/none/"}
+
 
 def test_a_training_job_is_told_as_the_service_tells_it(sagemaker: Any, service: Service) -> None:
     request = training_request(Tags=[{"Key": "a", "Value": "b"}])
@@ -30,8 +33,12 @@ def test_a_training_job_is_told_as_the_service_tells_it(sagemaker: Any, service:
     assert "Tags" not in told
     with refused("ResourceInUse", "already existing"):
         sagemaker.create_training_job(**request)
+    warm = request["ResourceConfig"] | {"KeepAlivePeriodInSeconds": 600}
     for number in range(3):
-        sagemaker.create_training_job(**training_request(f"other-{number}"))
+        sagemaker.create_training_job(**training_request(f"other-{number}", ResourceConfig=warm))
+    assert sagemaker.describe_training_job(TrainingJobName="other-0")["WarmPoolStatus"]["Status"] == "InUse"
+    service.store.find(training.KIND, "other-0").update(TrainingJobStatus="Completed")
+    assert sagemaker.describe_training_job(TrainingJobName="other-0")["WarmPoolStatus"]["Status"] == "Terminated"
     pages = sagemaker.get_paginator("list_training_jobs").paginate(PaginationConfig={"PageSize": 2})
     listed = [job["TrainingJobName"] for page in pages for job in page["TrainingJobSummaries"]]
     assert listed == ["other-2", "other-1", "other-0", "job"]
@@ -53,18 +60,27 @@ def test_a_training_job_is_told_as_the_service_tells_it(sagemaker: Any, service:
         ({"OutputDataConfig": {"S3OutputPath": "s3://none/a"}}, "no bucket 'none'"),
         ({"OutputDataConfig": {"S3OutputPath": "s3://pictures/../.."}}, "cannot be a file's name"),
         ({"OutputDataConfig": {"S3OutputPath": "https://a"}}, "https://a is not on this machine"),
+        ({"EnableManagedSpotTraining": True}, "MaxWaitTimeInSeconds. It must be present"),
+        (
+            {
+                "EnableManagedSpotTraining": True,
+                "StoppingCondition": {"MaxRuntimeInSeconds": 60, "MaxWaitTimeInSeconds": 59},
+            },
+            "greater than or equal to MaxRuntimeInSeconds, 60",
+        ),
+        (
+            {
+                "InputDataConfig": [
+                    {"ChannelName": "sagemaker_remote_function_bootstrap", "DataSource": {"S3DataSource": ANYWHERE}}
+                ]
+            },
+            "train with a script instead",
+        ),
         ({"ModelPackageConfig": {"ModelPackageGroupArn": f"{ROLE.replace('iam', 'sagemaker')}"}}, "ModelPackage"),
         ({"ResourceConfig": {"InstanceType": "m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1}}, "InstanceType"),
         ({"AlgorithmSpecification": {"TrainingImage": "image", "TrainingInputMode": "Stream"}}, "TrainingInputMode"),
         (
-            {
-                "InputDataConfig": [
-                    {
-                        "ChannelName": "training",
-                        "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://{BUCKET}/none/"}},
-                    }
-                ]
-            },
+            {"InputDataConfig": [{"ChannelName": "training", "DataSource": {"S3DataSource": ANYWHERE}}]},
             "nothing at s3://pictures/none/",
         ),
     ],
@@ -198,6 +214,8 @@ def test_a_model_is_registered_approved_and_deployed(sagemaker: Any, service: Se
     ):
         sagemaker.update_model_package(ModelPackageArn=second, **changes)
         assert sagemaker.describe_model_package(ModelPackageName=second)["CustomerMetadataProperties"] == left
+    for kind, count in (({}, 0), ({"ModelPackageType": "Unversioned"}, 0), ({"ModelPackageType": "Both"}, 2)):
+        assert len(sagemaker.list_model_packages(**kind)["ModelPackageSummaryList"]) == count
     approved = sagemaker.list_model_packages(ModelPackageGroupName="dogs", ModelApprovalStatus="Approved")
     assert [package["ModelPackageArn"] for package in approved["ModelPackageSummaryList"]] == [second]
     told = sagemaker.describe_model_package(ModelPackageName=second)

@@ -115,10 +115,18 @@ def test_formats_nobody_asked_for_are_not_parsed():
         decode(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
 
 
-@pytest.mark.parametrize("side", [10_000, 20_000])
-def test_too_many_pixels_are_refused_before_decoding(side):
-    with pytest.raises(PictureTooLargeError, match="million pixels"):
-        decode(encoded(Image.new("1", (side, side))))
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        ((10_000, 10_000), "million pixels"),
+        ((20_000, 20_000), "million pixels"),
+        ((1, 300_000), "a side .* more than 262144 pixels"),
+        ((300_000, 1), "a side .* more than 262144 pixels"),
+    ],
+)
+def test_too_many_pixels_are_refused_before_decoding(size, words):
+    with pytest.raises(PictureTooLargeError, match=words):
+        decode(encoded(Image.new("1", size)))
 
 
 def test_thirty_two_bit_pictures_are_refused_not_guessed():

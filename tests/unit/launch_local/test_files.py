@@ -1,11 +1,14 @@
 """Files of this machine as containers see them."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from byoc_vision.local.files import follow_links, links_out
+from byoc_vision.local.results import Results
+from byoc_vision.local.store import Store
 
 
 @pytest.fixture
@@ -46,3 +49,25 @@ def test_links_are_followed_but_for_what_cannot_be_read(folder: Path, tmp_path: 
     }
     assert {name for name, file in files.items() if file.is_symlink()} == {"cat/gone.jpg", "cat/pipe.jpg", "cat/up"}
     assert files["dog/more/2.jpg"].read_text() == "pool/more/2.jpg"
+
+
+def test_why_a_job_failed_is_read_from_a_file_only(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    record, lock = Store(tmp_path / "store").create("training-job", "job", {})
+    lock.release()
+    traceback = 'Traceback (most recent call last):\n  File "a.py", line 1\nValueError: no pictures\n\n'
+    failure = tmp_path / "host" / "output" / "failure"
+    for leave, said in (
+        (lambda: None, ""),
+        (lambda: failure.write_text("\n"), ""),
+        (lambda: failure.write_text("no pictures\nhere"), "no pictures"),
+        (lambda: failure.write_text(traceback), "ValueError: no pictures"),
+        (lambda: failure.symlink_to(secret), ""),
+        (lambda: os.mkfifo(failure), ""),
+        (failure.mkdir, ""),
+    ):
+        shutil.rmtree(failure.parent, ignore_errors=True)
+        failure.parent.mkdir(parents=True)
+        leave()
+        assert Results(record, [tmp_path / "host"]).failure() == said

@@ -44,10 +44,13 @@ def container(tmp_path: Path, port: int, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(server, "free_port", lambda preferred=0: port)
 
 
-def done(folder: Path, source: str, content_type: str) -> Record:
+def done(folder: Path, source: str, content_type: str, kind: str = "S3Prefix") -> Record:
     """Return a job that has run on what is at the URI `source`, with its answers in `folder`/out."""
     request = {
-        "TransformInput": {"DataSource": {"S3DataSource": {"S3Uri": source}}, "ContentType": content_type},
+        "TransformInput": {
+            "DataSource": {"S3DataSource": {"S3DataType": kind, "S3Uri": source}},
+            "ContentType": content_type,
+        },
         "TransformOutput": {"S3OutputPath": (folder / "out").as_uri()},
         "TransformResources": {"InstanceType": "local", "InstanceCount": 1},
     }
@@ -92,5 +95,11 @@ def test_of_a_bucket_everything_is_asked_about(tmp_path: Path, container: None) 
     objects.make_bucket("mine")
     for name in ("a.jpg", "readme.txt"):
         (objects.bucket("mine") / name).write_text("content")
+    objects.make_bucket("lists")
+    (objects.bucket("lists") / "one").write_text('[{"prefix": "s3://mine/"}, "readme.txt"]')
+    record = done(tmp_path, "s3://lists/one", "text/plain", "ManifestFile")
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["readme.txt.out"]
+    assert not (record.folder / "listed").exists()
+    record.remove()
     assert done(tmp_path, "s3://mine/", "application/x-image").status["TransformJobStatus"] == "Completed"
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["a.jpg.out", "readme.txt.out"]

@@ -55,6 +55,11 @@ BAD: list[tuple[Request, int]] = [
 
 @pytest.fixture
 def worker(tmp_path: Path) -> Worker:
+    return loaded(tmp_path)
+
+
+def loaded(tmp_path: Path) -> Worker:
+    """Return a worker with a ResNet-18 of 7 classes that has learned nothing."""
     torch.manual_seed(0)
     net = network.build("resnet18", 7).eval()
     labels = tuple(f"label {index}" for index in range(7))

@@ -21,6 +21,13 @@ def running(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFa
     return running
 
 
+@pytest.mark.parametrize("place", ["/tmp/a b", "/tmp/;{", "/tmp/ä", f"/{'t' * 80}"])
+def test_a_temporary_folder_that_programs_cannot_name_is_refused(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    monkeypatch.setattr("tempfile.tempdir", place)
+    with pytest.raises(UserError, match="TMPDIR is too long, or has odd characters"):
+        Supervisor(Settings.from_environment({}))
+
+
 def test_a_container_without_workers_ends_after_a_while(running: Supervisor) -> None:
     running._check_workers()
     running._last_alive = time.monotonic() - supervisor.LOST_SECONDS - 1

@@ -3,7 +3,10 @@
 import gc
 import io
 import json
+import os
 import tracemalloc
+from functools import partial
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -72,6 +75,39 @@ def test_a_worker_that_keeps_more_memory_than_it_has_goes_on(
     Image.new("RGB", (300, 200)).save(picture, "PNG")
     status, answer, _ = ask(worker, context, picture.getvalue(), "image/png")
     assert (status, "300x200" in answer) == (200, True)
+
+
+def test_code_that_is_no_file_is_not_left_out(make_worker: MakeWorker, tmp_path: Path) -> None:
+    file = tmp_path / "code" / "inference.py"
+    file.parent.mkdir()
+    for make in (file.mkdir, partial(os.mkfifo, file), partial(file.symlink_to, "elsewhere.py")):
+        make()
+        with pytest.raises(UserError, match=r"code/inference.py is no file, or a link that leads to none"):
+            make_worker()
+        (file.rmdir if file.is_dir() else file.unlink)()
+
+
+CIRCLES = """
+import gc
+
+def model_fn(model_dir):
+    return None
+
+def transform_fn(model, body, content_type, accept):
+    circle = [b"x" * 50_000_000]
+    circle.append(circle)
+    gc.collect()  # as it does by itself when many objects are made: the circle is now among the old ones
+    return "done"
+"""
+
+
+def test_what_own_code_leaves_in_circles_is_freed_by_the_next_requests(make_worker: MakeWorker) -> None:
+    worker, context = make_worker(CIRCLES)
+    before = memory.own_memory()
+    for _ in range(6):
+        assert ask(worker, context, b"x", "text/plain")[0] == 200
+        gc.collect(1)
+    assert memory.own_memory() - before < 150 * memory.MB
 
 
 def test_what_a_refused_request_held_is_freed_without_the_collector(make_worker: MakeWorker) -> None:
