@@ -5,6 +5,7 @@
 It compares time, and CPU time of client and server together, which a busy machine changes less. No containers.
 """
 
+import argparse
 import http.client
 import http.server
 import os
@@ -296,6 +297,7 @@ def _milliseconds(call: Callable[[], object], times: int) -> float:
 
 def main() -> None:
     """Measure all of it, and print what was found."""
+    argparse.ArgumentParser(prog="python -m bench.service", description=(__doc__ or "").splitlines()[0]).parse_args()
     with ExitStack() as exits:
         folder = Path(exits.enter_context(tempfile.TemporaryDirectory()))
         copying = subprocess.Popen([sys.executable, "-c", _COPIES], stdout=subprocess.PIPE, text=True)

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from byoc_vision import prediction, versions
 from byoc_vision.contract.errors import UserError, one_line
-from byoc_vision.engine import ACCOUNT, PICTURE, Engine, Target
+from byoc_vision.engine import ACCOUNT, PICTURE, VERSION, Engine, Target
 from byoc_vision.pictures import Picture
 from byoc_vision.plan import Plan
 from byoc_vision.prediction import Prediction
@@ -65,7 +65,7 @@ class Endpoint:
     @property
     def status(self) -> str:
         """InService, Creating, Updating, Failed …"""
-        return str(self._engine.sagemaker.describe_endpoint(EndpointName=self.name)["EndpointStatus"])
+        return str(versions.endpoint_described(self._engine, self.name)["EndpointStatus"])
 
     @property
     def version(self) -> ModelVersion:
@@ -127,9 +127,7 @@ class Endpoint:
         self.request = {"DeleteEndpoint": {"EndpointName": name}}
         if dry_run and not engine.sketch().known:
             return
-        description = _describe(engine, name)
-        if description is None:
-            raise UserError(f"there is no endpoint {name!r} {engine.where}; check the name, and where it was made")
+        description = versions.endpoint_described(engine, name)
         if not _is_ours(name, description):
             raise UserError(f"the endpoint {name!r} was not made by byoc-vision; delete it where it was made")
         self.request = {"DeleteEndpoint": {"EndpointName": name}}
@@ -169,7 +167,7 @@ def deploy(
         config = operations.endpoint_config(version, version, instance_type, instance_count)
     if running:
         config = operations.with_shadow(running, config)
-    last = "UpdateEndpoint" if replaces or shadow else "CreateEndpoint"
+    last = "UpdateEndpoint" if replaces or shadow or model == VERSION else "CreateEndpoint"
     if arn := versions.meant(engine, model):
         if source or image:
             raise UserError(f"{model} is served as it was registered; leave --source and --image out")

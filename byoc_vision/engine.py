@@ -16,7 +16,7 @@ Target = Literal["train", "serve", "serve-cpu"]
 SERVING: tuple[Target, ...] = ("serve", "serve-cpu")
 
 #: What stands in the request of a dry run for what only the account knows.
-ACCOUNT, REGION, ROLE, DIGEST = PLACEHOLDERS = "<account>", "<region>", "<role>", "<digest>"
+ACCOUNT, REGION, ROLE, DIGEST, VERSION = PLACEHOLDERS = "<account>", "<region>", "<role>", "<digest>", "<version>"
 
 #: The account that this machine says it is, to its own clients.
 THIS_MACHINE = "000000000000"

@@ -9,6 +9,8 @@ from typing import Any
 
 from byoc_vision.contract.errors import UserError, one_line
 
+_NO_CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "TokenRetrievalError")
+
 #: Words of the service's answer -> what to do about it. The first that match are taken.
 _ADVICE = [
     (r"ResourceLimitExceeded|LimitExceeded", "ask for more under Service Quotas in the console, or take another type"),
@@ -26,6 +28,15 @@ _ADVICE = [
     (r"already exist|ResourceInUse", "the name is in use; take another one"),
     (r"Throttling|TooManyRequests", "AWS asks for fewer requests; try again in a minute"),
 ]
+
+
+class NoAccountError(UserError):
+    """AWS was asked for, and nothing says which account or region."""
+
+
+def names_no_account(error: Exception) -> bool:
+    """Whether nothing says which account or region is meant, as where somebody meant this machine."""
+    return isinstance(error, NoAccountError) or type(error).__name__ in _NO_CREDENTIALS
 
 
 def code_of(error: Exception) -> str:
@@ -72,7 +83,7 @@ def sentence(error: Exception) -> str | None:
     kind, text = type(error).__name__, one_line(error, None)
     if not type(error).__module__.startswith(("botocore", "boto3", "s3transfer")):
         return None
-    if kind in ("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "TokenRetrievalError"):
+    if kind in _NO_CREDENTIALS:
         return "there are no AWS credentials; set AWS_PROFILE, or log in as you do for the AWS command line"
     if kind in ("ProfileNotFound", "SSOTokenLoadError", "UnauthorizedSSOTokenError", "LoginRefreshRequired"):
         return f"the AWS profile cannot be used ({text}); log in again, or set AWS_PROFILE"

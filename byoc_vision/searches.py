@@ -45,7 +45,7 @@ def read(engine: Engine, name: str) -> "Search | None":
     goal = described["HyperParameterTuningJobConfig"]["HyperParameterTuningJobObjective"]
     status, summaries = described["HyperParameterTuningJobStatus"], trials(engine, name)
     shown = tuple(Trial(**_trial(summary)) for summary in summaries)
-    search = Search(name, status, goal["MetricName"], goal["Type"] == "Maximize", shown)
+    search = Search(name, status, goal["MetricName"], goal["Type"] == "Maximize", shown, option=engine.option)
     output = described.get("TrainingJobDefinition", {}).get("OutputDataConfig", {}).get("S3OutputPath", "")
     best = [trial.name for trial in search.judged[:_CURVES]] if output else []
     with ThreadPoolExecutor(_THREADS) as pool:

@@ -14,7 +14,7 @@ from byoc_vision.contract.errors import UserError
 from byoc_vision.contract.folders import is_picture_type
 from byoc_vision.contract.job import CHANNELS
 from byoc_vision.endpoint import Endpoint
-from byoc_vision.engine import Engine, Target
+from byoc_vision.engine import VERSION, Engine, Target
 from byoc_vision.jobs import Show, TrainingJob, TransformJob, TuningJob
 from byoc_vision.listing import Listed
 from byoc_vision.plan import Plan
@@ -262,10 +262,10 @@ class Session:
 
     def rollback(self, endpoint: str = "byoc-vision", *, dry_run: bool = False) -> Endpoint:
         """Give the endpoint the approved version before the one that it serves, on the same instances."""
-        present, variant = versions.served(self.engine, endpoint)
-        older = versions.newest(self.engine, present.group, below=present.number)
+        engine = self._plan(dry_run).engine
+        older, variant = versions.before_served(engine, endpoint) if engine.known else (VERSION, {})
         return self.deploy(
-            older.name,
+            older,
             endpoint,
             instance_type=variant.get("InstanceType"),
             instance_count=variant.get("InitialInstanceCount", 1),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from byoc_vision.contract.errors import UserError
-from byoc_vision.engine import ACCOUNT, Engine
+from byoc_vision.engine import ACCOUNT, VERSION, Engine
 from byoc_vision.plan import Plan
 from byoc_vision.refusals import unless_missing
 from byoc_vision.requests import operations
@@ -112,6 +112,8 @@ def find(engine: Engine, name: str) -> ModelVersion:
             return ModelVersion(engine, parts[1], int(parts[2]), arn, "", {})
         described = _group(engine, parts[1]) or {"ModelPackageGroupArn": ""}
         arn = described["ModelPackageGroupArn"].replace(":model-package-group/", ":model-package/") + f"/{parts[2]}"
+    elif not engine.known:
+        raise UserError(f"{name!r} is not the name of a version; give GROUP/NUMBER, as dogs/3")
     description = unless_missing(engine.sagemaker.describe_model_package, ModelPackageName=arn)
     if description is None:
         raise UserError(f"there is no version {name!r} of a model {engine.where}; byoc models lists them")
@@ -127,6 +129,8 @@ def meant(engine: Engine, model: str) -> str | None:
 
     Raises `UserError` where it may not serve.
     """
+    if model == VERSION:  # only the account knows which
+        return f"arn:aws:sagemaker:{engine.region}:{ACCOUNT}:model-package/{VERSION}"
     if Path(model).exists():
         return None
     if _VERSION.fullmatch(model):
@@ -150,19 +154,36 @@ def newest(engine: Engine, group: str, below: int | None = None) -> ModelVersion
     raise UserError(f"the group {group} has no approved version{before}; byoc models list {group} shows what it has")
 
 
+def endpoint_described(engine: Engine, name: str) -> dict[str, Any]:
+    """Return the service's description of an endpoint; raises `UserError` where there is none."""
+    description = unless_missing(engine.sagemaker.describe_endpoint, EndpointName=name)
+    if description is None:
+        raise UserError(
+            f"there is no endpoint {name!r} {engine.where}; check the name, and where it was made; "
+            "byoc deploy makes one"
+        )
+    return description
+
+
 def served(engine: Engine, endpoint: str) -> tuple[ModelVersion, dict[str, Any]]:
     """Return the version that the endpoint serves, and its variant: the instances on which it does.
 
     Raises `UserError` where the model came from no registry.
     """
     sagemaker = engine.sagemaker
-    config = sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointConfigName"]
+    config = endpoint_described(engine, endpoint)["EndpointConfigName"]
     variant = dict(sagemaker.describe_endpoint_config(EndpointConfigName=config)["ProductionVariants"][0])
     model = sagemaker.describe_model(ModelName=variant["ModelName"])
     container = (model.get("Containers") or [model.get("PrimaryContainer", {})])[0]
     if "ModelPackageName" not in container:
         raise UserError(f"the endpoint {endpoint} serves no version of the registry; deploy the model that you want")
     return find(engine, container["ModelPackageName"]), variant
+
+
+def before_served(engine: Engine, endpoint: str) -> tuple[str, dict[str, Any]]:
+    """Return the name of the approved version before the one that the endpoint serves, and the endpoint's variant."""
+    present, variant = served(engine, endpoint)
+    return newest(engine, present.group, below=present.number).name, variant
 
 
 def _group(engine: Engine, name: str) -> dict[str, Any] | None:

@@ -16,8 +16,7 @@ mount() { # SOURCE TARGET [readonly]: docker's option; unlike --volume, it takes
 }
 
 need_image() {
-    local reason
-    reason=$(docker version 2>&1 >/dev/null) || fail "no Docker engine answers ($reason); start Docker and try again"
+    "$(dirname "${BASH_SOURCE[0]}")/../byoc_vision/local/engine.sh" >/dev/null || exit 1 # it has said what is missing
     docker image inspect "$1" >/dev/null 2>&1 || fail "there is no image $1; build it with ./build.sh"
 }
 

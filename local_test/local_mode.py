@@ -26,8 +26,8 @@ NETWORK = "sagemaker-local"
 _START_SECONDS = 120
 
 
-def client(work: Path, **options: Any) -> Any:
-    """Return local mode's client, working in `work`, with more `options` (serving_port).
+def client(work: Path) -> Any:
+    """Return local mode's client, working in `work`.
 
     All that local mode wants of AWS is a region: no credentials are read or handed on, no usage data is sent.
     """
@@ -46,7 +46,7 @@ def client(work: Path, **options: Any) -> Any:
 
     opt_out = {"SchemaVersion": "1.0", "SageMaker": {"PythonSDK": {"Modules": {"TelemetryOptOut": True}}}}
     session = LocalSession(boto3.Session(region_name=REGION), sagemaker_config=opt_out)
-    session.config = {"local": {"container_root": str(work), **options}}
+    session.config = {"local": {"container_root": str(work)}}
     return session.sagemaker_client
 
 
@@ -87,9 +87,9 @@ class LocalMode:
         # Resolved, because on macOS the temporary folder lies behind a link.
         self.work = Path(tempfile.mkdtemp(prefix="byoc-vision-")).resolve()
         self.results = self.work / "results"
-        self.port = server.free_port(8080)
+        self.port = 0  # of the endpoint, once there is one
         self._logs = logs
-        self._client = client(self.work, serving_port=self.port)
+        self._client = client(self.work)
         self._call: _Call | None = None
         self._image = self._container = self._endpoint = ""
 
@@ -159,6 +159,10 @@ class LocalMode:
         self._client.create_model(**deepcopy(model))
         self._client.create_endpoint_config(**deepcopy(endpoint_config))
         self._endpoint, self._container = endpoint["EndpointName"], ""
+        # Only now: while the job ran, others may have taken a port that was free before. The client would not notice,
+        # for it takes any answer at its port for that of its container.
+        self.port = server.free_port(8080)
+        self._client.sagemaker_session.config["local"]["serving_port"] = self.port
         # The client asks /ping every five seconds, and never whether the container still runs.
         begun = time.monotonic()
         self._call = _Call(self._client.create_endpoint, endpoint)
@@ -179,7 +183,8 @@ class LocalMode:
                     if _state(container).startswith(("running", "exited", "dead")):
                         return container
             if over:
-                raise UserError(f"local mode started no container ({one_line(call.error)})")
+                why = one_line(call.error) if call.error else f"something else answers at port {self.port}"
+                raise UserError(f"local mode started no container ({why}); try again")
             time.sleep(0.1)
 
     def _projects(self) -> set[Path]:

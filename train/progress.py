@@ -25,8 +25,8 @@ def progress(items: Iterable[T], total: int, what: str) -> Iterator[T]:
         left = (now - begun) / done * (total - done)
         if bars:
             bar = "█" * (20 * done // total)
-            print(f"\r{what} {bar:░<20} {done}/{total}, {left:.0f} s left \033[K", end="", flush=True)
+            print(f"\r{what} {bar:░<20} {100 * done // total} %, {left:.0f} s left \033[K", end="", flush=True)
         else:
-            print(f"{what}: {done} of {total}, about {left:.0f} s left", flush=True)
+            print(f"{what}: {100 * done // total} %, about {left:.0f} s left", flush=True)
     if bars:
         print("\r\033[K", end="", flush=True)

@@ -41,7 +41,11 @@ def share_cores() -> None:
     load, cores = os.getloadavg()[0], os.cpu_count() or 1
     if load > _BUSY * cores and "GOMP_SPINCOUNT" not in os.environ:
         os.environ["GOMP_SPINCOUNT"] = "1000"
-        print(f"this machine is busy (load {load:.1f}, {cores} cores): threads that wait do not spin", flush=True)
+        print(
+            f"this machine is busy with other work (load {load:.1f} on {cores} cores), so the job takes longer; its "
+            "threads sleep while they wait for each other",
+            flush=True,
+        )
 
 
 def main() -> None:

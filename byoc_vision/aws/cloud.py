@@ -17,7 +17,7 @@ from byoc_vision.aws import cloudwatch, images, s3
 from byoc_vision.contract.errors import UserError
 from byoc_vision.contract.files import expanded
 from byoc_vision.engine import ACCOUNT, PICTURE, REGION, ROLE, THIS_MACHINE, Content, LogKind, Target
-from byoc_vision.refusals import code_of, sentence
+from byoc_vision.refusals import NoAccountError, code_of, sentence
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class Cloud:
     def _session(self) -> Any:
         session = boto3.Session(region_name=os.environ.get("AWS_REGION") or None)  # which boto3 does not read
         if session.region_name is None:
-            raise UserError("no region is chosen; set AWS_REGION, for example to us-east-1")
+            raise NoAccountError("no region is chosen; set AWS_REGION, for example to us-east-1")
         return session
 
     def client(self, service: str) -> Any:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 #: How the user calls a command: "byoc …", or as a launcher, "python -m launch.…".
 _spelling = "byoc "
 
+#: What is added where AWS was asked and no account is named: the option that was perhaps forgotten.
+_forgotten = ""
+
 
 def command(text: str) -> str:
     """Return a command line of ours, spelled as the user spelled this one."""
@@ -33,7 +36,10 @@ class _Parser(argparse.ArgumentParser):
         from byoc_vision.contract.hyperparameters import similar_name
         from byoc_vision.contract.job import CHANNELS
 
-        unknown = message.partition("unrecognized arguments: ")[2].split()
+        words = message.partition("unrecognized arguments: ")[2]
+        unknown = words.split()
+        if unknown and not any(word.startswith("-") for word in unknown):
+            message = f"nothing here takes {words!r}; put names with blanks into quotes, and leave out what is too much"
         if unknown and "--set" in self._option_string_actions:
             name, _, value = unknown[0].removeprefix("--").partition("=")
             option = unknown[0].startswith("--")
@@ -216,6 +222,8 @@ def opened(args: argparse.Namespace) -> "Session":
     from byoc_vision.cli.screen import tell
     from byoc_vision.session import Session
 
+    global _forgotten
+    _forgotten = ", or add --local to stay on this machine"
     tell()
     return Session(args.local, request_files=getattr(args, "request", ()))
 
@@ -232,11 +240,13 @@ def guarded(name: str, main: Callable[[], int | None]) -> NoReturn:
         print(f"\n{name}: interrupted", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
-        from byoc_vision.refusals import sentence
+        from byoc_vision.refusals import names_no_account, sentence
 
         said = sentence(error)
         if said is None:
             raise
+        if names_no_account(error):
+            said += _forgotten
         try:
             sys.stdout.flush()
         except OSError:  # else the interpreter complains again when it closes stdout

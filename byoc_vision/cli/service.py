@@ -44,10 +44,10 @@ def main(arguments: list[str] | None = None) -> int:
     elif args.action == "start":
         print(service.start(args.host, args.port).url)
     elif args.action == "stop":
-        print("stopped" if service.stop() else "it does not run")
+        print("stopped" if service.stop() else "the service does not run")
     elif args.action == "status":
         address = service.address
-        print(f"runs at {address.url}, process {address.pid}" if address else "it does not run")
+        print(f"the service runs at {address.url}, process {address.pid}" if address else "the service does not run")
         return 0 if address else 1
     else:
         from byoc_vision.service import env

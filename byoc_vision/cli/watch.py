@@ -11,7 +11,7 @@ from byoc_vision.cli.launcher import left, line, opened, parser, result, shown, 
 
 def options() -> argparse.ArgumentParser:
     new = parser("watch", __doc__, sends=False)
-    new.add_argument("job", help="the job's name")
+    new.add_argument("job", metavar="JOB", help="the job's name")
     new.add_argument("--stop", action="store_true", help="ask for the job's end")
     new.add_argument("--best", type=result, metavar="FILE", help="as in byoc tune")
     return new

@@ -164,7 +164,7 @@ def _value(setting: Field[Any], value: Any) -> Any:
     try:
         number: float = kind(text)
     except ValueError:
-        wanted = "a number" if kind is float else "a whole number"
+        wanted = "a whole number" if kind is int else f"a number{' with a decimal point' if ',' in text else ''}"
         raise SettingsError(f"{refusal} {wanted}{preset}") from None
     if not limits["low"] <= number <= limits["high"]:
         raise SettingsError(

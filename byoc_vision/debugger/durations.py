@@ -47,7 +47,7 @@ def time(job: Job, now: float | None = None) -> dict[str, Any]:
         if chosen.any():
             content[mode] = {
                 "steps": int(chosen.sum()),
-                "seconds": {name: round(float(steps.parts[name][chosen].sum()), 3) for name in PHASES},
+                "seconds": {name: float(f"{steps.parts[name][chosen].sum():.5g}") for name in PHASES},
                 "step": spread(steps.duration[chosen]),
                 "course": {
                     name: bands(steps.step[chosen], 1000 * steps.parts[name][chosen]).get("mean", []) for name in PHASES

@@ -113,8 +113,8 @@ def classes(facts: Facts) -> str:
     ]
     most = table(["class", "taken for", "pictures"], taken, (2,)) if taken else "<p>None.</p>"
     hint = (
-        '<p class="small soft">A row for each true class, a column for each answer. Green: right. Red: wrong. Darker: '
-        "more of the row.</p>"
+        '<p class="small soft">A row for each true class, a column for each answer. Green: right. Red: wrong. '
+        "The stronger the colour, the more of the row.</p>"
     )
     square = f'<div><h3>Confusion</h3>{hint}<div class="scroll">{charts.confusion(labels, pairs)}</div></div>'
     lead = (

@@ -54,6 +54,7 @@ class Search:
 
     importance: each hyperparameter's share of what makes a trial good, the greatest first, as far as that is known.
     curves: the objective after each epoch of some trials, by their names.
+    option: what commands need to find it, --local or nothing.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Search:
     trials: tuple[Trial, ...]
     importance: Mapping[str, float] = field(default_factory=dict)
     curves: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    option: str = ""
 
     def with_more(self, importance: Mapping[str, float], curves: Mapping[str, Sequence[float]]) -> Self:
         """Return the same with what takes more than the service's summaries."""
@@ -171,8 +173,8 @@ def _best(search: Search) -> str:
     best = search.judged[0]
     settings = escape(json.dumps(best.settings, indent=2, ensure_ascii=False))
     lead = "What was searched and found. The line below trains with it, and with what was the same in every trial."
-    line = f"<pre>byoc train --hyperparameters {escape(shlex.quote(search.name))} --data …</pre>"
-    return section("The best trial", f"<p>{escape(best.name)}</p><pre>{settings}</pre>{line}", lead=lead)
+    line = f"byoc train --hyperparameters {escape(shlex.quote(search.name))} --data … {search.option}".rstrip()
+    return section("The best trial", f"<p>{escape(best.name)}</p><pre>{settings}</pre><pre>{line}</pre>", lead=lead)
 
 
 def _progress(search: Search) -> str:

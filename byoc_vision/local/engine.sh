@@ -79,7 +79,7 @@ fi
 if ! answers; then
     reason=$("$docker" version 2>&1 >/dev/null | tail -n 1 || true)
     if ! can_install || [[ -n ${DOCKER_HOST:-} ]]; then
-        fail "no Docker engine answers (${reason:-no reason given}); start Docker, or let your user reach it, and try again."
+        fail "no Docker engine answers (${reason:-no reason given}); start Docker, or let your user reach it (on Linux: through the group docker), and try again."
     fi
     command -v dockerd >/dev/null || install docker.io docker-buildx
     answers || start

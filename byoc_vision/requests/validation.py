@@ -11,6 +11,9 @@ from byoc_vision.contract.structure import listed
 from byoc_vision.engine import PLACEHOLDERS
 from byoc_vision.requests.operations import Request
 
+#: How the patterns of names begin.
+_NAME = "[a-zA-Z0-9]("
+
 #: Values that one sentence lists.
 _LISTED = 20
 
@@ -66,7 +69,8 @@ def _problems(value: Any, shape: Any, where: str) -> Iterator[str]:
         hint = f"did you mean {near[0]!r}?" if near else f"give one of {listed(shape.enum, _LISTED)}"
         yield f"{where} is {value!r}; {hint}"
     if "pattern" in shape.metadata and not _matches(shape.metadata["pattern"], value):
-        yield f"{where} is {value!r}, which does not have the form {shape.metadata['pattern']}"
+        words = ": letters and digits, with hyphens between" if shape.metadata["pattern"].startswith(_NAME) else ""
+        yield f"{where} is {value!r}, which does not have the form {shape.metadata['pattern']}{words}"
 
 
 def _has_placeholder(value: str) -> bool:

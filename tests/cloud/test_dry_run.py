@@ -24,6 +24,9 @@ COMMANDS = [
     ["deploy", "--model", "my-job", "--source", "handler"],
     ["deploy", "--model", "model.tar.gz", "--serverless"],
     ["deploy", "--delete"],
+    ["models", "register", "my-job"],
+    ["models", "approve", "dogs/1"],
+    ["models", "rollback"],
     ["transform", "--model", "s3://mine/model.tar.gz", "--data", "data"],
     ["predict", "data/test/cat/0.jpg"],
 ]

@@ -118,7 +118,7 @@ def test_output_that_cannot_be_written_is_said_once(
         ("--local jobs", "--local stands before the command; options come after it, as in byoc train --local"),
         ("train --data x lr=0.1", "lr=0.1 stands alone; the hyperparameter is set with --set lr=0.1"),
         ("train --data x weights=x.pth", "weights=x.pth stands alone; the channel is given with --data weights=x.pth"),
-        ("train --data x more", "unrecognized arguments: more"),
+        ("train --data x more", "nothing here takes 'more'; put names with blanks into quotes"),
         ("images repository", "name one repository"),
         ("images record x", "name the images that were pushed, as NAME=URI"),
         ("images registry x", "registry takes no name"),

@@ -381,8 +381,11 @@ def test_the_role_may_be_given_by_name(run: Run, data: Path, client: Callable[[s
 @pytest.mark.parametrize(
     ("variables", "said"),
     [
-        ({"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None, "AWS_SESSION_TOKEN": None}, "no AWS credentials"),
-        ({"AWS_REGION": None}, "no region is chosen; set AWS_REGION"),
+        (
+            {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None, "AWS_SESSION_TOKEN": None},
+            "command line, or add --local to stay on this machine",
+        ),
+        ({"AWS_REGION": None}, "set AWS_REGION, for example to us-east-1, or add --local to stay on this machine"),
         ({"SAGEMAKER_ROLE": None}, "set SAGEMAKER_ROLE"),
         ({"SAGEMAKER_ROLE": "nobody"}, "there is no role 'nobody'"),
         ({"AWS_REGION": "eu-west-1"}, "was not pushed to account 123456789012, region eu-west-1; run ./push.sh"),

@@ -105,7 +105,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_tried(run: Run, endpoint: None, tmp_path: Path) -> None:
-    assert "Could not find" in run("try", "nothing", "--no-open").sentence
+    assert "there is no endpoint 'nothing' in us-east-1; check" in run("try", "nothing", "--no-open").sentence
     assert "99999" in run("try", "--port", "99999").err
     assert "--model with --local only" in run("try", "--model", "job").err
     with taken_port() as port:

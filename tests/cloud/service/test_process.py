@@ -40,7 +40,7 @@ def byoc(tmp_path: Path) -> Iterator[Callable[..., subprocess.CompletedProcess[s
 def test_a_service_starts_stops_and_keeps_what_it_has(
     byoc: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
-    assert (byoc("status").returncode, byoc("stop").stdout) == (1, "it does not run\n")
+    assert (byoc("status").returncode, byoc("stop").stdout) == (1, "the service does not run\n")
     assert "does not run; start it" in byoc("env").stderr
     started = byoc("start", "--port", "0")
     assert started.returncode == 0, started.stderr

@@ -41,13 +41,13 @@ def test_long_names_and_values_are_short_in_the_table_and_whole_when_pointed_at(
         Trial("tuned-001-ab", "Completed", 0.5, {"lr": "0.0010591689939940829", "seed": "123456789"}),
         Trial("other", "Completed", 0.4, {"lr": "0.25", "seed": HOSTILE}),
     )
-    html = trials.page(Search("tuned", "Completed", "validation_accuracy", True, made))
+    html = trials.page(Search("tuned", "Completed", "validation_accuracy", True, made, option="--local"))
     rows = Page("<section>" + html[html.index("<h2>Trials") : html.index("</body>")]).text
     for text in ("001-ab", "other", "0.001059", "0.25", "123456789", HOSTILE):
         assert text in rows
     assert "tuned-" not in rows and "0.00105916" not in rows
     assert 'title="tuned-001-ab"' in html and 'title="0.0010591689939940829"' in html
-    assert "byoc train --hyperparameters tuned --data" in Page(html).text
+    assert "byoc train --hyperparameters tuned --data … --local" in Page(html).text
 
 
 def test_rank_correlation_as_scipy_has_it() -> None:
