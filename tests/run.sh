@@ -8,6 +8,7 @@
 # beside the checkout; where there is none, these tests are skipped)
 set -euo pipefail
 unset CDPATH # with it, cd goes elsewhere and prints
+unset PYTHONDONTWRITEBYTECODE # with it, each of some thousand processes compiles anew what it imports
 cd "$(dirname "$0")/.."
 
 usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p;}' tests/run.sh; }
