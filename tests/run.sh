@@ -8,6 +8,7 @@
 # beside the checkout; where there is none, these tests are skipped)
 set -euo pipefail
 unset CDPATH # with it, cd goes elsewhere and prints
+unset PYTHONDONTWRITEBYTECODE # with it, each of some thousand processes compiles anew what it imports
 cd "$(dirname "$0")/.."
 
 usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p;}' tests/run.sh; }
@@ -85,7 +86,8 @@ all_code() { # what computes all the time
     if [[ $parts == *unit* ]]; then
         run unit-train pytest_inside unit-train train /checkout/tests/unit/classifier /checkout/tests/unit/train \
             /checkout/tests/unit/debugger
-        run unit-serve pytest_inside unit-serve serve /checkout/tests/unit/classifier /checkout/tests/unit/serve
+        # The classifier is tested above: both images have the same layers of what it is made of.
+        run unit-serve pytest_inside unit-serve serve /checkout/tests/unit/serve
         run unit-serve-cpu pytest_inside unit-serve-cpu serve-cpu /checkout/tests/unit/serve/test_openvino_backend.py
         test_here unit-host "${parallel[@]}" tests/unit/{contract,local_test,launch_local,bench}
         run ruff ruff check
@@ -109,13 +111,15 @@ printf '== set up\n'
 local_test/setup.sh tests/requirements.txt
 if ! cmp -s tests/requirements.txt "$tools/requirements.txt"; then
     grep -E '^(mypy|pytest|pytest-xdist)=' tests/requirements.txt >"$results/tools.txt"
-    docker/install.sh uv pip install --quiet --python "$python" --target "$tools" --python-version 3.11 \
-        --python-platform x86_64-manylinux_2_28 --only-binary :all: --requirement "$results/tools.txt"
+    docker/install.sh uv pip install --quiet --link-mode hardlink --python "$python" --target "$tools" \
+        --python-version 3.11 --python-platform x86_64-manylinux_2_28 --only-binary :all: \
+        --requirement "$results/tools.txt"
     cp tests/requirements.txt "$tools/"
 fi
 if ! cmp -s tests/clients.txt .venv/clients/clients.txt; then
     uv venv --quiet --clear --python "$python" .venv/clients
-    docker/install.sh uv pip install --quiet --python .venv/clients/bin/python --requirement tests/clients.txt
+    docker/install.sh uv pip install --quiet --link-mode hardlink --python .venv/clients/bin/python \
+        --requirement tests/clients.txt
     cp tests/clients.txt .venv/clients/
 fi
 printf -- '-- set up: %d s\n' "$SECONDS"

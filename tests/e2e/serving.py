@@ -150,7 +150,8 @@ def container(
     name = f"test-serving-{uuid.uuid4().hex[:12]}"
     try:
         mount = ("--volume", f"{model}:{target}:ro", "--publish", "127.0.0.1:0:8080")
-        environment = ("--env", f"BYOC_PRECISION={precision}")
+        # Threads that wait busily for each other would, beside other tests, mostly wait.
+        environment = ("--env", f"BYOC_PRECISION={precision}", "--env", "OMP_WAIT_POLICY=passive")
         docker("run", "--detach", "--name", name, *mount, *environment, *options, image, "serve")
         published = docker("port", name, "8080", check=False).strip().rpartition(":")[2]
         yield Container(name, int(published) if published.isdigit() else 0)

@@ -207,8 +207,24 @@ def test_containers_that_a_crash_has_left_are_in_nobodys_way(shell: Shell) -> No
     assert len(left) == 1
     job = shell.local.ended("TrainingJob", "spot")
     assert job["TrainingJobStatus"] == "Completed", job
+    assert "Restarting" in [each["Status"] for each in job["SecondaryStatusTransitions"]]
     assert shell.log("spot") == ["begun", "begun"]
     assert containers.docker("inspect", *left) == "[]"
+
+
+def test_a_job_whose_process_was_killed_has_failed(shell: Shell) -> None:
+    shell.begin("killed", "echo begun; sleep 600")
+    shell.local.wait_for_line("killed", "begun")
+    shell.local.kill("training-job", "killed")
+    job = shell.local.ended("TrainingJob", "killed")
+    assert job["TrainingJobStatus"] == "Failed"
+    assert "was killed" in job["FailureReason"]
+
+
+def test_a_job_that_takes_too_long_is_stopped(shell: Shell) -> None:
+    endless = 'trap "exit 0" TERM; sleep 600 & wait'
+    job = shell.run("endless", endless, StoppingCondition={"MaxRuntimeInSeconds": 3})
+    assert (job["TrainingJobStatus"], job["SecondaryStatus"]) == ("Stopped", "MaxRuntimeExceeded")
 
 
 def test_a_job_whose_container_docker_loses_has_failed_and_leaves_nothing(shell: Shell) -> None:

@@ -105,34 +105,6 @@ def test_a_stopped_job_goes_on_from_its_checkpoint(local: Local, tmp_path: Path)
     local.ended("TrainingJob", "continued")
 
 
-def test_a_job_that_takes_too_long_is_stopped(local: Local) -> None:
-    request = local.training_job("endless", FOREVER)
-    request["StoppingCondition"] = {"MaxRuntimeInSeconds": 15}
-    local.sagemaker.create_training_job(**request)
-    job = local.ended("TrainingJob", "endless")
-    assert (job["TrainingJobStatus"], job["SecondaryStatus"]) == ("Stopped", "MaxRuntimeExceeded")
-
-
-def test_a_job_whose_process_was_killed_has_failed(local: Local) -> None:
-    local.sagemaker.create_training_job(**local.training_job("killed", FOREVER))
-    local.wait_for_line("killed", "epoch=")
-    local.kill("training-job", "killed")
-    job = local.ended("TrainingJob", "killed")
-    assert job["TrainingJobStatus"] == "Failed"
-    assert "was killed" in job["FailureReason"]
-
-
-def test_a_spot_job_whose_process_was_killed_goes_on(local: Local) -> None:
-    local.sagemaker.create_training_job(**local.training_job("spot", FOREVER, spot=True))
-    local.wait_for_line("spot", "epoch=", 2)
-    local.kill("training-job", "spot")
-    local.wait_for_line("spot", "class ", 2)  # what a run begins with
-    local.sagemaker.stop_training_job(TrainingJobName="spot")
-    job = local.ended("TrainingJob", "spot")
-    assert job["TrainingJobStatus"] == "Stopped"
-    assert "Restarting" in [each["Status"] for each in job["SecondaryStatusTransitions"]]
-
-
 def test_two_containers_train_one_model(local: Local) -> None:
     job = local.train("two", instance_count=2)
     assert job["TrainingJobStatus"] == "Completed", job

@@ -25,9 +25,9 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def train(machine: Any, pictures: Path, out: str) -> Any:
+def train(machine: Any, pictures: Path, out: str, *settings: str) -> Any:
     scratch = ("arch=resnet18", "pretrained=false", "train-layers=all", "batch-size=16")
-    return machine.start("local_test/train_local.sh", "--data", pictures, "--out", out, *scratch, *SMALL)
+    return machine.start("local_test/train_local.sh", "--data", pictures, "--out", out, *scratch, *SMALL, *settings)
 
 
 def free_port() -> int:
@@ -54,13 +54,14 @@ def test_train_stop_resume_serve_predict(machine: Any, pictures: Path) -> None:
     assert "another job trains in" in machine.log
     assert script.wait() == 0, machine.log
 
-    # Stopped in an epoch and continued, training ends with the same weights.
-    script = train(machine, pictures, "resumed")
+    # Stopped in an epoch and continued, training ends with the same weights; these are not served.
+    bare = ("export=false", "report=false")
+    script = train(machine, pictures, "resumed", *bare)
     seen = machine.log.count("epoch=2 ")
     machine.wait_for(lambda: machine.log.count("epoch=2 ") > seen, script)
     assert machine.press_ctrl_c(script) == 130, machine.log
     assert list((machine.folder / "resumed" / "checkpoints").iterdir())
-    assert train(machine, pictures, "resumed").wait() == 0, machine.log
+    assert train(machine, pictures, "resumed", *bare).wait() == 0, machine.log
     whole, resumed = (machine.folder / out / "model" / "model.safetensors" for out in ("whole", "resumed"))
     assert whole.read_bytes() == resumed.read_bytes()
 

@@ -17,7 +17,7 @@ from byoc_vision.service import env
 from byoc_vision.service.daemon import Service
 from local_test import draw
 from tests.e2e.local_engine import SETTINGS
-from tests.e2e.small_training import FEW
+from tests.e2e.small_training import ENVIRONMENT, FEW
 
 ROLE = "arn:aws:iam::000000000000:role/local"
 
@@ -65,6 +65,7 @@ def test_tune_kill_go_on_deploy_and_ask(service: Service, pictures: Path) -> Non
         },
         TrainingJobDefinition={
             "StaticHyperParameters": SETTINGS | {"epochs": "1"},
+            "Environment": ENVIRONMENT,
             "AlgorithmSpecification": {
                 "TrainingImage": "byoc-vision-train:latest",
                 "TrainingInputMode": "FastFile",

@@ -93,7 +93,7 @@ def logged(sagemaker: Any, service: Service) -> tuple[Any, str, list[str]]:
     return logs, streams[0]["logStreamName"], lines
 
 
-@pytest.mark.parametrize("limit", [7, 1000, 10_000])
+@pytest.mark.parametrize("limit", [67, 1000, 10_000])
 def test_a_stream_is_read_in_pages_both_ways(logged: tuple[Any, str, list[str]], limit: int) -> None:
     logs, name, lines = logged
     mine = lines[::2]
@@ -110,7 +110,7 @@ def test_a_stream_is_read_in_pages_both_ways(logged: tuple[Any, str, list[str]],
             assert [line for page in ordered for line in page] == wanted
 
 
-@pytest.mark.parametrize("limit", [3, 500, 10_000])
+@pytest.mark.parametrize("limit", [31, 500, 10_000])
 def test_all_streams_are_filtered_in_pages(logged: tuple[Any, str, list[str]], limit: int) -> None:
     logs, _, lines = logged
     pages = logs.get_paginator("filter_log_events")
