@@ -73,7 +73,9 @@ class Supervisor:
         self._runtime.chmod(0o711)
         self._events: queue.SimpleQueue[Exited | Stop | Failure] = queue.SimpleQueue()
         self._metrics = Metrics()
-        self._workers = Workers(self._runtime / "workers.sock", settings.invocation_timeout, self._metrics.observe_work)
+        self._workers = Workers(
+            self._runtime / "workers.sock", settings.invocation_timeout, self._metrics.observe_work, self._refuse
+        )
         self._client = model_server.Client(self._runtime / "mms.sock")
         self._models = multi_model.Models(settings, self._client, self._workers, self._runtime)
         self._running: dict[int, str] = {}
@@ -192,7 +194,7 @@ class Supervisor:
         self._workers.end_overdue()
         lost = self._workers.lost_starter()
         if lost and self._settings.multi_model:
-            self._models.lose(lost)
+            self._models.lose(lost, "the process that starts its workers has died")
         elif lost:
             raise UserError(f"the process that starts the workers of model {lost} has died; restart the container")
         now = time.monotonic()
@@ -204,6 +206,13 @@ class Supervisor:
             self._last_alive = now
         elif now - self._last_alive > self._patience:
             raise UserError(f"no worker has been alive for {self._patience:.0f} seconds; restart the container")
+
+    def _refuse(self, model: str, failure: Failure) -> None:
+        """Serve no more with a model that has proved to be of no use."""
+        if self._settings.multi_model:
+            self._models.lose(model, failure.sentence)
+        else:
+            self._events.put(failure)
 
     def _load(self) -> None:
         """Make the container ready, or put into the queue why it cannot be."""
