@@ -162,8 +162,11 @@ class Supervisor:
         """
         if self._settings.multi_model or submitted.place(os.environ):
             return False
-        code = user_code.folder(self._settings.model_dir)
-        return not ((code / user_code.program()).exists() or (code / packages.REQUIREMENTS).exists())
+        try:
+            code = user_code.folder(self._settings.model_dir)
+            return not ((code / user_code.program()).exists() or (code / packages.REQUIREMENTS).exists())
+        except OSError:  # loading the model fails at it, too, and says what to do
+            return False
 
     def _memory(self) -> dict[str, str]:
         """What a worker may take, for the workers' environment: with its model or, of many models, for a request."""
