@@ -121,7 +121,9 @@ class Model:
             problem = ""
             try:
                 run = network.forms[name]()
-                if not forms.agrees(run, pictures, network.probes.answers):
+                # As requests are: what a library takes for the largest batch it has seen, it keeps.
+                parts = [slice(at, at + self._largest_batch) for at in range(0, len(pictures), self._largest_batch)]
+                if not all(forms.agrees(run, pictures[part], network.probes.answers[part]) for part in parts):
                     problem = f"{name} answers otherwise in this process"
                 elif not has_room():
                     problem = f"there is too little memory for {name}"

@@ -160,9 +160,9 @@ class Supervisor:
 
         Code that has yet to be fetched, or installed, may hide the image's modules.
         """
-        if self._settings.multi_model or submitted.place(os.environ):
-            return False
         try:
+            if self._settings.multi_model or submitted.place(os.environ):
+                return False
             code = user_code.folder(self._settings.model_dir)
             return not ((code / user_code.program()).exists() or (code / packages.REQUIREMENTS).exists())
         except OSError:  # loading the model fails at it, too, and says what to do
