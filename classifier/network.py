@@ -1,7 +1,7 @@
 """Build torchvision's classifiers, load pretrained weights into them, and tell head from backbone."""
 
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, fx, nn
+from torch.overrides import TorchFunctionMode
 from torchvision import models
 
 from byoc_vision.contract import weights
@@ -23,6 +24,8 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
     "inception_v3": {"aux_logits": False, "init_weights": False, "transform_input": True},
 }
 
+_DRAWING = frozenset({"kaiming_uniform_", "uniform_", "normal_", "erfinv_"})
+
 
 def architectures() -> list[str]:
     """Return the names of torchvision's image classifiers."""
@@ -33,6 +36,22 @@ def build(arch: str, classes: int) -> nn.Module:
     """Return the network `arch`, freshly initialised, for `classes` classes: [N, 3, H, W] -> logits [N, classes]."""
     network: nn.Module = models.get_model(arch, weights=None, num_classes=classes, **_ARGUMENTS.get(arch, {}))
     return network
+
+
+class Uninitialised(TorchFunctionMode):
+    """Makes networks, in the block, whose tensors hold anything: those of a file are about to be loaded into them.
+
+    To draw random numbers takes longer than all else that loading a network does.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Do what `func` does, unless it draws."""
+        kwargs = kwargs or {}
+        if func.__name__ in _DRAWING:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 def normalize(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:

@@ -6,7 +6,9 @@ A backend is a module with `load(folder, gpu) -> Network`: `serve.torch_backend`
 
 import multiprocessing
 import os
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -32,6 +34,9 @@ from serve.settings import PRECISIONS
 #: Pictures that go through the network at once, which bounds its memory when many requests have many. A core takes no
 #: longer for one after the other.
 _LARGEST_BATCH, _LARGEST_BATCH_ON_CPU = 64, 1
+
+#: How many of its probes a worker judges before its first answer on a CPU; a GPU takes all at once.
+_FIRST = 2
 
 #: What the network takes for a picture of 224 pixels while it runs, in bytes; ResNet-50 was seen to take 5 MB.
 _PICTURE_BYTES = 6_000_000
@@ -62,7 +67,8 @@ class Model:
     """A loaded classifier. `choice` says in which form it is computed and why: at first in float32, see `settle`.
 
     Workers share the work of judging: this one, of the index `worker` from 0, is one of so many `workers`. Raises
-    `UserError` when the network does not give its labels, or its probes the answers that training stored.
+    `UserError` when the network does not give its labels, or its first probes the answers that training stored; of the
+    others `settle` does.
     """
 
     def __init__(self, network: Network, precision: str = "fastest", worker: int = 0, workers: int = 1) -> None:
@@ -81,21 +87,30 @@ class Model:
         )
         self._run = network.forms[self.form]()
         self._warm = False
-        if network.probes:
-            mine = slice(worker % workers, None, workers)
-            self._judge(network.preprocessing.normalize(network.probes.pictures[mine]), network.probes.answers[mine])
+        self._running = threading.Lock()
+        self._probes = network.probes
+        self._unjudged = _varied(network.probes.answers)[worker % workers :: workers] if network.probes else []
+        self._judge(_FIRST if network.device == "cpu" else len(self._unjudged))
 
-    def _judge(self, pictures: NDArray[np.float32], answers: NDArray[np.int64]) -> None:
-        if len(answers):
+    def _judge(self, count: int) -> None:
+        """Judge the reference by so many of this worker's probes; raises `UserError`."""
+        judged, self._unjudged = self._unjudged[:count], self._unjudged[count:]
+        if judged:
+            assert self._probes
+            pictures = self._preprocessing.normalize(self._probes.pictures[judged])
             with _judging():
-                forms.judge(self._run, pictures, answers)
+                forms.judge(self._logits, pictures, self._probes.answers[judged])
             self._warm = True
 
     def settle(self, fastest: Callable[[str], tuple[str, str]], has_room: Callable[[], bool]) -> None:
         """Go on in the form that `fastest` names for this reference, with a sentence; other threads may predict.
 
-        It is made and asked about all probes first. Without `has_room` for both forms, the first one stays.
+        It is made and asked about all probes first. Without `has_room` for both forms, the first one stays. Before all
+        that the reference is judged by what is left of the probes; raises `UserError` as the constructor does.
         """
+        while self._unjudged:
+            self._judge(self._largest_batch)
+            time.sleep(0.001)  # a request that waits is next
         network, self._network = self._network, None
         if network is None or network.probes is None:
             return
@@ -106,7 +121,9 @@ class Model:
             problem = ""
             try:
                 run = network.forms[name]()
-                if not forms.agrees(run, pictures, network.probes.answers):
+                # As requests are: what a library takes for the largest batch it has seen, it keeps.
+                parts = [slice(at, at + self._largest_batch) for at in range(0, len(pictures), self._largest_batch)]
+                if not all(forms.agrees(run, pictures[part], network.probes.answers[part]) for part in parts):
                     problem = f"{name} answers otherwise in this process"
                 elif not has_room():
                     problem = f"there is too little memory for {name}"
@@ -139,11 +156,18 @@ class Model:
 
     def probabilities(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the probabilities [N, classes] of what `inputs` returned, perhaps that of several requests."""
-        run, parts = self._run, range(0, len(inputs), self._largest_batch)
-        logits = np.concatenate([run(inputs[begin : begin + self._largest_batch]) for begin in parts])
+        logits = self._logits(inputs)
         exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
         probabilities: NDArray[np.float32] = exponentials / exponentials.sum(axis=1, keepdims=True)
         return probabilities
+
+    def _logits(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return what the network makes of `inputs`, part by part: not every library runs two at once."""
+        run, parts = self._run, []
+        for begin in range(0, len(inputs), self._largest_batch):
+            with self._running:
+                parts.append(run(inputs[begin : begin + self._largest_batch]))
+        return np.concatenate(parts)
 
     def inputs(self, batch: Batch) -> NDArray[np.float32]:
         """Return `batch` as what the network takes, float32 [N, 3, height, width]; raises `UserError` as `predict`."""
@@ -161,6 +185,16 @@ class Model:
         side = self._preprocessing.crop_size
         with _judging():
             forms.check_finite(self.predict([Image.new("RGB", (side, side), "gray")]))
+
+
+def _varied(answers: NDArray[np.int64]) -> list[int]:
+    """Return the indices of the probes, those first that have different `answers`."""
+    seen: Counter[int] = Counter()
+    rounds = []
+    for answer in answers.tolist():
+        rounds.append(seen[answer])
+        seen[answer] += 1
+    return sorted(range(len(rounds)), key=rounds.__getitem__)
 
 
 def _checked(make: Callable[[], Run], classes: int) -> Run:

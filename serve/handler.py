@@ -36,6 +36,9 @@ _telling = threading.Lock()
 
 _REPORT_SECONDS = 0.25
 
+#: So long a worker has only requests to do: the first one often waits already.
+_SETTLE_SECONDS = 0.25
+
 
 def handle(data: list[dict[str, Any]] | None, context: Any) -> list[Any]:
     """Load the model (`data` is None) or answer the requests in `data`."""
@@ -83,8 +86,13 @@ def _load(context: Any) -> None:
 
 
 def _settle() -> None:
-    """Go on in the numeric form that is the fastest, once it is known."""
-    _worker.settle()
+    """Go on in the numeric form that is the fastest, once it is known; end where the model proves to be of no use."""
+    time.sleep(_SETTLE_SECONDS)
+    try:
+        _worker.settle()
+    except UserError as error:
+        _tell(error=str(error))
+        os._exit(1)
     _tell(description=_worker.description, info=_worker.info)
 
 

@@ -11,6 +11,18 @@ from typing import Any
 from serve.memory import MB
 from serve.settings import Settings
 
+#: What is multi-model-server's own folder, where it looks for the programs that it starts.
+_HOME = Path(__file__).parent / "home"
+
+#: The starter's; see there.
+STARTER_VARIABLE = "SERVE_STARTER_SOCKET"
+
+
+def starter(name: str, folder: Path) -> list[str]:
+    """Return the command that imports what the workers of a model need, before multi-model-server asks for it."""
+    file = _HOME / "mms" / "model_service_worker.py"
+    return [sys.executable, str(file), "--model-name", name, "--model-path", str(folder)]
+
 
 def command(settings: Settings, runtime: Path) -> list[str]:
     """Return the command that runs multi-model-server in the foreground.
@@ -31,7 +43,7 @@ def command(settings: Settings, runtime: Path) -> list[str]:
         f"-Djava.io.tmpdir={runtime / 'tmp'}",
         f"-Djava.library.path={frontend / 'native'}",
         f"-Dlog4j.configurationFile={runtime / 'log4j2.xml'}",
-        f"-Dmodel_server_home={Path(__file__).parent / 'home'}",
+        f"-Dmodel_server_home={_HOME}",
         *("-cp", f"{frontend / 'mended.jar'}:{frontend / 'model-server.jar'}", "com.amazonaws.ml.mms.ModelServer"),
         *("--python", sys.executable, "-f", str(runtime / "mms.properties")),
     ]

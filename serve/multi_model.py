@@ -81,10 +81,10 @@ class Models:
         reason = f"the model cannot be loaded ({answer.get('message', status)}); the lines above may say why"
         return self._workers.wait_for_failure(name) or Failure(reason, status=status)
 
-    def lose(self, name: str) -> None:
-        """Unload a model that can have no new workers, for what starts them has died; the others stay."""
+    def lose(self, name: str, why: str) -> None:
+        """Unload a model that cannot go on; the others stay."""
         self._workers.leave(name)
-        print(f"the process that starts the workers of model {name} has died; the model is unloaded", file=sys.stderr)
+        print(f"model {name} is unloaded: {why}", file=sys.stderr)
         threading.Thread(target=self._unload, args=(name,), daemon=True).start()
 
     def answer(self, method: str, path: str, body: bytes) -> Answer:

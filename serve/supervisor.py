@@ -17,7 +17,7 @@ from pathlib import Path
 
 from byoc_vision.contract.cgroup import kernel_kills
 from byoc_vision.contract.errors import UserError, one_line
-from serve import config, control, model_server, multi_model, privileges, records, submitted
+from serve import config, control, model_server, multi_model, packages, privileges, records, submitted, user_code
 from serve.config import MODEL_NAME
 from serve.control import Answer
 from serve.memory import MB
@@ -75,10 +75,13 @@ class Supervisor:
         self._runtime.chmod(0o711)
         self._events: queue.SimpleQueue[Exited | Stop | Failure] = queue.SimpleQueue()
         self._metrics = Metrics()
-        self._workers = Workers(self._runtime / "workers.sock", settings.invocation_timeout, self._metrics.observe_work)
+        self._workers = Workers(
+            self._runtime / "workers.sock", settings.invocation_timeout, self._metrics.observe_work, self._refuse
+        )
         self._client = model_server.Client(self._runtime / "mms.sock")
         self._models = multi_model.Models(settings, self._client, self._workers, self._runtime)
         self._running: dict[int, str] = {}
+        self._starter = 0
         os.environ[submitted.FOLDER_VARIABLE] = str(self._runtime / "code")
         self._state = State.STARTING
         self._started = time.monotonic()
@@ -103,30 +106,15 @@ class Supervisor:
         (self._runtime / "control.sock").chmod(0o666)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._events.put(Stop()))
+        environment = self._environment()
+        # First what takes longest. It is none of `_running`: what multi-model-server starts does without it.
+        if self._imports_early():
+            environment[model_server.STARTER_VARIABLE] = str(self._runtime / "starter.sock")
+            self._starter = _start(model_server.starter(MODEL_NAME, self._settings.model_dir), [], **environment)
+        mms = _start(model_server.command(self._settings, self._runtime), [], **environment)
         os.environ.pop("NGINX", None)  # in which it looks for files that it is to take for sockets
         nginx = _start(
             ["nginx", "-e", "stderr", "-p", str(self._runtime), "-c", str(self._runtime / "nginx.conf")], [log_written]
-        )
-        mms = _start(
-            model_server.command(self._settings, self._runtime),
-            [],
-            # torch asks for the user's name, and fails for a user id that has none.
-            USER=os.environ.get("USER", "serve"),
-            # The workers are this program's, whatever the user adds.
-            PYTHONPATH=os.pathsep.join(filter(None, (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")))),
-            # Where libraries keep what they have fetched; root's own home is closed to the user that this has become.
-            HOME=_home(self._runtime / "home"),
-            **_ALLOCATOR,
-            OMP_NUM_THREADS=str(self._settings.threads),
-            SERVE_WORKERS_SOCKET=str(self._runtime / "workers.sock"),
-            **{records.SHARED_VARIABLE: str(self._runtime / "forms")},
-            SERVE_WORKERS=str(self._settings.workers),
-            SERVE_PACKAGES=str(self._runtime / "packages"),
-            BYOC_PRECISION=self._settings.precision,
-            BYOC_MIN_PROBABILITY=str(self._settings.min_probability),
-            BYOC_HEAT_MAPS=str(self._settings.heat_map_cells),
-            **self._memory(),
-            SERVE_MAX_ANSWER_BYTES=str(self._settings.max_request_bytes),
         )
         self._running = {nginx: "nginx", mms: "multi-model-server"}
         threading.Thread(target=self._reap, daemon=True).start()
@@ -136,6 +124,7 @@ class Supervisor:
             self._stop(nginx, signal.SIGQUIT, DRAIN_SECONDS)
             self._workers.leave()
             self._stop(mms, signal.SIGTERM, STOP_SECONDS)
+            self._end_workers()
             return 0
         except UserError:
             self._state = State.FAILED
@@ -143,9 +132,45 @@ class Supervisor:
             # Both are silenced before the reason is told, which is then the log's last line.
             self._stop(nginx, signal.SIGKILL, STOP_SECONDS)
             self._stop(mms, signal.SIGKILL, STOP_SECONDS)
+            self._end_workers()
             raise
         finally:
             shutil.rmtree(self._runtime, ignore_errors=True)
+
+    def _environment(self) -> dict[str, str]:
+        """Return the variables of multi-model-server and its workers that are not this process' own."""
+        return {
+            # torch asks for the user's name, and fails for a user id that has none.
+            "USER": os.environ.get("USER", "serve"),
+            # The workers are this program's, whatever the user adds.
+            "PYTHONPATH": os.pathsep.join(filter(None, (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")))),
+            # Where libraries keep what they have fetched; root's own home is closed to the user that this has become.
+            "HOME": _home(self._runtime / "home"),
+            **_ALLOCATOR,
+            "OMP_NUM_THREADS": str(self._settings.threads),
+            "SERVE_WORKERS_SOCKET": str(self._runtime / "workers.sock"),
+            records.SHARED_VARIABLE: str(self._runtime / "forms"),
+            "SERVE_WORKERS": str(self._settings.workers),
+            "SERVE_PACKAGES": str(self._runtime / "packages"),
+            "BYOC_PRECISION": self._settings.precision,
+            "BYOC_MIN_PROBABILITY": str(self._settings.min_probability),
+            "BYOC_HEAT_MAPS": str(self._settings.heat_map_cells),
+            **self._memory(),
+            "SERVE_MAX_ANSWER_BYTES": str(self._settings.max_request_bytes),
+        }
+
+    def _imports_early(self) -> bool:
+        """Tell whether what the workers will import is known: there is one model, without code or packages of its own.
+
+        Code that has yet to be fetched, or installed, may hide the image's modules.
+        """
+        try:
+            if self._settings.multi_model or submitted.place(os.environ):
+                return False
+            code = user_code.folder(self._settings.model_dir)
+            return not ((code / user_code.program()).exists() or (code / packages.REQUIREMENTS).exists())
+        except OSError:  # loading the model fails at it, too, and says what to do
+            return False
 
     def _memory(self) -> dict[str, str]:
         """What a worker may take, for the workers' environment: with its model or, of many models, for a request."""
@@ -178,7 +203,7 @@ class Supervisor:
         self._workers.end_overdue()
         lost = self._workers.lost_starter()
         if lost and self._settings.multi_model:
-            self._models.lose(lost)
+            self._models.lose(lost, "the process that starts its workers has died")
         elif lost:
             raise UserError(f"the process that starts the workers of model {lost} has died; restart the container")
         now = time.monotonic()
@@ -196,9 +221,16 @@ class Supervisor:
 
         They would keep the requests they are given, and nobody would hear of it.
         """
-        for program in self._running:
+        for group in filter(None, (*self._running, self._starter)):
             with contextlib.suppress(OSError):
-                os.killpg(program, signal.SIGCONT)
+                os.killpg(group, signal.SIGCONT)
+
+    def _refuse(self, model: str, failure: Failure) -> None:
+        """Serve no more with a model that has proved to be of no use."""
+        if self._settings.multi_model:
+            self._models.lose(model, failure.sentence)
+        else:
+            self._events.put(failure)
 
     def _load(self) -> None:
         """Make the container ready, or put into the queue why it cannot be."""
@@ -265,6 +297,12 @@ class Supervisor:
             # Also when it has ended: nginx's and multi-model-server's own children may outlive them.
             os.killpg(pid, signal.SIGKILL)
         self._wait(pid, STOP_SECONDS)
+
+    def _end_workers(self) -> None:
+        """Kill what the early starter has started, which is not of multi-model-server's group of processes."""
+        if self._starter:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._starter, signal.SIGKILL)
 
     def _wait(self, pid: int, seconds: float) -> None:
         deadline = time.monotonic() + seconds

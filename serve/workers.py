@@ -7,6 +7,7 @@ at once, however it came. It is given the file of its `serve.clock`, and sends l
     {"model": NAME, "error": SENTENCE, "trace": TEXT}                        it could not
     {"measured": {…}}                                                        now and then, see `serve.worker_metrics`
     {"description": SENTENCE, "info": {…}}                                   when it has gone on in another way
+    {"error": SENTENCE}                                                      its model proved to be of no use: it ends
 """
 
 import contextlib
@@ -44,13 +45,21 @@ class Failure:
 class Workers:
     """The workers that are alive and have loaded and warmed up their model.
 
-    `report(model, measured)` is called with what a worker has measured.
+    `report(model, measured)` is called with what a worker has measured, `refuse(model, failure)` when one has found,
+    after it was ready, that its model is of no use.
     """
 
-    def __init__(self, path: Path, timeout: float, report: Callable[[str, dict[str, Any]], None]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        timeout: float,
+        report: Callable[[str, dict[str, Any]], None],
+        refuse: Callable[[str, Failure], None],
+    ) -> None:
         self._lock = threading.Condition()
         self._timeout = timeout
         self._report = report
+        self._refuse = refuse
         self._alive: Counter[str] = Counter()
         self._clocks: defaultdict[str, dict[Clock, int]] = defaultdict(dict)  # with the worker's process id
         self._overdue: set[Clock] = set()
@@ -182,6 +191,8 @@ class Workers:
                     note = json.loads(line)
                     if "measured" in note:
                         self._report(model, note["measured"])
+                    elif "error" in note:
+                        self._give_up(model, Failure(note["error"]))
                     else:
                         self._describe(model, note)
         finally:
@@ -192,6 +203,14 @@ class Workers:
                 self._alive[model] -= 1
                 del self._clocks[model][clock]
                 self.deaths += model not in self._leaving
+
+    def _give_up(self, model: str, failure: Failure) -> None:
+        """Take the word of the first worker that says why its model is of no use: all of them will end."""
+        with self._lock:
+            known = model in self._leaving
+            self.leave(model)
+        if not known:
+            self._refuse(model, failure)
 
     def _describe(self, model: str, note: dict[str, Any]) -> None:
         """Take what a worker says of its model from now on; it is told once for all workers."""

@@ -397,7 +397,7 @@ def test_a_multi_model_endpoint_loads_and_unloads_models(samples: Samples, tmp_p
         # Without what starts its workers a model is unloaded, here that of b, which is the oldest; the others stay.
         endpoint.kill(endpoint.processes("model_service_worker.py")[0])
         endpoint.wait_until(lambda: endpoint.request("GET", "/models/b").status == 404)
-        assert "workers of model b has died; the model is unloaded" in endpoint.logs()
+        assert "model b is unloaded: the process that starts its workers has died" in endpoint.logs()
         assert samples.is_right(endpoint.request("POST", "/models/a/invoke", samples.picture(), JPEG), "0.jpg")
         assert load("b").status == 200
         answer = endpoint.request("POST", "/models/b/invoke", samples.picture(), JPEG)

@@ -43,7 +43,7 @@ def read(text: str) -> dict[tuple[str, ...], float]:
 
 def test_all_that_happened_is_counted(tmp_path: Path, nginx_status: Path) -> None:
     metrics = Metrics()
-    workers = Workers(tmp_path / "workers.sock", 60, metrics.observe_work)
+    workers = Workers(tmp_path / "workers.sock", 60, metrics.observe_work, lambda *_: None)
     log, written = os.pipe()
     os.write(written, b"200 0.020\n" * 3 + b"413 0.000\n")
     os.close(written)

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -57,11 +58,11 @@ def test_an_installation_may_not_take_for_ever(code: Path, tmp_path: Path) -> No
         packages.install(requirements(code, "own-tools"), tmp_path / "environment", 0.01)
 
 
-STARTER = """
+STARTER = Path(packages.__file__).parent / "home" / "mms" / "model_service_worker.py"
+IMPORTS = """
 import runpy, sys
-from pathlib import Path
 run = runpy.run_path(sys.argv[1])
-run["_import"]("model", Path(sys.argv[2]))
+run["_import"]("model", sys.argv[2])
 print("serve.worker" in sys.modules)
 """
 
@@ -74,12 +75,43 @@ def test_what_workers_import_is_imported_before_they_are_forked_unless_a_model_m
     if own:
         (tmp_path / own).parent.mkdir(parents=True)
         (tmp_path / own).touch()
-    starter = Path(packages.__file__).parent / "home" / "mms" / "model_service_worker.py"
     done = subprocess.run(
-        [sys.executable, "-c", STARTER, starter, tmp_path / "model"],
+        [sys.executable, "-c", IMPORTS, STARTER, tmp_path / "model"],
         env=os.environ | {"SERVE_PACKAGES": str(tmp_path / "packages")},
         capture_output=True,
         text=True,
         check=True,
     )
     assert done.stdout == f"{own is None}\n"
+
+
+@pytest.mark.parametrize("killed", ["early", "asked", "early before it is asked"])
+def test_what_has_imported_early_becomes_what_starts_the_workers(tmp_path: Path, killed: str) -> None:
+    (tmp_path / "model" / "code").mkdir(parents=True)
+    (tmp_path / "model" / "code" / "inference.py").touch()  # so nothing is imported, which would take seconds
+    model = ("--model-name", "model", "--model-path", str(tmp_path / "model"))
+    asked_for = ("--sock-type", "unix", "--sock-name", str(tmp_path / "mms"), "--handler", "serve.handler")
+    environment = os.environ | {"SERVE_PACKAGES": str(tmp_path), "SERVE_STARTER_SOCKET": str(tmp_path / "early")}
+    command = [sys.executable, str(STARTER), *model]
+    asked_for = [*command, *asked_for, "--preload-model", "false", "--tmp-dir", str(tmp_path)]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as early:
+        while not (tmp_path / "early").exists():
+            assert early.poll() is None
+            time.sleep(0.01)
+        if killed == "early before it is asked":
+            early.kill()
+            early.wait()
+        environment["PYTHONUNBUFFERED"] = "1"
+        with subprocess.Popen(asked_for, env=environment, stdout=subprocess.PIPE, text=True) as asked:
+            try:
+                assert asked.stdout
+                lines = [asked.stdout.readline().strip() for _ in range(4)]
+                starter = asked if killed == "early before it is asked" else early
+                assert lines[2:] == [f"[PID] {starter.pid}", "MMS worker started."]
+                if starter is early:  # each ends with the other
+                    victim, other = (early, asked) if killed == "early" else (asked, early)
+                    victim.kill()
+                    other.wait(60)
+            finally:
+                early.kill()
+                asked.kill()

@@ -30,7 +30,10 @@ class Socket:
     def __init__(self, path: Path, timeout: float = 60) -> None:
         self.path = path
         self.measured: list[tuple[str, dict[str, Any]]] = []
-        self.workers = Workers(path, timeout, lambda *told: self.measured.append(told))
+        self.refused: list[tuple[str, Failure]] = []
+        self.workers = Workers(
+            path, timeout, lambda *told: self.measured.append(told), lambda *told: self.refused.append(told)
+        )
 
     def report(self, **fields: Any) -> "Worker":
         worker = Worker(self.path)
@@ -173,6 +176,19 @@ def test_a_worker_that_hangs_is_ended(tmp_path: Path, capsys: pytest.CaptureFixt
     (line,) = capsys.readouterr().err.splitlines()
     assert line == f"worker {process.pid} of model a is ended: a request took over 0.2 s"
     idle.close()
+
+
+def test_a_model_that_proves_to_be_of_no_use_is_told_once(
+    supervisor: Socket, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workers = [supervisor.worker(), supervisor.worker()]
+    eventually(lambda: supervisor.workers.alive("a") == 2)
+    for worker in workers:
+        worker.tell(error="it is damaged")
+        worker.close()
+    eventually(lambda: supervisor.workers.alive("a") == 0)
+    assert supervisor.refused == [("a", Failure("it is damaged"))]
+    assert capsys.readouterr().err == ""
 
 
 def test_the_process_that_starts_workers_is_missed(supervisor: Socket) -> None:
