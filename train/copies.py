@@ -28,6 +28,9 @@ SHARE, LEVELS = 0.08, 4.0
 #: Pictures with less contrast (of 255) look alike without being copies.
 PLAIN = 4.0
 
+#: Pictures above which the search can take minutes of one core, and is told of before.
+_MANY = 500_000
+
 #: Looks that are worked on at a time, and looks that show along which directions they differ most.
 _AT_ONCE, _SAMPLE = 1 << 13, 1 << 13
 
@@ -66,6 +69,8 @@ def look_for(data: Data, seen: Mapping[bytes, bytes], folder: Path, say: Callabl
     )
     if any(name not in seen for split in data.splits.values() for name in split.digests):
         keep(folder, itertools.chain(seen.items(), (pair for pair in pairs if pair[0] not in seen)))
+    if (count := sum(map(len, data.splits.values()))) > _MANY:
+        say(f"looking for copies among {count:,} pictures, which can take minutes of one core")
     copies = find(data)
     for said in lines(copies):
         say(said)
@@ -140,7 +145,7 @@ def _groups(data: Data) -> tuple[list[list[int]], int]:
     for i in range(len(digests)):
         if (one := lead(i)) != i:
             groups.setdefault(one, [one]).append(i)
-    return [groups[one] for one in sorted(groups)], np.count_nonzero(cut)
+    return [groups[one] for one in sorted(groups)], int(np.count_nonzero(cut))
 
 
 def _alike(looks: NDArray[np.uint8], cut: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:

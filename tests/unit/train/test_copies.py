@@ -169,7 +169,7 @@ def merged(pairs: Iterable[tuple[int, int]], count: int) -> list[int]:
 def joined(looks: NDArray[np.uint8]) -> tuple[list[int], int]:
     """Return of each look the first in its group, and how many were not compared with all that are near."""
     cut = np.zeros(len(looks), bool)
-    return merged(copies._alike(looks, cut), len(looks)), np.count_nonzero(cut)
+    return merged(copies._alike(looks, cut), len(looks)), int(np.count_nonzero(cut))
 
 
 def test_groups_are_those_that_comparing_each_with_each_finds(monkeypatch) -> None:
@@ -231,3 +231,10 @@ def test_pictures_that_are_all_alike_are_one_group(monkeypatch) -> None:
     scene = generator.integers(40, 216, copies.LOOK_BYTES)
     looks = (scene + generator.integers(-2, 3, (700, copies.LOOK_BYTES))).astype(np.uint8)
     assert set(joined(looks)[0]) == {0}
+
+
+def test_a_long_search_is_told_of_before(folder: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(copies, "_MANY", 10)
+    said: list[str] = []
+    copies.look_for(read(folder), {}, tmp_path / "kept", said.append)
+    assert said and said[0].startswith("looking for copies among ")
