@@ -39,7 +39,7 @@ _AT_ONCE, _SAMPLE = 1 << 13, 1 << 13
 _VIEWS, _TOGETHER, _WHOLE = 12, 256, 1024
 
 #: How many parts a look is in at most, on average; and how many halves, for a division to gain anything.
-_PARTS, _HALVES = 4.0, 1.4
+_PARTS, _HALVES = 8.0, 1.4
 
 T = TypeVar("T", bound=np.generic)
 
