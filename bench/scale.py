@@ -14,7 +14,7 @@ SIDE = 32
 def draw(folder: Path, count: int, classes: int) -> Path:
     """Draw `count` pictures into a folder for each of `classes`, equally many of each, and return `folder`.
 
-    A class is a grid of 4 x 4 colours; its pictures have each colour changed a little.
+    What is large in a picture, 2 x 2 colours, is its own, as in photographs; its class is finer, 4 x 4 colours.
     """
     jobs = [(folder, number, count // classes + (number < count % classes)) for number in range(classes)]
     with Pool() as pool:
@@ -27,11 +27,17 @@ def _draw_class(job: tuple[Path, int, int]) -> None:
     folder, number, count = job
     place = folder / f"class_{number:05}"
     place.mkdir(parents=True)
-    colours = random.Random(number).randbytes(48)
+    shown = _grid(4, random.Random(number))
     for i in range(count):
-        changes = random.Random(f"{number} {i}").randbytes(48)
-        grid = bytes((3 * colour + change) // 4 for colour, change in zip(colours, changes, strict=True))
+        generator = random.Random(f"{number} {i}")
+        picture = Image.blend(shown, _grid(2, generator), 0.5)
+        picture = Image.blend(picture, _grid(4, generator), 0.25)
         data = io.BytesIO()
-        picture = Image.frombytes("RGB", (4, 4), grid).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
         picture.save(data, "JPEG", quality=75)
         (place / f"{i:06}.jpg").write_bytes(data.getvalue())
+
+
+def _grid(side: int, generator: random.Random) -> Image.Image:
+    """Return `side` x `side` colours, which go over into one another."""
+    colours = Image.frombytes("RGB", (side, side), generator.randbytes(3 * side**2))
+    return colours.resize((SIDE, SIDE), Image.Resampling.BILINEAR)

@@ -8,15 +8,17 @@ pixels, and those of copies differ less than those of any two photographs. Looks
 so that a picture which was read once is decoded for its look no more.
 """
 
+import bisect
 import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from byoc_vision.contract.job import COPIES_SHOWN, COPY_GROUPS_SHOWN
+from byoc_vision.contract.job import COPIES_SHOWN, COPY_GROUPS_SHOWN, partly_compared
 from classifier.artifact import whole
 from train.data import DIGEST_BYTES, KIND_BYTES, LOOK_BYTES, LOOK_SIDE, Data
 
@@ -26,18 +28,20 @@ SHARE, LEVELS = 0.08, 4.0
 #: Pictures with less contrast (of 255) look alike without being copies.
 PLAIN = 4.0
 
-#: Pictures above which only those of the same bytes are found: among ten times as many, looks take 30 times as long.
-MOST_LOOKS = 2_000_000
+#: Pictures above which the search can take minutes of one core, and is told of before.
+_MANY = 500_000
 
-#: Pictures above which the search takes minutes of one core, and is told of before.
-_MANY = 200_000
-
-#: Looks, and pairs of them, that are worked on at a time; looks that show along which directions they differ most.
+#: Looks that are worked on at a time, and looks that show along which directions they differ most.
 _AT_ONCE, _SAMPLE = 1 << 13, 1 << 13
 
-#: Directions in which looks are compared first, looks that are no longer divided, and what a half has of a whole at
-#: most, that a division is worth it.
-_VIEWS, _TOGETHER, _SMALLER = 12, 64, 0.9
+#: Directions along which looks are divided, parts that are divided no more, and larger ones that may stay whole where
+#: dividing them gains nothing.
+_VIEWS, _TOGETHER, _WHOLE = 12, 256, 1024
+
+#: How many parts a look is in at most, on average; and how many halves, for a division to gain anything.
+_PARTS, _HALVES = 8.0, 1.4
+
+T = TypeVar("T", bound=np.generic)
 
 
 def known(*folders: Path | None) -> dict[bytes, bytes]:
@@ -65,59 +69,61 @@ def look_for(data: Data, seen: Mapping[bytes, bytes], folder: Path, say: Callabl
     )
     if any(name not in seen for split in data.splits.values() for name in split.digests):
         keep(folder, itertools.chain(seen.items(), (pair for pair in pairs if pair[0] not in seen)))
-    count = sum(map(len, data.splits.values()))
-    if _MANY < count <= MOST_LOOKS:
-        say(f"looking for copies among {count:,} pictures, which takes minutes of one core")
+    if (count := sum(map(len, data.splits.values()))) > _MANY:
+        say(f"looking for copies among {count:,} pictures, which can take minutes of one core")
     copies = find(data)
-    if said := line(copies):
+    for said in lines(copies):
         say(said)
-    if count > MOST_LOOKS:
-        say(f"of more than {MOST_LOOKS:,} pictures, only copies of the same bytes were looked for")
     return copies
 
 
 def find(data: Data) -> dict[str, Any]:
     """Return how many groups of copies there are `across_splits` and with several labels (`label_conflicts`).
 
-    `groups` lists the first of them, each some pictures with `file`, `label` and `split`, conflicts first.
+    `groups` lists the first of them, each some pictures with `file`, `label` and `split`, conflicts first. `partly`
+    counts the pictures that look so much like so many others that they were not compared with all of these.
     """
     splits = list(data.splits.items())
-    ends = np.cumsum([len(split) for _, split in splits])
+    ends = list(itertools.accumulate(len(split) for _, split in splits))
+
+    def split_of(position: int) -> int:
+        return bisect.bisect(ends, position)
+
+    def label_of(position: int) -> int:
+        number = split_of(position)
+        return splits[number][1].targets[position - ends[number]]  # below zero: from the split's end
 
     def picture(position: int) -> dict[str, str]:
-        place = int(np.searchsorted(ends, position, "right"))
-        name, split = splits[place]
-        i = position - int(ends[place]) + len(split)
-        return {"file": split.names[i], "label": data.labels[split.targets[i]], "split": name}
+        name, split = splits[split_of(position)]
+        file = split.names[position - ends[split_of(position)]]
+        return {"file": file, "label": data.labels[label_of(position)], "split": name}
 
-    groups = [list(map(picture, group)) for group in _groups(data)]
-    conflicts = [group for group in groups if _several(group, "label")]
-    across = [group for group in groups if _several(group, "split")]
-    shown = conflicts + [group for group in across if not _several(group, "label")]
+    groups, partly = _groups(data)
+    conflicts = [group for group in groups if len(set(map(label_of, group))) > 1]
+    across = [group for group in groups if len(set(map(split_of, group))) > 1]
+    shown = conflicts + [group for group in across if len(set(map(label_of, group))) == 1]
     return {
         "across_splits": len(across),
         "label_conflicts": len(conflicts),
-        "groups": [group[:COPIES_SHOWN] for group in shown[:COPY_GROUPS_SHOWN]],
+        "groups": [list(map(picture, group[:COPIES_SHOWN])) for group in shown[:COPY_GROUPS_SHOWN]],
+        "partly": partly,
     }
 
 
-def _several(group: list[dict[str, str]], field: str) -> bool:
-    return len({picture[field] for picture in group}) > 1
+def lines(copies: Mapping[str, Any]) -> Iterator[str]:
+    """Yield sentences on the copies for the log, none where there are none."""
+    if copies["groups"]:
+        first = " and ".join(f"{picture['file']} ({picture['label']})" for picture in copies["groups"][0][:2])
+        yield (
+            f"copies of a picture: {copies['across_splits']} across splits, {copies['label_conflicts']} with different "
+            f"labels, such as {first}; the report shows them, remove all but one of each"
+        )
+    if copies["partly"]:
+        yield partly_compared(copies["partly"])
 
 
-def line(copies: Mapping[str, Any]) -> str:
-    """Return a sentence on the copies for the log, or nothing where there are none."""
-    if not copies["groups"]:
-        return ""
-    first = " and ".join(f"{picture['file']} ({picture['label']})" for picture in copies["groups"][0][:2])
-    return (
-        f"copies of a picture: {copies['across_splits']} across splits, {copies['label_conflicts']} with different "
-        f"labels, such as {first}; the report shows them, remove all but one of each"
-    )
-
-
-def _groups(data: Data) -> list[list[int]]:
-    """Return the positions, over all splits, of the pictures that are copies of one another."""
+def _groups(data: Data) -> tuple[list[list[int]], int]:
+    """Return the positions, over all splits, of the pictures that are copies of one another, and `partly` of `find`."""
     digests = [digest for split in data.splits.values() for digest in split.digests]
     first: dict[bytes, int] = {}
     leader = [first.setdefault(digest, i) for i, digest in enumerate(digests)]  # of each picture an earlier copy
@@ -128,55 +134,69 @@ def _groups(data: Data) -> list[list[int]]:
             i = leader[i]
         return i
 
-    chosen = list(first.values()) if len(first) <= MOST_LOOKS else []
+    chosen = list(first.values())
     looks = [look for split in data.splits.values() for look in split.looks]
     joined = np.frombuffer(b"".join(looks[i] for i in chosen), np.uint8).reshape(-1, LOOK_BYTES + KIND_BYTES)
-    for a, b in _alike(joined[:, :LOOK_BYTES]):
+    cut = np.zeros(len(chosen), bool)
+    for a, b in _alike(joined[:, :LOOK_BYTES], cut):
         one, other = sorted((lead(chosen[a]), lead(chosen[b])))
         leader[other] = one
     groups: dict[int, list[int]] = {}
     for i in range(len(digests)):
         if (one := lead(i)) != i:
             groups.setdefault(one, [one]).append(i)
-    return [groups[one] for one in sorted(groups)]
+    return [groups[one] for one in sorted(groups)], int(np.count_nonzero(cut))
 
 
-def _alike(looks: NDArray[np.uint8]) -> Iterator[tuple[int, int]]:
-    """Yield pairs of rows of `looks` [N, LOOK_BYTES] that are of copies.
+def _alike(looks: NDArray[np.uint8], cut: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
+    """Yield pairs of rows of `looks` [N, LOOK_BYTES] that join those of copies; mark in `cut` [N] what `_near` does.
 
     Looks that differ by no more than `LEVELS` differ by no more in any of their views along orthogonal directions. So
-    only those are compared that lie in one part of the space of a few such views: the time hardly grows more than N.
+    only those are compared that lie in one part of the space of a few such views.
     """
     spread = np.concatenate([_contrast(part) for part in _parts(looks)])
     (rows,) = np.nonzero(spread >= PLAIN)
+    # The same looks have the same sum of products, and others have another: there are 2^64 of them.
+    factors = np.random.default_rng(0).integers(1 << 64, size=LOOK_BYTES // 8, dtype=np.uint64)
+    sums = np.concatenate([part.view(np.uint64) @ factors for part in _parts(looks)])
+    _, first, same = np.unique(sums[rows], return_index=True, return_inverse=True)
+    twice = np.nonzero(first[same] != np.arange(len(rows)))[0]
+    yield from zip(rows[first[same[twice]]].tolist(), rows[twice].tolist(), strict=True)
+    rows = rows[first]
     limits = np.minimum(SHARE * spread[rows], LEVELS)
     directions = _directions(looks[rows[:: -(-len(rows) // _SAMPLE) or 1]])
-    places = np.concatenate([part.astype(np.float32) @ directions for part in _parts(looks[rows])])
-    for near in _near(places):
-        for ones, others in _pairs(near, places):
-            apart = looks[rows[ones]].astype(np.float32) - looks[rows[others]]
-            same = np.sqrt(np.mean(apart**2, axis=1)) <= np.minimum(limits[ones], limits[others])
-            yield from zip(rows[ones[same]].tolist(), rows[others[same]].tolist(), strict=True)
+    places = np.concatenate([looks[part].astype(np.float32) @ directions for part in _parts(rows)])
+    marked = np.zeros(len(rows), bool)
+    for near in _near(places, limits, marked):
+        ones, others = _joined(looks[rows[near]], limits[near])
+        yield from zip(rows[near[ones]].tolist(), rows[near[others]].tolist(), strict=True)
+    cut[rows[marked]] = True
 
 
-def _pairs(
-    near: NDArray[np.int64], places: NDArray[np.float32]
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Yield i and j > i of those of the points `near` that are within `LEVELS` of each other, some at a time."""
-    step = max(1, _AT_ONCE // len(near)) if len(near) > _TOGETHER else _TOGETHER
-    for begin in range(0, len(near), step):
-        some, others = places[near[begin : begin + step]], places[near[begin:]]
-        close = np.triu(np.ones((len(some), len(others)), bool), 1)
-        for axis in range(places.shape[1]):
-            # A little more, for numbers are rounded.
-            close &= np.abs(some[:, None, axis] - others[None, :, axis]) <= 1.01 * LEVELS
-        i, j = np.nonzero(close)
-        yield near[begin + i], near[begin + j]
+def _joined(looks: NDArray[np.uint8], limits: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return pairs of rows that join those of `looks` [N, LOOK_BYTES] that are within the `limits` [N] of both.
+
+    Each of `looks` is compared with each; of those that are joined, the first is paired with each of the others.
+    """
+    values = looks.astype(np.float32)
+    products = values @ values.T  # whole numbers below 2^24, and so are the sums below: all are exact
+    squares = products.diagonal()
+    most = LOOK_BYTES * limits**2
+    alike = (squares[:, None] - products) + (squares - products) <= np.minimum(most[:, None], most)
+    (found,) = np.nonzero(alike.sum(axis=1) > 1)
+    alike = alike[np.ix_(found, found)]
+    leaders, known = np.arange(len(found), dtype=np.int16), np.empty(0, np.int16)
+    while not np.array_equal(leaders, known):
+        known = leaders
+        leaders = np.where(alike, known, np.int16(len(found))).min(axis=1, initial=np.int16(len(found)))
+        leaders = leaders[leaders]
+    (led,) = np.nonzero(leaders != np.arange(len(found)))
+    return found[leaders[led]], found[led]
 
 
-def _parts(looks: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
-    """Yield some looks at a time, at least once: as numbers with a point they take four times as much memory."""
-    yield from (looks[begin : begin + _AT_ONCE] for begin in range(0, max(1, len(looks)), _AT_ONCE))
+def _parts(rows: NDArray[T]) -> Iterator[NDArray[T]]:
+    """Yield some rows at a time, at least once: as numbers with a point, looks take four times as much memory."""
+    yield from (rows[begin : begin + _AT_ONCE] for begin in range(0, max(1, len(rows)), _AT_ONCE))
 
 
 def _contrast(looks: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -198,22 +218,35 @@ def _directions(looks: NDArray[np.uint8]) -> NDArray[np.float32]:
     return directions
 
 
-def _near(places: NDArray[np.float32]) -> Iterator[NDArray[np.int64]]:
-    """Yield parts of the points `places` [N, `_VIEWS`], in order, so that any two within `LEVELS` are together in one.
+def _near(
+    places: NDArray[np.float32], limits: NDArray[np.float32], cut: NDArray[np.bool_]
+) -> Iterator[NDArray[np.int64]]:
+    """Yield parts of the points `places` [N, `_VIEWS`], so that any two within the `limits` [N] of both share a part.
 
     The points are divided in halves along what they differ most in, again and again. Those near the border go to both.
+    Where they are so dense that these would be too many, only the nearest do: `cut` [N] marks the points that may so
+    have lost another. All parts together have at most `_PARTS` * N points, each at most `_WHOLE`: the time grows like
+    N log N, whatever the pictures are.
     """
-    left = [np.arange(len(places))]
+    left = [(np.arange(len(places)), _PARTS)]
     while left:
-        part = left.pop()
-        if len(part) > _TOGETHER:
-            some = places[part]
-            axis = int(np.argmax(some.max(axis=0) - some.min(axis=0)))
-            along = some[:, axis]
-            middle = np.median(along)
-            # A little more than half the distance, for numbers are rounded.
-            halves = [part[along <= middle + 0.51 * LEVELS], part[along >= middle - 0.51 * LEVELS]]
-            if max(map(len, halves)) < _SMALLER * len(part):
-                left += halves
+        part, room = left.pop()
+        if len(part) <= _TOGETHER:
+            yield part
+            continue
+        some = places[part]
+        along = some[:, np.argmax(np.ptp(some, axis=0))]
+        order = np.argpartition(along, len(part) // 2)
+        lower, upper = np.split(order, [len(part) // 2])
+        # Of two within the limits, one is within half of its own; a little more, for numbers are rounded.
+        away = np.abs(along - along[upper[0]]) / (0.51 * limits[part])
+        reach, halves = 1.0, 1 + np.count_nonzero(away < 1) / len(part)
+        if halves > min(room, _HALVES):
+            if len(part) <= _WHOLE:
+                yield part
                 continue
-        yield part
+            halves = min(room ** (1 / math.log2(len(part) / _TOGETHER)), _HALVES)
+            reach = np.partition(away, int((halves - 1) * len(part)))[int((halves - 1) * len(part))]
+            cut[part[(away >= reach) & (away <= 2 - reach)]] = True
+        for half, other in ((lower, upper), (upper, lower)):
+            left.append((part[np.concatenate((half, other[away[other] < reach]))], room / halves))

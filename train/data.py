@@ -6,11 +6,12 @@ what is known by its content need only be read.
 """
 
 import hashlib
+import itertools
 import os
 import random
 import stat
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,8 +28,8 @@ from train.pixels import Pixels
 from train.progress import progress
 from train.stopping import StopSignal
 
-#: Files that a thread reads at a time.
-_PART = 16
+#: Files that a thread reads at a time, and such parts at most: those of a million pictures would take 0.1 GB.
+_PART, _PARTS = 16, 4096
 
 #: Classes that the log lists; of more, so many.
 CLASSES_SHOWN, FEWEST_SHOWN = 200, 20
@@ -166,7 +167,8 @@ def find(channels: Mapping[str, Path], validation_share: float, test_share: floa
         splits["train"], splits["test"] = _draw(splits["train"], test_share, seed + 1)
     if not splits["validation"]:
         raise DataError("every class has a single picture, so none is left to validate with; add pictures")
-    return Data(tuple(map(text, layout.classes)), **splits, lines=tuple(layout.lines()))
+    labels, lines = tuple(map(text, layout.classes)), tuple(layout.lines())
+    return Data(labels, splits["train"], splits["validation"], splits["test"], lines)
 
 
 def checked(
@@ -229,15 +231,18 @@ def digest(content: bytes) -> bytes:
 _Read = tuple[bytes, bytes] | str
 
 
-def _read_all(splits: Iterable[Split], workers: int, stop: StopSignal, known: Mapping[bytes, bytes]) -> Iterator[_Read]:
+def _read_all(
+    splits: Collection[Split], workers: int, stop: StopSignal, known: Mapping[bytes, bytes]
+) -> Iterator[_Read]:
     def read(part: tuple[Split, int]) -> list[_Read]:
         split, begin = part
-        return [_read(file, stop, known, split.pixels) for file in split.files[begin : begin + _PART]]
+        return [_read(file, stop, known, split.pixels) for file in split.files[begin : begin + size]]
 
-    parts = [(split, begin) for split in splits for begin in range(0, len(split), _PART)]
+    count = sum(map(len, splits))
+    size = max(_PART, count // _PARTS)
+    parts = [(split, begin) for split in splits for begin in range(0, len(split), size)]
     with ThreadPoolExecutor(max(1, workers)) as pool:  # Pillow's decoders release the interpreter lock.
-        for part in progress(pool.map(read, parts), len(parts), "checking pictures"):
-            yield from part
+        yield from progress(itertools.chain.from_iterable(pool.map(read, parts)), count, "checking pictures")
 
 
 def _read(file: Path, stop: StopSignal, known: Mapping[bytes, bytes], pixels: Pixels | None) -> _Read:

@@ -2,10 +2,10 @@
 
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from byoc_vision.contract.errors import UserError
@@ -17,8 +17,13 @@ _log = logging.getLogger(__name__)
 
 _THREADS = 16
 
+#: Files whose turn in the threads is noted at a time: a million notes would take two gigabytes.
+_AT_ONCE = 4096
+
 #: The longest key that S3 takes.
 _KEY_BYTES = 1024
+
+T = TypeVar("T")
 
 
 def split(uri: str) -> tuple[str, str]:
@@ -51,13 +56,14 @@ def send(s3: Any, source: Path, uri: str, pictures: bool = False) -> None:
     files = {key: source} if source.is_file() else _files(source, key, pictures)
     if not files:
         raise UserError(f"{source} holds no files")
-    there = {item["Key"]: item for item in listing(s3, bucket, key)}
+    there = {item["Key"]: (item["Size"], item["ETag"].strip('"')) for item in listing(s3, bucket, key)}
     with ThreadPoolExecutor(_THREADS) as pool:
-        same = list(pool.map(lambda name: _same(s3, bucket, name, there.get(name), files[name]), files))
-        changed = [name for name, unchanged in zip(files, same, strict=True) if not unchanged]
+        names = list(files)
+        same = _mapped(pool, lambda name: _same(s3, bucket, name, there.get(name), files[name]), names)
+        changed = [name for name, unchanged in zip(names, same, strict=True) if not unchanged]
         total, done = sum(files[name].stat().st_size for name in changed), 0
         try:
-            for number, size in enumerate(pool.map(lambda name: _put(s3, bucket, name, files[name]), changed), 1):
+            for number, size in enumerate(_mapped(pool, lambda name: _put(s3, bucket, name, files[name]), changed), 1):
                 done += size
                 sizes = f"{done / 1e6:.1f}/{total / 1e6:.1f} MB"
                 # Of use while it lasts only: a terminal writes the next one over it.
@@ -70,6 +76,12 @@ def send(s3: Any, source: Path, uri: str, pictures: bool = False) -> None:
         s3.delete_objects(Bucket=bucket, Delete={"Objects": gone[start : start + 1000], "Quiet": True})
     sent = f"{len(changed)} of {len(files)} files sent ({done / 1e6:.1f} MB), {len(gone)} removed"
     _log.info("%s -> %s: %s", source, uri, sent)
+
+
+def _mapped(pool: ThreadPoolExecutor, work: Callable[[str], T], names: Sequence[str]) -> Iterator[T]:
+    """Yield what `work` gives for each of the `names`, in order."""
+    for begin in range(0, len(names), _AT_ONCE):
+        yield from pool.map(work, names[begin : begin + _AT_ONCE])
 
 
 def _files(folder: Path, key: str, pictures: bool) -> dict[str, Path]:
@@ -125,13 +137,13 @@ def contents(s3: Any, uri: str) -> Iterator[tuple[str, bytes]]:
             yield item["Key"].removeprefix(key), s3.get_object(Bucket=bucket, Key=item["Key"])["Body"].read()
 
 
-def _same(s3: Any, bucket: str, key: str, there: dict[str, Any] | None, file: Path) -> bool:
-    """Whether the object `there` holds what `file` does."""
-    if there is None or there["Size"] != file.stat().st_size:
+def _same(s3: Any, bucket: str, key: str, there: tuple[int, str] | None, file: Path) -> bool:
+    """Whether the object of the size and ETag `there` holds what `file` does."""
+    if there is None or there[0] != file.stat().st_size:
         return False
     # The ETag is the MD5 of what came in one part and is not encrypted with a key of KMS; else our own note tells.
     md5 = _md5(file)
-    if there["ETag"].strip('"') == md5:
+    if there[1] == md5:
         return True
     return bool(s3.head_object(Bucket=bucket, Key=key)["Metadata"].get("md5") == md5)
 

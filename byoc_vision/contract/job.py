@@ -69,3 +69,11 @@ def report_folder(output: Path) -> Path:
     """Return which folder the job's report is in, of a job with this output folder."""
     aside = output / ASIDE
     return aside if (aside / REPORT).exists() else output
+
+
+def partly_compared(pictures: int) -> str:
+    """Return the sentence on so many pictures that may have copies which were not found."""
+    return (
+        f"{pictures:,} pictures look so much like so many others that they were compared with the most similar only: "
+        "of copies that differ in size or format, some may not have been found"
+    )

@@ -38,12 +38,14 @@ class Prediction:
 class Copies:
     """Groups of pictures that are copies of one another: how many, and the first of them.
 
-    A picture has `file`, `label` and `split`.
+    A picture has `file`, `label` and `split`. `partly` counts pictures that were not compared with all that look like
+    them.
     """
 
     across_splits: int = 0
     label_conflicts: int = 0
     groups: list[list[dict[str, str]]] = field(default_factory=list)
+    partly: int = 0
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,8 @@ class Job:
                 [{key: str(picture[key]) for key in ("file", "label", "split")} for picture in group[:COPIES_SHOWN]]
                 for group in counts["groups"][:COPY_GROUPS_SHOWN]
             ]
-            return Copies(int(counts["across_splits"]), int(counts["label_conflicts"]), groups)
+            partly = int(counts.get("partly", 0))  # jobs of earlier versions have none
+            return Copies(int(counts["across_splits"]), int(counts["label_conflicts"]), groups, partly)
         except (KeyError, TypeError, ValueError, OverflowError):
             return Copies()
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from html import escape
 from typing import Any
 
+from byoc_vision.contract.job import partly_compared
 from byoc_vision.debugger import charts
 from byoc_vision.debugger.charts import Line
 from byoc_vision.debugger.markup import Facts, named, pair, section, table
@@ -264,9 +265,10 @@ def _kinds(kinds: dict[str, dict[str, int]]) -> str:
 
 def copies(facts: Facts, thumbnail: Thumbnail) -> str:
     """The pictures that are copies of one another, across splits or with different labels."""
-    counted = facts["copies"]
+    counted, title = facts["copies"], "Copies across splits and label conflicts"
+    missed = f"<p>{partly_compared(counted['partly'])}.</p>" if counted["partly"] else ""
     if not counted["groups"]:
-        return ""
+        return section(title, missed) if missed else ""
     groups = []
     for group in counted["groups"]:
         items = "".join(
@@ -284,4 +286,4 @@ def copies(facts: Facts, thumbnail: Thumbnail) -> str:
         "Keep one picture of each group, with the right label."
     )
     shown = "" if len(groups) == 1 else f" The first {len(groups)} are shown."
-    return section("Copies across splits and label conflicts", f"<p>{counts}{shown} {advice}</p>", *groups)
+    return section(title, f"<p>{counts}{shown} {advice}</p>", missed, *groups)

@@ -174,11 +174,12 @@ def test_copies_are_shown_with_their_pictures(out: Path) -> None:
         {"file": "../secret.jpg", "label": "cat", "split": "train"},
     ]
     metrics = json.loads((out / "metrics.json").read_text())
-    copies = {"across_splits": 7, "label_conflicts": 1, "groups": [group]}
+    copies = {"across_splits": 7, "label_conflicts": 1, "groups": [group], "partly": 1234}
     (out / "metrics.json").write_text(json.dumps(metrics | {"copies": copies}))
     facts, page, html = report(out, "--pictures", str(pictures))
     assert facts["copies"] == copies
     assert "Copies across splits and label conflicts" in page.text and "7 across splits, 1 with different" in page.text
+    assert "1,234 pictures look so much like so many others" in page.text
     assert page.seen.count("img") == 1 + 3 and HOSTILE not in html
     assert "test/dog/caf\\xe9.png" in page.text
 
@@ -199,6 +200,14 @@ def test_copies_that_are_none_or_broken_are_not_shown(out: Path, copies: object)
     (out / "metrics.json").write_text(json.dumps({"copies": copies}))
     facts, page, _ = report(out)
     assert facts["copies"]["groups"] == [] and "Copies across" not in page.text
+
+
+def test_that_a_search_which_found_no_copies_left_some_out_is_shown(out: Path) -> None:
+    out.mkdir(exist_ok=True)
+    counts = {"across_splits": 0, "label_conflicts": 0, "groups": [], "partly": 5}
+    (out / "metrics.json").write_text(json.dumps({"copies": counts}))
+    _, page, _ = report(out)
+    assert "Copies across splits" in page.text and "5 pictures look so much like so many others" in page.text
 
 
 def test_a_report_needs_neither_torch_nor_smdebug_nor_pandas(out: Path) -> None:

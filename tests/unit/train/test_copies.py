@@ -1,12 +1,13 @@
 """The same picture twice: across splits, with two labels, as another size or format; and no others."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from train import copies, data
@@ -48,8 +49,8 @@ def files(group: list[dict[str, str]]) -> set[str]:
 
 def test_a_clean_set_has_none(folder: Path) -> None:
     found = copies.find(read(folder))
-    assert found == {"across_splits": 0, "label_conflicts": 0, "groups": []}
-    assert copies.line(found) == ""
+    assert found == {"across_splits": 0, "label_conflicts": 0, "groups": [], "partly": 0}
+    assert list(copies.lines(found)) == []
 
 
 def test_the_same_bytes_across_splits(folder: Path) -> None:
@@ -62,9 +63,8 @@ def test_the_same_bytes_across_splits(folder: Path) -> None:
             {"file": "test/cat/copy.jpg", "label": "cat", "split": "test"},
         ]
     ]
-    assert "1 across splits, 0 with different labels, such as train/cat/0.jpg (cat) and test/cat/copy" in copies.line(
-        found
-    )
+    (said,) = copies.lines(found)
+    assert "1 across splits, 0 with different labels, such as train/cat/0.jpg (cat) and test/cat/copy" in said
 
 
 def test_copies_within_a_class_of_a_split_do_no_harm(folder: Path) -> None:
@@ -143,19 +143,48 @@ def test_looks_are_kept_and_pictures_that_have_one_not_decoded_again(folder: Pat
     assert decoded == ["decode", "kind"] * (len(found.validation) + len(found.test))
 
 
-def test_pairs_are_all_those_that_comparing_each_with_each_finds() -> None:
+def photographs(generator: np.random.Generator, count: int) -> NDArray[np.uint8]:
+    """Return looks as of photographs: neighbouring pixels are alike."""
+    grids = generator.integers(0, 256, (count, 2, 2, 3)).astype(np.float32)
+    looks = grids.repeat(4, axis=1).repeat(4, axis=2) + generator.normal(0, 8, (count, 8, 8, 3))
+    return np.clip(looks, 0, 255).astype(np.uint8).reshape(count, -1)
+
+
+def frames(generator: np.random.Generator, count: int) -> NDArray[np.uint8]:
+    """Return looks as of one scene, a little more apart than copies."""
+    scene = generator.integers(40, 216, copies.LOOK_BYTES)
+    return (scene + generator.integers(-9, 10, (count, copies.LOOK_BYTES))).astype(np.uint8)
+
+
+def merged(pairs: Iterable[tuple[int, int]], count: int) -> list[int]:
+    """Return of each of `count` looks the first in its group."""
+    leader = list(range(count))
+    for pair in pairs:
+        old, new = sorted((leader[pair[0]], leader[pair[1]]), reverse=True)
+        if old != new:
+            leader = [new if each == old else each for each in leader]
+    return leader
+
+
+def joined(looks: NDArray[np.uint8]) -> tuple[list[int], int]:
+    """Return of each look the first in its group, and how many were not compared with all that are near."""
+    cut = np.zeros(len(looks), bool)
+    return merged(copies._alike(looks, cut), len(looks)), int(np.count_nonzero(cut))
+
+
+def test_groups_are_those_that_comparing_each_with_each_finds(monkeypatch) -> None:
+    monkeypatch.setattr(copies, "_TOGETHER", 32)
     generator = np.random.default_rng(0)
-    looks = generator.integers(0, 256, (300, copies.LOOK_BYTES)).astype(np.uint8)
-    noise = generator.integers(-3, 4, (300, copies.LOOK_BYTES))
-    looks = np.concatenate((looks, np.clip(looks.astype(int) + noise, 0, 255).astype(np.uint8)))
-    spread = copies._contrast(looks)
-    expected = set()
+    looks = photographs(generator, 400)
+    noise = generator.integers(-3, 4, (100, copies.LOOK_BYTES))
+    looks = np.concatenate((looks, np.clip(looks[:100].astype(int) + noise, 0, 255).astype(np.uint8), looks[100:150]))
+    limits = np.minimum(copies.SHARE * copies._contrast(looks), copies.LEVELS)
+    pairs = []
     for i in range(len(looks)):
-        difference = np.sqrt(((looks[i].astype(float) - looks) ** 2).mean(axis=1))
-        limit = np.minimum(np.minimum(copies.SHARE * spread[i], copies.SHARE * spread), copies.LEVELS)
-        expected |= {(i, int(j)) for j in np.nonzero(difference <= limit)[0] if j > i}
-    assert len(expected) >= 300
-    assert set(copies._alike(looks)) == expected
+        apart = np.sqrt(((looks[i].astype(float) - looks) ** 2).mean(axis=1))
+        pairs += [(i, int(j)) for j in np.nonzero(apart <= np.minimum(limits[i], limits))[0]]
+    assert len(pairs) >= len(looks) + 2 * 140
+    assert joined(looks) == (merged(pairs, len(looks)), 0)
 
 
 def test_as_many_groups_as_a_report_shows_are_listed(folder: Path) -> None:
@@ -169,33 +198,39 @@ def test_as_many_groups_as_a_report_shows_are_listed(folder: Path) -> None:
     assert found["label_conflicts"] == 40 and len(found["groups"]) == copies.COPY_GROUPS_SHOWN
 
 
-def test_what_is_compared_grows_little_more_than_the_pictures() -> None:
+@pytest.mark.parametrize("draw", [photographs, frames])
+def test_what_is_compared_is_bounded_whatever_the_pictures_are(draw, monkeypatch) -> None:
+    monkeypatch.setattr(copies, "_TOGETHER", 64)
+    monkeypatch.setattr(copies, "_WHOLE", 128)
+    looks = draw(np.random.default_rng(0), 8000)
+    places = looks.astype(np.float32) @ copies._directions(looks)
+    cut = np.zeros(len(looks), bool)
+    parts = list(copies._near(places, np.full(len(looks), copies.LEVELS, np.float32), cut))
+    assert set(np.concatenate(parts).tolist()) == set(range(len(looks)))
+    assert sum(map(len, parts)) <= copies._PARTS * len(looks) and max(map(len, parts)) <= copies._WHOLE
+    assert cut.any() == (draw is frames)
+
+
+def test_of_too_many_that_are_alike_the_nearest_are_found_and_the_others_told_of(monkeypatch) -> None:
+    monkeypatch.setattr(copies, "_TOGETHER", 64)
+    monkeypatch.setattr(copies, "_WHOLE", 128)
+    looks = frames(np.random.default_rng(0), 1000)
+    looks[900:] = looks[:100]
+    looks[800:900] = looks[100:200] + np.random.default_rng(1).integers(-1, 2, (100, copies.LOOK_BYTES))
+    leader, cut = joined(looks)
+    assert leader[900:] == list(range(100))
+    assert sum(a == b for a, b in zip(leader[800:900], range(100, 200), strict=True)) > 90
+    assert cut > 500
+    (said,) = copies.lines({"groups": [], "partly": cut})
+    assert said.startswith(f"{cut} pictures look so much like so many others")
+
+
+def test_pictures_that_are_all_alike_are_one_group(monkeypatch) -> None:
+    monkeypatch.setattr(copies, "_WHOLE", 256)
     generator = np.random.default_rng(0)
-    compared = []
-    for count in (4000, 16000):
-        # As of photographs: neighbouring pixels are alike.
-        grids = generator.integers(0, 256, (count, 2, 2, 3)).astype(np.float32)
-        looks = np.clip(grids.repeat(4, axis=1).repeat(4, axis=2) + generator.normal(0, 8, (count, 8, 8, 3)), 0, 255)
-        looks = looks.astype(np.uint8).reshape(count, -1)
-        places = looks.astype(np.float32) @ copies._directions(looks)
-        parts = list(copies._near(places))
-        assert set(np.concatenate(parts).tolist()) == set(range(count))
-        compared.append(sum(len(part) ** 2 for part in parts))
-    assert compared[1] < 7 * compared[0] < 0.5 * 4000**2
-
-
-def test_a_heap_of_pictures_that_are_all_alike_is_one_group(monkeypatch) -> None:
-    monkeypatch.setattr(copies, "_AT_ONCE", 1 << 10)
-    look = np.random.default_rng(0).integers(0, 256, copies.LOOK_BYTES).astype(np.uint8)
-    assert len(set(copies._alike(np.tile(look, (150, 1))))) == 150 * 149 // 2
-
-
-def test_of_too_many_pictures_only_the_same_bytes_are_found(folder: Path, monkeypatch) -> None:
-    monkeypatch.setattr(copies, "MOST_LOOKS", 10)
-    image = Image.open(folder / "train" / "cat" / "0.jpg")
-    image.resize((100, 75)).save(folder / "test" / "cat" / "smaller.png")
-    (folder / "test" / "dog" / "copy.jpg").write_bytes((folder / "train" / "dog" / "0.jpg").read_bytes())
-    assert [files(group) for group in copies.find(read(folder))["groups"]] == [{"train/dog/0.jpg", "test/dog/copy.jpg"}]
+    scene = generator.integers(40, 216, copies.LOOK_BYTES)
+    looks = (scene + generator.integers(-2, 3, (700, copies.LOOK_BYTES))).astype(np.uint8)
+    assert set(joined(looks)[0]) == {0}
 
 
 def test_a_long_search_is_told_of_before(folder: Path, tmp_path: Path, monkeypatch) -> None:
