@@ -21,6 +21,7 @@ from classifier.preprocessing import Preprocessing
 from train.augmentation import Augmentation, mixed
 from train.data import Split
 from train.distributed import ALONE, Group
+from train.pixels import Pixels
 from train.stopping import leave_signals_to_parent
 
 
@@ -125,7 +126,8 @@ class FeatureBatches(Batches):
 class PictureBatches(Batches):
     """Batches of the pictures of a split, normalised, [N, 3, S, S] float32 in channels_last, on `device`.
 
-    Where they are not changed at random, what is in the split's `pixels` is not decoded again.
+    Where they are not changed at random, what is in the split's `pixels` is not decoded again. Where all of them are
+    there from the beginning, there is no work for processes, and none are started.
     """
 
     def __init__(
@@ -141,10 +143,11 @@ class PictureBatches(Batches):
         augmentation = augmentation or Augmentation(preprocessing)
         self._preprocessing, self.device = preprocessing, device
         self._places = _Places(order)
-        workers = min(workers, len(order))
+        dataset = _Pictures(split, augmentation, order.seed or 0)
+        workers = 0 if dataset.are_kept else min(workers, len(order))
         batch_bytes = order.size_of(0) // order.group.size * 3 * preprocessing.crop_size**2
         self._loader = DataLoader(
-            _Pictures(split, augmentation, order.seed or 0),
+            dataset,
             batch_sampler=self._places,
             num_workers=workers,
             collate_fn=None if fits_shared_memory(batch_bytes * (2 * workers + 1)) else _as_arrays,
@@ -192,7 +195,7 @@ class _Pictures(Dataset[tuple[NDArray[np.uint8], int]]):
 
     def __getitem__(self, place: tuple[int, int]) -> tuple[NDArray[np.uint8], int]:
         epoch, position = place
-        kept = self.split.pixels if self.augmentation.augment == "none" else None
+        kept = self._kept
         pixels = kept.get(self.split.digests[position]) if kept else None
         if pixels is None:
             image = pictures.decode(self.split.files[position], self.augmentation.preprocessing.enough)
@@ -200,6 +203,16 @@ class _Pictures(Dataset[tuple[NDArray[np.uint8], int]]):
             if kept:
                 kept.put(self.split.digests[position], pixels)
         return pixels, self.split.targets[position]
+
+    @property
+    def are_kept(self) -> bool:
+        """Whether the pixels of all pictures are there."""
+        kept = self._kept
+        return kept is not None and all(kept.get(digest) is not None for digest in self.split.digests)
+
+    @property
+    def _kept(self) -> Pixels | None:
+        return self.split.pixels if self.augmentation.augment == "none" else None
 
 
 def fits_shared_memory(size: int) -> bool:

@@ -8,7 +8,7 @@ import copy
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -17,12 +17,15 @@ import numpy as np
 import openvino as ov
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from byoc_vision.contract.errors import described
 from classifier import artifact
 from classifier.artifact import Classifier, Probes
 from train.batches import Order, PictureBatches
 from train.data import Data, Split
+from train.forms import converted
+from train.inference import BATCH, compiled
 from train.progress import progress
 from train.quantize import quantize
 from train.stopping import Stopped, StopSignal
@@ -36,10 +39,8 @@ CALIBRATION, VALIDATION = 128, 400
 #: How much lower the 8-bit graph's accuracy on validation pictures may be than float32's, up to a whole picture.
 TOLERANCE = 0.005
 
-_BATCH = 8
-
 Logits = NDArray[np.float32]
-Run = Callable[[NDArray[np.float32]], Logits]
+Run = Callable[[Iterable[NDArray[np.float32]]], Logits]
 
 
 class DisagreementError(Exception):
@@ -50,7 +51,8 @@ class DisagreementError(Exception):
 class Export:
     """Adds probe pictures and graphs to the model in `folder`, which holds `classifier`, trained on `data`.
 
-    `logits` tells the network's in float32 on some of the pictures, where that is cheaper than to run it.
+    `logits` tells the network's in float32 on some of the pictures, where that is cheaper than to run it. `parts` are a
+    file with the graph of the network's first layers (`forms.GRAPH`), where that was made, and the layers that follow.
     """
 
     classifier: Classifier
@@ -60,6 +62,7 @@ class Export:
     stop: StopSignal
     report: Callable[[str], None]
     logits: Callable[[Split], Logits] | None = None
+    parts: tuple[Path, nn.Module] | None = None
 
     def __call__(self) -> None:
         """Write them; where a graph cannot be made, say so and leave it out. Raises `Stopped` when asked to stop."""
@@ -97,7 +100,8 @@ class Export:
         figures: dict[str, object] = {"openvino": version("openvino")}
         try:
             calibration = self._pixels(self.data.train.spread(CALIBRATION))
-            integers = quantize(graph, self._batches(calibration, "calibrating the int8 graph"))
+            batches = self._batches(calibration, "calibrating the int8 graph")
+            integers = quantize(graph, batches, torch.get_num_threads())
             kept, measured = self._compared(float32, _compiled(integers))
         except Stopped:
             raise
@@ -133,13 +137,17 @@ class Export:
 
     def _converted(self) -> ov.Model:
         side = self.classifier.preprocessing.crop_size
-        net = copy.deepcopy(self.classifier.network).cpu().float().eval()
-        # Two pictures: networks that were traced with one may take their number for a constant.
-        example = torch.zeros(2, 3, side, side)
-        with torch.no_grad():
-            # The probe pictures tell whether the trace is right; torch's own check refuses what merely looks different.
-            traced = torch.jit.trace(net, example, check_trace=False)  # type: ignore[no-untyped-call]
-        return ov.convert_model(traced, example_input=example, input=[-1, 3, side, side])
+        if self.parts is None:
+            return _converted(self.classifier.network, (3, side, side))
+        file, rest = self.parts
+        frozen = ov.Core().read_model(file)
+        one = frozen.clone()
+        one.reshape([1, 3, side, side])  # only so does it tell what else there is of the features
+        learnt = _converted(rest, tuple(one.output(0).shape)[1:])
+        for node in learnt.get_ordered_ops():  # no two nodes have one name
+            node.set_friendly_name(f"learnt/{node.get_friendly_name()}")
+        learnt.inputs[0].get_node().output(0).replace(frozen.output(0).get_node().input_value(0))
+        return ov.Model(learnt.get_results(), frozen.get_parameters(), frozen.get_friendly_name())
 
     def _write(self, graphs: dict[str, ov.Model], figures: dict[str, object]) -> None:
         shutil.rmtree(self._partial, ignore_errors=True)
@@ -149,32 +157,37 @@ class Export:
         (self._partial / "figures.json").write_text(json.dumps(figures, indent=2), encoding="utf-8")
         self._partial.rename(self.folder / artifact.GRAPHS)
 
-    def _network(self, inputs: NDArray[np.float32]) -> Logits:
-        device = next(self.classifier.network.parameters()).device
+    def _network(self, batches: Iterable[NDArray[np.float32]]) -> Logits:
+        network = self.classifier.network.eval()
+        device = next(network.parameters()).device
         with torch.inference_mode():
-            logits: Logits = self.classifier.network.eval()(torch.from_numpy(inputs).to(device)).cpu().numpy()
-            return logits
+            return np.concatenate([network(torch.from_numpy(inputs).to(device)).cpu().numpy() for inputs in batches])
 
     def _exact(self, split: Split, run: Run, what: str) -> Logits:
         """Return the network's logits on `split`, which `run` gives where they are not known."""
         return self.logits(split) if self.logits else self._answers(run, self._pixels(split), what)
 
     def _answers(self, run: Run, pixels: NDArray[np.uint8], what: str) -> Logits:
-        return np.concatenate([run(inputs) for inputs in self._batches(pixels, what)])
+        return run(self._batches(pixels, what))
 
     def _batches(self, pixels: NDArray[np.uint8], what: str) -> Iterator[NDArray[np.float32]]:
         """Yield the network's inputs for some pictures at a time, and show how far that has come."""
-        begins = range(0, len(pixels), _BATCH)
+        begins = range(0, len(pixels), BATCH)
         for begin in progress(begins, len(begins), what):
             self.stop.check()
-            yield self.classifier.preprocessing.normalize(pixels[begin : begin + _BATCH])
+            yield self.classifier.preprocessing.normalize(pixels[begin : begin + BATCH])
 
     def _pixels(self, split: Split) -> NDArray[np.uint8]:
-        order = Order(len(split), _BATCH)
+        order = Order(len(split), BATCH)
         batches = PictureBatches(split, self.classifier.preprocessing, order, self.workers, torch.device("cpu"))
         return np.concatenate([pixels.numpy() for pixels, _ in batches.pixels()])
 
 
+def _converted(network: nn.Module, shape: Sequence[int]) -> ov.Model:
+    graph: ov.Model = converted(copy.deepcopy(network).cpu().float().eval(), shape)
+    return graph
+
+
 def _compiled(graph: ov.Model) -> Run:
-    compiled = ov.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return lambda inputs: compiled(inputs)[0]
+    outputs = compiled(graph, torch.get_num_threads())
+    return lambda batches: outputs(batches)[0]

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from byoc_vision.contract.errors import described
+from classifier.preprocessing import Preprocessing
 from train import memory
 from train.backbone import Backbone
 from train.stopping import leave_signals_to_parent
@@ -44,7 +45,8 @@ SAMPLE, TIMED, ROUNDS = 8, 4, 3
 #: Pictures in a batch of OpenVINO's: with more of them what lies between two layers leaves the processor's caches.
 _BATCH = 4
 
-_GRAPH = "backbone.xml"
+#: The backbone's graph in a folder for graphs: float32 [N, 3, S, S] -> float32 [N, ...].
+GRAPH = "backbone.xml"
 
 
 class FormError(Exception):
@@ -139,18 +141,18 @@ def attempt(
 def runner(backbone: Backbone, form: Form, graphs: Path) -> Run:
     """Return what runs `backbone` in `form` in this process, with torch's number of threads there.
 
-    The folder `graphs` keeps the network as OpenVINO reads it. Raises `FormError`, and what engines raise.
+    The folder `graphs` keeps the network as OpenVINO reads it (`GRAPH`). Raises `FormError`, and what engines raise.
     """
     if form.engine == "torch":
         precision: torch.dtype = getattr(torch, form.precision)
         return lambda pixels: backbone.features(torch.as_tensor(pixels), precision)
     import openvino as ov  # only here: its threads do not outlive a fork
 
-    if not (graphs / _GRAPH).exists():
+    if not (graphs / GRAPH).exists():
         _write_graph(backbone, graphs)
     wanted = ov.Type.bf16 if form.precision == "bfloat16" else ov.Type.f32
     options = {"INFERENCE_PRECISION_HINT": wanted, "INFERENCE_NUM_THREADS": torch.get_num_threads(), "NUM_STREAMS": 1}
-    compiled = ov.Core().compile_model(graphs / _GRAPH, "CPU", options)
+    compiled = ov.Core().compile_model(_of_pixels(graphs / GRAPH, backbone.preprocessing), "CPU", options)
     if compiled.get_property("INFERENCE_PRECISION_HINT") != wanted:
         raise FormError(f"this processor has no {form.precision}")
 
@@ -163,23 +165,40 @@ def runner(backbone: Backbone, form: Form, graphs: Path) -> Run:
     return run
 
 
-def _write_graph(backbone: Backbone, folder: Path) -> None:
-    """Write the network as OpenVINO's graph, uint8 [4, 3, S, S] -> float32 [4, ...]."""
+def _of_pixels(file: Path, preprocessing: Preprocessing) -> Any:
+    """Return the graph in `file` for `_BATCH` pictures as they are decoded, uint8 [4, 3, S, S]."""
     import openvino as ov
     from openvino.preprocess import PrePostProcessor
 
-    preprocessing = backbone.preprocessing
-    example = torch.zeros(_BATCH, 3, preprocessing.crop_size, preprocessing.crop_size)
-    with torch.no_grad():
-        traced = torch.jit.trace(backbone.network, example, check_trace=False)  # type: ignore[no-untyped-call]
-    graph = ov.convert_model(traced, example_input=example, input=list(example.shape))
+    graph = ov.Core().read_model(file)
+    graph.reshape([_BATCH, 3, preprocessing.crop_size, preprocessing.crop_size])
     processor = PrePostProcessor(graph)
     processor.input().tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NCHW"))
     mean, std = ([255 * value for value in values] for values in (preprocessing.mean, preprocessing.std))
     processor.input().preprocess().convert_element_type(ov.Type.f32).mean(mean).scale(std)
+    return processor.build()
+
+
+def converted(network: nn.Module, shape: Sequence[int]) -> Any:
+    """Return the network, on the CPU, as OpenVINO's graph for any number of inputs of that `shape`: [N, ...]."""
+    import openvino as ov
+
+    # Several: networks that were traced with one may take their number for a constant.
+    example = torch.zeros(_BATCH, *shape)
+    with torch.no_grad():
+        # Who uses the graph tries whether it is right; torch's own check refuses what merely looks different.
+        traced = torch.jit.trace(network, example, check_trace=False)  # type: ignore[no-untyped-call]
+    return ov.convert_model(traced, example_input=example, input=[-1, *shape])
+
+
+def _write_graph(backbone: Backbone, folder: Path) -> None:
+    import openvino as ov
+
+    side = backbone.preprocessing.crop_size
+    graph = converted(backbone.network, (3, side, side))
     # Whole or not at all: other processes look for it, and this one may die.
     with tempfile.TemporaryDirectory(dir=folder) as partial:
-        ov.save_model(processor.build(), Path(partial, _GRAPH), compress_to_fp16=False)
+        ov.save_model(graph, Path(partial, GRAPH), compress_to_fp16=False)
         for file in sorted(Path(partial).iterdir()):  # .bin before .xml
             file.rename(folder / file.name)
 

@@ -14,14 +14,19 @@ from numpy.typing import NDArray
 from openvino import Node, Output
 from openvino import opset13 as ops
 
+from train import inference
+
 Pictures = NDArray[np.float32]
 
 #: Layers with weights, and the axes of these that one output channel spans.
 _AXES = {"Convolution": (1, 2, 3), "GroupConvolution": (2, 3, 4), "MatMul": (-1,)}
 
 
-def quantize(graph: ov.Model, pictures: Iterable[Pictures]) -> ov.Model:
-    """Return `graph` (float32 [N, 3, H, W] -> logits [N, classes]) in 8 bits, calibrated on batches of `pictures`."""
+def quantize(graph: ov.Model, pictures: Iterable[Pictures], cores: int = 1) -> ov.Model:
+    """Return `graph` (float32 [N, 3, H, W] -> logits [N, classes]) in 8 bits, calibrated on batches of `pictures`.
+
+    They go through it on so many `cores`.
+    """
     graph = graph.clone()
     nodes = graph.get_ordered_ops()
     layers = [node for node in nodes if _is_layer(node)][1:-1]
@@ -31,7 +36,7 @@ def quantize(graph: ov.Model, pictures: Iterable[Pictures]) -> ov.Model:
     for place in [layer.input(0) for layer in layers] + [place for node in sums for place in node.inputs()]:
         readers.setdefault(_name(place.get_source_output()), []).append(place)
     sources = [places[0].get_source_output() for places in readers.values()]
-    statistics = dict(zip(readers, _measured(graph, sources, pictures), strict=True))
+    statistics = dict(zip(readers, _measured(graph, sources, pictures, cores), strict=True))
     means = [statistics[_name(layer.input_value(0))][2] for layer in layers]
     for layer, mean in zip(layers, means, strict=True):
         _quantize_weights(layer, mean)
@@ -71,7 +76,7 @@ def _name(value: Output) -> tuple[str, int]:
 
 
 def _measured(
-    graph: ov.Model, values: Sequence[Output], pictures: Iterable[Pictures]
+    graph: ov.Model, values: Sequence[Output], pictures: Iterable[Pictures], cores: int
 ) -> list[tuple[float, float, NDArray[np.float32]]]:
     """Return, for each of `values` in `graph`, the means of its least and its greatest value and of each channel."""
     results: list[Node | Output] = []
@@ -82,9 +87,7 @@ def _measured(
         means = ops.reduce_mean(value, others) if len(others) else value
         results += [ops.reduce_min(value, axes), ops.reduce_max(value, axes), means]
     measuring = ov.Model([ops.result(result) for result in results], graph.get_parameters())
-    compiled = ov.Core().compile_model(measuring, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    answers = zip(*([*compiled(batch).values()] for batch in pictures), strict=True)
-    means = [np.concatenate(column).mean(axis=0) for column in answers]
+    means = [column.mean(axis=0) for column in inference.compiled(measuring, cores)(pictures)]
     return [(float(low), float(high), mean) for low, high, mean in zip(*[iter(means)] * 3, strict=True)]
 
 

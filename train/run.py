@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -57,13 +58,15 @@ PROBABILITIES = 50_000_000
 class Made:
     """What a run has made of its settings: the part of the network that learns, what it learns from, and how.
 
-    `kept` are the features of all pictures, where it learns from these.
+    `kept` are the features of all pictures, where it learns from these. A file `frozen` is there where the graph was
+    made of the layers that compute them.
     """
 
     trained: nn.Module
     pictures: Data
     preprocessing: Preprocessing
     kept: Kept | None
+    frozen: Path
 
 
 @dataclass(frozen=True)
@@ -98,15 +101,16 @@ class Run:
         written, and the artifact of the best epoch so far, if there is one.
         """
         memory.keep_freed()
-        if self.group.rank or not self.settings.debug_interval:
-            self._run(None)
-            return
-        gpus = [torch.cuda.get_device_name(gpu) for gpu in range(torch.cuda.device_count())]
-        with Profiler(self.output / job.PROFILE, gpus, self._resumes) as profiler:
-            profiler.note(**self.known)
-            self._run(profiler)
+        with ExitStack() as stack:
+            graphs = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="byoc-vision-")))
+            profiler = None
+            if self.group.rank == 0 and self.settings.debug_interval:
+                gpus = [torch.cuda.get_device_name(gpu) for gpu in range(torch.cuda.device_count())]
+                profiler = stack.enter_context(Profiler(self.output / job.PROFILE, gpus, self._resumes))
+                profiler.note(**self.known)
+            self._run(profiler, graphs)
 
-    def _run(self, profiler: Profiler | None) -> None:
+    def _run(self, profiler: Profiler | None, graphs: Path) -> None:
         begun = time.monotonic()
         phase = profiler.phase if profiler else lambda _: None
         phase("reading the pictures")
@@ -130,10 +134,10 @@ class Run:
         if hyperparameters.on_features(settings):
             phase("features")
             frozen, trained = network.split(net, blocks[0][0])
-            kept = self._computed_features(frozen, preprocessing, pictures, profiler)
+            kept = self._computed_features(frozen, preprocessing, pictures, profiler, graphs)
         if settings.extract_only:
             return
-        made = Made(trained, pictures, preprocessing, kept)
+        made = Made(trained, pictures, preprocessing, kept, graphs / forms.GRAPH)
         fit = Fit(
             trained,
             settings,
@@ -244,7 +248,8 @@ class Run:
             return array
 
         known = logits if made.kept else None
-        Export(classifier, made.pictures, self.model, self._workers, self.stop, self.report, known)()
+        parts = (made.frozen, made.trained) if made.frozen.exists() else None
+        Export(classifier, made.pictures, self.model, self._workers, self.stop, self.report, known, parts)()
 
     def _say(self, line: str) -> None:
         if self.group.rank == 0:
@@ -332,7 +337,7 @@ class Run:
         return self.checkpoints / "features"
 
     def _computed_features(
-        self, frozen: nn.Module, preprocessing: Preprocessing, pictures: Data, profiler: Profiler | None
+        self, frozen: nn.Module, preprocessing: Preprocessing, pictures: Data, profiler: Profiler | None, graphs: Path
     ) -> Kept:
         settings = self.settings
         backbone = Backbone(frozen, settings.arch, preprocessing, self._device)
@@ -347,15 +352,14 @@ class Run:
             named = zip(split.digests, split.files.names, strict=True)  # of a million, paths would take 0.2 GB
             return {augmentation.name(digest, i): View(file, i) for digest, file in named for i in numbers}
 
-        with tempfile.TemporaryDirectory(prefix="byoc-vision-") as graphs:
-            extraction = Extraction(
-                backbone, augmentation, rounded, folder, channel, Path(graphs), size, workers, self.group, self.stop,
-                self._say, root=pictures.train.files.folder, kept=pictures.test.pixels,
-            )  # fmt: skip
-            exactly = replace(extraction, forms=exact)
-            others = views(pictures.validation, [0]) | views(pictures.test, [0])
-            learnt = extraction(views(pictures.train, self._views), exactly.missing(others))
-            judged = exactly(others)
+        extraction = Extraction(
+            backbone, augmentation, rounded, folder, channel, graphs, size, workers, self.group, self.stop,
+            self._say, root=pictures.train.files.folder, kept=pictures.test.pixels,
+        )  # fmt: skip
+        exactly = replace(extraction, forms=exact)
+        others = views(pictures.validation, [0]) | views(pictures.test, [0])
+        learnt = extraction(views(pictures.train, self._views), exactly.missing(others))
+        judged = exactly(others)
         if profiler:
             profiler.note(extraction=asdict(extraction.work))
         return Kept(learnt, judged)

@@ -80,6 +80,9 @@ def test_pictures_that_stay_the_same_are_decoded_once(split, monkeypatch, tmp_pa
         found = collect(often, epoch)
         assert torch.equal(found[0], inputs) and torch.equal(found[1], targets)
     assert log.stat().st_size == 3 * len(split) - spared
+    # What is all there needs no processes.
+    held = PictureBatches(replace(split, digests=digests, pixels=kept), SMALL, order, workers, CPU, augmentation)
+    assert held._loader.num_workers == (0 if augment == "none" and room == len(split) else workers)
 
 
 def test_the_random_stream_of_the_network_is_left_alone(split):

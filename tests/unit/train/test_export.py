@@ -16,7 +16,8 @@ from torch import nn
 from classifier import artifact, network
 from classifier.artifact import Classifier
 from classifier.preprocessing import Preprocessing
-from train import data, export
+from train import data, export, forms
+from train.backbone import Backbone
 from train.export import Export
 from train.quantize import quantize
 from train.stopping import Stopped, StopSignal
@@ -50,9 +51,16 @@ def answers(graph: "ov.Model | Path", inputs: np.ndarray) -> np.ndarray:
     return ov.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(inputs)[0]
 
 
-def test_the_float32_graph_answers_as_the_network_to_batches_of_any_size(make_export, tmp_path, capsys):
+@pytest.mark.parametrize("divided", [False, True])  # features were computed with the graph of the first layers
+def test_the_float32_graph_answers_as_the_network_to_batches_of_any_size(make_export, tmp_path, capsys, divided):
     net = small()
-    make_export(net)()
+    job = make_export(net)
+    if divided:
+        frozen, rest = network.split(net, "layer4.1")
+        backbone = Backbone(frozen, "resnet18", PREPROCESSING, torch.device("cpu"))
+        forms.runner(backbone, forms.Form("openvino", "float32"), tmp_path)
+        job = replace(job, parts=(tmp_path / forms.GRAPH, rest.train()))
+    job()
     folder = tmp_path / "model" / artifact.GRAPHS
     assert "graphs for CPUs: float32, as the network on" in capsys.readouterr().out
     for size in (1, 3):
