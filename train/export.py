@@ -24,8 +24,7 @@ from classifier import artifact
 from classifier.artifact import Classifier, Probes
 from train.batches import Order, PictureBatches
 from train.data import Data, Split
-from train.forms import converted
-from train.inference import BATCH, compiled
+from train.graphs import BATCH, compiled, converted
 from train.progress import progress
 from train.quantize import quantize
 from train.stopping import Stopped, StopSignal
@@ -184,8 +183,7 @@ class Export:
 
 
 def _converted(network: nn.Module, shape: Sequence[int]) -> ov.Model:
-    graph: ov.Model = converted(copy.deepcopy(network).cpu().float().eval(), shape)
-    return graph
+    return converted(copy.deepcopy(network).cpu().float().eval(), shape)
 
 
 def _compiled(graph: ov.Model) -> Run:

@@ -151,7 +151,12 @@ def runner(backbone: Backbone, form: Form, graphs: Path) -> Run:
     if not (graphs / GRAPH).exists():
         _write_graph(backbone, graphs)
     wanted = ov.Type.bf16 if form.precision == "bfloat16" else ov.Type.f32
-    options = {"INFERENCE_PRECISION_HINT": wanted, "INFERENCE_NUM_THREADS": torch.get_num_threads(), "NUM_STREAMS": 1}
+    options = {
+        "INFERENCE_PRECISION_HINT": wanted,
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "NUM_STREAMS": 1,
+        "ENABLE_CPU_PINNING": False,  # every process would pin itself to the same first cores
+    }
     compiled = ov.Core().compile_model(_of_pixels(graphs / GRAPH, backbone.preprocessing), "CPU", options)
     if compiled.get_property("INFERENCE_PRECISION_HINT") != wanted:
         raise FormError(f"this processor has no {form.precision}")
@@ -179,20 +184,10 @@ def _of_pixels(file: Path, preprocessing: Preprocessing) -> Any:
     return processor.build()
 
 
-def converted(network: nn.Module, shape: Sequence[int]) -> Any:
-    """Return the network, on the CPU, as OpenVINO's graph for any number of inputs of that `shape`: [N, ...]."""
-    import openvino as ov
-
-    # Several: networks that were traced with one may take their number for a constant.
-    example = torch.zeros(_BATCH, *shape)
-    with torch.no_grad():
-        # Who uses the graph tries whether it is right; torch's own check refuses what merely looks different.
-        traced = torch.jit.trace(network, example, check_trace=False)  # type: ignore[no-untyped-call]
-    return ov.convert_model(traced, example_input=example, input=[-1, *shape])
-
-
 def _write_graph(backbone: Backbone, folder: Path) -> None:
     import openvino as ov
+
+    from train.graphs import converted
 
     side = backbone.preprocessing.crop_size
     graph = converted(backbone.network, (3, side, side))

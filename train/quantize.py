@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from openvino import Node, Output
 from openvino import opset13 as ops
 
-from train import inference
+from train import graphs
 
 Pictures = NDArray[np.float32]
 
@@ -87,7 +87,7 @@ def _measured(
         means = ops.reduce_mean(value, others) if len(others) else value
         results += [ops.reduce_min(value, axes), ops.reduce_max(value, axes), means]
     measuring = ov.Model([ops.result(result) for result in results], graph.get_parameters())
-    means = [column.mean(axis=0) for column in inference.compiled(measuring, cores)(pictures)]
+    means = [column.mean(axis=0) for column in graphs.compiled(measuring, cores)(pictures)]
     return [(float(low), float(high), mean) for low, high, mean in zip(*[iter(means)] * 3, strict=True)]
 
 
