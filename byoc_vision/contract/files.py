@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_hex
 from urllib.parse import unquote
 
 
@@ -13,7 +14,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Where the block raises, `path` is what it was before, and the temporary file is gone.
     """
-    temporary = path.with_name(f".{path.name}.partial")
+    temporary = path.with_name(f".{path.name}.{token_hex(3)}")  # of its own: others may write the same file now
     try:
         yield temporary
         with temporary.open("rb") as file:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from byoc_vision.contract import files
 from byoc_vision.local import process, results, run_training
 from byoc_vision.local.store import Record, Store
 from byoc_vision.refusals import sentence
@@ -14,12 +15,13 @@ from byoc_vision.refusals import sentence
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_an_archive_is_whole_or_not_there(tmp_path: Path) -> None:
+def test_an_archive_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "token_hex", lambda _: "new")
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "weights").write_bytes(bytes(100_000))
     archive = tmp_path / "out" / "model.tar.gz"
     archive.parent.mkdir()
-    archive.with_name(f".{archive.name}.partial").symlink_to("/dev/full")
+    archive.with_name(f".{archive.name}.new").symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left") as raised:
         results._pack(tmp_path / "model", archive, 0)
     assert list(archive.parent.iterdir()) == []
