@@ -135,8 +135,8 @@ class Container:
         itself = max(map(int, listing), default=0)  # the script's own arguments hold the words too
         return sorted(number for number in map(int, listing) if number != itself)
 
-    def kill(self, process: int, number: int = signal.SIGKILL) -> None:
-        docker("exec", self.name, "python", "-c", f"import os; os.kill({process}, {int(number)})")
+    def kill(self, *processes: int, number: int = signal.SIGKILL) -> None:
+        docker("exec", self.name, "python", "-c", f"import os; [os.kill(one, {int(number)}) for one in {processes}]")
 
 
 @contextlib.contextmanager

@@ -69,15 +69,19 @@ def test_a_dead_worker_is_replaced_and_only_what_it_worked_on_is_lost(samples: S
         assert all(answer.status == 503 and "has ended" in answer.error for answer in hammer.wrong)
         assert endpoint.logs().count("has died") == 2
         # One that is stopped would keep what it is given until nobody waits for that any more.
-        for process in (*endpoint.processes("model_service_worker.py"), *endpoint.processes("ModelServer")):
-            endpoint.kill(process, signal.SIGSTOP)
+        programs = endpoint.processes("model_service_worker.py") + endpoint.processes("ModelServer")
+        endpoint.kill(*programs, number=signal.SIGSTOP)
         assert samples.is_right(endpoint.invoke(samples.picture()), "0.jpg")
         # With none left /ping says so, and requests wait for the next.
-        for process in endpoint.processes("model_service_worker.py")[1:]:
-            endpoint.kill(process)
-        endpoint.wait_until(lambda: endpoint.ping() == 503)
+        endpoint.wait_until(lambda: killed(endpoint) == 503)
         assert samples.is_right(endpoint.invoke(samples.picture()), "0.jpg")
         endpoint.wait_ready()
+
+
+def killed(endpoint: Container) -> int:
+    """Return what /ping says when the workers have just been killed; there are others within a second."""
+    endpoint.kill(*endpoint.processes("model_service_worker.py")[1:])
+    return endpoint.ping()
 
 
 def empty(model: Path) -> None:
