@@ -158,7 +158,7 @@ def _settled(record: Record) -> Request:
     status = record.status
     if status["TrainingJobStatus"] == "InProgress" and record.stopping:
         status |= {"TrainingJobStatus": "Stopping", "SecondaryStatus": "Stopping"}
-    if record.request["ResourceConfig"].get("KeepAlivePeriodInSeconds"):  # there is nothing here to keep
+    if record.request.get("ResourceConfig", {}).get("KeepAlivePeriodInSeconds"):  # there is nothing here to keep
         state = "InUse" if status["TrainingJobStatus"] in ("InProgress", "Stopping") else "Terminated"
         status["WarmPoolStatus"] = {"Status": state, "ResourceRetainedBillableTimeInSeconds": 0}
     return status

@@ -88,7 +88,7 @@ def test_no_sentence_about_this_machine_speaks_of_aws(run: Run, data: Path, comm
 def test_without_docker(run: Run, data: Path, tmp_path: Path) -> None:
     done = run("train", "--local", "--data", data, DOCKER_HOST=f"unix://{tmp_path}/nothing")
     assert done.sentence.startswith("launch.train: no Docker engine answers (")
-    assert done.sentence.endswith("; start Docker, or let your user reach it, and try again")
+    assert done.sentence.endswith("let your user reach it (on Linux: through the group docker), and try again")
     assert len(done.err.splitlines()) == 1
 
 
