@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from byoc_vision.contract.errors import UserError
 from byoc_vision.contract.job import CODE, SCRIPT
 from classifier import artifact
-from serve import backend, decoding, encoding, heat_maps, inference
+from serve import backend, decoding, encoding, inference, occlusion
 from serve.request import Request
 from serve.settings import heat_map_cells
 from serve.user_code import Function, with_context
@@ -102,15 +102,16 @@ def build(
 
     def inputs(request: Request) -> NDArray[np.float32]:
         array = inference.inputs(first(request), model)
-        if heat_maps.asked(request.accept):
-            heat_maps.check(array, cells)
+        if occlusion.asked(request.accept):
+            occlusion.check(array, cells)
             request.explained = array
         return array
 
     def answer(request: Request, probabilities: NDArray[np.float32]) -> Any:
         prediction = inference.predictions(probabilities, model)
         if request.explained is not None:
-            prediction["predictions"][0]["heat_map"] = heat_maps.drawn(model.probabilities, request.explained, cells)
+            drawn = occlusion.heat_map(model.probabilities, request.explained, probabilities[0], cells)
+            prediction["predictions"][0]["heat_map"] = drawn
         answer = write(request, prediction)
         counted(prediction)
         return answer

@@ -24,7 +24,8 @@ from classifier import artifact
 from classifier.artifact import Classifier, Probes
 from train.batches import Order, PictureBatches
 from train.data import Data, Split
-from train.graphs import BATCH, compiled, converted
+from train.forms import BATCH
+from train.graphs import compiled, converted
 from train.progress import progress
 from train.quantize import quantize
 from train.stopping import Stopped, StopSignal
@@ -100,7 +101,7 @@ class Export:
         try:
             calibration = self._pixels(self.data.train.spread(CALIBRATION))
             batches = self._batches(calibration, "calibrating the int8 graph")
-            integers = quantize(graph, batches, torch.get_num_threads())
+            integers = quantize(graph, batches)
             kept, measured = self._compared(float32, _compiled(integers))
         except Stopped:
             raise
@@ -187,5 +188,5 @@ def _converted(network: nn.Module, shape: Sequence[int]) -> ov.Model:
 
 
 def _compiled(graph: ov.Model) -> Run:
-    outputs = compiled(graph, torch.get_num_threads())
+    outputs = compiled(graph)
     return lambda batches: outputs(batches)[0]

@@ -43,7 +43,7 @@ WORTH = 1.25
 SAMPLE, TIMED, ROUNDS = 8, 4, 3
 
 #: Pictures in a batch of OpenVINO's: with more of them what lies between two layers leaves the processor's caches.
-_BATCH = 4
+BATCH = 4
 
 #: The backbone's graph in a folder for graphs: float32 [N, 3, S, S] -> float32 [N, ...].
 GRAPH = "backbone.xml"
@@ -163,20 +163,20 @@ def runner(backbone: Backbone, form: Form, graphs: Path) -> Run:
 
     def run(pixels: Any) -> NDArray[np.float32]:
         features = np.empty((len(pixels), *backbone.shape), np.float32)
-        for begin in range(0, len(pixels), _BATCH):
-            features[begin : begin + _BATCH] = compiled(pixels[begin : begin + _BATCH])[0]
+        for begin in range(0, len(pixels), BATCH):
+            features[begin : begin + BATCH] = compiled(pixels[begin : begin + BATCH])[0]
         return features
 
     return run
 
 
 def _of_pixels(file: Path, preprocessing: Preprocessing) -> Any:
-    """Return the graph in `file` for `_BATCH` pictures as they are decoded, uint8 [4, 3, S, S]."""
+    """Return the graph in `file` for `BATCH` pictures as they are decoded, uint8 [4, 3, S, S]."""
     import openvino as ov
     from openvino.preprocess import PrePostProcessor
 
     graph = ov.Core().read_model(file)
-    graph.reshape([_BATCH, 3, preprocessing.crop_size, preprocessing.crop_size])
+    graph.reshape([BATCH, 3, preprocessing.crop_size, preprocessing.crop_size])
     processor = PrePostProcessor(graph)
     processor.input().tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NCHW"))
     mean, std = ([255 * value for value in values] for values in (preprocessing.mean, preprocessing.std))

@@ -8,10 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-#: Pictures in a batch that suits a core's caches.
-BATCH = 4
-
-#: Pictures of a batch that a network is converted with: neither one, which may stand for any number, nor `BATCH`.
+#: Pictures of a batch that a network is converted with: neither one, which may stand for any number, nor `forms.BATCH`.
 _EXAMPLES = 3
 
 #: Runs a graph on batches of its input: returns each of its outputs for all of them, joined along the first axis.
@@ -29,9 +26,10 @@ def converted(network: nn.Module, shape: Sequence[int]) -> ov.Model:
     return graph
 
 
-def compiled(graph: ov.Model, cores: int) -> Outputs:
-    """Return what runs `graph`, which has one input, in float32 on so many `cores`."""
-    options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": cores, "ENABLE_CPU_PINNING": False}
+def compiled(graph: ov.Model) -> Outputs:
+    """Return what runs `graph`, which has one input, in float32 with torch's number of threads."""
+    threads = torch.get_num_threads()
+    options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "ENABLE_CPU_PINNING": False}
     model = ov.Core().compile_model(graph, "CPU", options)
 
     def run(batches: Iterable[NDArray[np.float32]]) -> list[NDArray[np.float32]]:

@@ -22,11 +22,8 @@ Pictures = NDArray[np.float32]
 _AXES = {"Convolution": (1, 2, 3), "GroupConvolution": (2, 3, 4), "MatMul": (-1,)}
 
 
-def quantize(graph: ov.Model, pictures: Iterable[Pictures], cores: int = 1) -> ov.Model:
-    """Return `graph` (float32 [N, 3, H, W] -> logits [N, classes]) in 8 bits, calibrated on batches of `pictures`.
-
-    They go through it on so many `cores`.
-    """
+def quantize(graph: ov.Model, pictures: Iterable[Pictures]) -> ov.Model:
+    """Return `graph` (float32 [N, 3, H, W] -> logits [N, classes]) in 8 bits, calibrated on batches of `pictures`."""
     graph = graph.clone()
     nodes = graph.get_ordered_ops()
     layers = [node for node in nodes if _is_layer(node)][1:-1]
@@ -36,7 +33,7 @@ def quantize(graph: ov.Model, pictures: Iterable[Pictures], cores: int = 1) -> o
     for place in [layer.input(0) for layer in layers] + [place for node in sums for place in node.inputs()]:
         readers.setdefault(_name(place.get_source_output()), []).append(place)
     sources = [places[0].get_source_output() for places in readers.values()]
-    statistics = dict(zip(readers, _measured(graph, sources, pictures, cores), strict=True))
+    statistics = dict(zip(readers, _measured(graph, sources, pictures), strict=True))
     means = [statistics[_name(layer.input_value(0))][2] for layer in layers]
     for layer, mean in zip(layers, means, strict=True):
         _quantize_weights(layer, mean)
@@ -76,7 +73,7 @@ def _name(value: Output) -> tuple[str, int]:
 
 
 def _measured(
-    graph: ov.Model, values: Sequence[Output], pictures: Iterable[Pictures], cores: int
+    graph: ov.Model, values: Sequence[Output], pictures: Iterable[Pictures]
 ) -> list[tuple[float, float, NDArray[np.float32]]]:
     """Return, for each of `values` in `graph`, the means of its least and its greatest value and of each channel."""
     results: list[Node | Output] = []
@@ -87,7 +84,7 @@ def _measured(
         means = ops.reduce_mean(value, others) if len(others) else value
         results += [ops.reduce_min(value, axes), ops.reduce_max(value, axes), means]
     measuring = ov.Model([ops.result(result) for result in results], graph.get_parameters())
-    means = [column.mean(axis=0) for column in graphs.compiled(measuring, cores)(pictures)]
+    means = [column.mean(axis=0) for column in graphs.compiled(measuring)(pictures)]
     return [(float(low), float(high), mean) for low, high, mean in zip(*[iter(means)] * 3, strict=True)]
 
 

@@ -48,21 +48,21 @@ def _repositories(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tags(request: dict[str, Any]) -> dict[str, Any]:
-    name = request["repositoryName"]
+    repository = request["repositoryName"]
     images: dict[str, dict[str, Any]] = {}  # by their ids
     for image in _images():
-        if image["Repository"] == name:
-            detail = {"registryId": ACCOUNT, "repositoryName": name, "imageDigest": image["ID"], "imageTags": []}
+        if image["Repository"] == repository:
+            detail = {"registryId": ACCOUNT, "repositoryName": repository, "imageDigest": image["ID"], "imageTags": []}
             made = datetime.strptime(image["CreatedAt"][:25], "%Y-%m-%d %H:%M:%S %z").timestamp()
             images.setdefault(image["ID"], detail | {"imagePushedAt": made})["imageTags"].append(image["Tag"])
     if not images:
-        raise ServiceError("RepositoryNotFoundException", f"This machine has no image {name}.")
+        raise ServiceError("RepositoryNotFoundException", f"This machine has no image {repository}.")
     wanted = request.get("imageIds", [{"imageDigest": digest} for digest in images])
-    found = {tag: image for image in images.values() for tag in (image["imageDigest"], *image["imageTags"])}
+    known = {name: image for image in images.values() for name in (image["imageDigest"], *image["imageTags"])}
     names = [identity.get("imageDigest") or identity.get("imageTag", "") for identity in wanted]
-    if missing := [each for each in names if each not in found]:
-        raise ServiceError("ImageNotFoundException", f"This machine has no image {name}:{missing[0]}.")
-    return {"imageDetails": [found[each] for each in names]}
+    if missing := [name for name in names if name not in known]:
+        raise ServiceError("ImageNotFoundException", f"This machine has no image {repository}:{missing[0]}.")
+    return {"imageDetails": [known[name] for name in names]}
 
 
 def _images() -> list[dict[str, str]]:

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
+import openvino as ov
 import pytest
 import torch
 from PIL import Image
@@ -18,7 +19,7 @@ from PIL import Image
 from bench.gpu.runs import StopAfter
 from classifier import network
 from classifier.preprocessing import Preprocessing
-from train import features, forms
+from train import features, forms, graphs
 from train.augmentation import Augmentation
 from train.backbone import Backbone
 from train.distributed import ALONE
@@ -102,6 +103,19 @@ def exact(backbone, files, tmp_path_factory):
     folder = tmp_path_factory.mktemp("exact")
     plain = Augmentation(backbone.preprocessing)
     return rows(Extraction(backbone, plain, [TORCH], folder, None, folder, 8, 0, ALONE, StopSignal())(files), files)
+
+
+def test_no_graph_pins_its_process_to_the_first_cores(backbone, tmp_path, monkeypatch):
+    models, compile_model = [], ov.Core.compile_model
+
+    def keeping(*arguments):
+        models.append(compile_model(*arguments))
+        return models[-1]
+
+    monkeypatch.setattr(ov.Core, "compile_model", keeping)
+    forms.runner(backbone, OPENVINO, tmp_path)
+    graphs.compiled(ov.Core().read_model(tmp_path / forms.GRAPH))
+    assert [model.get_property("ENABLE_CPU_PINNING") for model in models] == [False, False]
 
 
 def test_float32_of_openvino_is_as_exact(backbone, pixels, tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from byoc_vision.contract.errors import UserError
-from serve import heat_maps
+from serve import occlusion
 from serve.settings import Settings
 from tests.unit.serve.test_batching import GOOD, ask, loaded, without_rounding
 
@@ -23,7 +23,8 @@ def corner(inputs: NDArray[np.float32]) -> NDArray[np.float32]:
 
 @pytest.mark.parametrize("cells", [1, 4, 7])
 def test_the_map_lies_on_what_the_network_looks_at(cells: int) -> None:
-    rows = np.array(heat_maps.drawn(corner, np.ones((1, 3, 32, 32), np.float32), cells))
+    picture = np.ones((1, 3, 32, 32), np.float32)
+    rows = np.array(occlusion.heat_map(corner, picture, corner(picture)[0], cells))
     assert rows.shape == (cells, cells)
     assert rows.min() >= 0 and rows[-1, 0] == rows.max() == 255
     assert not rows[: cells // 2].any() and not rows[:, (cells + 1) // 2 + 1 :].any()
@@ -31,7 +32,8 @@ def test_the_map_lies_on_what_the_network_looks_at(cells: int) -> None:
 
 def test_what_nothing_speaks_for_has_an_empty_map() -> None:
     even = np.full((16, 2), 0.5, np.float32)
-    assert not np.any(heat_maps.drawn(lambda inputs: even[: len(inputs)], np.ones((1, 3, 32, 32), np.float32), 7))
+    picture = np.ones((1, 3, 32, 32), np.float32)
+    assert not np.any(occlusion.heat_map(lambda inputs: even[: len(inputs)], picture, even[0], 7))
 
 
 @pytest.mark.parametrize(
@@ -45,7 +47,7 @@ def test_what_nothing_speaks_for_has_an_empty_map() -> None:
     ],
 )
 def test_a_map_is_asked_for_with_the_accepted_type(accept: str, asked: bool) -> None:
-    assert heat_maps.asked(accept) is asked
+    assert occlusion.asked(accept) is asked
 
 
 def test_the_answer_to_one_picture_has_its_map(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,15 +40,18 @@ def check(inputs: NDArray[np.float32], cells: int) -> None:
         raise RequestError(400, f"a heat map is made of one picture, and the request has {len(inputs)}; send one")
 
 
-def drawn(
-    probabilities: Callable[[NDArray[np.float32]], NDArray[np.float32]], inputs: NDArray[np.float32], cells: int
+def heat_map(
+    probabilities: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+    inputs: NDArray[np.float32],
+    whole: NDArray[np.float32],
+    cells: int,
 ) -> list[list[int]]:
     """Return the map of one picture, `inputs` [1, 3, S, S], as so many rows and columns of 0 to 255, the most.
 
-    `probabilities` is the network, [N, 3, S, S] -> [N, classes]. A cell's value is the mean over the squares that cover
-    it of how much they lower the logarithm of the probability of the class that is the most probable without any.
+    `probabilities` is the network, [N, 3, S, S] -> [N, classes], `whole` [classes] what it gives without any square. A
+    cell's value is the mean over the squares that cover it of how much they lower the logarithm of the probability of
+    the class that is the most probable in `whole`.
     """
-    whole = probabilities(inputs)[0]
     label = int(whole.argmax())
     drops, squares = np.zeros((cells, cells)), np.zeros((cells, cells))
     places = list(_places(cells))
@@ -56,9 +59,7 @@ def drawn(
         batch = places[begin : begin + _BATCH]
         covered = np.repeat(inputs, len(batch), axis=0)
         for picture, place in zip(covered, batch, strict=True):
-            picture[:, *_pixels(place, cells, inputs.shape[2])] = (
-                0  # the mean of all pictures, once they are normalised
-            )
+            picture[:, *_pixels(place, cells, inputs.shape[2])] = 0  # the mean colour, of normalised pictures
         for place, left in zip(batch, probabilities(covered)[:, label], strict=True):
             drops[place] += _logarithm(whole[label]) - _logarithm(left)
             squares[place] += 1
