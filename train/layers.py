@@ -2,11 +2,36 @@
 
 import itertools
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from byoc_vision.contract.hyperparameters import Settings
+from classifier import network
+
+
+def build(
+    settings: Settings, weights: Path | None, classes: int, device: torch.device
+) -> tuple[nn.Module, list[tuple[str, ...]]]:
+    """Return the network for so many `classes`, on `device`, and the names of its layers that learn, by block.
+
+    The others have no gradients. Raises `WeightsError` for a file of `weights` that is not the network's.
+    """
+    net = network.build(settings.arch, classes)
+    if settings.pretrained:
+        network.load_backbone(net, settings.arch, weights)
+    blocks = network.blocks(net)
+    if settings.train_layers != "all":
+        blocks = blocks[-1 - (settings.blocks if settings.train_layers == "last-block" else 0) :]
+        net.requires_grad_(False)
+        for name in itertools.chain(*blocks):
+            net.get_submodule(name).requires_grad_(True)
+    # cuDNN tries its algorithms once: all batches but the last have one shape.
+    torch.backends.cudnn.benchmark = settings.train_layers == "all"
+    # A pixel's channels side by side: convolutions are faster so, on CPUs and on tensor cores.
+    return net.to(device).to(memory_format=torch.channels_last), blocks  # type: ignore[call-overload]
 
 
 class Layers:

@@ -1,13 +1,12 @@
 """One training run, from pictures to artifact: find and check the data, build the network, fit, test, write it down."""
 
 import hashlib
-import itertools
 import math
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -23,18 +22,14 @@ from byoc_vision.contract.errors import DataError
 from byoc_vision.contract.hyperparameters import Settings, SettingsError
 from classifier import artifact, network
 from classifier.artifact import Classifier
-from classifier.preprocessing import Preprocessing
-from train import calibration, copies, data, features, forms, heatmaps, memory, results
-from train.augmentation import Augmentation
-from train.backbone import Backbone, threads
-from train.batches import Batches, FeatureBatches, Order, PictureBatches
+from train import calibration, copies, data, forms, heatmaps, layers, memory, results
+from train.backbone import threads
 from train.checkpoint import NAME, Checkpoint
 from train.data import Data, Split
 from train.distributed import ALONE, Group
 from train.evaluation import Evaluation, evaluate, precision
-from train.features import Extraction, Kept, View
 from train.fit import Fit, Progress
-from train.normalization import measured
+from train.inputs import Inputs, preset
 from train.pixels import Pixels
 from train.record.callback import Callback
 from train.record.recorder import Recorder
@@ -58,14 +53,12 @@ PROBABILITIES = 50_000_000
 class Made:
     """What a run has made of its settings: the part of the network that learns, what it learns from, and how.
 
-    `kept` are the features of all pictures, where it learns from these. A file `frozen` is there where the graph was
-    made of the layers that compute them.
+    A file `frozen` is there where the graph was made of the layers that come before `trained`.
     """
 
     trained: nn.Module
     pictures: Data
-    preprocessing: Preprocessing
-    kept: Kept | None
+    inputs: Inputs
     frozen: Path
 
 
@@ -128,31 +121,28 @@ class Run:
             )
 
         phase("building the network")
-        net, blocks = self._network(len(pictures.labels))
-        preprocessing = self._preprocessing(pictures.train)
-        kept, trained = None, net
+        net, blocks = layers.build(settings, self.weights, len(pictures.labels), self._device)
+        inputs, trained = self._inputs(pictures.train), net
         if hyperparameters.on_features(settings):
             phase("features")
             frozen, trained = network.split(net, blocks[0][0])
-            kept = self._computed_features(frozen, preprocessing, pictures, profiler, graphs)
+            places = self._kept_features, self.features, graphs
+            inputs, work = inputs.on_features(frozen, pictures, *places, self.stop, self._say)
+            if profiler:
+                profiler.note(extraction=asdict(work))
         if settings.extract_only:
             return
-        made = Made(trained, pictures, preprocessing, kept, graphs / forms.GRAPH)
-        fit = Fit(
-            trained,
-            settings,
-            self._batches(made, pictures.train, training=True),
-            self._batches(made, pictures.validation),
-            self._callback(trained, profiler),
-            blocks,
-        )
+        made = Made(trained, pictures, inputs, graphs / forms.GRAPH)
+        learnt, judged = inputs.batches(pictures.train, training=True), inputs.batches(pictures.validation)
+        fit = Fit(trained, settings, learnt, judged, self._callback(trained, profiler), blocks)
+        preprocessing = inputs.preprocessing
         used = asdict(settings) | {"lr": fit.lr, "image_size": preprocessing.crop_size, "precision": self._precision}
         used["workers"] = self._workers
         classifier = Classifier(settings.arch, pictures.labels, preprocessing, settings=used, network=net)
         checkpoint = Checkpoint(self.checkpoints, identity)
         phase("training")
         small = sum(parameter.numel() for parameter in trained.parameters()) < SMALL
-        number = 1 if len(blocks) == 1 and kept and small else torch.get_num_threads()
+        number = 1 if len(blocks) == 1 and inputs.kept and small else torch.get_num_threads()
         try:
             with threads(number):
                 progress = fit.run(checkpoint, self.stop, self._say)
@@ -174,30 +164,29 @@ class Run:
             self._say(metrics.line({"test_loss": tested.loss, "test_accuracy": tested.accuracy}))
         calibration.apply(temperature, net.get_submodule(network.head_name(net)))
         if self.group.rank == 0:
-            if tested:
-                results.write_predictions(self.output, pictures, tested)
-            artifact.save(replace(classifier, metrics=figures), self.model)
-            if settings.export:
-                phase("graphs for CPUs")
-                self._export(classifier, made)
-            if tested and settings.report and (wrong := results.most_wrong(pictures, tested)):
-                phase("heat maps")
-                split, answered = pictures.test.take(wrong), tested.predicted[wrong]
-                heatmaps.write(classifier, split, answered, self.output, self._workers, self.stop, self.report)
-            results.write_metrics(
-                self.output,
-                pictures,
-                {
-                    **figures,
-                    "history": progress.history,
-                    "unreadable": unreadable,
-                    "copies": copied,
-                    "data_digest": pictures.digest,
-                    "seconds": round(time.monotonic() - begun, 3),
-                },
-            )
+            self._write(replace(classifier, metrics=figures), made, tested, phase)
+            record = {**figures, "history": progress.history, "unreadable": unreadable, "copies": copied}
+            seconds = round(time.monotonic() - begun, 3)
+            record |= {"data_digest": pictures.digest, "seconds": seconds}
+            results.write_metrics(self.output, pictures, record)
             checkpoint.remove()
         phase("report")
+
+    def _write(
+        self, classifier: Classifier, made: Made, tested: Evaluation | None, phase: Callable[[str], object]
+    ) -> None:
+        """Write the artifact, and what is known of the test pictures."""
+        pictures = made.pictures
+        if tested:
+            results.write_predictions(self.output, pictures, tested)
+        artifact.save(classifier, self.model)
+        if self.settings.export:
+            phase("graphs for CPUs")
+            self._export(classifier, made)
+        if tested and self.settings.report and (wrong := results.most_wrong(pictures, tested)):
+            phase("heat maps")
+            split, answered = pictures.test.take(wrong), tested.predicted[wrong]
+            heatmaps.write(classifier, split, answered, self.output, self._workers, self.stop, self.report)
 
     def _read(self) -> tuple[Data, dict[str, str], dict[str, Any]]:
         """Return the pictures that can be read, why the others cannot, and which are copies of one another."""
@@ -217,7 +206,7 @@ class Run:
     def _temperature(self, made: Made) -> float:
         """Return the temperature that makes the probabilities on the validation pictures what they say."""
         used = made.pictures.validation.spread(calibration.LOGITS // len(made.pictures.labels))
-        batches = self._batches(made, used)
+        batches = made.inputs.batches(used)
         temperature, before, after = calibration.fit(made.trained, batches, precision(self.settings), self.stop)
         self._say(
             f"probabilities calibrated on {len(used)} validation pictures: temperature {temperature:.3f}, "
@@ -231,7 +220,7 @@ class Run:
         if settings.report and not all_classes:
             size = f"{len(test):,} test pictures × {classes:,} classes"
             self._say(f"{job.PROBABILITIES} is left out, for it would hold {size}")
-        batches = self._batches(made, test)
+        batches = made.inputs.batches(test)
         return evaluate(made.trained, batches, settings, self.stop, temperature=temperature, all_classes=all_classes)
 
     def _export(self, classifier: Classifier, made: Made) -> None:
@@ -242,12 +231,12 @@ class Run:
             return
 
         def logits(split: Split) -> NDArray[np.float32]:
-            alone = replace(self, group=ALONE)  # the other replicas do not export
-            answers = calibration.answers(made.trained, alone._batches(made, split), torch.float32, self.stop)
+            batches = made.inputs.alone().batches(split)  # the other replicas do not export
+            answers = calibration.answers(made.trained, batches, torch.float32, self.stop)
             array: NDArray[np.float32] = answers.cpu().numpy()
             return array
 
-        known = logits if made.kept else None
+        known = logits if made.inputs.kept else None
         parts = (made.frozen, made.trained) if made.frozen.exists() else None
         Export(classifier, made.pictures, self.model, self._workers, self.stop, self.report, known, parts)()
 
@@ -282,34 +271,8 @@ class Run:
         return len(os.sched_getaffinity(0)) if self.settings.workers is None else self.settings.workers
 
     @property
-    def _views(self) -> Sequence[int]:
-        """The versions of a training picture whose features are kept: itself, and the augmented ones."""
-        return range(self.settings.views + 1)
-
-    @property
     def _precision(self) -> str:
         return str(precision(self.settings)).removeprefix("torch.")
-
-    def _network(self, classes: int) -> tuple[nn.Module, list[tuple[str, ...]]]:
-        """Return the network, and the names of the layers that are trained, by block."""
-        settings = self.settings
-        net = network.build(settings.arch, classes)
-        if settings.pretrained:
-            network.load_backbone(net, settings.arch, self.weights)
-        blocks = network.blocks(net)
-        if settings.train_layers != "all":
-            blocks = blocks[-1 - (settings.blocks if settings.train_layers == "last-block" else 0) :]
-            net.requires_grad_(False)
-            for name in itertools.chain(*blocks):
-                net.get_submodule(name).requires_grad_(True)
-        # cuDNN tries its algorithms once: all batches but the last have one shape.
-        torch.backends.cudnn.benchmark = settings.train_layers == "all"
-        # A pixel's channels side by side: convolutions are faster so, on CPUs and on tensor cores.
-        return net.to(self._device).to(memory_format=torch.channels_last), blocks  # type: ignore[call-overload]
-
-    def _preset(self) -> Preprocessing:
-        preset = network.preset(self.settings.arch, self.weights)
-        return preset.resized(self.settings.image_size) if self.settings.image_size is not None else preset
 
     def _keeping_pixels(self, pictures: Data) -> Data:
         """Return the same data, which will hold the decoded pixels of as many pictures as is of use."""
@@ -318,68 +281,22 @@ class Run:
             return pictures
         splits = [name for name in pictures.splits if name != "train" or self.settings.augment == "none"]
         count, most = sum(len(pictures.splits[name]) for name in splits), PIXELS if once else math.inf
-        return pictures.keeping(Pixels.of(self._preset(), count, self.group.size, most), *splits)
+        return pictures.keeping(Pixels.of(preset(self.settings, self.weights), count, self.group.size, most), *splits)
 
-    def _preprocessing(self, split: Split) -> Preprocessing:
-        preset = self._preset()
-        if self.settings.normalization == "data":
-            preset = measured(self._pictures(preset, split), preset)
-            self._say(f"measured on the training pictures: mean {preset.mean}, standard deviation {preset.std}")
-        return preset
-
-    def _pictures(self, preprocessing: Preprocessing, split: Split) -> PictureBatches:
-        order = Order(len(split), self.settings.test_batch_size, group=self.group)
-        return PictureBatches(split, preprocessing, order, self._workers, self._device)
+    def _inputs(self, split: Split) -> Inputs:
+        """Return what gives pictures as they are prepared for the network: `split` is measured where that is wanted."""
+        settings = self.settings
+        inputs = Inputs(settings, preset(settings, self.weights), self.group, self._workers, self._device)
+        if settings.normalization == "data":
+            inputs = inputs.normalized(split)
+            mean, std = inputs.preprocessing.mean, inputs.preprocessing.std
+            self._say(f"measured on the training pictures: mean {mean}, standard deviation {std}")
+        return inputs
 
     @property
     def _kept_features(self) -> Path:
         # Where SageMaker copies to S3 what is to outlive an interruption.
         return self.checkpoints / "features"
-
-    def _computed_features(
-        self, frozen: nn.Module, preprocessing: Preprocessing, pictures: Data, profiler: Profiler | None, graphs: Path
-    ) -> Kept:
-        settings = self.settings
-        backbone = Backbone(frozen, settings.arch, preprocessing, self._device)
-        augmentation = Augmentation.of(settings, preprocessing)
-        exact = forms.candidates(self._device, settings.precision or "float32")
-        # A head learns as well from rounded features; it is judged by the network that is saved.
-        rounded = forms.candidates(self._device, settings.precision) if settings.train_layers == "head" else exact
-        size = features.CPU_BATCH if self._device.type == "cpu" else settings.test_batch_size
-        folder, channel, workers = self._kept_features, self.features, self._workers
-
-        def views(split: Split, numbers: Iterable[int]) -> dict[bytes, View]:
-            named = zip(split.digests, split.files.names, strict=True)  # of a million, paths would take 0.2 GB
-            return {augmentation.name(digest, i): View(file, i) for digest, file in named for i in numbers}
-
-        extraction = Extraction(
-            backbone, augmentation, rounded, folder, channel, graphs, size, workers, self.group, self.stop,
-            self._say, root=pictures.train.files.folder, kept=pictures.test.pixels,
-        )  # fmt: skip
-        exactly = replace(extraction, forms=exact)
-        others = views(pictures.validation, [0]) | views(pictures.test, [0])
-        learnt = extraction(views(pictures.train, self._views), exactly.missing(others))
-        judged = exactly(others)
-        if profiler:
-            profiler.note(extraction=asdict(extraction.work))
-        return Kept(learnt, judged)
-
-    def _batches(self, made: Made, split: Split, training: bool = False) -> Batches:
-        settings, preprocessing, kept = self.settings, made.preprocessing, made.kept
-        order = Order(len(split), settings.test_batch_size, group=self.group)
-        if training:
-            classes = split.targets if settings.sampling == "balanced" else ()
-            whole = kept is None or settings.train_layers != "head"
-            order = Order(len(split), settings.batch_size, settings.seed, whole, self.group, classes)
-        augmentation = Augmentation.of(settings, preprocessing) if training else Augmentation(preprocessing)
-        if kept:
-            store = kept.learnt if training else kept.judged
-            targets = torch.tensor(split.targets, device=self._device)
-            views = self._views if training else [0]
-            names = [augmentation.name(name, view) for name in split.digests for view in views]
-            features, rows = store.of(names, self._device)
-            return FeatureBatches(features, rows.view(len(split), len(views)), targets, order)
-        return PictureBatches(split, preprocessing, order, self._workers, self._device, augmentation)
 
     def _identity(self, chosen: Data) -> dict[str, object]:
         """What must be the same for a checkpoint to be continued: all that changes the result."""

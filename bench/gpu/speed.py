@@ -14,7 +14,7 @@ from bench.inside import limits
 from bench.inside.ready import Ready
 from bench.pictures import sized
 from byoc_vision.debugger.profile import Profile
-from train import run as training
+from train import inputs
 
 #: What training is to reach of the loop on ready tensors, and the load of the GPU in the middle of it (per cent).
 BAR, LOAD = 0.95, 95.0
@@ -31,16 +31,16 @@ def decoding_ahead(setting: Setting) -> Iterator[Row]:
     yield Row(f"{setting.arch} alone, float32, pictures/s", f"{alone['network']:.0f}")
     rates: dict[str, float] = {}
     epochs = 1 + setting.timed  # in the first libraries choose and processes start
-    pictures = training.PictureBatches  # type: ignore[attr-defined]
+    pictures = inputs.PictureBatches  # type: ignore[attr-defined]
     for kind in ("float32", "bfloat16"):
         for name, batches in (("", pictures), (" on ready tensors", Ready)):
-            training.PictureBatches = batches  # type: ignore[attr-defined]
+            inputs.PictureBatches = batches  # type: ignore[attr-defined]
             try:
                 place = f"speed-{kind}-{len(name)}"
                 left = runs.trained(setting, place, data=data, arch=setting.arch, train_layers="all", lr=1e-4,
                                     precision=kind, epochs=epochs, calibrate=False)  # fmt: skip
             finally:
-                training.PictureBatches = pictures  # type: ignore[attr-defined]
+                inputs.PictureBatches = pictures  # type: ignore[attr-defined]
             rates[name] = _rate(left.profile, setting)
             yield Row(f"all layers of {setting.arch}, {kind}{name}, pictures/s", f"{rates[name]:.0f}")
             if not name:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from train import __main__, batches, run
+from train import __main__, batches, inputs
 
 
 class Ready(batches.PictureBatches):
@@ -25,5 +25,5 @@ class Ready(batches.PictureBatches):
 
 
 if __name__ == "__main__":
-    run.PictureBatches = Ready  # type: ignore[attr-defined]
+    inputs.PictureBatches = Ready  # type: ignore[attr-defined]
     sys.exit(__main__.main())
