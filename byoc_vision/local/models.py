@@ -17,6 +17,8 @@ _REFUSED = (
 
 def create_model(store: Store, request: Request) -> Request:
     """CreateModel."""
+    if "PrimaryContainer" in request and "Containers" in request:
+        raise InvalidError("A model has a PrimaryContainer or Containers; give one of them.")
     refuse(request, "InferenceExecutionConfig")
     definition = _only_container(store, request)
     refuse(definition, "AdditionalModelDataSources", "InferenceSpecificationName")
@@ -81,6 +83,8 @@ def _check_variant(store: Store, variant: Request) -> None:
         raise InvalidError(f"The variant {name} needs a ModelName; there are no components here.")
     store.find(MODEL, variant["ModelName"])
     if serverless := variant.get("ServerlessConfig"):
+        if "InstanceType" in variant or "InitialInstanceCount" in variant:
+            raise InvalidError(f"The variant {name} is serverless or on instances; give one of the two.")
         if serverless["MemorySizeInMB"] % 1024:
             raise InvalidError(f"MemorySizeInMB of {name} must be a multiple of 1024.")
     elif "InstanceType" not in variant or "InitialInstanceCount" not in variant:

@@ -6,7 +6,9 @@ of it. What cannot be a file's name is refused: a key with an empty part, "." or
 
 import os
 import re
-from collections.abc import Iterator
+import time
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from stat import S_ISREG
@@ -18,6 +20,12 @@ _BUCKET = re.compile(r"(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 #: Bytes in a key, and in a file's name.
 _KEY_BYTES, _NAME_BYTES = 1024, 255
+
+#: Names from which on a folder's are remembered for the next page of a listing, and of how many folders.
+_MANY, _REMEMBERED = 1000, 4
+
+#: Nanoseconds after which a folder's time tells of a further change: the clocks of file systems have steps.
+_STEP = 2 * 10**9
 
 #: What a file is answered with where a folder is, and the other way round.
 _CONFLICTS = (FileExistsError, NotADirectoryError, IsADirectoryError)
@@ -36,6 +44,7 @@ class Objects:
     def __init__(self, store: Store) -> None:
         self.root = store.root / "s3"
         self._real = os.path.realpath(self.root)
+        self._names: dict[Path, tuple[tuple[int, int], list[str]]] = {}  # folder -> its version, and what is in it
 
     def buckets(self) -> list[Path]:
         """Return the buckets' folders, by name."""
@@ -154,13 +163,62 @@ class Objects:
         if base and any(part in ("", ".", "..") or "\0" in part for part in base[:-1].split("/")):
             return
         last = ""
-        for entry in _walk(folder / base, base, prefix, after, delimiter == "/"):
+        for entry in self._walk(folder / base, base, prefix, after, delimiter == "/"):
             end = entry.key.find(delimiter, len(prefix)) if delimiter else -1
             if end < 0:
                 yield entry
             elif (common := entry.key[: end + len(delimiter)]) not in (last, after):
                 last = common
                 yield Entry(common, None)
+
+    def _walk(self, folder: Path, base: str, prefix: str, after: str, fold: bool) -> Iterator[Entry]:
+        """Yield the files below the folder, whose key begins with `base`; with `fold`, folders are not entered."""
+        try:
+            names = self._sorted(folder)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        if not names and base.startswith(prefix) and base > after and base:  # a folder that someone made as such
+            with suppress(FileNotFoundError):
+                yield Entry(base, folder.stat())
+        lowest = max(prefix, after)
+        if lowest > base and not lowest.startswith(base):
+            return
+        begin = bisect_left(names, lowest[len(base) :]) - 1 if lowest.startswith(base) else 0
+        for index in range(max(0, begin), len(names)):
+            name = names[index]
+            key = base + name
+            if not key.startswith(prefix):
+                if key > prefix:
+                    return
+            elif name.endswith("/"):
+                if key < after and not after.startswith(key):
+                    continue
+                below = self._walk(folder / name, key, prefix, after, fold=False)
+                if not fold or key == prefix:
+                    yield from below
+                elif not after.startswith(key) or any(below):
+                    yield Entry(key, None)
+            elif key > after:
+                with suppress(FileNotFoundError):  # removed in between
+                    if S_ISREG((stat := os.lstat(f"{folder}/{name}")).st_mode):
+                        yield Entry(key, stat)
+
+    def _sorted(self, folder: Path) -> Sequence[str]:
+        """Return the names in the folder, in the order of keys; those of folders end in a slash.
+
+        Pages follow each other, so those of a large folder are remembered until something in it changes.
+        """
+        begun, stat = time.time_ns(), folder.stat()
+        version = (stat.st_ino, stat.st_ctime_ns)
+        if (known := self._names.get(folder)) and known[0] == version:
+            return known[1]
+        with os.scandir(folder) as entries:
+            names = sorted(
+                [entry.name + "/" if entry.is_dir(follow_symlinks=False) else entry.name for entry in entries]
+            )
+        if len(names) >= _MANY and begun - stat.st_ctime_ns > _STEP:
+            self._names = dict([*self._names.items(), (folder, (version, names))][-_REMEMBERED:])
+        return names
 
 
 def _check(key: str) -> None:
@@ -180,31 +238,3 @@ def _no_key() -> ServiceError:
 def _conflict(key: str) -> ServiceError:
     reason = f"Objects are files on this machine, so {key!r} and a key above or below it cannot both exist."
     return ServiceError("InvalidArgument", reason)
-
-
-def _walk(folder: Path, base: str, prefix: str, after: str, fold: bool) -> Iterator[Entry]:
-    """Yield the files below the folder, whose key begins with `base`; with `fold`, folders are not entered."""
-    try:
-        with os.scandir(folder) as entries:
-            names = sorted(
-                [entry.name + "/" if entry.is_dir(follow_symlinks=False) else entry.name for entry in entries]
-            )
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    if not names and base.startswith(prefix) and base > after and base:  # a folder that someone made as such
-        with suppress(FileNotFoundError):
-            yield Entry(base, folder.stat())
-    for name in names:
-        key = base + name
-        if name.endswith("/"):
-            over = key < after and not after.startswith(key)
-            if over or not (key.startswith(prefix) or prefix.startswith(key)):
-                continue
-            if fold and key.startswith(prefix) and len(key) > len(prefix):
-                yield Entry(key, None)
-            else:
-                yield from _walk(folder / name, key, prefix, after, fold)
-        elif key.startswith(prefix) and key > after:
-            with suppress(FileNotFoundError):  # removed in between
-                if S_ISREG((stat := os.lstat(f"{folder}/{name}")).st_mode):
-                    yield Entry(key, stat)

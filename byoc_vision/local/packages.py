@@ -49,7 +49,8 @@ def _describe_group(record: Record) -> Request:
 
 
 def _list_groups(store: Store, request: Request) -> Request:
-    groups = list(store.told(GROUP, _describe_group))
+    others = request.get("CrossAccountFilterOption") == "CrossAccount"  # what other accounts share: nothing here
+    groups = [] if others else list(store.told(GROUP, _describe_group))
     return page(groups, request, "ModelPackageGroupSummaryList", "", "ModelPackageGroupName")
 
 
@@ -99,7 +100,7 @@ def _list(store: Store, request: Request) -> Request:
     packages = [package for group in groups for package in store.told(_kind(group), _describe)]
     wanted = request.get("ModelApprovalStatus")
     packages = [package for package in packages if wanted in (None, package["ModelApprovalStatus"])]
-    return page(packages, request, "ModelPackageSummaryList", "", "ModelPackageArn")
+    return page(packages, request, "ModelPackageSummaryList", "", "ModelPackageName")
 
 
 def _update(store: Store, request: Request) -> Request:

@@ -25,6 +25,9 @@ _RUNNERS = {
     "endpoint": ("byoc_vision.local.fleets", "Endpoint"),
 }
 
+#: The kinds of records that a process sees through.
+KINDS = tuple(_RUNNERS)
+
 #: Why a job has failed whose process is gone.
 KILLED = "InternalServerError: the process that ran the job was killed, or the machine was restarted"
 
@@ -83,6 +86,8 @@ def main() -> None:
         with contextlib.suppress(Exception):  # when the record itself is gone
             record.update(**{f"{field}Status": "Failed", "SecondaryStatus": "Failed", "FailureReason": reason[:1024]})
         raise
+    finally:
+        record.store.sweep(kind)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,9 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,6 +32,9 @@ from byoc_vision.engine import THIS_MACHINE
 Request = dict[str, Any]
 
 _Told = TypeVar("_Told")
+
+#: Seconds after which a folder that is being made or removed has been left so.
+_LEFT = 60 * 60
 
 _NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 
@@ -176,6 +181,14 @@ class Store:
         """Yield all records of a kind, in no order."""
         for folder in (self.root / kind).glob("[!.]*"):
             yield Record(self, kind, folder.name)
+
+    def sweep(self, kind: str) -> None:
+        """Remove what was being made or removed of a kind when its process was killed."""
+        for pattern in (".new-*", ".removed-*"):
+            for folder in (self.root / kind).glob(pattern):
+                with suppress(FileNotFoundError):  # someone else has removed it
+                    if time.time() - folder.stat().st_mtime > _LEFT:
+                        shutil.rmtree(folder, ignore_errors=True)
 
     def told(self, kind: str, tell: Callable[[Record], _Told]) -> Iterator[_Told]:
         """Yield what `tell` returns of each record of a kind, except of those that are removed meanwhile."""

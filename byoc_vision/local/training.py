@@ -36,6 +36,10 @@ def create(store: Store, request: Request, **status: Any) -> Request:
     if request.get("EnableManagedSpotTraining") and limits.get("MaxWaitTimeInSeconds", 0) < longest:
         reason = "Invalid MaxWaitTimeInSeconds. It must be present and be greater than or equal to MaxRuntimeInSeconds"
         raise InvalidError(f"{reason}, {longest}.")
+    check_metrics(algorithm)
+    names = [channel["ChannelName"] for channel in request.get("InputDataConfig", [])]
+    if len(set(names)) < len(names):
+        raise InvalidError("Two channels of InputDataConfig have one ChannelName.")
     for channel in request.get("InputDataConfig", []):
         channels.check(store, channel, algorithm.get("TrainingInputMode", "File"))
     locate(store, request["OutputDataConfig"]["S3OutputPath"])
@@ -122,6 +126,16 @@ def parse(definitions: Iterable[Request], line: str) -> Iterator[tuple[str, floa
                 yield definition["Name"], float(match[1])
             except (IndexError, ValueError):
                 continue
+
+
+def check_metrics(algorithm: Request) -> None:
+    """Raise `ServiceError` where a metric could not be looked for."""
+    for definition in algorithm.get("MetricDefinitions", []):
+        try:
+            re.compile(definition["Regex"])
+        except (re.error, OverflowError, RecursionError) as error:
+            reason = f"The Regex of the metric {definition['Name']} is no regular expression: {error}."
+            raise InvalidError(reason) from None
 
 
 def results(record: Record) -> Path:

@@ -87,7 +87,11 @@ def _check(store: Store, definition: Request, strategy: str) -> None:
         for metric_definition in definition["AlgorithmSpecification"].get("MetricDefinitions", [])
     ]:
         raise InvalidError(f"The objective {metric} has no MetricDefinition.")
+    training.check_metrics(definition["AlgorithmSpecification"])
     _check_ranges(definition["HyperParameterRanges"], strategy)
+    searched = _searched(definition)
+    if len(set(searched)) < len(searched):
+        raise InvalidError("Two ranges of ParameterRanges are of one hyperparameter; give one of them.")
     locate(store, definition["OutputDataConfig"]["S3OutputPath"])
     containers.require(definition["AlgorithmSpecification"]["TrainingImage"])
 
@@ -201,8 +205,7 @@ def _summary(record: Record, trial: Record) -> Request:
         candidate for candidate in definitions(record.request) if candidate.get("DefinitionName") == name or not name
     ]
     objective = definition["TuningObjective"]
-    searched = [parameter["Name"] for kind in _RANGES for parameter in definition["HyperParameterRanges"].get(kind, [])]
-    summary = {"TunedHyperParameters": {name: job["HyperParameters"][name] for name in searched}} | {
+    summary = {"TunedHyperParameters": {name: job["HyperParameters"][name] for name in _searched(definition)}} | {
         field: job[field]
         for field in (
             *("TrainingJobName", "TrainingJobArn", "TrainingJobStatus", "CreationTime"),
@@ -222,6 +225,12 @@ def _summary(record: Record, trial: Record) -> Request:
     return summary
 
 
+def _searched(definition: Request) -> list[str]:
+    """Return the names of the hyperparameters that have a range."""
+    ranges = definition["HyperParameterRanges"]
+    return [parameter["Name"] for kind in _RANGES for parameter in ranges.get(kind, [])]
+
+
 def _usable(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
 
@@ -235,8 +244,9 @@ def _check_ranges(ranges: Request, strategy: str) -> None:
         raise InvalidError("The Grid strategy takes CategoricalParameterRanges only.")
     if not any(ranges.get(kind) for kind in _RANGES):
         raise InvalidError("ParameterRanges holds nothing to search.")
-    for parameter in (*ranges.get("IntegerParameterRanges", []), *ranges.get("ContinuousParameterRanges", [])):
-        low, high = float(parameter["MinValue"]), float(parameter["MaxValue"])
+    whole = ranges.get("IntegerParameterRanges", [])
+    for parameter in (*whole, *ranges.get("ContinuousParameterRanges", [])):
+        low, high = (_end(parameter, field, parameter in whole) for field in ("MinValue", "MaxValue"))
         scaling = parameter.get("ScalingType", "Auto")
         if low > high:
             raise InvalidError(f"{parameter['Name']} has a MinValue above its MaxValue.")
@@ -244,6 +254,17 @@ def _check_ranges(ranges: Request, strategy: str) -> None:
             raise InvalidError(f"{parameter['Name']} is Logarithmic; its MinValue must be above 0.")
         if scaling == "ReverseLogarithmic" and not 0 <= low <= high < 1:
             raise InvalidError(f"{parameter['Name']} is ReverseLogarithmic; it must lie in [0, 1).")
+
+
+def _end(parameter: Request, field: str, whole: bool) -> float:
+    """Return an end of a range."""
+    try:
+        if math.isfinite(number := int(parameter[field]) if whole else float(parameter[field])):
+            return number
+    except (ValueError, OverflowError):
+        pass
+    kind = "a whole number" if whole else "a number"
+    raise InvalidError(f"{field} of {parameter['Name']} is {parameter[field]!r}, which is not {kind}.")
 
 
 def _tell(record: Record) -> Request:

@@ -29,7 +29,7 @@ PORT = 4545
 _LOOPBACK = ("127.0.0.1", "localhost")
 
 #: Seconds that a start or an end may take.
-_PATIENCE = 30
+_PATIENCE = 120
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Service:
                 process.kill()
                 said = (self.folder / "service.log").read_bytes()[begin:].decode(errors="replace").strip()
                 reason = said.rpartition("\n")[2].removeprefix("byoc service: ")
-                raise UserError(reason or "the service did not start in time; its log is in the folder of jobs")
+                raise UserError(reason or f"the service did not start in {_PATIENCE} s; its log is {log.name}")
             time.sleep(0.05)
         return address
 

@@ -62,7 +62,10 @@ class Logs:
         names = sorted([*(group for kind, group in _GROUPS.items() if kind != "endpoint"), *endpoints])
         prefix, part = request.get("logGroupNamePrefix", ""), request.get("logGroupNamePattern", "").lower()
         names = [name for name in names if name.startswith(prefix) and part in name.lower()]
-        groups = [{"logGroupName": name, "arn": _arn(name)} for name in names]
+        wanted = [_named(each) for each in request.get("logGroupIdentifiers", names)]
+        if request.get("logGroupClass", "STANDARD") != "STANDARD":
+            wanted = []
+        groups = [{"logGroupName": name, "arn": _arn(name)} for name in names if name in wanted]
         return page(groups, request, "logGroups")
 
     def _describe_streams(self, request: Request) -> Request:
@@ -216,10 +219,15 @@ def _told(at: int, message: str | None) -> Request:
 
 
 def _group(request: Request) -> str:
-    group = request.get("logGroupName") or request.get("logGroupIdentifier", "").removeprefix(_arn(""))
+    group = request.get("logGroupName") or _named(request.get("logGroupIdentifier", ""))
     if group not in _GROUPS.values() and not group.startswith(f"{_GROUPS['endpoint']}/"):
         raise ServiceError("ResourceNotFoundException", _NO_GROUP)
     return str(group)
+
+
+def _named(identifier: str) -> str:
+    """Return the name of a group, of its name or ARN."""
+    return identifier.removeprefix(_arn(""))
 
 
 def _arn(group: str) -> str:

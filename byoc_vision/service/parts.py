@@ -25,7 +25,7 @@ from byoc_vision.service import message
 from byoc_vision.service.uploads import Uploads, copy, etag, writing
 
 #: The least size of a part that is not the last, and the greatest number of one.
-_LEAST, _PARTS = 5 << 20, 10_000
+_LEAST, PARTS = 5 << 20, 10_000
 
 #: How far parts may lie from the file's begin: an object's greatest size.
 _LARGEST = 5 << 40
@@ -72,8 +72,8 @@ class Multipart:
     def keep(self, upload: str, number: str, length: int | None, write: Callable[[BinaryIO], object]) -> str:
         """Let `write` write a part, of exactly that length if it is known; return its version."""
         folder = self.folder(upload)
-        if not 1 <= (place := message.number(number) or 0) <= _PARTS:
-            raise ServiceError("InvalidArgument", f"Part numbers are 1 to {_PARTS}.")
+        if not 1 <= (place := message.number(number) or 0) <= PARTS:
+            raise ServiceError("InvalidArgument", f"Part numbers are 1 to {PARTS}.")
         file = folder / f"{place:05}"
         note = folder / f"place-{file.name}"
         try:
@@ -163,9 +163,13 @@ class Multipart:
             self._lengths.pop(upload, None)
         return True
 
-    def abort(self, upload: str) -> None:
-        """Forget a multipart upload."""
+    def abort(self, upload: str, bucket: str, key: str) -> None:
+        """Forget a multipart upload to the object; one that is damaged does not say to which it is."""
         with self._ending(upload) as folder:
+            with suppress(FileNotFoundError, ValueError, TypeError, KeyError):
+                begun = json.loads((folder / "upload.json").read_text(encoding="utf-8"))
+                if (begun["Bucket"], begun["Key"]) != (bucket, key):
+                    raise _no_upload()
             self._forget(upload, folder)
 
     @contextmanager

@@ -17,7 +17,10 @@ def answer(call: Call) -> Reply:
     operation = call.headers.get("x-amz-target", "").rpartition(".")[2]
     if operation not in _OPERATIONS:
         raise ServiceError("UnknownOperationException", f"ECR on this machine has no {operation}.")
-    return json_reply(_OPERATIONS[operation](checked("ecr", operation, call, "InvalidParameterException")))
+    request = checked("ecr", operation, call, "InvalidParameterException")
+    if request.get("registryId", ACCOUNT) != ACCOUNT:
+        raise ServiceError("RepositoryNotFoundException", f"This machine is the registry {ACCOUNT} only.")
+    return json_reply(_OPERATIONS[operation](request))
 
 
 def _token(request: dict[str, Any]) -> dict[str, Any]:
@@ -62,6 +65,8 @@ def _tags(request: dict[str, Any]) -> dict[str, Any]:
     names = [identity.get("imageDigest") or identity.get("imageTag", "") for identity in wanted]
     if missing := [name for name in names if name not in known]:
         raise ServiceError("ImageNotFoundException", f"This machine has no image {repository}:{missing[0]}.")
+    if request.get("filter", {}).get("tagStatus") == "UNTAGGED":  # of which none are told
+        names = []
     return {"imageDetails": [known[name] for name in names]}
 
 

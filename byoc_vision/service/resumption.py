@@ -3,7 +3,7 @@
 import threading
 import traceback
 
-from byoc_vision.local import training, tuning
+from byoc_vision.local import models, packages, process, training, tuning
 from byoc_vision.local.store import ServiceError, Store
 
 
@@ -13,6 +13,8 @@ def resume(store: Store) -> None:
 
 
 def _look_at_all(store: Store) -> None:
+    for swept in (*process.KINDS, models.MODEL, models.CONFIG, packages.GROUP):
+        store.sweep(swept)
     for kind in (tuning, training):  # first what begins its trials again itself
         for record in store.all(kind.KIND):
             try:

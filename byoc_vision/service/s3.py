@@ -36,6 +36,16 @@ _LISTING = {"prefix", "delimiter", "marker", "start-after", "continuation-token"
 _LISTING |= {"key-marker", "version-id-marker"}
 
 
+#: Headers, and how some begin, without which a request would do something else than it asks for; not done here.
+_REFUSED_HEADERS = ("x-amz-tagging",)
+_REFUSED = (
+    *("x-amz-object-lock", "x-amz-website-redirect", "x-amz-server-side-encryption-customer"),
+    *("x-amz-copy-source-server-side-encryption-customer", "x-amz-write-offset", "x-amz-if-match-"),
+)
+
+#: Headers with the account that a bucket must belong to.
+_OWNERS = ("x-amz-expected-bucket-owner", "x-amz-source-expected-bucket-owner")
+
 _LEVELS = {"all": "all buckets", "bucket": "a bucket", "object": "an object"}
 
 
@@ -59,8 +69,11 @@ class S3:
         if operation is None:
             asked = f"{call.method}{f' of ?{aspect}' if aspect else ''}"
             raise ServiceError("NotImplemented", f"S3 on this machine has no {asked} for {_LEVELS[level]}.")
-        if call.headers.get("x-amz-expected-bucket-owner", ACCOUNT) != ACCOUNT:
-            raise ServiceError("AccessDenied", f"All buckets on this machine belong to the account {ACCOUNT}.")
+        for name, value in call.headers.items():
+            if name in _REFUSED_HEADERS or name.startswith(_REFUSED):
+                raise ServiceError("NotImplemented", f"S3 on this machine has no {name}; leave it out.")
+            if name in _OWNERS and value != ACCOUNT:
+                raise ServiceError("AccessDenied", f"All buckets on this machine belong to the account {ACCOUNT}.")
         if (
             level == "bucket" and call.method != "PUT"
         ) or "uploadId" in call.query:  # of others the object is looked for

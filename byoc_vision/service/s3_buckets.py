@@ -8,20 +8,29 @@ from urllib.parse import quote
 
 from byoc_vision.local.store import ACCOUNT, REGION, ServiceError
 from byoc_vision.service import xml
-from byoc_vision.service.message import Call, Reply, number
-from byoc_vision.service.s3_content import ONLY_VERSION, Content, time, xml_reply
+from byoc_vision.service.message import Call, Reply
+from byoc_vision.service.s3_content import ONLY_VERSION, Content, asked, time, xml_reply
 from byoc_vision.service.uploads import etag
 
-_OWNER = {"Owner": {"ID": ACCOUNT}}
+#: The most objects that one request deletes.
+_DELETED = 1000
+
+_OWNER: dict[str, Any] = {"Owner": {"ID": ACCOUNT}}
 
 
 def list_buckets(content: Content, call: Call, bucket: str, key: str) -> Reply:
     """ListBuckets."""
+    query, limit = call.query, asked(call.query, "max-buckets", 10_000)
+    prefix, here = query.get("prefix", ""), query.get("bucket-region", REGION) == REGION
+    after = _place(query["continuation-token"]) if "continuation-token" in query else ""
+    found = [each for each in content.objects.buckets() if here and each.name.startswith(prefix) and each.name > after]
     buckets = [
-        {"Name": bucket.name, "CreationDate": time(bucket.stat()), "BucketRegion": REGION}
-        for bucket in content.objects.buckets()
+        {"Name": bucket.name, "CreationDate": time(bucket.stat()), "BucketRegion": REGION} for bucket in found[:limit]
     ]
-    return xml_reply("ListAllMyBucketsResult", _OWNER | {"Buckets": {"Bucket": buckets}})
+    result = _OWNER | {"Buckets": {"Bucket": buckets}, "Prefix": prefix or None}
+    if len(found) > limit > 0:
+        result["ContinuationToken"] = _token(buckets[-1]["Name"])
+    return xml_reply("ListAllMyBucketsResult", result)
 
 
 def create_bucket(content: Content, call: Call, bucket: str, key: str) -> Reply:
@@ -98,7 +107,7 @@ class _Page:
         query = call.query
         self.after, self._quoted = after, query.get("encoding-type") == "url"
         prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
-        limit = min(_count(query.get("max-keys", "1000")), 1000)
+        limit = asked(query, "max-keys")
         entries = list(islice(content.objects.list(bucket, prefix, after, delimiter), limit + 1))
         self.truncated, self.entries = len(entries) > limit > 0, entries[:limit]
         self.told: dict[str, Any] = {
@@ -131,13 +140,18 @@ class _Page:
 def delete_objects(content: Content, call: Call, bucket: str, key: str) -> Reply:
     """DeleteObjects."""
     root = xml.parse(call.whole())
-    deleted, errors = [], []
-    for node in root.findall("Object"):
+    deleted, errors, nodes = [], [], root.findall("Object")
+    if len(nodes) > _DELETED:
+        raise ServiceError("MalformedXML", f"A request deletes {_DELETED} objects at most; send several.")
+    for node in nodes:
         name, version = node.findtext("Key") or "", node.findtext("VersionId") or ONLY_VERSION
         try:
             if version != ONLY_VERSION:
                 raise ServiceError("NoSuchVersion", "S3 on this machine has no versions of objects.")
-            content.delete(bucket, name)
+            if node.find("Size") is not None or node.find("LastModifiedTime") is not None:
+                raise ServiceError("NotImplemented", "S3 on this machine deletes on the condition of an ETag only.")
+            wanted = node.findtext("ETag")
+            content.delete(bucket, name, {"if-match": wanted} if wanted else {})
             deleted.append({"Key": name})
         except ServiceError as error:
             errors.append({"Key": name, "Code": error.code, "Message": str(error)})
@@ -155,12 +169,6 @@ def _place(token: str) -> str:
         return base64.b64decode(token, b"-_", validate=True).decode(errors="surrogateescape")
     except ValueError:
         raise ServiceError("InvalidArgument", "The continuation token is none that a listing gave.") from None
-
-
-def _count(text: str) -> int:
-    if (count := number(text)) is None:
-        raise ServiceError("InvalidArgument", "max-keys is not a number.")
-    return count
 
 
 OPERATIONS = {

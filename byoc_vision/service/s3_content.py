@@ -21,15 +21,12 @@ from urllib.parse import unquote
 from byoc_vision.local.objects import Objects
 from byoc_vision.local.store import ServiceError, Store
 from byoc_vision.service import xml
-from byoc_vision.service.message import Call, Reply
+from byoc_vision.service.message import Call, Reply, number
 from byoc_vision.service.parts import Multipart
 from byoc_vision.service.uploads import Uploads, etag
 
 #: Headers that are given back as they came, besides x-amz-meta-….
 _KEPT = ("content-type", "cache-control", "content-disposition", "content-encoding", "content-language", "expires")
-
-#: Beginnings of headers which would give an object what there is not here.
-_REFUSED = ("x-amz-tagging", "x-amz-object-lock", "x-amz-website-redirect", "x-amz-server-side-encryption-customer")
 
 #: The id of an object's version in a bucket that keeps none.
 ONLY_VERSION = "null"
@@ -93,8 +90,10 @@ class Content:
         """Give the open file that a request wants to be copied, with its headers."""
         source, _, version = call.headers["x-amz-copy-source"].partition("?")
         bucket, _, key = unquote(source).removeprefix("/").partition("/")
-        if version:
+        if version not in ("", f"versionId={ONLY_VERSION}"):
             raise ServiceError("NotImplemented", "S3 on this machine has no versions of objects.")
+        if not key:
+            raise ServiceError("InvalidArgument", "x-amz-copy-source is not of the form BUCKET/KEY.")
         file, stat = self.objects.open(bucket, key)
         try:
             conditions = {
@@ -136,10 +135,7 @@ class Content:
 
 
 def kept(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers of a request that its object is given back with; refuse such as would have to do something."""
-    for name in headers:
-        if name.startswith(_REFUSED):
-            raise ServiceError("NotImplemented", f"S3 on this machine has no {name}; leave it out.")
+    """Return the headers of a request that its object is given back with."""
     kept_headers = {name: value for name, value in headers.items() if name in _KEPT or name.startswith("x-amz-meta-")}
     coding = [part.strip() for part in kept_headers.pop("content-encoding", "").split(",")]
     if coding := [part for part in coding if part not in ("", "aws-chunked")]:
@@ -188,6 +184,13 @@ def check_conditions(headers: Mapping[str, str], stat: os.stat_result) -> None:
 
 def _versions(text: str) -> list[str]:
     return [tag.strip().strip('"') for tag in text.split(",")]
+
+
+def asked(query: Mapping[str, str], name: str, most: int = 1000) -> int:
+    """Return the number in a query: how many entries of a listing are asked for, `most` at most."""
+    if (count := number(query.get(name, str(most)))) is None:
+        raise ServiceError("InvalidArgument", f"{name} is not a number.")
+    return min(count, most)
 
 
 def time(stat: os.stat_result) -> str:

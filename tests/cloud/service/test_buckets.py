@@ -1,7 +1,13 @@
 """S3 on this machine: buckets and listings, and what it has not."""
 
+import os
+import time
+from pathlib import Path
 from typing import Any
 
+import pytest
+
+from byoc_vision.local import objects
 from tests.cloud.service.conftest import BUCKET, Service, keys, refused
 
 
@@ -36,6 +42,60 @@ def test_listing_is_in_the_order_of_keys_in_pages_and_folded(s3: Any) -> None:
     assert not s3.list_objects_v2(Bucket=BUCKET, MaxKeys=0)["IsTruncated"]
     first = s3.list_objects(Bucket=BUCKET, Delimiter="/", MaxKeys=1, EncodingType="url")
     assert (first["CommonPrefixes"], first["NextMarker"]) == ([{"Prefix": "a-b/"}], "a-b/")
+
+
+def test_a_large_folder_is_read_once_for_its_pages(s3: Any, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = service.store.root / "s3" / BUCKET / "many"
+    folder.mkdir()
+    names = [f"many/{number:02}" for number in range(20)]
+    for name in names:
+        (folder.parent / name).touch()
+    monkeypatch.setattr(objects, "_MANY", 10)
+    monkeypatch.setattr(objects, "_STEP", -1 << 62)
+    read, scandir = [], os.scandir
+    monkeypatch.setattr(os, "scandir", lambda place: read.append(Path(place)) or scandir(place))
+    assert keys(s3, Prefix="many/", PaginationConfig={"PageSize": 3}) == names
+    assert read == [folder]
+    time.sleep(0.02)  # the clock of the file system has gone on
+    (folder / "05a").touch()
+    assert keys(s3, Prefix="many/") == sorted([*names, "many/05a"])
+
+
+def test_where_a_listing_begins_in_a_folder_that_is_folded(s3: Any) -> None:
+    for name in ("a/b/c", "a/d", "b"):
+        s3.put_object(Bucket=BUCKET, Key=name, Body=b"x")
+    for after, common in (("a/b/c", ["a/"]), ("a/d", [])):
+        found = s3.list_objects_v2(Bucket=BUCKET, Delimiter="/", StartAfter=after).get("CommonPrefixes", [])
+        assert [each["Prefix"] for each in found] == common
+
+
+def test_buckets_are_listed_as_asked_for(s3: Any) -> None:
+    for name in ("a-1", "a-2", "a-3"):
+        s3.create_bucket(Bucket=name)
+
+    def named(**options: Any) -> list[list[str]]:
+        pages = s3.get_paginator("list_buckets").paginate(**options)
+        return [[bucket["Name"] for bucket in page["Buckets"]] for page in pages]
+
+    assert named(PaginationConfig={"PageSize": 2}) == [["a-1", "a-2"], ["a-3", BUCKET]]
+    assert named(Prefix="a-", PaginationConfig={"PageSize": 2}) == [["a-1", "a-2"], ["a-3"]]
+    assert named(BucketRegion="us-east-1", Prefix="p") == [[BUCKET]]
+    assert s3.list_buckets(BucketRegion="eu-west-1").get("Buckets", []) == []
+
+
+def test_what_is_deleted_only_on_a_condition(s3: Any) -> None:
+    etag = s3.put_object(Bucket=BUCKET, Key="a", Body=b"x")["ETag"]
+    for condition in ({"ETag": '"other"'}, {"Size": 7}, {"LastModifiedTime": 0}):
+        answer = s3.delete_objects(Bucket=BUCKET, Delete={"Objects": [{"Key": "a"} | condition]})
+        assert [error["Key"] for error in answer["Errors"]] == ["a"]
+    for condition in ({"IfMatchSize": 7}, {"IfMatchLastModifiedTime": 0}):
+        with refused("NotImplemented", "x-amz-if-match-"):
+            s3.delete_object(Bucket=BUCKET, Key="a", **condition)
+    with refused("MalformedXML", "1000 objects at most"):
+        s3.delete_objects(Bucket=BUCKET, Delete={"Objects": [{"Key": "a"}] * 1001})
+    assert keys(s3) == ["a"]
+    assert s3.delete_objects(Bucket=BUCKET, Delete={"Objects": [{"Key": "a", "ETag": etag}]})["Deleted"]
+    assert keys(s3) == []
 
 
 def test_buckets(s3: Any, service: Service) -> None:

@@ -93,6 +93,15 @@ def logged(sagemaker: Any, service: Service) -> tuple[Any, str, list[str]]:
     return logs, streams[0]["logStreamName"], lines
 
 
+def test_groups_are_filtered(service: Service) -> None:
+    logs, name = service.client("logs"), "/aws/sagemaker/TrainingJobs"
+    arn = f"arn:aws:logs:us-east-1:000000000000:log-group:{name}"
+    for identifier in (name, arn):
+        found = logs.describe_log_groups(logGroupIdentifiers=[identifier])["logGroups"]
+        assert [group["logGroupName"] for group in found] == [name]
+    assert logs.describe_log_groups(logGroupClass="INFREQUENT_ACCESS")["logGroups"] == []
+
+
 @pytest.mark.parametrize("limit", [67, 1000, 10_000])
 def test_a_stream_is_read_in_pages_both_ways(logged: tuple[Any, str, list[str]], limit: int) -> None:
     logs, name, lines = logged

@@ -174,6 +174,26 @@ def test_what_an_object_cannot_have_is_refused(s3: Any) -> None:
     s3.put_object(Bucket=BUCKET, Key="a", ServerSideEncryption="AES256", ACL="private", StorageClass="STANDARD_IA")
 
 
+def test_what_would_change_a_request_is_not_left_out(s3: Any) -> None:
+    s3.put_object(Bucket=BUCKET, Key="a", Body=b"whole")
+    with refused("NotImplemented", "x-amz-write-offset-bytes"):
+        s3.put_object(Bucket=BUCKET, Key="a", Body=b"more", WriteOffsetBytes=5)
+    assert s3.get_object(Bucket=BUCKET, Key="a")["Body"].read() == b"whole"
+    source = {"CopySource": f"{BUCKET}/a", "Bucket": BUCKET, "Key": "b"}
+    with refused("NotImplemented", "x-amz-tagging"):
+        s3.copy_object(**source, TaggingDirective="REPLACE", Tagging="a=b")
+    with refused("AccessDenied"):
+        s3.copy_object(**source, ExpectedSourceBucketOwner="1" * 12)
+    with refused("NotImplemented", "customer"):
+        s3.get_object(Bucket=BUCKET, Key="a", SSECustomerAlgorithm="AES256", SSECustomerKey="0" * 32)
+    with refused("InvalidArgument", "BUCKET/KEY"):
+        s3.copy_object(**source | {"CopySource": BUCKET})
+    with refused("NotImplemented", "versions"):
+        s3.copy_object(**source | {"CopySource": f"{BUCKET}/a?versionId=other"})
+    s3.copy_object(**source | {"CopySource": f"{BUCKET}/a?versionId=null"})
+    assert s3.get_object(Bucket=BUCKET, Key="b")["Body"].read() == b"whole"
+
+
 def test_a_folder_is_copied(s3: Any) -> None:
     s3.put_object(Bucket=BUCKET, Key="a/")
     s3.copy_object(Bucket=BUCKET, Key="b/", CopySource=f"{BUCKET}/a/")

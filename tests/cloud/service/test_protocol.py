@@ -154,6 +154,9 @@ def test_the_images_of_a_repository(service: Service, monkeypatch: pytest.Monkey
         ecr.describe_images(repositoryName="mine", imageIds=[{"imageTag": "v2"}])
     with refused("RepositoryNotFoundException"):
         ecr.describe_images(repositoryName="other")
+    assert ecr.describe_images(repositoryName="mine", filter={"tagStatus": "UNTAGGED"})["imageDetails"] == []
+    with refused("RepositoryNotFoundException", "registry 000000000000 only"):
+        ecr.describe_images(repositoryName="mine", registryId="1" * 12)
 
 
 def test_the_small_services(service: Service) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from botocore.exceptions import ClientError
 
 from byoc_vision.local import channels, containers, models, training, tuning
 from byoc_vision.local.store import ACCOUNT, now
+from byoc_vision.service.resumption import resume
 from tests.cloud.service.conftest import BUCKET, ROLE, Service, refused, training_request
 
 #: An S3DataSource at which there is nothing.
@@ -235,6 +237,18 @@ def test_a_model_is_registered_approved_and_deployed(sagemaker: Any, service: Se
             sagemaker.describe_model_package(ModelPackageName=name)
 
 
+def test_lists_of_the_registry_are_filtered(sagemaker: Any) -> None:
+    sagemaker.create_model_package_group(ModelPackageGroupName="dogs")
+    inference = {"Containers": [{"Image": "image"}], "SupportedContentTypes": ["image/jpeg"]}
+    sagemaker.create_model_package(ModelPackageGroupName="dogs", InferenceSpecification=inference)
+    for part, count in (("dog", 1), ("sagemaker", 0)):  # of the ARN only the name counts
+        found = sagemaker.list_model_packages(ModelPackageGroupName="dogs", NameContains=part)
+        assert len(found["ModelPackageSummaryList"]) == count
+    for option, count in (("SameAccount", 1), ("CrossAccount", 0)):
+        found = sagemaker.list_model_package_groups(CrossAccountFilterOption=option)
+        assert len(found["ModelPackageGroupSummaryList"]) == count
+
+
 def test_a_processing_job_is_checked(sagemaker: Any, service: Service) -> None:
     place = {"S3Uri": f"s3://{BUCKET}/none/", "LocalPath": "/opt/ml/processing/a"}
     given = {"InputName": "a", "S3Input": place | {"S3DataType": "S3Prefix", "S3InputMode": "File"}}
@@ -259,6 +273,66 @@ def test_a_processing_job_is_checked(sagemaker: Any, service: Service) -> None:
     sagemaker.stop_processing_job(ProcessingJobName="job")
     assert sagemaker.describe_processing_job(ProcessingJobName="job")["ProcessingJobStatus"] == "Stopping"
     assert len(sagemaker.list_processing_jobs()["ProcessingJobSummaries"]) == 1
+
+
+def test_ranges_that_cannot_be_searched_are_refused(sagemaker: Any) -> None:
+    algorithm = {"AlgorithmSpecification": training_request()["AlgorithmSpecification"]}
+    algorithm["AlgorithmSpecification"]["MetricDefinitions"] = [{"Name": "loss", "Regex": "loss=(.*)"}]
+    trial = training_request(**algorithm)
+    del trial["TrainingJobName"]
+    config = {
+        "Strategy": "Random",
+        "HyperParameterTuningJobObjective": {"MetricName": "loss", "Type": "Minimize"},
+        "ResourceLimits": {"MaxNumberOfTrainingJobs": 1, "MaxParallelTrainingJobs": 1},
+    }
+    whole, any_number, choice = (f"{kind}ParameterRanges" for kind in ("Integer", "Continuous", "Categorical"))
+    for ranges, said in (
+        ({whole: [{"Name": "a", "MinValue": "x", "MaxValue": "2"}]}, "MinValue of a is 'x'"),
+        ({whole: [{"Name": "a", "MinValue": "1", "MaxValue": "2.5"}]}, "not a whole number"),
+        ({any_number: [{"Name": "a", "MinValue": "nan", "MaxValue": "2"}]}, "not a number"),
+        ({any_number: [{"Name": "a", "MinValue": "0", "MaxValue": "inf"}]}, "not a number"),
+        ({choice: [{"Name": "a", "Values": ["1"]}, {"Name": "a", "Values": ["2"]}]}, "of one hyperparameter"),
+    ):
+        with refused("ValidationException", said):
+            sagemaker.create_hyper_parameter_tuning_job(
+                HyperParameterTuningJobName="job",
+                HyperParameterTuningJobConfig=config | {"ParameterRanges": ranges},
+                TrainingJobDefinition=trial,
+            )
+
+
+def test_what_would_end_a_job_later_is_refused_at_once(sagemaker: Any, service: Service) -> None:
+    service.client("s3").put_object(Bucket=BUCKET, Key="a", Body=b"x")
+    algorithm = {"TrainingImage": "image", "TrainingInputMode": "File"}
+    algorithm["MetricDefinitions"] = [{"Name": "loss", "Regex": "loss=(["}]
+    with refused("ValidationException", "Regex of the metric loss"):
+        sagemaker.create_training_job(**training_request(AlgorithmSpecification=algorithm))
+    source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://{BUCKET}/"}}
+    channels = [{"ChannelName": "training", "DataSource": source}] * 2
+    with refused("ValidationException", "one ChannelName"):
+        sagemaker.create_training_job(**training_request(InputDataConfig=channels))
+    model = {"ModelName": "model", "ExecutionRoleArn": ROLE, "PrimaryContainer": {"Image": "image"}}
+    with refused("ValidationException", "give one of them"):
+        sagemaker.create_model(**model, Containers=[{"Image": "other"}])
+    sagemaker.create_model(**model)
+    variant = {"VariantName": "a", "ModelName": "model", "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
+    variant["ServerlessConfig"] = {"MemorySizeInMB": 2048, "MaxConcurrency": 1}
+    with refused("ValidationException", "serverless or on instances"):
+        sagemaker.create_endpoint_config(EndpointConfigName="config", ProductionVariants=[variant])
+
+
+def test_what_a_killed_process_was_making_is_swept(service: Service) -> None:
+    kind = service.store.root / "training-job"
+    left = [kind / ".new-a", kind / ".removed-b", kind / ".new-c", kind / "job"]
+    for folder in left:
+        folder.mkdir(parents=True)
+        (folder / "lock").touch()
+        os.utime(folder, (0, 0))
+    os.utime(left[2])  # one that may still be made
+    resume(service.store)
+    while left[0].exists() or left[1].exists():
+        time.sleep(0.01)
+    assert sorted(kind.iterdir()) == [kind / ".new-c", kind / "job"]
 
 
 def test_of_clients_that_create_one_job_at_once_one_does(sagemaker: Any) -> None:

@@ -73,6 +73,42 @@ def test_an_upload_is_of_one_object(s3: Any) -> None:
     assert keys(s3) == []
 
 
+def test_uploads_and_parts_are_listed_as_asked_for(s3: Any) -> None:
+    uploads = {
+        key: s3.create_multipart_upload(Bucket=BUCKET, Key=key)["UploadId"] for key in ("b/2", "a", "b/1", "b/3")
+    }
+    paginator = s3.get_paginator("list_multipart_uploads")
+    pages = [page.get("Uploads", []) for page in paginator.paginate(Bucket=BUCKET, PaginationConfig={"PageSize": 3})]
+    assert [[each["Key"] for each in page] for page in pages] == [["a", "b/1", "b/2"], ["b/3"]]
+    found = s3.list_multipart_uploads(Bucket=BUCKET, Prefix="b/", KeyMarker="b/1")["Uploads"]
+    assert [each["Key"] for each in found] == ["b/2", "b/3"]
+    with refused("NotImplemented", "delimiter"):
+        s3.list_multipart_uploads(Bucket=BUCKET, Delimiter="/")
+    upload = {"Bucket": BUCKET, "Key": "a", "UploadId": uploads["a"]}
+    for number in (1, 2, 3):
+        s3.upload_part(**upload, PartNumber=number, Body=b"x" * number)
+    pages = s3.get_paginator("list_parts").paginate(**upload, PaginationConfig={"PageSize": 2})
+    assert [[part["PartNumber"] for part in page["Parts"]] for page in pages] == [[1, 2], [3]]
+    assert [part["PartNumber"] for part in s3.list_parts(**upload, PartNumberMarker=1)["Parts"]] == [2, 3]
+
+
+def test_what_an_upload_is_asked_is_what_is_done(s3: Any) -> None:
+    s3.put_object(Bucket=BUCKET, Key="source", Body=b"0123456789")
+    upload = {"Bucket": BUCKET, "Key": "a"}
+    upload["UploadId"] = s3.create_multipart_upload(**upload)["UploadId"]
+    for asked in ("bytes=0-10", "bytes=20-30", "bytes=-3", "bytes=5-", "bytes=5-4", "0-3"):
+        with refused("InvalidArgument", "x-amz-copy-source-range"):
+            s3.upload_part_copy(**upload, PartNumber=1, CopySource=f"{BUCKET}/source", CopySourceRange=asked)
+    copied = {"PartNumber": 1, "CopySource": f"{BUCKET}/source", "CopySourceRange": "bytes=2-9"}
+    part = {"PartNumber": 1, "ETag": s3.upload_part_copy(**upload, **copied)["CopyPartResult"]["ETag"]}
+    with refused("NoSuchUpload"):
+        s3.abort_multipart_upload(**upload | {"Key": "b"})
+    with refused("InvalidRequest", "8 bytes"):
+        s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": [part]}, MpuObjectSize=9)
+    s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": [part]}, MpuObjectSize=8)
+    assert s3.get_object(Bucket=BUCKET, Key="a")["Body"].read() == b"23456789"
+
+
 def test_an_aborted_upload_leaves_nothing(s3: Any, service: Service) -> None:
     upload = {"Bucket": BUCKET, "Key": "a", "UploadId": s3.create_multipart_upload(Bucket=BUCKET, Key="a")["UploadId"]}
     s3.upload_part(**upload, PartNumber=1, Body=b"x" * 1000)
