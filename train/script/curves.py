@@ -22,8 +22,8 @@ _FIGURE = re.compile(
 #: Words for what figures are of: `valid loss: 0.5, acc: 0.7`, `Test: [10/78] Loss: 6.9 Acc@1: 50.0`.
 #: They are words of text or of a figure's name, and no part of a file's name (`train.py:12`, `data/train/1.jpg`).
 _PHASE = re.compile(
-    r"(?<![a-z0-9./\\-])(?:(?P<train>train(?:ing)?)|(?P<val>val(?:id|idation)?|dev)|(?P<test>test(?:ing)?)|(?P<eval>eval"
-    r"(?:uation)?))(?![a-z0-9/\\-]|\.\w)",
+    r"(?<![a-z0-9./\\-])(?:(?P<train>train(?:ing)?)|(?P<val>val(?:id|idation)?|dev)|(?P<test>test(?:ing)?)|"
+    r"(?P<eval>eval(?:uation)?))(?![a-z0-9/\\-]|\.\w)",
     re.IGNORECASE,
 )
 
