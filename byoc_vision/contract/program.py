@@ -37,7 +37,8 @@ def check(program: str, code: Path, where: str = "") -> str:
         names = sorted(path.name for path in code.iterdir() if not path.name.startswith("."))
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
         held = f"which holds {', '.join(names[:_NAMED])}{more}" if names else "which is empty"
-        raise UserError(f"there is no program {program} in {where}, {held}; name one of its files")
+        below = next((inner for name in names if os.path.lexists(code / (inner := f"{name}/{program}"))), None)
+        raise UserError(f"there is no program {program} in {where}, {held}; name {below or 'one of its files'}")
     if file.is_dir() and not (file / "__main__.py").exists():
         raise UserError(f"the program {program} in {where} is a folder without __main__.py; name a file in it")
     if file.suffix == ".ipynb":

@@ -409,6 +409,14 @@ def test_a_program_that_cannot_be_read(opt_ml):
         sagemaker.main()
 
 
+def test_a_program_in_a_folder_of_the_archive_is_found(opt_ml):
+    (opt_ml / "code/my_code").mkdir()
+    (opt_ml / "code/my_code/train.py").touch()
+    ask(opt_ml, sagemaker_program="train.py")
+    with pytest.raises(ClientError, match=r"no program train.py in .*, which holds my_code; name my_code/train.py$"):
+        sagemaker.main()
+
+
 def test_a_folder_is_run_as_the_package_or_the_program_that_it_is(opt_ml):
     (opt_ml / "code/tool").mkdir()
     (opt_ml / "code/tool/part.py").write_text("answer = 42")
