@@ -260,7 +260,7 @@ def _runs_pip(error: BaseException) -> bool:
 def _of_training(error: BaseException) -> str | None:
     """Return what to do where code fails at its import that was written for a training job, or a notebook, alone."""
     remedy = "put what training alone needs under if __name__ == '__main__'"
-    if isinstance(error, KeyError) and str(error.args[0]).startswith("SM_"):
+    if isinstance(error, KeyError) and str(error).startswith("'SM_"):
         return f"the model's own code asks for {error.args[0]}, which only a training job has; {remedy}"
     modules = [frame.f_globals.get("__name__") for frame, _ in traceback.walk_tb(error.__traceback__)]
     if isinstance(error, SystemExit) and "argparse" in modules:

@@ -352,6 +352,11 @@ def test_a_file_that_is_no_network_is_told_with_what_to_add(make_worker: MakeWor
     assert "\n" not in str(caught.value)
 
 
+def test_an_error_that_says_nothing_is_told_as_it_is(make_worker: MakeWorker) -> None:
+    with pytest.raises(KeyError):
+        make_worker("raise KeyError")
+
+
 def test_a_handler_with_context_gets_that_of_its_request(make_worker: MakeWorker) -> None:
     worker, _ = make_worker(
         """
