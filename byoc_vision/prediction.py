@@ -107,7 +107,23 @@ def stored(engine: Engine, uri: str) -> Iterator[Prediction]:
     """Yield the answers that a transform job has left below `uri`, by the pictures' names."""
     for name, content in engine.contents(uri):
         if name.endswith(".out"):
-            yield Prediction(name.removesuffix(".out"), parsed(content))
+            yield _stored(name.removesuffix(".out"), content)
+
+
+def _stored(picture: str, body: bytes) -> Prediction:
+    """Return an answer that was stored; one of a handler's own form is kept whole, as `answer`."""
+    try:
+        return Prediction(picture, parsed(body))
+    except UserError:
+        pass
+    try:
+        said = body.decode()
+    except UnicodeDecodeError:
+        return Prediction(picture, {}, "the handler's own answer is no text; it is where the job leaves its answers")
+    try:
+        return Prediction(picture, {"answer": json.loads(said)})
+    except (ValueError, RecursionError):
+        return Prediction(picture, {"answer": said})
 
 
 def parsed(body: bytes) -> dict[str, Any]:

@@ -217,27 +217,29 @@ class Session:
         instance_type: str = "ml.m5.xlarge",
         instance_count: int = 1,
         image: Target | None = None,
+        source: str | Path | None = None,
         dry_run: bool = False,
     ) -> TransformJob:
         """Predict many pictures without an endpoint. The model that is made for the job stays: see `delete_model`.
 
         data: an S3 URI, of which all objects are asked about, or a folder, of which all that may be pictures are.
+        source: a folder with another handler script, inference.py.
         """
         plan = self._plan(dry_run)
         engine = plan.engine
         name = operations.new_name("byoc-vision")
         instance_type = engine.instance_type(instance_type)
         container = serving_image(engine, model, instance_type, image)
-        create_model = operations.model(name, container, plan.role(), artifact(plan, model))
+        create_model = operations.model(name, container, plan.role(), artifact(plan, model, source))
         only_pictures = is_picture_type(
             str(plan.field("CreateTransformJob", "TransformInput", "ContentType") or "image/*")
         )
         if only_pictures and (folder := checks.local(str(data))) and folder.is_dir():
             pictures.below(folder)
         # Beside what training jobs read, which has all files.
-        source = plan.place(str(data), f"{engine.output()}/{'pictures' if only_pictures else 'data'}", only_pictures)
+        asked = plan.place(str(data), f"{engine.output()}/{'pictures' if only_pictures else 'data'}", only_pictures)
         answers = f"{engine.output()}/answers/{name}/"
-        job = operations.transform_job(name, name, source, answers, instance_type, instance_count)
+        job = operations.transform_job(name, name, asked, answers, instance_type, instance_count)
         request = plan.finish({"CreateModel": create_model, "CreateTransformJob": job})
         made = TransformJob(self, request["CreateTransformJob"]["TransformJobName"], request, plan.send)
         plan.call("CreateModel", request["CreateModel"])

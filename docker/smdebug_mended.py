@@ -120,11 +120,19 @@ def _compiled(compile_: Callable[..., None]) -> Callable[..., None]:
 
 
 def _noting(begin: Callable[..., None]) -> Callable[..., None]:
-    """Return what makes a hook and notes the folder that it writes to, where the job has named a file for that."""
+    """Return what makes a hook and notes the folder that it writes to, where the job has named a file for that.
+
+    Where a hook cannot be made, why is told: smdebug asks such a hook for its collections, and tells that it has none.
+    """
 
     @wraps(begin)
     def beginning(hook: Hook, *options: Any, **named: Any) -> None:
-        begin(hook, *options, **named)
+        try:
+            begin(hook, *options, **named)
+        except AttributeError as error:
+            if error.name != "prepared_collections" or error.__context__ is None:
+                raise
+            raise error.__context__ from None
         if file := os.environ.get("BYOC_TENSORS"):
             with open(file, "a", encoding="utf-8") as noted:
                 print(os.path.abspath(hook.out_dir), file=noted)

@@ -16,11 +16,13 @@ from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 
 from sagemaker_inference.errors import BaseInferenceToolkitError
 
 from byoc_vision.contract.errors import UserError, described
 from byoc_vision.contract.job import CODE
+from byoc_vision.contract.program import magic
 from serve import answers, backend, decoding, measuring, pipeline, user_code
 from serve.answers import AnswerError, Body
 from serve.config import ERROR_HEADER, INTERNAL_ERROR
@@ -86,6 +88,8 @@ class Worker:
                     "the model's own code runs pip, which this image does not have; name the packages in "
                     f"{CODE}/requirements.txt"
                 ) from error
+            if said := _of_training(error):
+                raise UserError(said) from error
             if isinstance(error, Exception):
                 raise
             raise UserError(_ended(error)) from error
@@ -251,6 +255,25 @@ def _runs_pip(error: BaseException) -> bool:
     command = getattr(error, "cmd", None) or getattr(error, "filename", None) or ""  # it failed; it was not found
     words = command.split() if isinstance(command, str) else map(str, command) if isinstance(command, list) else ()
     return not {"pip", "pip3"}.isdisjoint(words)
+
+
+def _of_training(error: BaseException) -> str | None:
+    """Return what to do where code fails at its import that was written for a training job, or a notebook, alone."""
+    remedy = "put what training alone needs under if __name__ == '__main__'"
+    if isinstance(error, KeyError) and str(error).startswith("'SM_"):
+        return f"the model's own code asks for {error.args[0]}, which only a training job has; {remedy}"
+    modules = [frame.f_globals.get("__name__") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    if isinstance(error, SystemExit) and "argparse" in modules:
+        return f"the model's own code reads arguments of a command, which an endpoint has not; {remedy}"
+    if isinstance(error, URLError):
+        return (
+            f"the model's own code fetches what cannot be had here ({described(error)}); put it into the model, and "
+            "build the network without pretrained weights (weights=None), for the model's own replace them"
+        )
+    if isinstance(error, SyntaxError) and (line := magic(error)):
+        file = Path(error.filename or "").name
+        return f"line {error.lineno} of {file} is a notebook's magic command ({line[:80]}); remove it"
+    return None
 
 
 def _version(package: str) -> str | None:

@@ -20,6 +20,7 @@ def options() -> argparse.ArgumentParser:
         "--output", type=result, default="answers.jsonl", metavar="FILE", help="JSON lines (default: %(default)s)"
     )
     new.add_argument("--instance-type", default="ml.m5.xlarge", metavar="TYPE", help="default: %(default)s")
+    new.add_argument("--source", metavar="DIR", help="as in byoc deploy")
     new.add_argument("--image", choices=SERVING, help="as in byoc deploy")
     new.add_argument("--instance-count", type=positive, default=1, metavar="N", help="default: 1")
     return new
@@ -37,6 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
         instance_type=args.instance_type,
         instance_count=args.instance_count,
         image=args.image,
+        source=args.source,
         dry_run=args.dry_run,
     )
     if args.dry_run:

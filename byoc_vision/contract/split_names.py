@@ -11,7 +11,7 @@ SPLITS = ("train", "validation", "test")
 #: Each split's words. `eval` and `holdout` are the test split, but for sets that have another one.
 _WORDS = {
     "train": ("train", "training", "trn"),
-    "validation": ("validation", "validate", "valid", "val", "dev", "development"),
+    "validation": ("validation", "validate", "valid", "val", "vld", "dev", "development"),
     "test": ("test", "testing", "tst", "eval", "evaluation", "holdout"),
 }
 _SECOND = {"eval", "evaluation", "holdout"}
@@ -37,8 +37,11 @@ _PART = _CONTAINER | words("part parts batch chunk shard fold")
 
 def split_of(name: str) -> tuple[str, str]:
     """Return the split that a folder's name says, or "", and what else it says (of `seg_train`: `seg`)."""
-    parts = [part for word in _words(name) for part in _divided(word)]
-    splits = [_SPLIT[part] for part in parts if part in _SPLIT]
+    for spelled in (name, name.lower()):  # TrainSet is two words, TrAiN and TRAINset are one
+        parts = [part for word in _words(spelled) for part in _divided(word)]
+        splits = [_SPLIT[part] for part in parts if part in _SPLIT]
+        if splits:
+            break
     rest = " ".join(part for part in parts if part not in _SPLIT and part not in _NEUTRAL)
     return (splits[0], rest) if len(set(splits)) == 1 else ("", rest)
 

@@ -204,8 +204,13 @@ def _inner(top: Folder) -> Folder:
 
 
 def _within(top: Folder) -> Folder | None:
-    """Return the only folder in `top` with pictures, if it holds folders with pictures itself."""
+    """Return the only folder in `top` with pictures, if it holds folders with pictures itself.
+
+    A whole set in it counts, whatever its name says of classes: programs that divide pictures call it `output`.
+    """
     candidates = _candidates(top)
+    if not candidates and len(only := subfolders(top)) == 1 and _has_splits(only[0]):
+        candidates = only
     return candidates[0] if len(candidates) == 1 and not top.files and len(subfolders(candidates[0])) else None
 
 

@@ -70,10 +70,14 @@ def curves(facts: Facts) -> str:
 
 
 def _printed(curves: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return titles and charts of the figures that a script printed, one chart for each kind of figure."""
+    """Return titles and charts of the figures that a script printed, one chart for each kind of figure.
+
+    The best so far is apart: it begins at a number like 1e6, beside which no curve is seen.
+    """
     kinds: dict[str, list[str]] = {}
     for name in curves:
-        kinds.setdefault("loss" if "loss" in name else "accuracy" if "acc" in name else name, []).append(name)
+        kind = "loss" if "loss" in name else "accuracy" if "acc" in name else name
+        kinds.setdefault(f"best {kind}" if "best" in name and kind != name else kind, []).append(name)
     drawn = []
     for kind, names in kinds.items():
         lines = [

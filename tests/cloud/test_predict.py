@@ -1,8 +1,10 @@
 """launch.predict and launch.transform: pictures in, labels out."""
 
 import http.server
+import io
 import json
 import os
+import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -212,6 +214,29 @@ def test_transform_sends_the_request_and_collects_the_answers(
     ]
     assert client("sagemaker").list_models()["Models"] == []
     assert run("watch", "my-transform").out.endswith("the answers are in s3://answers/mine/\n")
+
+
+def test_answers_of_a_handler_of_ones_own_are_kept_as_they_are(
+    run: Run, aws: FakeAws, data: Path, tmp_path: Path, client: Callable[[str], Any]
+) -> None:
+    archive(tmp_path / "model.tar.gz", {"model.pth": b""})
+    (tmp_path / "handler").mkdir()
+    (tmp_path / "handler" / "inference.py").write_text("def model_fn(model_dir): ...")
+    (tmp_path / "mine.yaml").write_text("CreateTransformJob: {TransformOutput: {S3OutputPath: 's3://answers/mine'}}")
+    client("s3").create_bucket(Bucket="answers")
+    for name, body in {"a.jpg": b"[[0.5, -1]]", "b.jpg": b"cat\n", "c.jpg": b"\x93NUMPY"}.items():
+        client("s3").put_object(Bucket="answers", Key=f"mine/{name}.out", Body=body)
+    command = ("transform", "--model", "./model.tar.gz", "--data", data / "test", "--request", "mine.yaml")
+    done = run(*command, "--source", "handler")
+    assert done.sentence == "launch.transform: 1 of 3 files have no answer; the lines above say why"
+    assert "c.jpg: the handler's own answer is no text" in done.err
+    answers = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
+    assert answers == [{"picture": "a.jpg", "answer": [[0.5, -1]]}, {"picture": "b.jpg", "answer": "cat\n"}]
+    (request,) = aws.sent("CreateModel")
+    bucket, _, key = request["PrimaryContainer"]["ModelDataUrl"][5:].partition("/")
+    packed = io.BytesIO(client("s3").get_object(Bucket=bucket, Key=key)["Body"].read())
+    with tarfile.open(fileobj=packed) as tar:
+        assert "code/inference.py" in tar.getnames()
 
 
 def sent(client: Callable[[str], Any], request: dict[str, Any]) -> set[str]:

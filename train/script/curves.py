@@ -12,9 +12,18 @@ from byoc_vision.contract.job import CURVE_COLUMNS
 #: A name begins where a word does and is of bounded length: else a long word is looked at from each of its letters.
 _FIGURE = re.compile(
     r"(?<![a-z0-9_])(?P<name>(?:[a-z][a-z0-9]{0,30}[ _/-]){0,2}[a-z0-9_]{0,40}"
-    r"(?:loss|error|f1|auc|score|lr|(?:acc|accuracy|prec|precision|recall)(?:[@_]?(?:1|5|10))?|top[@_-]?(?:1|5|10))"
+    r"(?:loss|error|f1|auc|score|lr|learning[_ ]rate|"
+    r"(?:acc|accuracy|prec|precision|recall)(?:[@_]?(?:1|5|10))?|top[@_-]?(?:1|5|10))"
     r"(?:\s?\([a-z ]{1,12}\))?)[\"']?(?:\s*(?:[:=\uff1a]|->)\s*|\s+(?:(?:is|was|of)\s+)?)(?:tensor\()?"
     r"(?P<value>[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)(?:/(?P<of>\d+)|(?P<percent>\s?%))?(?!\w)",
+    re.IGNORECASE,
+)
+
+#: Words for what figures are of: `valid loss: 0.5, acc: 0.7`, `Test: [10/78] Loss: 6.9 Acc@1: 50.0`.
+#: They are words of text or of a figure's name, and no part of a file's name (`train.py:12`, `data/train/1.jpg`).
+_PHASE = re.compile(
+    r"(?<![a-z0-9./\\-])(?:(?P<train>train(?:ing)?)|(?P<val>val(?:id|idation)?|dev)|(?P<test>test(?:ing)?)|"
+    r"(?P<eval>eval(?:uation)?))(?![a-z0-9/\\-]|\.\w)",
     re.IGNORECASE,
 )
 
@@ -34,8 +43,13 @@ class Curves:
         """Take the figures of a printed line."""
         if len(line) > _LINE:
             return
-        for match in _FIGURE.finditer(plain(line)):
+        text = plain(line)
+        figures = list(_FIGURE.finditer(text))
+        phase = _phase(text, figures[0].end("name")) if figures else ""
+        for match in figures:
             name = re.sub(r"[^a-z0-9@]+", "_", match["name"].lower()).strip("_").removeprefix("info_")
+            if phase and not name.endswith(("lr", "rate")) and not _PHASE.search(name.replace("_", " ")):
+                name = f"{phase}_{name}"
             if name not in self._counts and len(self._counts) == _NAMES:
                 continue
             value = float(match["value"]) / (int(match["of"] or 1) or 1) / (100 if match["percent"] else 1)
@@ -57,3 +71,10 @@ class Curves:
         if len(values) > _READINGS:
             del values[1::2]
             self._strides[name] = 2 * stride
+
+
+def _phase(text: str, first: int) -> str:
+    """Return the phase that a line is of, which it names before its first figure's name ends, and no other anywhere."""
+    words = text.replace("_", " ")
+    phases = {match.lastgroup: match[0].lower() for match in _PHASE.finditer(words)}
+    return next(iter(phases.values())) if len(phases) == 1 and _PHASE.search(words, 0, first) else ""

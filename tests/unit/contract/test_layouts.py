@@ -57,6 +57,9 @@ READ = [
     ("training_set", "{training_set,validation_set,test_set}/{cat,dog}/2", ALL, ""),
     ("one word", "{trainset,valset,testset}/{cat,dog}/2", ALL, ""),
     ("one word, upper case", "{TRAINSET,TESTSET}/{cat,dog}/2", TESTED, ""),
+    ("any case", "{TrAiN,vALiD,TeSt}/{cat,dog}/2", ALL, ""),
+    ("a word's end in lower case", "{TRAINset,TESTset}/{cat,dog}/2", TESTED, ""),
+    ("without vowels", "{trn,vld,tst}/{cat,dog}/2", ALL, ""),
     ("camel case", "{TrainSet,ValSet,TestSet}/{cat,dog}/2", ALL, ""),
     ("images", "{train-images,test-images}/{cat,dog}/2", TESTED, ""),
     ("images first", "{images_train,images_val}/{cat,dog}/2", BOTH, ""),
@@ -174,6 +177,7 @@ READ = [
     ("more of the classes beside them", "{cat,dog,old/{cat,dog,owl}}/2", PETS, r"not used: set/old \(6 files\)"),
     # Folders around and beside.
     ("one folder around", "pets/{cat,dog}/2", PETS, ""),
+    ("a folder output around", "output/{train,val,test}/{cat,dog}/2\nlabels.csv", ALL, "labels.csv"),
     ("many folders around", "a/b/c/{train,val}/{cat,dog}/2", BOTH, ""),
     ("twice the same", "data/data/{train,val}/{cat,dog}/2", BOTH, ""),
     ("around each split", "seg_{train/seg_train,test/seg_test}/{cat,dog}/2", TESTED, ""),

@@ -12,6 +12,7 @@ import torch
 from smdebug import SaveConfig
 from smdebug.core.modes import ModeKeys
 from smdebug.core.reduction_config import ReductionConfig
+from smdebug.exceptions import SMDebugRuntimeError
 from smdebug.trials import create_trial
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
@@ -192,3 +193,9 @@ def test_a_network_that_is_compiled_is_recorded_but_for_its_layers(tmp_path: Pat
     names = set(create_trial(str(tmp_path / "tensors")).tensor_names())
     assert names >= {"CrossEntropyLoss_output_0", "Net_first.weight", "gradient/Net_first.weight"}
     assert "relu_input_0" not in names
+
+
+def test_why_a_hook_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "training_job_end.ts").touch()
+    with pytest.raises(SMDebugRuntimeError, match="already exists"):
+        smd.Hook(out_dir=str(tmp_path))

@@ -56,6 +56,18 @@ def test_how_many_pictures_each_class_had(out: Path) -> None:
     assert "The pictures that each class had" not in report(out)[1].text
 
 
+def test_the_best_so_far_of_a_script_does_not_hide_its_curves(out: Path) -> None:
+    (out / "profile").mkdir()
+    (out / "profile" / "run.json").write_text(json.dumps({"program": "train.py"}))
+    values = {"train_loss": (2, 1), "valid_loss": (3, 2), "valid_best_loss": (1e6, 3), "best_acc": (0, 0.5)}
+    lines = [f"{name},{number},{value}" for name, both in values.items() for number, value in enumerate(both, 1)]
+    (out / "profile" / "curves.csv").write_text("\n".join(["name,reading,value", *lines]))
+    text = report(out)[1].text
+    for kind in ("loss", "best loss", "best accuracy"):
+        assert text.count(f"Printed: {kind}") == 1
+    assert text.index("valid_loss") < text.index("Printed: best loss") < text.index("valid_best_loss")
+
+
 def test_one_picture_of_each_class(out: Path) -> None:
     rows = [(f"{i}.jpg", f"class {i}", f"class {i}", 0.5) for i in range(12)]
     write_predictions(out, rows)

@@ -352,6 +352,11 @@ def test_a_file_that_is_no_network_is_told_with_what_to_add(make_worker: MakeWor
     assert "\n" not in str(caught.value)
 
 
+def test_an_error_that_says_nothing_is_told_as_it_is(make_worker: MakeWorker) -> None:
+    with pytest.raises(KeyError):
+        make_worker("raise KeyError")
+
+
 def test_a_handler_with_context_gets_that_of_its_request(make_worker: MakeWorker) -> None:
     worker, _ = make_worker(
         """
@@ -404,6 +409,19 @@ def output_fn(prediction, accept, context):
             "import io, torch\nfile = io.BytesIO()\ntorch.save(torch.nn.ReLU(), file)\nfile.seek(0)\ntorch.load(file)",
             "loads more than weights, .* give its torch.load weights_only=False, if you trust the file",
         ),
+        (
+            "import os\nos.environ['SM_MODEL_DIR']",
+            "asks for SM_MODEL_DIR, which only a training job has; put what training",
+        ),
+        (
+            "import argparse\nargparse.ArgumentParser().parse_args(['--lr', '1'])",
+            "reads arguments of a command, which an endpoint has not; put what training alone needs under if __name__",
+        ),
+        (
+            "from urllib.error import URLError\nraise URLError('no such host')",
+            r"fetches what cannot be had here \(URLError: .*build the network without pretrained weights",
+        ),
+        ("%%writefile a.py", r"line 1 of inference.py is a notebook's magic command \(%%writefile a.py\); remove it"),
         ("def predict_fn(data): pass", r"predict_fn\(data\); let it take data, model, and context"),
         ("output_fn = 3", "output_fn of the model's own code is no function"),
         ("async def predict_fn(data, model): pass", "predict_fn of the model's own code is async"),

@@ -167,6 +167,18 @@ def test_without_a_program_the_classifier_is_trained(opt_ml, monkeypatch, caplog
             "(train_model.py, line 1); name its package in requirements.txt, or put the module beside the program",
         ),
         (
+            "import json.newer",
+            "train_model.py ended with exit code 1: ModuleNotFoundError: No module named 'json.newer' (train_model.py, "
+            "line 1); what it is part of is there, perhaps in another version: requirements.txt can name the one that "
+            "the program was written for",
+        ),
+        (
+            "import argparse\nargparse.ArgumentParser('p').parse_args(['--batch-size', '8'])",
+            "train_model.py ended with exit code 2: p: error: unrecognized arguments: --batch-size 8; hyperparameters "
+            "are passed on by their names: name them as the program's options are spelled (--batch-size is not "
+            "--batch_size)",
+        ),
+        (
             "from .part import answer",
             "train_model.py ended with exit code 1: ImportError: attempted relative import with no known parent "
             "package (train_model.py, line 1); the program is run as a file: import by full names, or name the "
@@ -211,6 +223,29 @@ def test_a_failure_says_why_in_one_line(opt_ml, text, said):
     assert run(opt_ml, text) == said
     assert (opt_ml / "output/data/report.html").exists()
     assert not list((opt_ml / "model").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("missing", "said"),
+    [
+        ("train/cat", "; the job has no channel train, but training: give its data that name, --data train=FOLDER"),
+        ("training/val/cat", "/training holds test, train: let the program read that, or give another folder"),
+        ("training/test/cat/0.jpg", "/training/test holds nothing: let the program"),
+    ],
+)
+def test_what_there_is_in_place_of_a_missing_folder_is_told(opt_ml, missing, said):
+    for folder in ("test", "train", ".hidden"):
+        (opt_ml / "input/data/training" / folder).mkdir()
+    told = run(opt_ml, f"import os\nos.scandir({str(opt_ml / 'input/data' / missing)!r})")
+    assert f"{missing}' (train_model.py, line 2)" in told and said in told
+
+
+@pytest.mark.parametrize("line", ["%%writefile train_model.py", "!pip install timm", "%matplotlib inline"])
+def test_a_notebooks_command_in_a_program_is_told(opt_ml, line):
+    assert run(opt_ml, f'"""\n%s\n"""\n{line}\nimport os') == (
+        f"line 4 of the program train_model.py is a notebook's magic command ({line}), which is not Python; remove it, "
+        "and name packages in requirements.txt"
+    )
 
 
 @pytest.mark.parametrize(
@@ -371,6 +406,14 @@ def test_a_program_that_cannot_be_read(opt_ml):
     with pytest.raises(
         ClientError, match=r"train.py in .* cannot be read \(No such file or directory\); check the file"
     ):
+        sagemaker.main()
+
+
+def test_a_program_in_a_folder_of_the_archive_is_found(opt_ml):
+    (opt_ml / "code/my_code").mkdir()
+    (opt_ml / "code/my_code/train.py").touch()
+    ask(opt_ml, sagemaker_program="train.py")
+    with pytest.raises(ClientError, match=r"no program train.py in .*, which holds my_code; name my_code/train.py$"):
         sagemaker.main()
 
 
@@ -685,15 +728,21 @@ def test_one_host_needs_no_name_and_others_are_waited_for(monkeypatch):
     [
         ("epoch=1 train_loss=0.8469", "train_loss", 0.8469),
         ("Epoch 1/5 - Training Loss: 3.1185", "training_loss", 3.1185),
-        ("Train Epoch: 1 [0/600 (0%)]\tLoss: 0.693147", "loss", 0.693147),
-        ("Test set: Average loss: 1.2e-3, Accuracy: 97/100 (97%)", "accuracy", 0.97),
+        ("Train Epoch: 1 [0/600 (0%)]\tLoss: 0.693147", "train_loss", 0.693147),
+        ("Test set: Average loss: 1.2e-3, Accuracy: 97/100 (97%)", "test_accuracy", 0.97),
+        ("valid loss: 0.5, acc: 0.7, best loss: 0.4", "valid_acc", 0.7),
+        ("val Loss: 0.5 Acc: 0.7", "val_acc", 0.7),
+        ("Train: 0 [1/2 (50%)]  Loss: 6.9 (6.9)  LR: 1e-4", "lr", 1e-4),
+        ("Epoch 1: train_loss=0.3 val_loss=0.2 acc=0.9", "acc", 0.9),
+        ("train.py:12 loss: 0.5", "loss", 0.5),
+        ("{'loss': 0.5, 'learning_rate': 5e-05, 'epoch': 0.1}", "learning_rate", 5e-05),
         ("{'eval_accuracy': 0.5, 'epoch': 1.0}", "eval_accuracy", 0.5),
         ("valid acc 45.0%", "valid_acc", 0.45),
         ("[INFO] best loss = 12", "best_loss", 12.0),
         ("\x1b[32m12:00:01 \x1b[1mloss=0.5\x1b[0m", "loss", 0.5),
         ("Epoch: [0]  [10/98]  eta: 0:00:05  lr: 0.1  loss: 0.5 (0.6)  acc1: 12.5 (11.0)  data: 0.1", "acc1", 12.5),
         (" * Acc@1 71.500 Acc@5 90.250", "acc@5", 90.25),
-        ("Test: [  10/78]  Time: 0.8 (0.9)  Loss: 6.9 (6.8)  Acc@1: 0.50 ( 0.40)", "acc@1", 0.5),
+        ("Test: [  10/78]  Time: 0.8 (0.9)  Loss: 6.9 (6.8)  Acc@1: 0.50 ( 0.40)", "test_acc@1", 0.5),
         ("Prec@1 71.2, top5=90", "top5", 90.0),
         ("Loss (train): 0.5, Loss (val): 0.25", "loss_val", 0.25),
         ("epoch 1 train loss -> 0.5", "train_loss", 0.5),
