@@ -219,7 +219,7 @@ def _compared(
             run = runner(backbone, form, graphs)
             differences[form] = 0.0 if form == _REFERENCE else _difference(run(pixels), exact)
             if not differences[form] <= form.tolerance and form != forms[-1]:
-                share = f"{differences[form]:.2g} of their spread, more than {form.tolerance:g}"
+                share = f"{differences[form]:.3g} of their spread, more than {form.tolerance:g}"
                 raise FormError(f"its features differ from torch's in float32 by {share}")
         # Compilers meet a network they do not know with every exception there is.
         except Exception as error:
