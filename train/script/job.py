@@ -93,6 +93,9 @@ class Script:
             finally:
                 curves.write(output / contract.PROFILE / contract.CURVES)
                 report.write(output, report.tensors(report.hook(self.root), noted), begun)
+        model = self.root / "model"
+        if not (model.is_dir() and any(model.iterdir())):  # `python train.py | tee log` ends well in any case
+            log.warning("%s left nothing in %s, so the job's model is empty", self.program, model)
 
     def _run(self, host: Environment, curves: Curves, uncaught: Path, more: Mapping[str, str]) -> None:
         together = request.torchrun(self.asked) and host.current_host in host.distribution_hosts

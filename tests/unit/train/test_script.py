@@ -515,6 +515,14 @@ def test_a_stopped_job_is_no_failure_and_leaves_the_model_as_it_was(opt_ml, monk
     assert [file.name for file in (opt_ml / "model").iterdir()] == ["kept.pth"]
 
 
+@pytest.mark.parametrize("saves", [True, False])
+def test_an_empty_model_is_told(opt_ml, caplog, saves):
+    model = opt_ml / "model"
+    assert run(opt_ml, f"import pathlib\nif {saves}: pathlib.Path({str(model)!r}, 'model.pth').touch()") is None
+    said = f"train_model.py left nothing in {model}, so the job's model is empty"
+    assert (said in caplog.messages) is not saves
+
+
 def test_a_job_that_was_stopped_before_its_program_began(tmp_path):
     stop = StopSignal()
     stop.requested = True
