@@ -136,15 +136,30 @@ def _connect() -> None:
     os.close(file)
     # A process that the model's own code forks would keep the connections alive, this one and multi-model-server's.
     connections = [int(fd.name) for fd in Path("/proc/self/fd").iterdir() if _is_socket(int(fd.name))]
-    os.register_at_fork(after_in_child=lambda: _leave_to_user(connections))
+    leave_forks_to_user(connections)
 
 
-def _leave_to_user(sockets: list[int]) -> None:
-    """Make a process that was forked the user's own: without the worker's connections, and one that SIGTERM ends."""
-    for fd in filter(_is_socket, sockets):
-        os.close(fd)
-    # multi-model-server's handler removes the worker's socket, and goes on: a pool of processes would wait for ever.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+def leave_forks_to_user(sockets: list[int]) -> None:
+    """Make processes that are forked the user's own: without the worker's `sockets`, and such as SIGTERM ends.
+
+    multi-model-server's handler removes the worker's socket, and goes on: a pool of processes would wait for ever. So
+    SIGTERM waits until the new process has no such handler any more.
+    """
+    masks = threading.local()  # threads may fork side by side
+
+    def hold() -> None:
+        masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+
+    def let_through() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, masks.before)
+
+    def leave() -> None:
+        for fd in filter(_is_socket, sockets):
+            os.close(fd)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        let_through()
+
+    os.register_at_fork(before=hold, after_in_parent=let_through, after_in_child=leave)
 
 
 def _is_socket(fd: int) -> bool:

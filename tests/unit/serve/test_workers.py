@@ -201,3 +201,22 @@ def test_the_process_that_starts_workers_is_missed(supervisor: Socket) -> None:
     supervisor.workers.leave("a")
     assert supervisor.workers.lost_starter() is None
     worker.close()
+
+
+FORKS = """
+import os, signal
+from serve import handler
+
+signal.signal(signal.SIGTERM, lambda *_: None)  # as multi-model-server's, which goes on
+os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), signal.SIGTERM))  # as early as can be
+handler.leave_forks_to_user([])
+if (child := os.fork()) == 0:
+    os._exit(7)
+assert os.waitpid(child, 0)[1] == signal.SIGTERM
+assert not signal.pthread_sigmask(signal.SIG_BLOCK, [])  # here it arrives as before
+"""
+
+
+def test_a_forked_process_is_ended_by_a_signal_however_early() -> None:
+    """A pool of processes that is left at once ends them so, and waits for them."""
+    subprocess.run([sys.executable, "-c", FORKS], check=True, timeout=60)
