@@ -290,7 +290,7 @@ def test_a_full_disk_is_not_a_fault_of_the_request(samples: Samples) -> None:
     with container(samples.model, "--read-only", "--tmpfs", "/tmp:size=256k") as endpoint:
         endpoint.wait_ready()
         answer = endpoint.invoke(samples.picture() + bytes(5 * MB))
-        assert answer.status in (503, 507) and answer.error
+        assert answer.status == 503 and "/tmp" in answer.error
         assert samples.is_right(endpoint.invoke(samples.picture()), "0.jpg")
 
 
