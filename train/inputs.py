@@ -55,8 +55,8 @@ class Inputs:
             targets = torch.tensor(split.targets, device=self.device)
             views = self._views if training else [0]
             names = [augmentation.name(name, view) for name in split.digests for view in views]
-            rows = store.of(names, self.device)
-            return FeatureBatches(rows[0], rows[1].view(len(split), len(views)), targets, order)
+            table, rows = store.of(names, self.device)
+            return FeatureBatches(table, rows.view(len(split), len(views)), targets, order)
         return self._pictures(split, order, augmentation)
 
     def normalized(self, split: Split) -> "Inputs":

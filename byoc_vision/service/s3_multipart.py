@@ -80,12 +80,10 @@ def list_uploads(content: Content, call: Call, bucket: str, key: str) -> Reply:
     query = call.query
     if query.get("delimiter"):
         raise ServiceError("NotImplemented", "S3 on this machine has no delimiter for uploads; leave it out.")
-    after, limit = (
-        (query.get("key-marker", ""), query.get("upload-id-marker", "\U0010ffff")),
-        asked(query, "max-uploads"),
-    )
+    limit = asked(query, "max-uploads")
+    last = query.get("key-marker", ""), query.get("upload-id-marker", "\U0010ffff")
     begun = sorted((upload["Key"], upload["UploadId"], upload["Initiated"]) for upload in content.multipart.all(bucket))
-    begun = [each for each in begun if each[0].startswith(query.get("prefix", "")) and each[:2] > after]
+    begun = [each for each in begun if each[0].startswith(query.get("prefix", "")) and each[:2] > last]
     uploads = [{"Key": name, "UploadId": upload, "Initiated": at} for name, upload, at in begun[:limit]]
     result: dict[str, Any] = {"Bucket": bucket, "IsTruncated": len(begun) > limit > 0, "Upload": uploads}
     if result["IsTruncated"]:
