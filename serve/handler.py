@@ -97,12 +97,20 @@ def _settle() -> None:
 
 
 def _report() -> None:
-    """Tell what was measured, not with each request but some times a second: to be told of each costs more than 1 %."""
+    """Tell what was measured, not with each request but some times a second: to be told of each costs more than 1 %.
+
+    When requests have stopped, the memory they took is given back: other models may need it.
+    """
+    had_requests = False
     while True:
         time.sleep(_REPORT_SECONDS)
         measured = _worker.measured()
         if measured:
             _tell(measured=measured)
+            had_requests = True
+        elif had_requests and not _clock.seconds:
+            _worker.tidy()
+            had_requests = False
 
 
 def _log_to_stderr() -> None:

@@ -31,6 +31,9 @@ _DRAIN = 20
 #: After so many seconds without work, a worker has no request that waits.
 _IDLE = 0.2
 
+#: So long after their last request, in seconds, workers have given back what it took.
+_GIVE_BACK = 1.0
+
 
 class Models:
     """The models of this container, kept by multi-model-server.
@@ -141,13 +144,15 @@ class Models:
 
     def _load_if_it_fits(self, name: str, folder: Path) -> Failure | None:
         files = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-        free = self._free()
-        if free < files + self._worker_bytes:
-            return self._too_large()
+        deadline = time.monotonic() + _GIVE_BACK
+        while self._free() < files + self._worker_bytes:
+            if time.monotonic() > deadline:
+                return self._too_large()
+            time.sleep(_GIVE_BACK / 20)
         failure = self.load(name, folder)
         if failure is not None:
             return failure
-        self._worker_bytes = max(self._worker_bytes, free - self._free() - files)
+        self._worker_bytes = max(self._worker_bytes, self._taken(name) - files)
         if self._free() < 0:
             self._unload(name)
             return self._too_large()
@@ -155,8 +160,11 @@ class Models:
 
     def _free(self) -> int:
         """Return the bytes of memory that are left for models."""
-        taken = sum(own_memory(process) for process in self._workers.processes())
-        return self._settings.memory.workers_bytes - self._settings.request_bytes - taken
+        return self._settings.memory.workers_bytes - self._settings.request_bytes - self._taken()
+
+    def _taken(self, name: str | None = None) -> int:
+        """Return the bytes of memory that the workers of a model hold, or those of all models."""
+        return sum(own_memory(process) for process in self._workers.processes(name))
 
     def _too_large(self) -> Failure:
         left = max(0, self._free()) // MB

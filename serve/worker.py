@@ -115,10 +115,10 @@ class Worker:
         """Tell whether pictures can be decoded in what the model leaves of the memory."""
         return not self._share or self._share - own_memory() >= _LEAST_DECODING
 
-    def _tidied(self) -> int:
-        """Give back what earlier requests have left; return the bytes of memory that this process holds."""
+    def tidy(self, tolerated: int = MB) -> int:
+        """Give back what requests have left, if more than `tolerated`; return the bytes that this process holds."""
         own = own_memory()
-        if own > self._resting + _LEAST_DECODING:
+        if own > self._resting + tolerated:
             # What the model's own code has left in circles, and the collector takes for old: it counts objects, of
             # which a few can hold any amount of memory.
             gc.collect()
@@ -154,7 +154,7 @@ class Worker:
 
     def answer(self, data: list[dict[str, Any]], context: Any) -> list[Any]:
         """Return the answers to requests in their order. Each has headers and errors of its own."""
-        own = self._tidied()
+        own = self.tidy(_LEAST_DECODING)
         if self._share:
             self._limit_decoding(own, sum(len(fields.get("body") or b"") for fields in data))
         requests = [Request(fields, context, index) for index, fields in enumerate(data)]

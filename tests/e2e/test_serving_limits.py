@@ -216,6 +216,38 @@ def test_a_model_that_does_not_fit_is_refused_until_another_is_unloaded(samples:
         assert "died" not in endpoint.logs()
 
 
+WASTEFUL = """
+import gc
+
+def model_fn(model_dir):
+    return "model"
+
+def transform_fn(model, body, content_type, accept):
+    circle = [bytearray(b"x") * 14_000_000]
+    circle.append(circle)
+    gc.collect()  # as it does by itself when many objects are made: the circle is now among the old ones
+    return "done", "text/plain"
+"""
+
+
+def test_what_requests_have_left_keeps_no_model_out(samples: Samples, tmp_path: Path) -> None:
+    names = [f"m{number}" for number in range(8)]
+    for name in names:
+        (tmp_path / name / "model" / "code").mkdir(parents=True)
+        (tmp_path / name / "model" / "code" / "inference.py").write_text(WASTEFUL)
+    options = ("--env", "SAGEMAKER_MULTI_MODEL=true", *limited(500))
+    with container(tmp_path, *options, target="/opt/ml/models") as endpoint:
+        endpoint.wait_ready()
+        loaded = [name for name in names if load(endpoint, name).status == 200]
+        assert 4 <= len(loaded) < len(names)
+        for name in loaded:
+            assert (
+                endpoint.request("POST", f"/models/{name}/invoke", b"x", {"Content-Type": "text/plain"}).status == 200
+            )
+        assert endpoint.request("DELETE", f"/models/{loaded[0]}").status == 200
+        assert load(endpoint, names[-1]).status == 200
+
+
 def test_odd_names_of_models_and_unloading_under_load(samples: Samples, tmp_path: Path) -> None:
     shutil.copytree(samples.model, tmp_path / "a" / "model")
     with container(tmp_path, "--env", "SAGEMAKER_MULTI_MODEL=true", target="/opt/ml/models") as endpoint:
