@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch.nn import Module
+from torchvision import transforms
 
 from byoc_vision.contract.hyperparameters import Settings
 from classifier.preprocessing import Preprocessing, as_array
@@ -25,7 +27,7 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         if self.augment != "none":
-            _ = self._transform  # here, and not in each of the processes that decode: what it imports takes a second
+            _ = self._transform  # here, and not in each of the processes that decode: what it may import takes a second
 
     @classmethod
     def of(cls, settings: Settings, preprocessing: Preprocessing) -> "Augmentation":
@@ -62,18 +64,18 @@ class Augmentation:
 
     @cached_property
     def _transform(self) -> Callable[[Image.Image], Image.Image]:
-        from torchvision.transforms import InterpolationMode, v2  # loads torch's compiler
-
-        interpolation = InterpolationMode(self.preprocessing.interpolation)
+        interpolation = transforms.InterpolationMode(self.preprocessing.interpolation)
         side, scale = self.preprocessing.crop_size, (self.crop_scale, 1.0)
-        steps: list[v2.Transform] = [v2.RandomResizedCrop(side, scale=scale, interpolation=interpolation)]
+        steps: list[Module] = [transforms.RandomResizedCrop(side, scale=scale, interpolation=interpolation)]
         if self.flip != "none":
-            steps.append(v2.RandomHorizontalFlip())
+            steps.append(transforms.RandomHorizontalFlip())
         if self.flip == "both":
-            steps.append(v2.RandomVerticalFlip())
+            steps.append(transforms.RandomVerticalFlip())
         if self.augment == "trivial":
+            from torchvision.transforms import v2  # loads torch's compiler
+
             steps.append(v2.TrivialAugmentWide(interpolation=interpolation))
-        composed: Callable[[Image.Image], Image.Image] = v2.Compose(steps)
+        composed: Callable[[Image.Image], Image.Image] = transforms.Compose(steps)
         return composed
 
 

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -149,9 +150,8 @@ class PictureBatches(Batches):
         self._loader = DataLoader(
             dataset,
             batch_sampler=self._places,
-            num_workers=workers,
+            **in_processes(workers),
             collate_fn=None if fits_shared_memory(batch_bytes * (2 * workers + 1)) else _as_arrays,
-            worker_init_fn=leave_signals_to_parent,
             persistent_workers=workers > 0,
             pin_memory=device.type == "cuda",
             generator=torch.Generator(),  # else each new iterator draws from the stream that dropout uses
@@ -213,6 +213,13 @@ class _Pictures(Dataset[tuple[NDArray[np.uint8], int]]):
     @property
     def _kept(self) -> Pixels | None:
         return self.split.pixels if self.augmentation.augment == "none" else None
+
+
+def in_processes(count: int) -> dict[str, Any]:
+    """Return the arguments with which a DataLoader works in `count` processes, or in this one where that is 0."""
+    # Forked even by a second replica, which was spawned: else each of them would import torch anew, for seconds.
+    context = "fork" if count else None
+    return {"num_workers": count, "multiprocessing_context": context, "worker_init_fn": leave_signals_to_parent}
 
 
 def fits_shared_memory(size: int) -> bool:

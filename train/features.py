@@ -27,13 +27,13 @@ from classifier import pictures
 from train import forms
 from train.augmentation import Augmentation
 from train.backbone import Backbone
-from train.batches import fits_shared_memory
+from train.batches import fits_shared_memory, in_processes
 from train.data import digest
 from train.distributed import Group
 from train.forms import Form, FormError, Run, Trial
 from train.pixels import Pixels
 from train.progress import progress
-from train.stopping import Stopped, StopSignal, leave_signals_to_parent
+from train.stopping import Stopped, StopSignal
 from train.store import STORED_AT_ONCE, Buffer, FeaturesError, Store
 
 #: Pictures that a CPU's core works on at a time: more are no faster, and take more memory.
@@ -209,10 +209,9 @@ class Extraction:
         loader = DataLoader(
             _Parts(parts, self.batch_size, self._decoder(files), make if on_cpu else None),
             batch_size=None,
-            num_workers=workers,
+            **in_processes(workers),
             # Few features, or pixels that /dev/shm has no room for, go through a pipe.
             collate_fn=_as_they_are if on_cpu or not fits_shared_memory(size * (2 * workers + 1)) else None,
-            worker_init_fn=leave_signals_to_parent,
             pin_memory=not on_cpu,
             generator=torch.Generator(),  # else it draws from the stream that dropout uses
         )

@@ -287,6 +287,7 @@ def test_a_head_loads_no_compiler(make_run, weights, tmp_path):
     options = [
         f"--data={tmp_path / 'pictures'}", f"--weights={weights}", f"--out={tmp_path / 'out'}", "--arch=resnet18",
         "--image-size=32", "--epochs=2", "--workers=0", "--export=false", "--report=false",
+        "--augment=basic", "--views=2",
     ]  # fmt: skip
     program = "import sys; from train import __main__; sys.exit(__main__.main() or 'torch._dynamo' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program, *options], capture_output=True, text=True, check=False)
