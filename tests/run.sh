@@ -64,6 +64,9 @@ test_here() { # NAME FILE_OR_OPTION...
 parallel=(--numprocesses 2 --dist loadfile)
 
 inside=(--volume "$PWD:/checkout:ro" --volume "$PWD/$tools:/opt/tools:ro" --env PYTHONPATH=/opt/program:/opt/tools:/checkout)
+if data=$(realpath --canonicalize-existing "${BYOC_TEST_DATA:-../shared}" 2>/dev/null); then
+    inside+=(--volume "$data:/test-data:ro" --env BYOC_TEST_DATA=/test-data)
+fi
 
 pytest_inside() { # NAME IMAGE FOLDER...: tests the program in the image. docker cp makes the report the caller's own
     local status=0
