@@ -10,6 +10,7 @@ from typing import Any
 from byoc_vision.local import containers, jobs, process, training
 from byoc_vision.local.files import locate
 from byoc_vision.local.store import InvalidError, Record, Request, Store, cut, page, refuse
+from byoc_vision.requests import search_space
 
 KIND = "hyper-parameter-tuning-job"
 
@@ -27,8 +28,15 @@ def create(store: Store, request: Request) -> Request:
     criteria = config.get("TuningJobCompletionCriteria", {})
     if criteria.get("ConvergenceDetected", {}).get("CompleteOnConvergence") == "Enabled":
         refuse(criteria, "ConvergenceDetected")
-    for definition in _checked(request):
+    checked = _checked(request)
+    for definition in checked:
         _check(store, definition, config["Strategy"])
+    combinations = sum(search_space.combinations(definition["HyperParameterRanges"]) for definition in checked)
+    most = config["ResourceLimits"].get("MaxNumberOfTrainingJobs", 0)
+    if config["Strategy"] != "Grid" and most > combinations:
+        # As the service does: https://github.com/aws/amazon-sagemaker-operator-for-k8s/issues/123
+        reason = f"The ranges have {combinations} combinations, fewer than MaxNumberOfTrainingJobs, {most}; lower it."
+        raise InvalidError(reason)
     status = {"HyperParameterTuningJobStatus": "InProgress"}
     for parent in parents(store, request):
         if describe(parent)["HyperParameterTuningJobStatus"] in ("InProgress", "Stopping"):

@@ -108,14 +108,21 @@ def _space(content: Mapping[str, Any], folder: Path, max_jobs: int | None, paral
         raise UserError("nothing is searched; give a hyperparameter a list of values or {min: …, max: …}")
     if strategy == "Grid" and len(choices) != count:
         raise UserError("the strategy Grid tries lists only; give every range as a list of values, or take Random")
-    grid = math.prod(len(choice["Values"]) for choice in choices)
+    there_are = combinations(ranges)
+    most = int(min(10, there_are))
+    jobs = there_are if strategy == "Grid" else _count("max-jobs", content.get("max-jobs", most), max_jobs)
+    if jobs > there_are:
+        raise UserError(
+            f"max-jobs is {jobs} and there are {there_are} combinations of what is searched, of which the service "
+            "tries none twice; lower max-jobs, or give more values"
+        )
     settings = {
         "strategy": strategy,
         "objective": objective,
         "direction": _DIRECTIONS[direction],
         # The service wants to be told the grid's own size, and no other.
-        "max_jobs": grid if strategy == "Grid" else _count("max-jobs", content.get("max-jobs", 10), max_jobs),
-        "parallel_jobs": _count("parallel-jobs", content.get("parallel-jobs", 2), parallel_jobs),
+        "max_jobs": jobs,
+        "parallel_jobs": _count("parallel-jobs", content.get("parallel-jobs", min(2, jobs)), parallel_jobs),
         "early_stopping": content.get("early-stopping", False),
     }
     if max_jobs and not parallel_jobs:  # the file's is meant for the file's
@@ -135,6 +142,15 @@ def _space(content: Mapping[str, Any], folder: Path, max_jobs: int | None, paral
     alone = {name: value for name, value in wanted.items() if not isinstance(value, dict | list)}
     fixed = texts(alone) if own else each_checked(alone)
     return Space({kind: parameters for kind, parameters in ranges.items() if parameters}, settings, fixed, own)
+
+
+def combinations(ranges: Request) -> float:
+    """Return how many trials ParameterRanges give, no two of them alike; infinity where a range has no steps."""
+    if any(range_["MinValue"] != range_["MaxValue"] for range_ in ranges.get("ContinuousParameterRanges", [])):
+        return math.inf
+    lists = (len(choice["Values"]) for choice in ranges.get("CategoricalParameterRanges", []))
+    whole = ranges.get("IntegerParameterRanges", [])
+    return math.prod(lists) * math.prod(int(range_["MaxValue"]) - int(range_["MinValue"]) + 1 for range_ in whole)
 
 
 def check(ranges: Request, fixed: Mapping[str, str]) -> None:

@@ -236,7 +236,11 @@ def test_a_search_without_a_good_trial(run: Run, aws: FakeAws, data: Path) -> No
             "there is no objective 'val_accuracy'; did you mean",
         ),
         ("max_jobs: 3\nhyperparameters: {lr: [0.1, 1]}", "there is no field 'max_jobs'; did you mean 'max-jobs'?"),
-        ("max-jobs: 1\nhyperparameters: {lr: [0.1, 1]}", "parallel-jobs is 2 and above max-jobs, 1; lower it"),
+        (
+            "max-jobs: 1\nparallel-jobs: 2\nhyperparameters: {lr: [0.1, 1]}",
+            "parallel-jobs is 2 and above max-jobs, 1; lower it",
+        ),
+        ("max-jobs: 5\nhyperparameters: {lr: [0.1, 1], epochs: {min: 2, max: 3}}", "there are 4 combinations of what"),
         ("max-jobs: lots\nhyperparameters: {lr: [0.1, 1]}", "max-jobs is 'lots'"),
         ("max-jobs: 3", "hyperparameters is missing"),
         ("hyperparameters: {lr: [0.1, 1], lr: [1, 2]}", "lr is given twice"),
@@ -254,6 +258,14 @@ def test_fewer_trials_than_the_file_has_at_a_time(run: Run, data: Path) -> None:
     done = run("tune", EXAMPLES / "tune.yaml", "--data", data, "--max-jobs", 1, "--dry-run")
     job = json.loads(done.out)["CreateHyperParameterTuningJob"]["HyperParameterTuningJobConfig"]
     assert job["ResourceLimits"] == {"MaxNumberOfTrainingJobs": 1, "MaxParallelTrainingJobs": 1}
+
+
+def test_without_a_number_there_are_at_most_as_many_trials_as_combinations(
+    run: Run, data: Path, tmp_path: Path
+) -> None:
+    done = run("tune", space(tmp_path, "hyperparameters: {lr: [0.1, 1, 2]}"), "--data", data, "--dry-run")
+    job = json.loads(done.out)["CreateHyperParameterTuningJob"]["HyperParameterTuningJobConfig"]
+    assert job["ResourceLimits"] == {"MaxNumberOfTrainingJobs": 3, "MaxParallelTrainingJobs": 2}
 
 
 def test_what_is_searched_cannot_be_set(run: Run, data: Path) -> None:

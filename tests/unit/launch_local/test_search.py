@@ -344,6 +344,14 @@ def test_definitions_that_do_not_go_together(play: NewSearch, tmp_path: Path) ->
         ),
         ({"TrainingJobDefinitions": [{**first, "HyperParameterRanges": {}}]}, "nothing to search"),
         (
+            {
+                "TrainingJobDefinitions": [second],
+                "HyperParameterTuningJobConfig": config
+                | {"ResourceLimits": {"MaxNumberOfTrainingJobs": 99, "MaxParallelTrainingJobs": 1}},
+            },
+            "combinations, fewer than MaxNumberOfTrainingJobs, 99",
+        ),
+        (
             {"TrainingJobDefinitions": [{**first, "TuningObjective": {"Type": "Maximize", "MetricName": "none"}}]},
             "none",
         ),
