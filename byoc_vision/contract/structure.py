@@ -175,6 +175,14 @@ def _candidates(top: Folder) -> list[Folder]:
     containers = [folder for folder in candidates if split_names.is_container(folder.path.name)]
     if containers:
         candidates = [folder for folder in candidates if not split_names.is_derived(folder.path.name)]
+    sources = [folder for folder in candidates if not split_names.is_derived(folder.path.name)]
+    if len(sources) < len(candidates):  # segmentations/ beside CUB_200_2011/
+        names = {name for source in sources for inner in source.walk() for name in inner.folders}
+        candidates = [
+            folder
+            for folder in candidates
+            if not (split_names.is_only_derived(folder.path.name) and folder.folders and names >= folder.folders.keys())
+        ]
     return [folder for folder in candidates if folder not in containers or subfolders(folder)]
 
 
