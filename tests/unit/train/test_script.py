@@ -769,9 +769,39 @@ def test_figures_are_found_in_what_scripts_print(tmp_path, line, name, value):
     assert f"{name},2,{value}" in rows
 
 
+@pytest.mark.parametrize(
+    ("table", "rows"),
+    [
+        (  # as fastai, with a bar between
+            "epoch   train_loss  accuracy  time\nEpoch 1/2 : |##--| 3.0% [1]\n0  1.5  0.25  00:12\n1  .5  nan  00:12",
+            ["train_loss,1,1.5", "train_loss,2,0.5"],
+        ),
+        (  # as skorch
+            "  epoch    valid_acc     dur\n-------  -----------  ------\n      1       0.5000  0.1055\n  2  0.75  0.1",
+            ["valid_acc,1,0.5", "valid_acc,2,0.75"],
+        ),
+        ("| Epoch | Val Acc |\n|---|---|\n| 1 | 50% |\n| 2 | 75 % |", ["val_acc,1,0.5", "val_acc,2,0.75"]),
+        ("epoch,train_loss\n1,0.5\n2,2e-1", ["train_loss,1,0.5", "train_loss,2,0.2"]),
+        ("epoch loss\n1 0.5\nsaved the best loss\n2 0.25", ["loss,1,0.5", "loss,2,0.25"]),
+        ("Epoch   Train Loss\n1/2   0.5\n2/2   0.25", ["train_loss,1,0.5", "train_loss,2,0.25"]),
+        (  # as Ultralytics
+            "  Epoch  GPU_mem   loss  Size\n  1/1  0G  2.5  224:  50%|##  | 1/2 [00:01]\n  1/1  0G  2.0  224: 100%|##|",
+            ["loss,1,2.5", "loss,2,2.0"],
+        ),
+    ],
+)
+def test_figures_are_found_in_tables(tmp_path, table, rows):
+    curves = Curves()
+    for line in table.split("\n"):
+        curves.read(line)
+    curves.write(tmp_path / "curves.csv")
+    assert sorted((tmp_path / "curves.csv").read_text().splitlines()[1:]) == sorted(rows)
+
+
 def test_lines_without_figures_leave_no_file(tmp_path):
     curves = Curves()
-    for line in ("loss", "Downloading lossless 3 files", "glossary: 12", "loss: n/a", "accuracy=" + "9" * 3000):
+    lines = ("loss", "Downloading lossless 3 files", "glossary: 12", "loss: n/a", "accuracy=" + "9" * 3000)
+    for line in (*lines, "the loss and accuracy", "1 2 3 4", "precision  recall", "0  0.5  1.0"):
         curves.read(line)
         curves.read(line)
     curves.write(tmp_path / "curves.csv")
