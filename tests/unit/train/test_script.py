@@ -200,6 +200,12 @@ def test_without_a_program_the_classifier_is_trained(opt_ml, monkeypatch, caplog
             "(train_model.py, line 2); in an isolated network what the program fetches is given as a channel",
         ),
         (
+            "import torch.distributed as dist\ndist.init_process_group('nccl', rank=0, world_size=1)",
+            "train_model.py ended with exit code 1: ValueError: ProcessGroupNCCL is only supported with GPUs, no GPUs "
+            "found! (train_model.py, line 2); the machine has no GPU: take an instance type that has one, or let the "
+            'program take "cuda" only where torch.cuda.is_available()',
+        ),
+        (
             "import argparse\nparser = argparse.ArgumentParser()\nparser.add_argument('--amp', action='store_true')\n"
             "parser.parse_args(['--amp', 'True'])",
             "train_model.py ended with exit code 2: train_model.py: error: unrecognized arguments: True; "
