@@ -8,7 +8,7 @@ from byoc_vision.contract.errors import plain
 from byoc_vision.contract.job import CURVE_COLUMNS
 
 #: `train_loss=0.31`, `Epoch 3/5 - Training Loss: 3.11`, `"eval_accuracy": 0.9`, `Accuracy: 97/100`, `acc 97.0%`,
-#: `Acc@1 97.0`, `Loss (val): 0.4`, `loss -> 0.3`, `accuracy is 0.9`, `loss: tensor(0.31, …`.
+#: `Acc@1 97.0`, `Loss (val): 0.4`, `loss -> 0.3`, `accuracy is 0.9`, `loss: tensor(0.31, …`, `'loss': '0.31'`.
 #: A name begins where a word does and is of bounded length: else a long word is looked at from each of its letters.
 _NAME = (
     r"(?:[a-z][a-z0-9]{0,30}[ _/-]){0,2}[a-z0-9_]{0,40}"
@@ -18,7 +18,8 @@ _NAME = (
 )
 _VALUE = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?"
 _FIGURE = re.compile(
-    rf"(?<![a-z0-9_])(?P<name>{_NAME})[\"']?(?:\s*(?:[:=\uff1a]|->)\s*|\s+(?:(?:is|was|of)\s+)?)(?:tensor\()?"
+    rf"(?<![a-z0-9_])(?P<name>{_NAME})[\"']?(?:\s*(?:[:=\uff1a]|->)\s*|\s+(?:(?:is|was|of)\s+)?)"
+    r"(?:(?:tensor|array|np\.float\d\d)\()?[\"'\[]?"
     rf"(?P<value>{_VALUE})(?:/(?P<of>\d+)|(?P<percent>\s?%))?(?!\w)",
     re.IGNORECASE,
 )

@@ -763,6 +763,8 @@ def test_one_host_needs_no_name_and_others_are_waited_for(monkeypatch):
         ("Validation accuracy is 97.5%", "validation_accuracy", 0.975),
         ("INFO train_loss: 0.5", "train_loss", 0.5),
         ("loss: tensor(0.5000, grad_fn=<NllLossBackward0>)", "loss", 0.5),
+        ("{'eval_loss': '1.097', 'epoch': '2'}", "eval_loss", 1.097),  # as Transformers 5
+        ("{'val_acc': np.float64(0.5)}", "val_acc", 0.5),  # as NumPy 2
     ],
 )
 def test_figures_are_found_in_what_scripts_print(tmp_path, line, name, value):
