@@ -46,6 +46,8 @@ _ADVICE = {
     r"NameError: name 'get_ipython'": "the program was a notebook: remove its magic commands (%…, !…)",
     r"ImportError: attempted relative import": "the program is run as a file: import by full names, or name the "
     "package's folder with __main__.py",
+    r"terminate called without an active exception": "a thread still ran at its end, as gloo's may: let the program "
+    "call torch.distributed.destroy_process_group() last",
     r".*(Found no NVIDIA driver|No CUDA GPUs are available|no GPUs found!)": "the machine has no GPU: take an instance "
     'type that has one, or let the program take "cuda" only where torch.cuda.is_available()',
     r"_pickle\.UnpicklingError: Weights only load failed": "give torch.load weights_only=False, if you trust the file",
