@@ -36,6 +36,9 @@ _PATIENCE = 300
 
 #: What to do about what comes of how a program is run, by a pattern of what is said.
 _ADVICE = {
+    r"ModuleNotFoundError: No module named '(smdistributed|torch_xla)\b": "it is only in AWS's own images: use "
+    "torch.distributed, with the estimator's "
+    'distribution={"torch_distributed": {"enabled": True}}',
     r"ModuleNotFoundError: No module named '\w+\.|AttributeError: module '[\w.]+' has no attribute": "what it is part "
     "of is there, perhaps in another version: requirements.txt can name the one that the program was written for",
     r"ModuleNotFoundError|.*No module named": "name its package in requirements.txt, or put the module beside the "

@@ -167,6 +167,12 @@ def test_without_a_program_the_classifier_is_trained(opt_ml, monkeypatch, caplog
             "(train_model.py, line 1); name its package in requirements.txt, or put the module beside the program",
         ),
         (
+            "import smdistributed.dataparallel.torch.torch_smddp",
+            "train_model.py ended with exit code 1: ModuleNotFoundError: No module named 'smdistributed' "
+            "(train_model.py, line 1); it is only in AWS's own images: use torch.distributed, with the estimator's "
+            'distribution={"torch_distributed": {"enabled": True}}',
+        ),
+        (
             "import json.newer",
             "train_model.py ended with exit code 1: ModuleNotFoundError: No module named 'json.newer' (train_model.py, "
             "line 1); what it is part of is there, perhaps in another version: requirements.txt can name the one that "
