@@ -469,7 +469,7 @@ REFUSED = [
     (
         "places beside lists",
         "images/9\n{train,val,test}.csv",
-        r"/images holds .*\(what test.csv says of them is not read",
+        r"/images holds .*\(what train.csv says of them is not read",
     ),
     ("a table in each split", "{train,valid}/{0.jpg,_classes.csv}", r"/train holds .*\(what _classes.csv says"),
     ("zeros before the test's numbers", "train/{1,2}/2\ntest/{01,02}/2", r"'01' and the training split '1', names"),
@@ -491,6 +491,11 @@ REFUSED = [
     ("hidden classes alone", ".data/{cat,dog}/2", r"0 class folder\(s\) \(.data is none by name"),
     ("folds of the training split", "train/fold_{0,1}/{cat,dog}/2", r"or give /train/fold_0 to train on that alone"),
     ("a class that is not trained on", "train/{cat,dog}/2\nval/{cat,cow}/2", r"validation split has the class 'cow'"),
+    (
+        "a table of names, too",
+        "train/2\n{a-descriptions,train-image-labels}.csv",
+        r"what train-image-labels.csv says of",
+    ),
     ("pictures and a table", "2\nlabels.csv", r"without class folders \(what labels.csv says of them is not read\)"),
     (
         "folders of pictures and tables",
