@@ -3,7 +3,7 @@
 import logging
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -72,7 +72,13 @@ def read(name: str) -> Picture:
         raise UserError("it is no file; give a picture")
     if status.st_size > MAX_BYTES:
         raise UserError(f"it has {status.st_size / 2**20:.1f} MB and endpoints take 6; send a smaller picture")
-    return Picture(name, Path(name).read_bytes(), SUFFIXES.get(Path(name).suffix.lower(), "application/x-image"))
+    return Picture(name, Path(name).read_bytes(), content_type([Path(name)]))
+
+
+def content_type(files: Iterable[Path]) -> str:
+    """Return the type that the files are sent as: what their endings say, where they all say the same."""
+    types = {SUFFIXES.get(file.suffix.lower(), "application/x-image") for file in files}
+    return types.pop() if len(types) == 1 else "application/x-image"
 
 
 def _fetch(url: str) -> bytes:

@@ -234,12 +234,15 @@ class Session:
         only_pictures = is_picture_type(
             str(plan.field("CreateTransformJob", "TransformInput", "ContentType") or "image/*")
         )
-        if only_pictures and (folder := checks.local(str(data))) and folder.is_dir():
-            pictures.below(folder)
+        found = []
+        if only_pictures and (place := checks.local(str(data))):
+            found = pictures.below(place) if place.is_dir() else [place]
         # Beside what training jobs read, which has all files.
         asked = plan.place(str(data), f"{engine.output()}/{'pictures' if only_pictures else 'data'}", only_pictures)
         answers = f"{engine.output()}/answers/{name}/"
-        job = operations.transform_job(name, name, asked, answers, instance_type, instance_count)
+        job = operations.transform_job(
+            name, name, asked, answers, instance_type, instance_count, pictures.content_type(found)
+        )
         request = plan.finish({"CreateModel": create_model, "CreateTransformJob": job})
         made = TransformJob(self, request["CreateTransformJob"]["TransformJobName"], request, plan.send)
         plan.call("CreateModel", request["CreateModel"])

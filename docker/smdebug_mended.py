@@ -9,6 +9,7 @@ import os
 import warnings
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from typing import Any
 
@@ -119,6 +120,18 @@ def _compiled(compile_: Callable[..., None]) -> Callable[..., None]:
     return compiling
 
 
+def _reach(folder: str) -> None:
+    """Let what is recorded in `folder` be found where the service's configuration has it, too, if it is the image's.
+
+    Programs open the trial there, `create_trial("/opt/ml/output/tensors")`, and smdebug waits until there is one.
+    """
+    output, _, below = folder.rpartition("/data/")
+    if below == "debugger":
+        with suppress(OSError):  # it is there, or cannot be
+            os.makedirs(folder, exist_ok=True)
+            os.symlink(f"data/{below}", f"{output}/tensors")
+
+
 def _noting(begin: Callable[..., None]) -> Callable[..., None]:
     """Return what makes a hook and notes the folder that it writes to, where the job has named a file for that.
 
@@ -133,9 +146,11 @@ def _noting(begin: Callable[..., None]) -> Callable[..., None]:
             if error.name != "prepared_collections" or error.__context__ is None:
                 raise
             raise error.__context__ from None
+        folder = os.path.abspath(hook.out_dir)
+        _reach(folder)
         if file := os.environ.get("BYOC_TENSORS"):
             with open(file, "a", encoding="utf-8") as noted:
-                print(os.path.abspath(hook.out_dir), file=noted)
+                print(folder, file=noted)
 
     return beginning
 

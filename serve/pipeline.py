@@ -42,7 +42,9 @@ class Pipeline:
 def load_model(model_dir: Path, own: Mapping[str, Function], context: Any) -> Any:
     """Return the model, loaded and warmed up by the user's functions, or by ours; raises `UserError`."""
     functions = _defaults(inference, "model_fn", "model_warmup_fn") | dict(own)
-    if "model_fn" not in own and not artifact.has(model_dir / artifact.TENSORS):
+    # Transformers leaves a model.safetensors, too.
+    is_ours = artifact.has(model_dir / artifact.TENSORS) and artifact.has(model_dir / artifact.DESCRIPTION)
+    if "model_fn" not in own and not is_ours:
         if artifact.networks(model_dir):
             functions["model_fn"] = _defaults(_own_model(), "model_fn")["model_fn"]
         elif not artifact.has(model_dir / artifact.DESCRIPTION):

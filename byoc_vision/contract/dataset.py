@@ -164,6 +164,8 @@ def _notes(classes: Mapping[str, Folder]) -> Iterator[str]:
         split, rest = split_names.split_of(name)
         if split and not rest:
             yield f"{text(name)} is taken for a class, because it holds pictures and no class folders"
+        elif split_names.is_only_derived(name):
+            yield f"{text(name)} is taken for a class; remove it if what it holds was made from the others' pictures"
     for names in split_names.groups_alike(classes):
         yield f"the classes {' and '.join(map(repr, map(text, names)))} have names that differ only in {_DIFFERENCES}"
     nested = [text(f"{name}/{subfolder}") for name, folder in classes.items() for subfolder in folder.folders]

@@ -27,7 +27,12 @@ _NOTES = words(
     "readme output outputs results"
 )
 #: Words for what is made from the pictures of a folder `images` that is beside it.
-_DERIVED = words("mask masks segmentation segmentations trimap trimaps gt truth ground depth heatmaps edges thumbnails")
+_DERIVED = words(
+    "mask masks segmentation segmentations trimap trimaps gt truth ground depth heatmaps edges thumbnails thumbs "
+    "bounding landmarks keypoints"
+)
+#: Those of them that a class may be called.
+_CLASS_WORDS = words("mask ground depth edges")
 _MADE_WORDS = _DERIVED | words("label labels overlay seg segmented thumb thumbnail")
 #: The stem of a file that is made from another: that one's, a word, and perhaps a number.
 _MADE = re.compile(r"(.+)[_-]([^\W\d_]+)(?:[_-]?\d+)?")
@@ -71,6 +76,12 @@ def is_notes(name: str) -> bool:
 def is_derived(name: str) -> bool:
     """Whether a folder of that name holds what was made from pictures (`masks`)."""
     return not _DERIVED.isdisjoint(_words(name))
+
+
+def is_only_derived(name: str) -> bool:
+    """Whether the name says that, and nothing else, and is none that a class may have."""
+    said = {word for word in _words(name) if word not in _NEUTRAL}
+    return bool(said - _CLASS_WORDS) and _DERIVED.issuperset(said)
 
 
 def derived(files: Iterable[str]) -> list[str]:

@@ -17,7 +17,7 @@ LISTED = 3
 
 #: Endings of files that may say which class a picture is of, the likeliest first.
 _TABLES = (".csv", ".tsv", ".json", ".jsonl", ".xlsx", ".parquet", ".mat", ".manifest", ".lst", ".xml", ".txt")
-_NO_TABLES = ("readme", "license", "sample_submission")
+_NO_TABLES = ("readme", "license", "sample_submission", "samplesubmission")
 
 
 def divided(top: Folder) -> dict[str, Folder]:
@@ -175,6 +175,14 @@ def _candidates(top: Folder) -> list[Folder]:
     containers = [folder for folder in candidates if split_names.is_container(folder.path.name)]
     if containers:
         candidates = [folder for folder in candidates if not split_names.is_derived(folder.path.name)]
+    sources = [folder for folder in candidates if not split_names.is_derived(folder.path.name)]
+    if len(sources) < len(candidates):  # segmentations/ beside CUB_200_2011/
+        names = {name for source in sources for inner in source.walk() for name in inner.folders}
+        candidates = [
+            folder
+            for folder in candidates
+            if not (split_names.is_only_derived(folder.path.name) and folder.folders and names >= folder.folders.keys())
+        ]
     return [folder for folder in candidates if folder not in containers or subfolders(folder)]
 
 
@@ -261,6 +269,7 @@ def unread(top: Folder, folder: Folder) -> str:
         return f" ({text(first.name)} is a path of Windows: unpack the archive with a program that makes folders of it)"
     notes = [name for inner in top.walk() for name in inner.folders if split_names.is_notes(name)]
     others = [name for inner in top.walk() for name in inner.others if not name.lower().startswith(_NO_TABLES)]
+    others.sort(key=lambda name: "label" not in name.lower() and split_names.split_of(name)[0] != "train")
     tables = [name for ending in _TABLES for name in others if name.lower().endswith(ending)]
     return f" (what {text((notes or tables)[0])} says of them is not read)" if notes or tables else ""
 

@@ -194,7 +194,13 @@ def endpoint(name: str, config_name: str) -> Request:
 
 
 def transform_job(
-    name: str, model_name: str, pictures: str, output: str, instance_type: str, instance_count: int = 1
+    name: str,
+    model_name: str,
+    pictures: str,
+    output: str,
+    instance_type: str,
+    instance_count: int = 1,
+    content_type: str = "application/x-image",
 ) -> Request:
     """Return CreateTransformJob: one answer under `output` for each picture below the URI `pictures`."""
     resources: Request = {"InstanceType": instance_type, "InstanceCount": instance_count}
@@ -205,7 +211,7 @@ def transform_job(
         "ModelName": model_name,
         "TransformInput": {
             "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": pictures}},
-            "ContentType": "application/x-image",
+            "ContentType": content_type,
             "CompressionType": "None",
             "SplitType": "None",
         },

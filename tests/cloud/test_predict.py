@@ -204,7 +204,7 @@ def test_transform_sends_the_request_and_collects_the_answers(
     done = run("transform", "--model", "./model.tar.gz", "--data", data / "test", "--request", "mine.yaml")
     assert done.code == 0, done.err
     (request,) = aws.sent("CreateTransformJob")
-    assert request["TransformInput"]["ContentType"] == "application/x-image"
+    assert request["TransformInput"]["ContentType"] == "image/jpeg"  # as byoc predict sends them
     assert "left out: 1 file that is no picture (readme.txt) and 1 entry that" in done.err
     assert sorted(sent(client, request)) == ["cat/0.jpg", "dog/0.jpg"]
     answers = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
@@ -226,12 +226,15 @@ def test_answers_of_a_handler_of_ones_own_are_kept_as_they_are(
     client("s3").create_bucket(Bucket="answers")
     for name, body in {"a.jpg": b"[[0.5, -1]]", "b.jpg": b"cat\n", "c.jpg": b"\x93NUMPY"}.items():
         client("s3").put_object(Bucket="answers", Key=f"mine/{name}.out", Body=body)
+    (data / "test" / "dog" / "1.png").touch()
     command = ("transform", "--model", "./model.tar.gz", "--data", data / "test", "--request", "mine.yaml")
     done = run(*command, "--source", "handler")
     assert done.sentence == "launch.transform: 1 of 3 files have no answer; the lines above say why"
     assert "c.jpg: the handler's own answer is no text" in done.err
     answers = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
     assert answers == [{"picture": "a.jpg", "answer": [[0.5, -1]]}, {"picture": "b.jpg", "answer": "cat\n"}]
+    (request,) = aws.sent("CreateTransformJob")
+    assert request["TransformInput"]["ContentType"] == "application/x-image"  # of a job's pictures, which are of two
     (request,) = aws.sent("CreateModel")
     bucket, _, key = request["PrimaryContainer"]["ModelDataUrl"][5:].partition("/")
     packed = io.BytesIO(client("s3").get_object(Bucket=bucket, Key=key)["Body"].read())

@@ -36,6 +36,9 @@ _PATIENCE = 300
 
 #: What to do about what comes of how a program is run, by a pattern of what is said.
 _ADVICE = {
+    r"ModuleNotFoundError: No module named '(smdistributed|torch_xla)\b": "it is only in AWS's own images: use "
+    "torch.distributed, with the estimator's "
+    'distribution={"torch_distributed": {"enabled": True}}',
     r"ModuleNotFoundError: No module named '\w+\.|AttributeError: module '[\w.]+' has no attribute": "what it is part "
     "of is there, perhaps in another version: requirements.txt can name the one that the program was written for",
     r"ModuleNotFoundError|.*No module named": "name its package in requirements.txt, or put the module beside the "
@@ -46,6 +49,10 @@ _ADVICE = {
     r"NameError: name 'get_ipython'": "the program was a notebook: remove its magic commands (%…, !…)",
     r"ImportError: attempted relative import": "the program is run as a file: import by full names, or name the "
     "package's folder with __main__.py",
+    r"terminate called without an active exception": "a thread still ran at its end, as gloo's may: let the program "
+    "call torch.distributed.destroy_process_group() last",
+    r".*(Found no NVIDIA driver|No CUDA GPUs are available|no GPUs found!)": "the machine has no GPU: take an instance "
+    'type that has one, or let the program take "cuda" only where torch.cuda.is_available()',
     r"_pickle\.UnpicklingError: Weights only load failed": "give torch.load weights_only=False, if you trust the file",
     r"smdebug\.exceptions\.SMDebugRuntimeError: The path:.* already exists": "a hook has recorded there and ended: "
     "make one hook in a job, or give the second an out_dir of its own",

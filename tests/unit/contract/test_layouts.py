@@ -185,6 +185,9 @@ READ = [
     ("documents beside classes", "{cat,dog}/2\ndocs/a.png", PETS, "not used: .*docs"),
     ("notes beside images", "images/{cat,dog}/2\nannotations/{cat,dog}/{0.xml,0.png}", PETS, "not used: .*annotations"),
     ("masks beside images", "{images,masks}/{cat,dog}/2", PETS, "not used: .*masks"),
+    ("masks beside a set", "pets/{train,val}/{cat,dog}/2\nmasks/{train,val}/{cat,dog}/2", BOTH, "set/masks"),
+    ("masks beside classes, loose", "{cat,dog,masks}/2", "train: cat dog masks", "masks is taken for a class; remove"),
+    ("boxes beside images", "{images,bounding_boxes}/{cat,dog}/2", PETS, "not used: .*bounding_boxes"),
     ("pictures beside classes", "{cat,dog}/2\n3", PETS, "not used: 3 files beside the folders"),
     ("pictures beside splits", "{train,val}/{cat,dog}/2\n1", BOTH, "not used: 1 file beside the folders"),
     ("pictures beside the classes of a split", "{train,val}/{cat,dog}/2\nval/1", BOTH, "not used: 1 file beside .*val"),
@@ -260,6 +263,12 @@ READ = [
         "CUB_200_2011/{images/{001.Albatross,002.Auklet}/2,attributes/a.txt,parts/parts.txt,images.txt}",
         "train: 001.Albatross 002.Auklet",
         "not used: .*attributes.*parts",
+    ),
+    (
+        "CUB with its segmentations",
+        "CUB_200_2011/images/{001.Albatross,002.Auklet}/2\nsegmentations/{001.Albatross,002.Auklet}/2\nattributes.txt",
+        "train: 001.Albatross 002.Auklet",
+        r"not used: set/segmentations \(4 files\)",
     ),
     (
         "Food-101",
@@ -443,6 +452,7 @@ REFUSED = [
     ("one folder and a table", "faces/3\nlist_attr.csv", r"1 class folder\(s\), faces \(what list_attr.csv says"),
     ("notes of who made it", "{train,valid}/{0.jpg,_classes.csv}\nREADME.roboflow.txt", r"what _classes.csv says of"),
     ("a sample of answers", "{train,test}/2\n{labels,sample_submission}.csv", r"what labels.csv says of"),
+    ("classes by what they wear", "{mask,bare}/{adult,child}/2", r"give /bare or /mask if those are the classes"),
     ("one class", "cat/2", r"1 class folder"),
     ("one class around folders", "cat/{a,b}/2\n3", r"1 class folder.*give /cat if its folders"),
     ("the class folder instead of the set", "3", r"^/ holds pictures without class folders.*give the folder above"),
@@ -459,7 +469,7 @@ REFUSED = [
     (
         "places beside lists",
         "images/9\n{train,val,test}.csv",
-        r"/images holds .*\(what test.csv says of them is not read",
+        r"/images holds .*\(what train.csv says of them is not read",
     ),
     ("a table in each split", "{train,valid}/{0.jpg,_classes.csv}", r"/train holds .*\(what _classes.csv says"),
     ("zeros before the test's numbers", "train/{1,2}/2\ntest/{01,02}/2", r"'01' and the training split '1', names"),
@@ -481,6 +491,11 @@ REFUSED = [
     ("hidden classes alone", ".data/{cat,dog}/2", r"0 class folder\(s\) \(.data is none by name"),
     ("folds of the training split", "train/fold_{0,1}/{cat,dog}/2", r"or give /train/fold_0 to train on that alone"),
     ("a class that is not trained on", "train/{cat,dog}/2\nval/{cat,cow}/2", r"validation split has the class 'cow'"),
+    (
+        "a table of names, too",
+        "train/2\n{a-descriptions,train-image-labels}.csv",
+        r"what train-image-labels.csv says of",
+    ),
     ("pictures and a table", "2\nlabels.csv", r"without class folders \(what labels.csv says of them is not read\)"),
     (
         "folders of pictures and tables",

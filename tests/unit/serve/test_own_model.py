@@ -313,6 +313,7 @@ def newer(file: Path) -> None:
 
 BAD_MODELS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "nothing": (lambda folder: None, "no model.json, .* no TorchScript file .* and no code/inference.py"),
+    "of Transformers": (lambda folder: (folder / "model.safetensors").touch(), "no code/inference.py with a model_fn"),
     "state dict": (
         lambda folder: torch.save(network().state_dict(), folder / "model.pth"),
         "model.pth is a state dict, .* add code/inference.py with a model_fn that builds the network",

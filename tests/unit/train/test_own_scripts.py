@@ -50,6 +50,7 @@ def test_the_example_leaves_a_model_and_a_judged_report(run, opt_ml):
     assert len(content["step_losses"]["x"]) == 9
     assert content["utilisation"]
     assert [file.name for file in (opt_ml / "model").iterdir()] == ["model.pth"]
+    assert (opt_ml / "output/tensors/collections").exists()  # where programs open the trial
 
 
 @pytest.mark.parametrize(

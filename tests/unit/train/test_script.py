@@ -167,6 +167,12 @@ def test_without_a_program_the_classifier_is_trained(opt_ml, monkeypatch, caplog
             "(train_model.py, line 1); name its package in requirements.txt, or put the module beside the program",
         ),
         (
+            "import smdistributed.dataparallel.torch.torch_smddp",
+            "train_model.py ended with exit code 1: ModuleNotFoundError: No module named 'smdistributed' "
+            "(train_model.py, line 1); it is only in AWS's own images: use torch.distributed, with the estimator's "
+            'distribution={"torch_distributed": {"enabled": True}}',
+        ),
+        (
             "import json.newer",
             "train_model.py ended with exit code 1: ModuleNotFoundError: No module named 'json.newer' (train_model.py, "
             "line 1); what it is part of is there, perhaps in another version: requirements.txt can name the one that "
@@ -198,6 +204,17 @@ def test_without_a_program_the_classifier_is_trained(opt_ml, monkeypatch, caplog
             "import urllib.error\nraise urllib.error.URLError('no such host')",
             "train_model.py ended with exit code 1: urllib.error.URLError: <urlopen error no such host> "
             "(train_model.py, line 2); in an isolated network what the program fetches is given as a channel",
+        ),
+        (
+            "import torch.distributed as dist\ndist.init_process_group('nccl', rank=0, world_size=1)",
+            "train_model.py ended with exit code 1: ValueError: ProcessGroupNCCL is only supported with GPUs, no GPUs "
+            "found! (train_model.py, line 2); the machine has no GPU: take an instance type that has one, or let the "
+            'program take "cuda" only where torch.cuda.is_available()',
+        ),
+        (  # as C++ says it of a thread that is not joined; torch 2.10 does in one of a dozen runs
+            "import os\nos.write(2, b'terminate called without an active exception\\n')\nos.kill(os.getpid(), 6)",
+            "train_model.py ended with signal 6 (Aborted): terminate called without an active exception; a thread "
+            "still ran at its end, as gloo's may: let the program call torch.distributed.destroy_process_group() last",
         ),
         (
             "import argparse\nparser = argparse.ArgumentParser()\nparser.add_argument('--amp', action='store_true')\n"
@@ -757,6 +774,8 @@ def test_one_host_needs_no_name_and_others_are_waited_for(monkeypatch):
         ("Validation accuracy is 97.5%", "validation_accuracy", 0.975),
         ("INFO train_loss: 0.5", "train_loss", 0.5),
         ("loss: tensor(0.5000, grad_fn=<NllLossBackward0>)", "loss", 0.5),
+        ("{'eval_loss': '1.097', 'epoch': '2'}", "eval_loss", 1.097),  # as Transformers 5
+        ("{'val_acc': np.float64(0.5)}", "val_acc", 0.5),  # as NumPy 2
     ],
 )
 def test_figures_are_found_in_what_scripts_print(tmp_path, line, name, value):
@@ -769,9 +788,39 @@ def test_figures_are_found_in_what_scripts_print(tmp_path, line, name, value):
     assert f"{name},2,{value}" in rows
 
 
+@pytest.mark.parametrize(
+    ("table", "rows"),
+    [
+        (  # as fastai, with a bar between
+            "epoch   train_loss  accuracy  time\nEpoch 1/2 : |##--| 3.0% [1]\n0  1.5  0.25  00:12\n1  .5  nan  00:12",
+            ["train_loss,1,1.5", "train_loss,2,0.5"],
+        ),
+        (  # as skorch
+            "  epoch    valid_acc     dur\n-------  -----------  ------\n      1       0.5000  0.1055\n  2  0.75  0.1",
+            ["valid_acc,1,0.5", "valid_acc,2,0.75"],
+        ),
+        ("| Epoch | Val Acc |\n|---|---|\n| 1 | 50% |\n| 2 | 75 % |", ["val_acc,1,0.5", "val_acc,2,0.75"]),
+        ("epoch,train_loss\n1,0.5\n2,2e-1", ["train_loss,1,0.5", "train_loss,2,0.2"]),
+        ("epoch loss\n1 0.5\nsaved the best loss\n2 0.25", ["loss,1,0.5", "loss,2,0.25"]),
+        ("Epoch   Train Loss\n1/2   0.5\n2/2   0.25", ["train_loss,1,0.5", "train_loss,2,0.25"]),
+        (  # as Ultralytics
+            "  Epoch  GPU_mem   loss  Size\n  1/1  0G  2.5  224:  50%|##  | 1/2 [00:01]\n  1/1  0G  2.0  224: 100%|##|",
+            ["loss,1,2.5", "loss,2,2.0"],
+        ),
+    ],
+)
+def test_figures_are_found_in_tables(tmp_path, table, rows):
+    curves = Curves()
+    for line in table.split("\n"):
+        curves.read(line)
+    curves.write(tmp_path / "curves.csv")
+    assert sorted((tmp_path / "curves.csv").read_text().splitlines()[1:]) == sorted(rows)
+
+
 def test_lines_without_figures_leave_no_file(tmp_path):
     curves = Curves()
-    for line in ("loss", "Downloading lossless 3 files", "glossary: 12", "loss: n/a", "accuracy=" + "9" * 3000):
+    lines = ("loss", "Downloading lossless 3 files", "glossary: 12", "loss: n/a", "accuracy=" + "9" * 3000)
+    for line in (*lines, "the loss and accuracy", "1 2 3 4", "precision  recall", "0  0.5  1.0"):
         curves.read(line)
         curves.read(line)
     curves.write(tmp_path / "curves.csv")
