@@ -27,11 +27,25 @@ def command(text: str) -> str:
     return f"{_spelling}{text}".rstrip()
 
 
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Breaks paragraphs where the terminal ends, and leaves command lines as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        import textwrap
+
+        return "\n\n".join(
+            paragraph
+            if paragraph.lstrip().startswith(_spelling)
+            else textwrap.fill(paragraph, width, break_on_hyphens=False)
+            for paragraph in text.strip().split("\n\n")
+        )
+
+
 class Parser(argparse.ArgumentParser):
     """Says what was perhaps meant by what no command takes, and says that before it asks for what is missing."""
 
     def __init__(self, **settings: Any) -> None:
-        common: dict[str, Any] = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
+        common: dict[str, Any] = {"formatter_class": _Help, "allow_abbrev": False}
         super().__init__(**common | settings)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:

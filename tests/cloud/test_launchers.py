@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from byoc_vision.cli import COMMANDS
 from byoc_vision.requests import operations, request_file, validation
 from tests.cloud.conftest import ROOT, Run
 from tests.cloud.fake_aws import FakeAws
@@ -151,6 +152,15 @@ def test_a_command_line_that_is_wrong(tmp_path: Path, arguments: str, said: str)
     done = subprocess.run(command, cwd=tmp_path, env=its, capture_output=True, text=True)
     assert done.returncode == 2 and said in done.stderr.splitlines()[-1], done.stderr
     assert not done.stdout and not list(tmp_path.iterdir())
+
+
+def test_help_keeps_to_the_terminal_and_leaves_command_lines_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for name in COMMANDS:
+        module = importlib.import_module(f"byoc_vision.cli.{name}")
+        shown = module.options().format_help().splitlines()
+        assert not [line for line in shown if len(line) > 80 and not line.lstrip().startswith("byoc ")], name
+        assert not {line for line in module.__doc__.splitlines() if "byoc " in line[:10]}.difference(shown), name
 
 
 @pytest.mark.parametrize(
