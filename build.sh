@@ -56,17 +56,17 @@ if [[ -n ${PIP_INDEX_URL:-}${PIP_EXTRA_INDEX_URL:-} ]]; then
         [[ -z ${PIP_EXTRA_INDEX_URL:-} ]] || echo "extra-index-url = $PIP_EXTRA_INDEX_URL"
     } >"$scratch/pip.conf"
 fi
-pip_conf=
+index='' cas=()
 for file in "$scratch/pip.conf" "${PIP_CONFIG_FILE:-}" "${XDG_CONFIG_HOME:-${HOME:-}/.config}/pip/pip.conf" \
     "${HOME:-}/.pip/pip.conf" "${HOME:-}/Library/Application Support/pip/pip.conf" /etc/pip.conf; do
-    if [[ -f $file ]] && grep -q index-url "$file"; then
-        pip_conf=$file
+    [[ -f $file ]] || continue
+    cas+=("$(sed -n 's/^ *cert *[=:] *//p' "$file")")
+    if [[ -z $index ]] && grep -q index-url "$file"; then
+        index=$file
         options+=(--secret "id=pip_conf,src=$file")
-        break
     fi
 done
-for file in "${SSL_CERT_FILE:-}" "${PIP_CERT:-}" "${REQUESTS_CA_BUNDLE:-}" "${CURL_CA_BUNDLE:-}" \
-    "${pip_conf:+$(sed -n 's/^ *cert *= *//p' "$pip_conf")}"; do
+for file in "${SSL_CERT_FILE:-}" "${PIP_CERT:-}" "${REQUESTS_CA_BUNDLE:-}" "${CURL_CA_BUNDLE:-}" ${cas[@]+"${cas[@]}"}; do
     if [[ -f $file ]]; then
         options+=(--secret "id=ca,src=$file")
         break

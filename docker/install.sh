@@ -42,9 +42,14 @@ uv)
     index=$(setting index-url)
     extra=$(setting extra-index-url | tr ' ' '\n' | grep -E '^https?://' | tr '\n' ' ' || true)
     hosts=$(setting trusted-host)
+    ca=$(setting cert)
+    ca=${ca% }
     [[ -z $index ]] || export UV_DEFAULT_INDEX="${index%% *}"
     [[ -z $extra ]] || export UV_INDEX="$extra"
     [[ -z $hosts ]] || export UV_INSECURE_HOST="$hosts"
+    # Neither does it trust the CAs that this machine does. Of what pip is told, the file may be the builder's own, too.
+    export UV_SYSTEM_CERTS=true
+    [[ -n ${SSL_CERT_FILE:-} || ! -f $ca ]] || export SSL_CERT_FILE="$ca"
     # The cache is a mount, and links do not cross from it into the image.
     export UV_LINK_MODE=copy
     # pip's rule: the best version of all indexes; which file it is, the hashes decide.

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from byoc_vision import checks
+from byoc_vision import checks, refusals
 from byoc_vision.cli import launcher
 from byoc_vision.contract.errors import UserError
 from byoc_vision.debugger import job
@@ -62,12 +62,14 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         trial(args.data, args.weights, args.out.resolve())
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         print("stopped; everything was taken down", file=sys.stderr)
         return 130
+    except Exception as error:
+        if (said := refusals.sentence(error)) is None:
+            raise
+        print(f"error: {said}", file=sys.stderr)
+        return 1
     return 0
 
 
@@ -81,10 +83,10 @@ def trial(data: Path | None, weights: Path | None, out: Path) -> None:
     if data is not None:
         checks.pictures({"training": data})
     settings = hyperparameters(data, weights)
+    hold(out)
     say("build")
     if subprocess.run([ROOT / "build.sh"]).returncode != 0:
         raise TrialError("the images were not built; the lines above say why")
-    hold(out)
     make_room(out)
     if data is None:
         data = out / "pictures"

@@ -30,7 +30,7 @@ done
 [[ -z $data || -d $data ]] || fail "$data is not a folder; --data wants one with labelled pictures"
 [[ -z $weights || -f $weights ]] || fail "$weights is not a file; --weights wants one of pretrained weights"
 need_image "$image"
-mkdir -p "$out"
+mkdir -p "$out" || fail "the results have no place, for the reason above; --out names a folder of your own"
 out=$(folder "$out")
 name=byoc-vision-train-$(cksum <<<"$out" | cut -d ' ' -f 1) # two jobs in one folder would spoil each other's files
 [[ -z $(docker ps --quiet --filter "name=^$name\$") ]] ||

@@ -10,16 +10,14 @@ byoc images record NAME=URI...     remember pushed images
 import argparse
 import sys
 
-from byoc_vision.cli.launcher import command
+from byoc_vision.cli.launcher import Parser, command
 from byoc_vision.cli.screen import tell
 
 _ACTIONS = ("list", "registry", "password", "repository", "record")
 
 
 def options() -> argparse.ArgumentParser:
-    new = argparse.ArgumentParser(
-        prog=command("images"), description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    new = Parser(prog=command("images"), description=__doc__)
     new.add_argument("action", nargs="?", choices=_ACTIONS, default="list", help="default: %(default)s")
     new.add_argument("names", nargs="*", metavar="NAME", help="a repository's name, or NAME=URI")
     return new

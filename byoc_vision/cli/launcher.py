@@ -27,43 +27,78 @@ def command(text: str) -> str:
     return f"{_spelling}{text}".rstrip()
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says of an option that is none and is called like a channel or a hyperparameter how one is given."""
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Breaks paragraphs where the terminal ends, and leaves command lines as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        import textwrap
+
+        return "\n\n".join(
+            paragraph
+            if paragraph.lstrip().startswith(_spelling)
+            else textwrap.fill(paragraph, width, break_on_hyphens=False)
+            for paragraph in text.strip().split("\n\n")
+        )
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what was perhaps meant by what no command takes, and says that before it asks for what is missing."""
+
+    def __init__(self, **settings: Any) -> None:
+        common: dict[str, Any] = {"formatter_class": _Help, "allow_abbrev": False}
+        super().__init__(**common | settings)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        given = list(sys.argv[1:] if args is None else args)
+        words = given[: given.index("--")] if "--" in given else given
+        # Where there are actions, as in byoc service start, the options are those of the action's parser.
+        if not self._subparsers and not {"-h", "--help"}.intersection(words):
+            for word, following in zip(words, [*words[1:], "VALUE"], strict=False):
+                option, _, value = word.partition("=")
+                if _is_option(word) and option not in self._option_string_actions:
+                    said = f"there is no option {option}"
+                    meant = self._meant(option.lstrip("-"), value or ("VALUE" if _is_option(following) else following))
+                    self.error(f"{said}; {meant or f'{self.prog} --help lists those that there are'}")
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
+        if words := message.partition("unrecognized arguments: ")[2]:
+            first = words.split()[0]
+            name, _, value = first.partition("=")
+            if value and (meant := self._meant(name, value)):
+                message = f"{first} stands alone; {meant}"
+            else:
+                message = (
+                    f"nothing here takes {words!r}; put names with blanks into quotes, and leave out what is too much"
+                )
+        super().error(message)
+
+    def _meant(self, name: str, value: str) -> str:
+        """Return what was perhaps meant by an option or setting that is none, or nothing."""
         import difflib
 
         from byoc_vision.contract.hyperparameters import similar_name
         from byoc_vision.contract.job import CHANNELS
 
-        words = message.partition("unrecognized arguments: ")[2]
-        unknown = words.split()
-        if unknown and not any(word.startswith("-") for word in unknown):
-            message = f"nothing here takes {words!r}; put names with blanks into quotes, and leave out what is too much"
-        if unknown and "--set" in self._option_string_actions:
-            name, _, value = unknown[0].removeprefix("--").partition("=")
-            option = unknown[0].startswith("--")
-            said = f"there is no option --{name}" if option else f"{unknown[0]} stands alone"
-            if option and not value:
-                value = next((text for text in unknown[1:2] if not text.startswith("--")), "VALUE")
-            options = self._option_string_actions if option else ()
-            if value and name in CHANNELS:
-                message = f"{said}; the channel is given with --data {name}={value}"
-            elif near := difflib.get_close_matches(f"--{name.replace('_', '-')}", options, 1, 0.8):
-                message = f"{said}; did you mean {near[0]}?"
-            elif value and (meant := similar_name(name)):
-                message = f"{said}; the hyperparameter is set with --set {meant}={value}"
-        super().error(message)
+        options = self._option_string_actions
+        settable = "--set" in options
+        if settable and name in CHANNELS:
+            return f"the channel is given with --data {name}={value}"
+        if near := difflib.get_close_matches(f"--{name.replace('_', '-')}", options, 1, 0.8):
+            return f"did you mean {near[0]}?"
+        if settable and (setting := similar_name(name)):
+            return f"the hyperparameter is set with --set {setting}={value}"
+        return ""
 
 
-def parser(name: str, doc: str | None, sends: bool = True) -> argparse.ArgumentParser:
+def _is_option(word: str) -> bool:
+    """Whether argparse takes the word for an option, whatever stands before it."""
+    return word.startswith("-") and word.lstrip("-")[:1].isalpha() and " " not in word
+
+
+def parser(name: str, doc: str | None, sends: bool = True) -> Parser:
     """Return a parser with the options that all commands share; `doc` is the command's docstring."""
-    new = _Parser(
-        prog=command(name),
-        description=(doc or "").replace("byoc ", _spelling),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    new = Parser(prog=command(name), description=(doc or "").replace("byoc ", _spelling))
     new.add_argument("--local", action="store_true", help="on this machine instead of AWS")
     if sends:
         new.add_argument(

@@ -11,24 +11,19 @@ import argparse
 import shlex
 import sys
 
-from byoc_vision.cli.launcher import command, port
+from byoc_vision.cli.launcher import Parser, command, port
 
 
 def options() -> argparse.ArgumentParser:
-    new = argparse.ArgumentParser(
-        prog=command("service"),
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    new = Parser(prog=command("service"), description=__doc__)
     actions = new.add_subparsers(dest="action", required=True, metavar="ACTION")
     for name, purpose in (("start", "start it in the background"), ("foreground", "serve until Ctrl-C")):
-        action = actions.add_parser(name, help=purpose, allow_abbrev=False)
+        action = actions.add_parser(name, help=purpose)
         action.add_argument("--port", type=port, help="its port (the last one, else 4545; 0: a free one)")
         action.add_argument("--host", help="its address (127.0.0.1); on another one clients need the token in `env`")
-    actions.add_parser("stop", help="end it; jobs and endpoints go on", allow_abbrev=False)
-    actions.add_parser("status", help="say whether it runs, and where", allow_abbrev=False)
-    actions.add_parser("env", help="print the variables that lead clients to it", allow_abbrev=False)
+    actions.add_parser("stop", help="end it; jobs and endpoints go on")
+    actions.add_parser("status", help="say whether it runs, and where")
+    actions.add_parser("env", help="print the variables that lead clients to it")
     return new
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from byoc_vision.cli import COMMANDS
 from byoc_vision.requests import operations, request_file, validation
 from tests.cloud.conftest import ROOT, Run
 from tests.cloud.fake_aws import FakeAws
@@ -119,6 +120,14 @@ def test_output_that_cannot_be_written_is_said_once(
         ("train --data x lr=0.1", "lr=0.1 stands alone; the hyperparameter is set with --set lr=0.1"),
         ("train --data x weights=x.pth", "weights=x.pth stands alone; the channel is given with --data weights=x.pth"),
         ("train --data x more", "nothing here takes 'more'; put names with blanks into quotes"),
+        # What is given wrong is said before what is missing.
+        ("train --dta x", "there is no option --dta; did you mean --data?"),
+        ("train --epochs 3", "there is no option --epochs; the hyperparameter is set with --set epochs=3"),
+        ("deploy --modle=x", "there is no option --modle; did you mean --model?"),
+        ("watch -local", "there is no option -local; did you mean --local?"),
+        ("predict --zzz x", "there is no option --zzz; byoc predict --help lists those that there are"),
+        ("service start --prot 5", "there is no option --prot; did you mean --port?"),
+        ("images --hlep", "there is no option --hlep; did you mean --help?"),
         ("images repository", "name one repository"),
         ("images record x", "name the images that were pushed, as NAME=URI"),
         ("images registry x", "registry takes no name"),
@@ -143,6 +152,15 @@ def test_a_command_line_that_is_wrong(tmp_path: Path, arguments: str, said: str)
     done = subprocess.run(command, cwd=tmp_path, env=its, capture_output=True, text=True)
     assert done.returncode == 2 and said in done.stderr.splitlines()[-1], done.stderr
     assert not done.stdout and not list(tmp_path.iterdir())
+
+
+def test_help_keeps_to_the_terminal_and_leaves_command_lines_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for name in COMMANDS:
+        module = importlib.import_module(f"byoc_vision.cli.{name}")
+        shown = module.options().format_help().splitlines()
+        assert not [line for line in shown if len(line) > 80 and not line.lstrip().startswith("byoc ")], name
+        assert not {line for line in module.__doc__.splitlines() if "byoc " in line[:10]}.difference(shown), name
 
 
 @pytest.mark.parametrize(

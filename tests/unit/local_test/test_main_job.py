@@ -48,6 +48,8 @@ def test_the_weights_file_names_its_architecture_as_torchvision_does(weights: st
         (["--data", ""], 2, "--data: it is empty; name a folder or a file"),
         (["--data", "train/cat"], 1, "holds pictures without class folders"),
         (["--weights", "page.pth"], 1, "page.pth is an HTML page"),
+        (["--out", "page.pth"], 1, "error: {out}: Not a directory; check the name"),
+        (["--out", "page.pth/out"], 1, "error: {out}: Not a directory; check the name"),
     ],
 )
 def test_a_mistake_costs_no_build(
@@ -62,7 +64,7 @@ def test_a_mistake_costs_no_build(
     monkeypatch.setattr(sys, "argv", ["run.sh", "--out", str(tmp_path / "out"), *arguments])
     with pytest.raises(SystemExit) as ended:
         sys.exit(main())
-    assert ended.value.code == code and said in capsys.readouterr().err
+    assert ended.value.code == code and said.format(out=tmp_path / arguments[1]) in capsys.readouterr().err
 
 
 def test_own_pictures_without_weights_are_trained_by_the_defaults() -> None:

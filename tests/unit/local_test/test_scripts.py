@@ -102,6 +102,22 @@ def test_a_build_without_a_home_and_with_a_docker_client_in_a_folder_with_a_blan
     assert (done.returncode, done.stderr) == (0, "") and "building byoc-vision-train\n" in done.stdout
 
 
+def test_a_ca_of_which_pip_alone_is_told_counts_for_uv_and_for_builds(tmp_path: Path) -> None:
+    """As a company's /etc/pip.conf names one."""
+    ca, conf = tmp_path / "the ca.pem", tmp_path / ".config" / "pip" / "pip.conf"
+    ca.touch()
+    conf.parent.mkdir(parents=True)
+    conf.write_text(f"[global]\ncert = {ca}\n", encoding="utf-8")
+    for name, line in (("uv", 'echo "$SSL_CERT_FILE"'), ("docker", f'echo "$@" >>"{tmp_path}/asked"')):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n", encoding="utf-8")
+        (tmp_path / name).chmod(0o755)
+    unset = "unset SSL_CERT_FILE PIP_CERT REQUESTS_CA_BUNDLE CURL_CA_BUNDLE XDG_CONFIG_HOME PIP_CONFIG_FILE"
+    its = {"HOME": str(tmp_path), "PATH": f"{tmp_path}:{os.environ['PATH']}", "BASE_IMAGE": "any"}
+    assert bash(f"{unset}; docker/install.sh uv pip install", **its).stdout == f"{ca}\n"
+    assert bash(f"{unset}; ./build.sh train", **its).returncode == 0
+    assert f"--secret id=ca,src={ca} " in (tmp_path / "asked").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0", "[::1]"])
 def test_a_proxy_is_not_asked_for_this_machine(host: str, tmp_path: Path) -> None:
     (tmp_path / "a.jpg").touch()
