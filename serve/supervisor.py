@@ -17,7 +17,7 @@ from pathlib import Path
 
 from byoc_vision.contract.cgroup import kernel_kills
 from byoc_vision.contract.errors import UserError, one_line
-from serve import config, control, model_server, multi_model, packages, privileges, records, submitted, user_code
+from serve import child, config, control, model_server, multi_model, packages, privileges, records, submitted, user_code
 from serve.config import MODEL_NAME
 from serve.control import Answer
 from serve.memory import MB
@@ -197,7 +197,7 @@ class Supervisor:
             program = self._running.pop(event.pid, None)
             if program:
                 advice = "the lines above may say why" if self._state is State.STARTING else "restart the container"
-                raise UserError(f"{program} ended unexpectedly ({_meaning(event.status)}); {advice}")
+                raise UserError(f"{program} ended unexpectedly ({child.meaning(event.status)}); {advice}")
 
     def _check_workers(self) -> None:
         self._workers.end_overdue()
@@ -345,8 +345,3 @@ def _start(command: list[str], inherited: list[int], **environment: str) -> int:
         pass_fds=inherited,
     )
     return program.pid
-
-
-def _meaning(status: int) -> str:
-    code = os.waitstatus_to_exitcode(status)
-    return f"exit status {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
