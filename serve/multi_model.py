@@ -56,6 +56,8 @@ class Models:
     def load(self, name: str, folder: Path) -> Failure | None:
         """Load the model in `folder`; return None once all its workers are ready, or why they are not."""
         settings = self._settings
+        if not folder.is_dir():
+            return Failure(f"there is no folder {folder}; mount the model's files there, unpacked from their archive")
         requirements = user_code.folder(folder) / packages.REQUIREMENTS
         try:
             if user_code.has(requirements):

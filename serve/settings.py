@@ -137,7 +137,7 @@ def _number(environ: Mapping[str, str], name: str, default: int, most: int, leas
 def _one_of(environ: Mapping[str, str], name: str, values: tuple[str, ...]) -> str:
     text = environ.get(name, values[0])
     if text not in values:
-        raise UserError(f"{name} is {text!r}; set it to one of {', '.join(values)}, or leave it out")
+        raise UserError(f"{name} is {text[:100]!r}; set it to one of {', '.join(values)}, or leave it out")
     return text
 
 

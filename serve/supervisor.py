@@ -344,4 +344,6 @@ def _start(command: list[str], inherited: list[int], **environment: str) -> int:
         start_new_session=True,
         pass_fds=inherited,
     )
+    # It is the supervisor that waits for it: what is left to itself, the next `Popen` waits for, and tells nobody.
+    program.returncode = 0
     return program.pid
