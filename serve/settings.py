@@ -154,7 +154,7 @@ def _check_threads(needed: int) -> None:
     if limit < needed:
         raise UserError(
             f"the container may have {limit} processes and threads, and needs {needed}; start it with a higher "
-            "--pids-limit, or with fewer workers (SAGEMAKER_MODEL_SERVER_WORKERS)"
+            "--pids-limit and --ulimit nproc, or with fewer workers (SAGEMAKER_MODEL_SERVER_WORKERS)"
         )
 
 
@@ -178,7 +178,8 @@ def visible_files() -> float:
 def visible_threads(root: Path = cgroup.ROOT) -> float:
     """Return how many processes and threads this container may have, infinity where nothing limits them."""
     limit = cgroup.number(root, "pids.max", "pids/pids.max")
-    return math.inf if limit is None else limit
+    of_user, _ = resource.getrlimit(resource.RLIMIT_NPROC)
+    return min(math.inf if limit is None else limit, math.inf if of_user == resource.RLIM_INFINITY else of_user)
 
 
 def visible_cores(root: Path = cgroup.ROOT) -> int:
