@@ -63,6 +63,11 @@ class Settings:
         return self.memory.workers_bytes // self.workers
 
     @property
+    def patience(self) -> int:
+        """How long nginx waits for an answer: the supervisor ends a worker that takes too long before."""
+        return self.invocation_timeout + 5
+
+    @property
     def request_bytes(self) -> int:
         """The memory that is kept for requests where there are many models, nobody knows how many."""
         return self.memory.workers_bytes // 4

@@ -156,6 +156,7 @@ class Supervisor:
             "BYOC_MIN_PROBABILITY": str(self._settings.min_probability),
             "BYOC_HEAT_MAPS": str(self._settings.heat_map_cells),
             **self._memory(),
+            "SERVE_PATIENCE": str(self._settings.patience),
             "SERVE_MAX_ANSWER_BYTES": str(self._settings.max_request_bytes),
         }
 
