@@ -16,7 +16,8 @@ def main() -> int:
         privileges.give_up(settings)
         return Supervisor(settings).run()
     except UserError as error:
-        print(error, file=sys.stderr)
+        # It may name what the environment, or the model, has of any length.
+        print(one_line(error, 2000), file=sys.stderr)
         return 1
     except OSError as error:  # of what the environment names, say
         print(f"the container cannot start ({one_line(error, 300)}); correct what is named there", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Programs that the supervisor starts and waits for, beside those that it watches."""
+"""Programs that the supervisor starts and waits for, beside those that it watches; and how processes have ended."""
 
 import contextlib
 import os
@@ -6,6 +6,9 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+#: Of the flags of a process: it is ending, or has ended and nobody has waited for it yet.
+_EXITING = 0x4
 
 
 def run(
@@ -33,3 +36,19 @@ def run(
         raise TimeoutError(f"it took over {seconds:g} s") from None
     *lines, status = output.splitlines() or ["1"]
     return lines, int(status)
+
+
+def meaning(status: int) -> str:
+    """Return what a status of `os.waitpid` says."""
+    code = os.waitstatus_to_exitcode(status)
+    return f"exit status {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
+
+
+def ending(pid: int) -> str:
+    """Return how a process has ended that is another's child, in brackets; nothing where the kernel does not tell."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        # The name, in brackets, may hold anything. See proc(5).
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+        if int(fields[6]) & _EXITING:
+            return f" ({meaning(int(fields[49]))})"
+    return ""

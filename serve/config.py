@@ -9,6 +9,9 @@ from serve.settings import OTHER_FILES, Settings
 #: The client's Content-Type travels to the worker under this name, for multi-model-server parses forms by itself.
 CONTENT_TYPE_HEADER = "X-Client-Content-Type"
 
+#: When nginx passed a request on, in seconds since 1970: a worker leaves one for which nobody waits any more.
+RECEIVED_HEADER = "X-Received"
+
 #: A worker puts its JSON error here too, for nginx replaces the body of every error: those of multi-model-server are
 #: not of our form.
 ERROR_HEADER = "X-Error"
@@ -53,10 +56,10 @@ def write(settings: Settings, runtime: Path, requests_log: str, user: str | None
         "requests_log": requests_log,
         "user": f"user {user};" if user else "",
         "invocation_timeout": settings.invocation_timeout,
-        # The supervisor comes first, so that no worker goes on with what nobody waits for.
-        "read_timeout": settings.invocation_timeout + 5,
+        "read_timeout": settings.patience,
         "startup_timeout": settings.startup_timeout,
         "content_type_header": CONTENT_TYPE_HEADER,
+        "received_header": RECEIVED_HEADER,
         "error_header": ERROR_HEADER,
         "error_variable": "upstream_http_" + ERROR_HEADER.lower().replace("-", "_"),
         "internal_error": INTERNAL_ERROR,

@@ -61,6 +61,7 @@ def _load(context: Any) -> None:
     _log_to_stderr()
     lines = sys.stderr
     _connect()
+    _tell(model=context.model_name)
     may_be_killed(LOADING)
     try:
         from serve.worker import Worker

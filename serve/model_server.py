@@ -35,6 +35,7 @@ def command(settings: Settings, runtime: Path) -> list[str]:
         f"-Xmx{settings.memory.heap_bytes // MB}m",
         f"-XX:MaxDirectMemorySize={settings.memory.direct_bytes // MB}m",
         "-XX:+ExitOnOutOfMemoryError",  # it would go on without what it could not do; the supervisor ends the container
+        "-XX:+DisplayVMOutputToStderr",  # why it cannot start, say: nobody reads its stdout
         "-XX:+UseSerialGC",
         "-XX:TieredStopAtLevel=1",
         "-XX:-UsePerfData",

@@ -56,6 +56,8 @@ class Models:
     def load(self, name: str, folder: Path) -> Failure | None:
         """Load the model in `folder`; return None once all its workers are ready, or why they are not."""
         settings = self._settings
+        if not folder.is_dir():
+            return Failure(f"there is no folder {folder}; mount the model's files there, unpacked from their archive")
         requirements = user_code.folder(folder) / packages.REQUIREMENTS
         try:
             if user_code.has(requirements):
@@ -65,6 +67,7 @@ class Models:
             return Failure(str(error))
         kills = kernel_kills()
         self._workers.expect(name)
+        begun = time.monotonic()
         status, answer = self._client.register(
             name, folder, settings.workers, settings.batch_size, settings.startup_timeout
         )
@@ -80,6 +83,11 @@ class Models:
                 f"the model does not fit into the container's memory ({settings.memory.total // MB} MB, workers: "
                 f"{settings.workers}); give it more, or take fewer workers (SAGEMAKER_MODEL_SERVER_WORKERS)",
                 status=507,
+            )
+        if time.monotonic() - begun > settings.startup_timeout:
+            return Failure(
+                f"the model took over {settings.startup_timeout} s to load; give it more time "
+                "(SAGEMAKER_STARTUP_TIMEOUT), or look for what its own code waits for"
             )
         reason = f"the model cannot be loaded ({answer.get('message', status)}); the lines above may say why"
         return self._workers.wait_for_failure(name) or Failure(reason, status=status)

@@ -2,6 +2,7 @@
 
 import copy
 import os
+import time
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from sagemaker_inference.content_types import ANY, UTF8_TYPES
 
 from serve import decoding
-from serve.config import CONTENT_TYPE_HEADER
+from serve.config import CONTENT_TYPE_HEADER, RECEIVED_HEADER
 from serve.encoding import JSON
 
 
@@ -17,7 +18,7 @@ class Request:
     """A request with a `context` in which it is the only one; `accept` is what its answer is to be, without a doubt.
 
     `fields` are those of multi-model-server, and `index` is its place in `context`. `explained` is what the network
-    gets, [1, 3, S, S], where the answer is to say what spoke for it.
+    gets, [1, 3, S, S], where the answer is to say what spoke for it. For `waited` seconds nobody has had time for it.
     """
 
     explained: NDArray[np.float32] | None = None
@@ -26,6 +27,8 @@ class Request:
         self.context = copy.copy(context)
         self.context.request_processor = [context.request_processor[index]]
         headers = self.context.request_processor[0].get_request_properties()
+        received = headers.pop(RECEIVED_HEADER, None)
+        self.waited = time.time() - float(received) if received else 0.0
         self.content_type = decoding.media_type(headers.get(CONTENT_TYPE_HEADER, ""))
         headers["Content-Type"] = self.content_type
         accept: str = headers.get("Accept") or headers.get("accept") or ANY

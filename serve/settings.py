@@ -63,6 +63,11 @@ class Settings:
         return self.memory.workers_bytes // self.workers
 
     @property
+    def patience(self) -> int:
+        """How long nginx waits for an answer: the supervisor ends a worker that takes too long before."""
+        return self.invocation_timeout + 5
+
+    @property
     def request_bytes(self) -> int:
         """The memory that is kept for requests where there are many models, nobody knows how many."""
         return self.memory.workers_bytes // 4
@@ -137,7 +142,7 @@ def _number(environ: Mapping[str, str], name: str, default: int, most: int, leas
 def _one_of(environ: Mapping[str, str], name: str, values: tuple[str, ...]) -> str:
     text = environ.get(name, values[0])
     if text not in values:
-        raise UserError(f"{name} is {text!r}; set it to one of {', '.join(values)}, or leave it out")
+        raise UserError(f"{name} is {text[:100]!r}; set it to one of {', '.join(values)}, or leave it out")
     return text
 
 
@@ -154,7 +159,7 @@ def _check_threads(needed: int) -> None:
     if limit < needed:
         raise UserError(
             f"the container may have {limit} processes and threads, and needs {needed}; start it with a higher "
-            "--pids-limit, or with fewer workers (SAGEMAKER_MODEL_SERVER_WORKERS)"
+            "--pids-limit and --ulimit nproc, or with fewer workers (SAGEMAKER_MODEL_SERVER_WORKERS)"
         )
 
 
@@ -178,7 +183,8 @@ def visible_files() -> float:
 def visible_threads(root: Path = cgroup.ROOT) -> float:
     """Return how many processes and threads this container may have, infinity where nothing limits them."""
     limit = cgroup.number(root, "pids.max", "pids/pids.max")
-    return math.inf if limit is None else limit
+    of_user, _ = resource.getrlimit(resource.RLIMIT_NPROC)
+    return min(math.inf if limit is None else limit, math.inf if of_user == resource.RLIM_INFINITY else of_user)
 
 
 def visible_cores(root: Path = cgroup.ROOT) -> int:

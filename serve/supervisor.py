@@ -17,7 +17,7 @@ from pathlib import Path
 
 from byoc_vision.contract.cgroup import kernel_kills
 from byoc_vision.contract.errors import UserError, one_line
-from serve import config, control, model_server, multi_model, packages, privileges, records, submitted, user_code
+from serve import child, config, control, model_server, multi_model, packages, privileges, records, submitted, user_code
 from serve.config import MODEL_NAME
 from serve.control import Answer
 from serve.memory import MB
@@ -156,6 +156,7 @@ class Supervisor:
             "BYOC_MIN_PROBABILITY": str(self._settings.min_probability),
             "BYOC_HEAT_MAPS": str(self._settings.heat_map_cells),
             **self._memory(),
+            "SERVE_PATIENCE": str(self._settings.patience),
             "SERVE_MAX_ANSWER_BYTES": str(self._settings.max_request_bytes),
         }
 
@@ -197,7 +198,7 @@ class Supervisor:
             program = self._running.pop(event.pid, None)
             if program:
                 advice = "the lines above may say why" if self._state is State.STARTING else "restart the container"
-                raise UserError(f"{program} ended unexpectedly ({_meaning(event.status)}); {advice}")
+                raise UserError(f"{program} ended unexpectedly ({child.meaning(event.status)}); {advice}")
 
     def _check_workers(self) -> None:
         self._workers.end_overdue()
@@ -344,9 +345,6 @@ def _start(command: list[str], inherited: list[int], **environment: str) -> int:
         start_new_session=True,
         pass_fds=inherited,
     )
+    # It is the supervisor that waits for it: what is left to itself, the next `Popen` waits for, and tells nobody.
+    program.returncode = 0
     return program.pid
-
-
-def _meaning(status: int) -> str:
-    code = os.waitstatus_to_exitcode(status)
-    return f"exit status {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"

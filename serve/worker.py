@@ -58,6 +58,7 @@ class Worker:
 
     def __init__(self) -> None:
         self._limit = int(os.environ.get("SERVE_MAX_ANSWER_BYTES", DEFAULT_PAYLOAD_MB * MB))
+        self._patience = float(os.environ.get("SERVE_PATIENCE", "inf"))
         self._decoders = 1
         self._share = self._resting = 0
         self._threads = ThreadPoolExecutor(int(os.environ.get("OMP_NUM_THREADS", "1")))
@@ -158,7 +159,7 @@ class Worker:
         if self._share:
             self._limit_decoding(own, sum(len(fields.get("body") or b"") for fields in data))
         requests = [Request(fields, context, index) for index, fields in enumerate(data)]
-        decode = partial(_attempted, self._pipeline.decode)
+        decode = partial(_attempted, self._decoded)
         with self._measured.time("decoding"):
             # One alone in this thread: what glibc keeps for another is not given back by `malloc_trim`.
             threads = self._pipeline.threads and len(requests) > 1
@@ -166,6 +167,12 @@ class Worker:
         with self._measured.time("network"):
             predicted = self._predicted(requests, decoded)
         return [self._answered(request, prediction) for request, prediction in zip(requests, predicted, strict=True)]
+
+    def _decoded(self, request: Request) -> Any:
+        # multi-model-server keeps what nginx has answered 504 by now. Who comes next would wait for all of that, too.
+        if request.waited > self._patience:
+            raise RequestError(408, "there was no time for the request as long as somebody waited for its answer")
+        return self._pipeline.decode(request)
 
     def _predicted(self, requests: list[Request], decoded: list[Any]) -> list[Any]:
         """Do the second step, for all requests at once where that can be done, else for each by itself."""

@@ -3,6 +3,7 @@
 A worker connects to a unix socket and keeps the connection as long as it lives, so that the kernel tells of its death
 at once, however it came. It is given the file of its `serve.clock`, and sends lines of JSON:
 
+    {"model": NAME}                                                          it begins to load its model
     {"model": NAME, "starter": PID, "description": SENTENCE, "info": {…}}    it has loaded and warmed up its model; or
     {"model": NAME, "error": SENTENCE, "trace": TEXT}                        it could not
     {"measured": {…}}                                                        now and then, see `serve.worker_metrics`
@@ -26,7 +27,7 @@ from socketserver import StreamRequestHandler
 from typing import Any
 
 from byoc_vision.contract.cgroup import kernel_kills
-from serve import control
+from serve import child, control
 from serve.clock import Clock, shared_file
 
 #: multi-model-server says that a model has loaded, or has not, at about the time its workers say so themselves.
@@ -66,6 +67,7 @@ class Workers:
         self._starters: defaultdict[str, set[int]] = defaultdict(set)
         self._failures: dict[str, Failure] = {}
         self._reports: dict[str, dict[str, Any]] = {}
+        self._loading: set[str] = set()
         self._leaving: set[str] = set()
         self._kernel_kills = kernel_kills()
         #: How many have died while their model was to stay.
@@ -121,6 +123,7 @@ class Workers:
         """Expect the workers of `model`, or all, to end: nothing is said of it."""
         with self._lock:
             self._leaving |= {model} if model else set(self._reports)
+            self._loading -= self._leaving
             for name in self._leaving:
                 self._starters.pop(name, None)
                 self._reports.pop(name, None)
@@ -128,12 +131,14 @@ class Workers:
     def expect(self, model: str) -> None:
         """Expect workers of `model` to come, and to stay; forget how loading it failed before."""
         with self._lock:
+            self._loading.add(model)
             self._leaving.discard(model)
             self._failures.pop(model, None)
 
     def wait_for_description(self, model: str) -> str:
         """Return what the workers of `model` say of it, once one of them is alive."""
         with self._lock:
+            self._loading.discard(model)
             self._lock.wait_for(lambda: self._alive[model], timeout=_REPORT_SECONDS)
             return str(self._reports[model]["description"]) if model in self._reports else ""
 
@@ -154,23 +159,28 @@ class Workers:
                     clock = Clock(file)
                 finally:
                     os.close(file)
-                line = self.rfile.readline()
-                if not line:  # it was ended before it could say anything
-                    return
-                report = json.loads(line)
-                if "error" in report:
-                    workers._fail(report["model"], Failure(report["error"], report["trace"]))
-                    return
-                workers._follow(report, clock, self)
+                report: dict[str, Any] = {}
+                for line in self.rfile:
+                    report = json.loads(line)
+                    if "error" in report:
+                        workers._fail(report["model"], Failure(report["error"], report["trace"]))
+                        return
+                    if "info" in report:
+                        workers._follow(report, clock, self)
+                        return
+                if report:
+                    workers._fail(report["model"], _ended_early(_peer(self.connection)))
 
         return Handler
 
     def _fail(self, model: str, failure: Failure) -> None:
         with self._lock:
-            is_loaded = model in self._reports
-            self._failures[model] = failure
-            self._lock.notify_all()
-        if is_loaded:  # nobody waits for what becomes of a worker that replaces another
+            replaces = model in self._reports and model not in self._loading
+            if not replaces:
+                # multi-model-server ends the others when one has failed.
+                self._failures.setdefault(model, failure)
+                self._lock.notify_all()
+        if replaces:  # nobody waits for what becomes of a worker that replaces another
             print(f"{failure.trace}a new worker of model {model} is of no use: {failure.sentence}", file=sys.stderr)
 
     def _follow(self, report: dict[str, Any], clock: Clock, stream: StreamRequestHandler) -> None:
@@ -228,8 +238,15 @@ class Workers:
             kills, self._kernel_kills = self._kernel_kills, kernel_kills()
             out_of_memory = self._kernel_kills > kills
         while_at = " while it worked on a request" if busy else ""
-        why = ": the kernel killed it, for the container's memory was used up" if out_of_memory else ""
+        why = ": the kernel killed it, for the container's memory was used up" if out_of_memory else child.ending(pid)
         print(f"worker {pid} of model {model} has died{while_at}{why}; another one is started", file=sys.stderr)
+
+
+def _ended_early(pid: int) -> Failure:
+    return Failure(
+        f"the process that loads the model has ended{child.ending(pid)}; look in the model's own code, and in what it "
+        "imports, for what ends it"
+    )
 
 
 def _peer(connection: socket.socket) -> int:

@@ -301,6 +301,7 @@ def test_it_starts_with_little(samples: Samples, case: str) -> None:
 
 REFUSES = {
     "nothing to write to": (LEAN, ("--read-only",), "--tmpfs /tmp"),
+    "no model": (LEAN, ("--env", "SAGEMAKER_BASE_DIR=/nowhere"), "there is no folder /nowhere/model"),
     "no threads": (LEAN, ("--pids-limit", "40"), "--pids-limit"),
     "no memory for the model": (LEAN, limited(200), "give the container more memory"),
     "code for root alone": (LEAN, ("--env", "SAGEMAKER_SUBMIT_DIRECTORY=/root/code"), "let every user read"),

@@ -2,6 +2,7 @@
 
 import math
 import os
+import resource
 from operator import mul
 from pathlib import Path
 
@@ -136,10 +137,14 @@ def test_cores_are_cut_to_the_quota_of_cgroup_1(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("machine")
 def test_too_few_threads_are_told_at_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    limits = [resource.RLIM_INFINITY] * 2  # of the user's processes
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits)
     assert visible_threads(tmp_path) == math.inf
     (tmp_path / "pids").mkdir()
     (tmp_path / "pids" / "pids.max").write_text("64\n")
     assert visible_threads(tmp_path) == 64
+    limits[:] = [30, 30]
+    assert visible_threads(tmp_path) == 30
     monkeypatch.setattr(settings, "visible_threads", lambda: 64)
     with pytest.raises(UserError, match=r"64 processes and threads, and needs 96.*--pids-limit"):
         Settings.from_environment({})

@@ -1,12 +1,15 @@
 """When the container gives up."""
 
+import os
+import subprocess
 import time
 from itertools import count
+from pathlib import Path
 
 import pytest
 
 from byoc_vision.contract.errors import UserError
-from serve import supervisor
+from serve import __main__, model_server, supervisor
 from serve.settings import Settings
 from serve.supervisor import State, Supervisor
 
@@ -51,3 +54,33 @@ def test_where_the_kernel_ends_workers_the_container_waits(
     running._last_alive = time.monotonic() - 1000
     with pytest.raises(UserError, match="no worker has been alive"):
         running._check_workers()
+
+
+def test_the_end_of_a_program_is_not_lost_when_another_is_started() -> None:
+    program = supervisor._start(["false"], [])
+    os.waitid(os.P_PID, program, os.WEXITED | os.WNOWAIT)
+    subprocess.run(["true"], check=True)
+    assert os.waitstatus_to_exitcode(os.waitpid(program, 0)[1]) == 1
+
+
+def test_why_java_cannot_start_is_in_the_log(tmp_path: Path) -> None:
+    settings = Settings.from_environment({"SAGEMAKER_MODEL_SERVER_VMARGS": "-Xmx1k"})
+    ended = subprocess.run(
+        model_server.command(settings, tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    assert "Too small maximum heap" in ended.stderr
+
+
+def test_the_reason_is_one_line_whatever_it_names(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("BYOC_PRECISION", "x" * 9999)
+    assert __main__.main() == 1
+    assert capsys.readouterr().err.endswith(", or leave it out\n")
+
+    def refuse(environ: object) -> None:
+        raise UserError("SAGEMAKER_PROGRAM names a\nb.py; add it")
+
+    monkeypatch.setattr(Settings, "from_environment", refuse)
+    assert __main__.main() == 1
+    assert capsys.readouterr().err == "SAGEMAKER_PROGRAM names a b.py; add it\n"

@@ -4,6 +4,7 @@ import gc
 import io
 import json
 import os
+import time
 import tracemalloc
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from PIL import Image
 from byoc_vision.contract.errors import UserError
 from serve import answers, decoding, memory
 from serve import worker as module
-from serve.config import INTERNAL_ERROR
+from serve.config import INTERNAL_ERROR, RECEIVED_HEADER
 from tests.unit.serve.conftest import MakeWorker, ask
 
 ECHO = """
@@ -262,6 +263,14 @@ def test_an_accept_header_that_cannot_be_a_content_type_is_the_clients_fault(
     status, answer, _ = ask(worker, context, b"numbers", "application/json", Accept=accept)
     assert status == 406
     assert "Accept" in json.loads(answer)["error"]
+
+
+def test_what_nobody_waits_for_any_more_is_not_done(make_worker: MakeWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SERVE_PATIENCE", "65")
+    worker, context = make_worker(ECHO)
+    for seconds, status in ((60, 200), (70, 408)):
+        received = {RECEIVED_HEADER: f"{time.time() - seconds:.3f}"}
+        assert ask(worker, context, b"x", "text/plain", **received)[0] == status
 
 
 @pytest.mark.parametrize("status", [200, 302, 503, 10**12, "404", None])

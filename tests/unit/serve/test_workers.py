@@ -128,6 +128,33 @@ def test_a_death_is_told_in_a_line(
     assert supervisor.workers.busy("a") == 0
 
 
+ENDS = """
+import json, os, signal, socket, sys
+connection = socket.socket(socket.AF_UNIX)
+connection.connect(sys.argv[1])
+socket.recv_fds(connection, 1, 1)
+for line in sys.argv[2:]:
+    connection.sendall(line.encode() + b"\\n")
+os.kill(os.getpid(), signal.SIGSEGV)
+"""
+
+
+def test_how_a_worker_has_ended_is_told_also_while_it_loads(
+    supervisor: Socket, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begins = json.dumps({"model": "a"})
+    loaded = json.dumps({"model": "a", "description": "", "info": {}, "starter": 1})
+    command = (sys.executable, "-c", ENDS, str(supervisor.path), begins)
+    supervisor.workers.expect("a")
+    with subprocess.Popen(command):
+        failure = supervisor.workers.wait_for_failure("a")
+    assert failure is not None and "ended (signal SIGSEGV)" in failure.sentence
+    assert capsys.readouterr().err == ""
+    with subprocess.Popen([*command, loaded]):
+        eventually(lambda: supervisor.workers.deaths == 1)
+    assert "has died (signal SIGSEGV)" in capsys.readouterr().err
+
+
 def test_an_end_that_was_planned_is_no_death(supervisor: Socket, capsys: pytest.CaptureFixture[str]) -> None:
     worker = supervisor.worker()
     eventually(lambda: supervisor.workers.alive("a") == 1)
