@@ -63,7 +63,9 @@ def install(requirements: Path, environment: Path, seconds: float) -> str:
     except TimeoutError as error:
         raise _failed(requirements, str(error)) from None
     if status != 0:
-        reasons = [line.removeprefix("ERROR: ") for line in lines if re.match("ERROR: (?!ResolutionImpossible)", line)]
+        # At an exception of its own, pip's last line is the exception.
+        told = "ERROR: (?!ResolutionImpossible|Exception:$)"
+        reasons = [line.removeprefix("ERROR: ") for line in lines if re.match(told, line)]
         reason = reasons[-1] if reasons else " ".join(lines[-1:])
         if any(re.search("connection broken|ConnectionError|Network is unreachable", line) for line in lines):
             reason += " at a package index that cannot be reached from here"

@@ -31,4 +31,4 @@ def described(error: BaseException, longest: int | None = 200) -> str:
         words = f"{type(error).__name__}: {error}"
     except BaseException:  # of somebody's own class, whose code writes them
         words = type(error).__name__
-    return one_line(words, longest)
+    return one_line(words, longest).removesuffix(":")  # of one without words

@@ -53,6 +53,11 @@ def test_requirements_that_exclude_each_other_are_named(code: Path, tmp_path: Pa
         packages.install(requirements(code, "own-tools==1.2", "own-tools<1"), tmp_path / "environment", 60)
 
 
+def test_a_line_at_which_pip_itself_fails_is_named(code: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"cannot be installed: .*sys_platform =="):
+        packages.install(requirements(code, "numpy; sys_platform =="), tmp_path / "environment", 60)
+
+
 def test_an_installation_may_not_take_for_ever(code: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="it took over"):
         packages.install(requirements(code, "own-tools"), tmp_path / "environment", 0.01)
