@@ -31,12 +31,12 @@ run_container() { # docker run's arguments; Ctrl-C sets `stopped` and reaches th
     docker run --rm ${gpus[@]+"${gpus[@]}"} "$@" </dev/null &
     client=$!
     set +m
-    trap 'stopped=1; kill -TERM "$client" 2>/dev/null' INT TERM
+    trap 'stopped=1; kill -TERM "$client" 2>/dev/null' INT TERM HUP
     while kill -0 "$client" 2>/dev/null; do
         status=0
         wait "$client" || status=$?
     done
-    trap - INT TERM
+    trap - INT TERM HUP
     return "$status"
 }
 

@@ -103,7 +103,8 @@ class LocalMode:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         # A second Ctrl-C must not leave half of it behind.
-        handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        handlers = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
         projects = self._projects()  # remembered, because the client removes some before their containers
         if self._endpoint:
             # The client leaves the container to compose, which kills it after ten seconds.

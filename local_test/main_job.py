@@ -9,7 +9,6 @@ import json
 import os
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -59,7 +58,7 @@ def main() -> int:
     parser.add_argument("--weights", type=launcher.path, metavar="FILE")
     parser.add_argument("--out", type=launcher.path, metavar="DIR", default=OUT)
     args = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    launcher.end_as_at_ctrl_c()
     try:
         trial(args.data, args.weights, args.out.resolve())
     except KeyboardInterrupt:

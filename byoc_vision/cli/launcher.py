@@ -6,9 +6,12 @@ import io
 import json
 import math
 import os
+import signal
+import stat
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
@@ -263,12 +266,35 @@ def opened(args: argparse.Namespace) -> "Session":
     return Session(args.local, request_files=getattr(args, "request", ()))
 
 
+def end_as_at_ctrl_c() -> None:
+    """Let SIGTERM, and a terminal that is closed, end this program as Ctrl-C does: it undoes what it has begun."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # where it is ignored, somebody has asked for that (nohup)
+            signal.signal(number, _interrupt)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    signal.signal(number, signal.SIG_IGN)  # the shell and the kernel both say that a terminal is gone
+    if number == signal.SIGHUP:
+        for fd in (1, 2):
+            with contextlib.suppress(OSError):
+                if stat.S_ISCHR(os.fstat(fd).st_mode):  # to write to a terminal that is gone is an error
+                    _silence(fd)
+    raise KeyboardInterrupt
+
+
+def _silence(fd: int) -> None:
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), fd)
+
+
 def guarded(name: str, main: Callable[[], int | None]) -> NoReturn:
     """Run the `main` of a command and exit with its code; errors become one line on stderr, bugs keep their trace."""
     global _spelling
     _spelling = "python -m launch." if name.startswith("launch.") else "byoc "
     if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that has not all letters gets the others escaped
         sys.stdout.reconfigure(errors="backslashreplace")
+    end_as_at_ctrl_c()
     try:
         sys.exit(_ended(main))
     except KeyboardInterrupt:
@@ -285,8 +311,7 @@ def guarded(name: str, main: Callable[[], int | None]) -> NoReturn:
         try:
             sys.stdout.flush()
         except OSError:  # else the interpreter complains again when it closes stdout
-            with contextlib.suppress(OSError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            _silence(1)
         print(f"{name}: {said}", file=sys.stderr)
         sys.exit(1)
 

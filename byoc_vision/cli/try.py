@@ -9,7 +9,6 @@ The page is for this machine only. An endpoint in AWS is asked with your own cre
 
 import argparse
 import contextlib
-import signal
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -41,7 +40,6 @@ def main(arguments: list[str] | None = None) -> int:
     from byoc_vision.demo.kept import Kept
     from byoc_vision.demo.server import Demo
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # it, too, removes what was made for the page
     session = opened(args)
     asked: contextlib.AbstractContextManager[Endpoint] = contextlib.nullcontext(session.endpoint(args.endpoint))
     with _serving(session, args.model) if args.model else asked as endpoint:

@@ -1,11 +1,13 @@
 """launch.train: the request, its way to AWS, and what the user sees."""
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -212,8 +214,9 @@ def test_a_failed_job_shows_its_reason_and_last_lines(
     assert "line 39" in done.err and "line 24" not in done.err
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_ctrl_c_leaves_the_job_alone_and_says_how_to_go_on(
-    checkout: Path, environment: dict[str, str], aws: FakeAws, data: Path, tmp_path: Path
+    checkout: Path, environment: dict[str, str], aws: FakeAws, data: Path, tmp_path: Path, number: int
 ) -> None:
     aws.script("DescribeTrainingJob", described("InProgress", "Training"))
     command = [sys.executable, "-m", "launch.train", "--data", str(data), "--request", str(named(tmp_path, "my-job"))]
@@ -221,13 +224,30 @@ def test_ctrl_c_leaves_the_job_alone_and_says_how_to_go_on(
         while not aws.sent("DescribeTrainingJob"):
             time.sleep(0.05)
         time.sleep(0.2)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "The training job goes on" in err
     assert "python -m launch.watch my-job" in err and "--stop" in err
     assert "Traceback" not in err
     assert not aws.sent("StopTrainingJob")
+
+
+def test_a_terminal_that_is_closed_ends_a_command_as_ctrl_c_does(
+    checkout: Path, environment: dict[str, str], aws: FakeAws, data: Path, tmp_path: Path
+) -> None:
+    aws.script("DescribeTrainingJob", described("InProgress", "Training"))
+    command = [sys.executable, "-m", "launch.train", "--data", str(data), "--request", str(named(tmp_path, "my-job"))]
+    terminal, end = os.openpty()
+    with subprocess.Popen(
+        command, env=environment, cwd=tmp_path, stdin=end, stdout=end, stderr=end, start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(end, termios.TIOCSCTTY, 0),
+    ) as process:  # fmt: skip
+        os.close(end)
+        while not aws.sent("DescribeTrainingJob"):
+            time.sleep(0.05)
+        os.close(terminal)
+        assert process.wait(60) == 130
 
 
 def test_watch_stops_a_job(run: Run, aws: FakeAws) -> None:
