@@ -10,10 +10,14 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from serve.encoding import CSV, JSON, NPY
 from serve.errors import RequestError
 
 #: The parameter of an accepted type that asks for a map.
 ASKED = "heat_map=true"
+
+#: Types of answers that hold numbers alone.
+_WITHOUT = (CSV, NPY, "text/*")
 
 #: Cells of the covering square's side: the smaller it is, the less of a thing it hides.
 _SQUARE = 2
@@ -26,8 +30,15 @@ _MOST = 255
 
 
 def asked(accept: str) -> bool:
-    """Tell whether an Accept header asks for a map: `application/json;heat_map=true`."""
-    return any(ASKED in map(str.strip, part.split(";")[1:]) for part in accept.lower().split(","))
+    """Tell whether an Accept header asks for a map: `application/json;heat_map=true`.
+
+    Raises `RequestError` 406 where it asks for one in what holds none.
+    """
+    parts = (list(map(str.strip, part.split(";"))) for part in accept.lower().split(","))
+    kinds = [kind for kind, *parameters in parts if ASKED in parameters]
+    if without := next((kind for kind in kinds if kind in _WITHOUT), None):
+        raise RequestError(406, f"{without} holds no heat map; accept {JSON};{ASKED}")
+    return bool(kinds)
 
 
 def check(inputs: NDArray[np.float32], cells: int) -> None:

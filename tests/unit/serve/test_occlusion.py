@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from byoc_vision.contract.errors import UserError
 from serve import occlusion
+from serve.errors import RequestError
 from serve.settings import Settings
 from tests.unit.serve.test_batching import GOOD, ask, loaded, without_rounding
 
@@ -48,6 +49,13 @@ def test_what_nothing_speaks_for_has_an_empty_map() -> None:
 )
 def test_a_map_is_asked_for_with_the_accepted_type(accept: str, asked: bool) -> None:
     assert occlusion.asked(accept) is asked
+
+
+@pytest.mark.parametrize("kind", ["text/csv", "Application/x-npy", "text/*"])
+def test_a_map_in_a_table_is_refused(kind: str) -> None:
+    with pytest.raises(RequestError, match=r"holds no heat map; accept application/json;heat_map=true") as refused:
+        occlusion.asked(f"application/json, {kind} ;heat_map=true")
+    assert refused.value.status_code == 406
 
 
 def test_the_answer_to_one_picture_has_its_map(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
