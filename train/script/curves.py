@@ -6,32 +6,16 @@ from pathlib import Path
 
 from byoc_vision.contract.errors import plain
 from byoc_vision.contract.job import CURVE_COLUMNS
+from train.script.tables import NAME, VALUE, Table
 
 #: `train_loss=0.31`, `Epoch 3/5 - Training Loss: 3.11`, `"eval_accuracy": 0.9`, `Accuracy: 97/100`, `acc 97.0%`,
 #: `Acc@1 97.0`, `Loss (val): 0.4`, `loss -> 0.3`, `accuracy is 0.9`, `loss: tensor(0.31, …`, `'loss': '0.31'`.
-#: A name begins where a word does and is of bounded length: else a long word is looked at from each of its letters.
-_NAME = (
-    r"(?:[a-z][a-z0-9]{0,30}[ _/-]){0,2}[a-z0-9_]{0,40}"
-    r"(?:loss|error|f1|auc|score|lr|learning[_ ]rate|"
-    r"(?:acc|accuracy|prec|precision|recall)(?:[@_]?(?:1|5|10))?|top[@_-]?(?:1|5|10))"
-    r"(?:\s?\([a-z ]{1,12}\))?"
-)
-_VALUE = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?"
 _FIGURE = re.compile(
-    rf"(?<![a-z0-9_])(?P<name>{_NAME})[\"']?(?:\s*(?:[:=\uff1a]|->)\s*|\s+(?:(?:is|was|of)\s+)?)"
+    rf"(?<![a-z0-9_])(?P<name>{NAME})[\"']?(?:\s*(?:[:=\uff1a]|->)\s*|\s+(?:(?:is|was|of)\s+)?)"
     r"(?:(?:tensor|array|np\.float\d\d)\()?[\"'\[]?"
-    rf"(?P<value>{_VALUE})(?:/(?P<of>\d+)|(?P<percent>\s?%))?(?!\w)",
+    rf"(?P<value>{VALUE})(?:/(?P<of>\d+)|(?P<percent>\s?%))?(?!\w)",
     re.IGNORECASE,
 )
-
-#: A table has names in its first line, `epoch  train_loss  Val Acc`, and figures below: a column's name, what stands
-#: between two cells, what the first is called where that is one blank, and what is no figure yet. Behind a row a bar of
-#: progress may stand.
-_COLUMN = re.compile(rf"{_NAME}|[a-z][\w/@. ]{{0,30}}", re.IGNORECASE)
-_FIGURES_COLUMN = re.compile(_NAME, re.IGNORECASE)
-_BETWEEN, _APART, _FIRST = re.compile(r"[|,;\u2502]"), re.compile(r"\t|\s{2,}"), {"epoch", "step", "iter", "iteration"}
-_NUMBER, _NO_FIGURE = re.compile(rf"{_VALUE}\s?%?", re.IGNORECASE), {"nan", "none", "n/a", "-", "--", ""}
-_BAR = re.compile(r":\s*\d+%.*")
 
 #: Words for what figures are of: `valid loss: 0.5, acc: 0.7`, `Test: [10/78] Loss: 6.9 Acc@1: 50.0`.
 #: They are words of text or of a figure's name, and no part of a file's name (`train.py:12`, `data/train/1.jpg`).
@@ -52,7 +36,7 @@ class Curves:
         self._values: dict[str, list[tuple[int, float]]] = {}
         self._counts: dict[str, int] = {}
         self._strides: dict[str, int] = {}
-        self._columns: dict[int, list[str]] = {}  # of the last table, by their number
+        self._table = Table()
 
     def read(self, line: str) -> None:
         """Take the figures of a printed line."""
@@ -61,7 +45,8 @@ class Curves:
         text = plain(line)
         figures = list(_FIGURE.finditer(text))
         if not figures:
-            self._read_row(text)
+            for name, value in self._table.read(text).items():
+                self._add(_plain_name(name), value)
             return
         phase = _phase(text, figures[0].end("name"))
         for match in figures:
@@ -78,27 +63,6 @@ class Curves:
             file.parent.mkdir(parents=True, exist_ok=True)
             with file.open("w", newline="", encoding="utf-8") as lines:
                 csv.writer(lines).writerows([CURVE_COLUMNS, *rows])
-
-    def _read_row(self, text: str) -> None:
-        """Take the names of a table's first line, or the figures of a row below it."""
-        text = _BAR.sub("", text).strip(" \t|\u2502")
-        cells = [cell.strip() for cell in _BETWEEN.split(text)]
-        if len(cells) == 1:
-            cells = text.split()
-            apart = _APART.split(text)
-            ways = [way for way in (apart, cells) if len(way) > 1 and (len(apart) > 1 or way[0].lower() in _FIRST)]
-        else:
-            ways = [cells]
-        named = {len(way): way for way in ways if all(map(_COLUMN.fullmatch, way))}
-        if any(_FIGURES_COLUMN.fullmatch(cell) for way in named.values() for cell in way):
-            self._columns = named
-            return
-        columns = self._columns.get(len(cells), [])
-        pairs = [(name, cell) for name, cell in zip(columns, cells, strict=False) if _FIGURES_COLUMN.fullmatch(name)]
-        numbers = {name: cell for name, cell in pairs if _NUMBER.fullmatch(cell)}
-        if all(name in numbers or cell.lower() in _NO_FIGURE for name, cell in pairs):
-            for name, cell in numbers.items():
-                self._add(_plain_name(name), float(cell.rstrip("% ")) / (100 if cell.endswith("%") else 1))
 
     def _add(self, name: str, value: float) -> None:
         if name not in self._counts and len(self._counts) == _NAMES:
