@@ -86,28 +86,32 @@ mypy_inside() { # IMAGE PACKAGE...: where torch and the toolkits are, so that th
 }
 
 all_code() { # what computes all the time
-    if [[ $parts == *unit* ]]; then
-        run unit-train pytest_inside unit-train train /checkout/tests/unit/classifier /checkout/tests/unit/train \
-            /checkout/tests/unit/debugger
-        # The classifier is tested above: both images have the same layers of what it is made of.
-        run unit-serve pytest_inside unit-serve serve /checkout/tests/unit/serve
-        run unit-serve-cpu pytest_inside unit-serve-cpu serve-cpu /checkout/tests/unit/serve/test_openvino_backend.py
-        test_here unit-host "${parallel[@]}" tests/unit/{contract,local_test,launch_local,bench}
-        run ruff ruff check
-        run format ruff format --check
-        run shellcheck shellcheck ./*.sh ./*/*.sh ./*/*/*.sh byoc_vision/cli/*.bash .ci/run docker/{serve,train}{,_elsewhere}
-        run types-host mypy
-        run types-train mypy_inside train classifier train bench docker
-        run types-serve mypy_inside serve serve
-    fi
-    if [[ $parts == *cloud* ]]; then
-        test_here cloud "${parallel[@]}" tests/cloud
-    fi
+    run unit-train pytest_inside unit-train train /checkout/tests/unit/classifier /checkout/tests/unit/train \
+        /checkout/tests/unit/debugger
+    # The classifier is tested above: both images have the same layers of what it is made of.
+    run unit-serve pytest_inside unit-serve serve /checkout/tests/unit/serve
+    run unit-serve-cpu pytest_inside unit-serve-cpu serve-cpu /checkout/tests/unit/serve/test_openvino_backend.py
+    test_here unit-host "${parallel[@]}" tests/unit/{contract,local_test,launch_local,bench}
+    run ruff ruff check
+    run format ruff format --check
+    run shellcheck shellcheck ./*.sh ./*/*.sh ./*/*/*.sh byoc_vision/cli/*.bash .ci/run docker/{serve,train}{,_elsewhere}
+    run types-host mypy
+    run types-train mypy_inside train classifier train bench docker
+    run types-serve mypy_inside serve serve
 }
 
 all_jobs() { # training on this machine: in SageMaker's local mode, then in the local engine
     test_here e2e-main "$main"
     test_here e2e-jobs "${parallel[@]}" tests/e2e "${containers[@]/#/--ignore=}" "--ignore=$main"
+}
+
+all_clients() { # what waits for answers: of serving containers, then of the AWS and the engine of the tests' own
+    if [[ $parts == *e2e* ]]; then
+        test_here e2e-containers "${parallel[@]}" "${containers[@]}"
+    fi
+    if [[ $parts == *cloud* ]]; then
+        test_here cloud "${parallel[@]}" tests/cloud
+    fi
 }
 
 printf '== set up\n'
@@ -133,13 +137,11 @@ run build ./build.sh
 
 # Containers leave the cores idle while they start, wait and end; what only computes fills the gaps.
 echo "-- all tests side by side; what they print comes at the end"
-if [[ $parts == *e2e* ]]; then
-    containers=(tests/e2e/test_serving*.py tests/e2e/test_{hostile,local_scripts,report,supply_chain}.py)
-    main=tests/e2e/test_main_job.py
-    lane jobs all_jobs
-    lane containers test_here e2e-containers "${parallel[@]}" "${containers[@]}"
-fi
-lane code all_code
+containers=(tests/e2e/test_serving*.py tests/e2e/test_{hostile,local_scripts,report,supply_chain}.py)
+main=tests/e2e/test_main_job.py
+[[ $parts != *unit* ]] || lane code all_code
+[[ $parts != *e2e* ]] || lane jobs all_jobs
+lane clients all_clients
 wait
 cat "$results"/*.log
 
