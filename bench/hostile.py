@@ -3,6 +3,7 @@
 import contextlib
 import multiprocessing
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,8 +26,14 @@ CLIENTS = 10
 #: A picture of 12 megapixels, as telephones take them.
 PHOTOGRAPH = media.black(4_000, 3_000, colour=2)
 
-#: Seconds of the good picture alone, and before that, to warm up, of one of 6 MB and of `PHOTOGRAPH` too.
+#: Seconds of the good picture alone, and before that, in each round of warming up, of one of 6 MB and `PHOTOGRAPH` too.
 QUIET, WARM_UP = 15.0, 5.0
+
+#: Seconds without a request, after which workers have given back what the last ones took.
+_REST = 1.0
+
+#: Rounds of warming up, at most: on a machine that is busy with other work, one is too few for Java's heap.
+_ROUNDS = 10
 
 #: What the supervisor says of a worker that it ends at the limit of its time.
 TIME_LIMIT = "a request took over"
@@ -99,11 +106,10 @@ def campaign(
 ) -> Campaign:
     """Send so many requests of `mix` while the picture `body` is answered; raises `BenchError` where it ends."""
     chosen(running)  # whose answers are others than the first ones, in their last digits
-    # Large ones too: what a server keeps for these is no growth.
-    load.drive(running.port, [body, pictures.padded(body, LIMIT), PHOTOGRAPH], CONNECTIONS, warm_up)
+    _warm_up(running, [body, pictures.padded(body, LIMIT), PHOTOGRAPH], warm_up)
     right = load.ask(running.port, body)[1]
     quiet = load.drive(running.port, [body], CONNECTIONS, quiet_seconds, right)
-    before, lines = running.processes(), len(running.log.splitlines())
+    before, lines = _at_rest(running), len(running.log.splitlines())
     workers = {process.pid for process in before if process.role == WORKER}
     seen, tally, stop = set(workers), Tally(), threading.Event()
     good_clients = partial(load.drive, running.port, [body], CONNECTIONS, right=right, stop=stop)
@@ -130,11 +136,27 @@ def campaign(
         seconds=during.seconds,
         tally=tally,
         before=before,
-        after=running.processes(),
+        after=_at_rest(running),
         restarts=len(seen - workers),
         late=sum(TIME_LIMIT in line for line in said),
         log_lines=len(said),
     )
+
+
+def _warm_up(running: Endpoint, bodies: list[bytes], seconds: float) -> None:
+    """Send `bodies` until that adds nothing more to the memory: what a server keeps for large ones is no growth."""
+    held = 0
+    for _ in range(_ROUNDS):
+        load.drive(running.port, bodies, CONNECTIONS, seconds)
+        before, held = held, sum(process.resident for process in _at_rest(running))
+        if held < 1.01 * before:
+            break
+
+
+def _at_rest(running: Endpoint) -> list[Process]:
+    """Return the processes when requests have stopped for so long that workers have given back what these took."""
+    time.sleep(_REST)
+    return running.processes()
 
 
 def _fire(port: int, mix: Mix, requests: int) -> Iterator[Tally]:

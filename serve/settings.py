@@ -76,7 +76,7 @@ class Settings:
     def from_environment(cls, environ: Mapping[str, str]) -> "Settings":
         """Read SageMaker's variables from `environ`; raises `UserError` naming one that is not usable."""
         base = Path(environ.get("SAGEMAKER_BASE_DIR", "/opt/ml"))
-        multi_model = environ.get("SAGEMAKER_MULTI_MODEL", "false").lower() == "true"
+        multi_model = _one_of(environ, "SAGEMAKER_MULTI_MODEL", ("false", "true")) == "true"
         cores, gpus = visible_cores(), visible_gpus()
         max_request = (
             _number(environ, "SAGEMAKER_MAX_PAYLOAD_IN_MB", min(DEFAULT_PAYLOAD_MB, _most_mb()), _most_mb()) * MB
@@ -141,9 +141,9 @@ def _number(environ: Mapping[str, str], name: str, default: int, most: int, leas
 
 def _one_of(environ: Mapping[str, str], name: str, values: tuple[str, ...]) -> str:
     text = environ.get(name, values[0])
-    if text not in values:
+    if text.lower() not in values:
         raise UserError(f"{name} is {text[:100]!r}; set it to one of {', '.join(values)}, or leave it out")
-    return text
+    return text.lower()
 
 
 def _words(environ: Mapping[str, str], name: str) -> tuple[str, ...]:

@@ -37,7 +37,9 @@ def test_workers_times_threads_are_the_cores(monkeypatch: pytest.MonkeyPatch) ->
     for workers, threads in ((1, 8), (2, 4), (3, 2), (16, 1)):
         chosen = Settings.from_environment({"SAGEMAKER_MODEL_SERVER_WORKERS": str(workers)})
         assert (chosen.workers, chosen.threads) == (workers, threads)
-    assert Settings.from_environment({"SAGEMAKER_MULTI_MODEL": "true"}).workers == 1
+    assert Settings.from_environment({"SAGEMAKER_MULTI_MODEL": "True"}).workers == 1
+    with pytest.raises(UserError, match="SAGEMAKER_MULTI_MODEL is 'yes'; set it to one of false, true, or"):
+        Settings.from_environment({"SAGEMAKER_MULTI_MODEL": "yes"})
     monkeypatch.setattr(settings, "visible_gpus", lambda: 1)
     assert Settings.from_environment({}).workers == 1
 
