@@ -152,19 +152,25 @@ class Models:
 
     def _load_if_it_fits(self, name: str, folder: Path) -> Failure | None:
         files = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-        deadline = time.monotonic() + _GIVE_BACK
-        while self._free() < files + self._worker_bytes:
-            if time.monotonic() > deadline:
-                return self._too_large()
-            time.sleep(_GIVE_BACK / 20)
+        if not self._has_free(files + self._worker_bytes):
+            return self._too_large()
         failure = self.load(name, folder)
         if failure is not None:
             return failure
         self._worker_bytes = max(self._worker_bytes, self._taken(name) - files)
-        if self._free() < 0:
+        if not self._has_free(0):
             self._unload(name)
             return self._too_large()
         return None
+
+    def _has_free(self, wanted: int) -> bool:
+        """Tell whether so many bytes are left for models, once workers have given back what requests took."""
+        deadline = time.monotonic() + _GIVE_BACK
+        while self._free() < wanted:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_GIVE_BACK / 20)
+        return True
 
     def _free(self) -> int:
         """Return the bytes of memory that are left for models."""
