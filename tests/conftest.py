@@ -16,6 +16,11 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name bytes by their argument and place, not content: an archive holds the time, and processes must agree."""
+    return argname if isinstance(val, bytes) else None
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """Return the folder with data/trashnet6 and weights/; skip the test where it is not there."""
