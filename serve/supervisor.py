@@ -197,7 +197,12 @@ class Supervisor:
                 raise UserError(event.sentence)
             program = self._running.pop(event.pid, None)
             if program:
-                advice = "the lines above may say why" if self._state is State.STARTING else "restart the container"
+                if event.status == signal.SIGKILL and kernel_kills():
+                    advice = "the container's memory was used up; give it more"
+                elif self._state is State.STARTING:
+                    advice = "the lines above may say why"
+                else:
+                    advice = "restart the container"
                 raise UserError(f"{program} ended unexpectedly ({child.meaning(event.status)}); {advice}")
 
     def _check_workers(self) -> None:

@@ -54,15 +54,21 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         given = list(sys.argv[1:] if args is None else args)
         words = given[: given.index("--")] if "--" in given else given
-        # Where there are actions, as in byoc service start, the options are those of the action's parser.
-        if not self._subparsers and not {"-h", "--help"}.intersection(words):
-            for word, following in zip(words, [*words[1:], "VALUE"], strict=False):
-                option, _, value = word.partition("=")
-                if _is_option(word) and option not in self._option_string_actions:
-                    said = f"there is no option {option}"
-                    meant = self._meant(option.lstrip("-"), value or ("VALUE" if _is_option(following) else following))
-                    self.error(f"{said}; {meant or f'{self.prog} --help lists those that there are'}")
+        if not {"-h", "--help"}.intersection(words):
+            self._check_options(words)
         return super().parse_known_args(args, namespace)
+
+    def _check_options(self, words: list[str]) -> None:
+        if self._subparsers:  # as in byoc service start: the options are those of the action's parser
+            if words and _is_option(words[0]):
+                self.error(f"{words[0]} comes too early; begin with the action, one that {self.prog} --help shows")
+            return
+        for word, following in zip(words, [*words[1:], "VALUE"], strict=False):
+            option, _, value = word.partition("=")
+            if _is_option(word) and option not in self._option_string_actions:
+                said = f"there is no option {option}"
+                meant = self._meant(option.lstrip("-"), value or ("VALUE" if _is_option(following) else following))
+                self.error(f"{said}; {meant or f'{self.prog} --help lists those that there are'}")
 
     def error(self, message: str) -> NoReturn:
         if words := message.partition("unrecognized arguments: ")[2]:

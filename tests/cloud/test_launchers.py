@@ -127,6 +127,7 @@ def test_output_that_cannot_be_written_is_said_once(
         ("watch -local", "there is no option -local; did you mean --local?"),
         ("predict --zzz x", "there is no option --zzz; byoc predict --help lists those that there are"),
         ("service start --prot 5", "there is no option --prot; did you mean --port?"),
+        ("service --port 5 start", "--port comes too early; begin with the action, one that byoc service --help shows"),
         ("images --hlep", "there is no option --hlep; did you mean --help?"),
         ("images repository", "name one repository"),
         ("images record x", "name the images that were pushed, as NAME=URI"),
