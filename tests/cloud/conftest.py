@@ -119,8 +119,12 @@ def _compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def checkout(_compiled: Path, tmp_path: Path) -> Path:
-    """A copy of what the launchers are, so that the record of pushed images is the test's own."""
-    return shutil.copytree(_compiled, tmp_path / "checkout")
+    """A folder with links to what the launchers are, so that the record of pushed images is the test's own."""
+    folder = tmp_path / "checkout"
+    folder.mkdir()
+    for part in _compiled.iterdir():
+        (folder / part.name).symlink_to(part)
+    return folder
 
 
 @pytest.fixture

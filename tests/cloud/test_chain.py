@@ -40,6 +40,8 @@ def test_build_push_tune_train_deploy_predict_delete(
 ) -> None:
     # Build: the real script, in a repository with a commit.
     shutil.copy(ROOT / "build.sh", checkout)
+    (checkout / "docker").unlink()
+    shutil.copytree(ROOT / "docker", checkout / "docker")
     for name in ("train", "serve"):
         (checkout / name).mkdir()
         (checkout / name / "handler.py").write_text(f"{name} = True\n")
