@@ -198,7 +198,7 @@ class Supervisor:
             program = self._running.pop(event.pid, None)
             if program:
                 if event.status == signal.SIGKILL and kernel_kills():
-                    advice = "the container's memory was used up; give it more"
+                    advice = "the container's memory is used up, give it more"
                 elif self._state is State.STARTING:
                     advice = "the lines above may say why"
                 else:

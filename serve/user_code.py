@@ -51,8 +51,10 @@ def folder(model_dir: Path) -> Path:
 
 
 def has(file: Path) -> bool:
-    """Tell whether the user's code has `file`; raises `UserError` where something else has its name."""
+    """Tell whether the user's code has `file`; raises `UserError` where that is something else, or may not be read."""
     if file.is_file():
+        if not os.access(file, os.R_OK):
+            raise UserError(f"{CODE}/{file.name} cannot be read here; let every user read it, as chmod -R a+rX does")
         return True
     if os.path.lexists(file):
         raise UserError(f"{CODE}/{file.name} is no file, or a link that leads to none; put the file itself there")

@@ -1,6 +1,7 @@
 """When the container gives up."""
 
 import os
+import signal
 import subprocess
 import time
 from itertools import count
@@ -54,6 +55,20 @@ def test_where_the_kernel_ends_workers_the_container_waits(
     running._last_alive = time.monotonic() - 1000
     with pytest.raises(UserError, match="no worker has been alive"):
         running._check_workers()
+
+
+@pytest.mark.parametrize(
+    ("number", "kills", "words"),
+    [(signal.SIGKILL, 1, "memory is used up"), (signal.SIGKILL, 0, "restart"), (signal.SIGSEGV, 1, "restart")],
+)
+def test_a_program_that_ends_for_want_of_memory_is_told_so(
+    running: Supervisor, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, kills: int, words: str
+) -> None:
+    monkeypatch.setattr(supervisor, "kernel_kills", lambda: kills)
+    running._running = {2: "nginx"}
+    running._events.put(supervisor.Exited(2, number))
+    with pytest.raises(UserError, match=rf"nginx ended unexpectedly \(signal {number.name}\); .*{words}"):
+        running._watch()
 
 
 def test_the_end_of_a_program_is_not_lost_when_another_is_started() -> None:

@@ -88,6 +88,17 @@ def test_code_that_is_no_file_is_not_left_out(make_worker: MakeWorker, tmp_path:
         (file.rmdir if file.is_dir() else file.unlink)()
 
 
+def test_code_that_only_its_owner_may_read(
+    make_worker: MakeWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "code" / "inference.py"
+    file.parent.mkdir()
+    file.touch(0)
+    monkeypatch.setattr(os, "access", lambda path, mode: (path, mode) != (file, os.R_OK))  # the tests' root may read it
+    with pytest.raises(UserError, match=r"code/inference.py cannot be read here; let every user read it"):
+        make_worker()
+
+
 CIRCLES = """
 import gc
 
