@@ -104,6 +104,9 @@ class Supervisor:
         (self._runtime / "control.sock").chmod(0o666)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._events.put(Stop()))
+        # What is set for a container of multi-model-server alone; one names another file than that with our settings.
+        for name in [name for name in os.environ if name.startswith("MMS_")]:
+            del os.environ[name]
         environment = self._environment()
         # First what takes longest. It is none of `_running`: what multi-model-server starts does without it.
         if self._imports_early():
@@ -145,6 +148,7 @@ class Supervisor:
             # Where libraries keep what they have fetched; root's own home is closed to the user that this has become.
             "HOME": _home(self._runtime / "home"),
             **_ALLOCATOR,
+            "PYTHONIOENCODING": "utf-8",  # which multi-model-server reads
             "OMP_NUM_THREADS": str(self._settings.threads),
             "SERVE_WORKERS_SOCKET": str(self._runtime / "workers.sock"),
             records.SHARED_VARIABLE: str(self._runtime / "forms"),

@@ -168,7 +168,14 @@ def test_a_broken_model_ends_the_container_with_one_line(samples: Samples, tmp_p
         assert len(check_failure(endpoint, words).splitlines()) == 1
 
 
-@pytest.mark.parametrize("variable", ["SAGEMAKER_MODEL_SERVER_WORKERS=many", "SAGEMAKER_BIND_TO_PORT=0"])
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "SAGEMAKER_MODEL_SERVER_WORKERS=many",
+        "SAGEMAKER_BIND_TO_PORT=0",
+        "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT=text/html",
+    ],
+)
 def test_a_wrong_setting_ends_the_container_with_one_line(samples: Samples, variable: str) -> None:
     with container(samples.model, "--env", variable) as endpoint:
         assert len(check_failure(endpoint, variable.partition("=")[0]).splitlines()) == 1
