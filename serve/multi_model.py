@@ -136,7 +136,11 @@ class Models:
             name, url = request["model_name"], request["url"]
             # multi-model-server would fetch an address, and would load any folder of the container.
             folder = Path(url)
-            inside = folder.is_dir() and folder.resolve().is_relative_to(self._settings.model_dir.resolve())
+            inside = (
+                ".." not in folder.parts  # which multi-model-server does not take
+                and folder.is_dir()
+                and folder.resolve().is_relative_to(self._settings.model_dir.resolve())
+            )
         except (ValueError, RecursionError, KeyError, TypeError):
             return 400, {"error": 'the body is not of the form {"model_name": "...", "url": "..."}'}
         except OSError:  # no file can have such a name

@@ -399,6 +399,7 @@ def test_a_multi_model_endpoint_loads_and_unloads_models(samples: Samples, tmp_p
             ("c", None, "not a folder"),
             ("c", "https://127.0.0.1/model.mar", "not a folder"),
             ("c", "/opt/ml/models/../../../etc", "not a folder"),
+            ("c", "/opt/ml/models/a/../b/model", "not a folder"),
             ("c/../d", "/opt/ml/models/a/model", "cannot name"),
         ):
             answer = load(name, url)
