@@ -11,6 +11,7 @@ BITMAPINFOHEADER. TIFF is in `classifier.tiff`; HEIF and AVIF are in `classifier
 
 import re
 import struct
+import zlib
 from collections.abc import Iterator
 
 from PIL import Image
@@ -34,6 +35,12 @@ _SOF0, _SOF2, _DHT, _EOI, _SOS, _COM = 0xC0, 0xC2, 0xC4, 0xD9, 0xDA, 0xFE
 _JPEG_KEPT = {0xE0: b"JFIF\0", 0xE1: b"Exif\0\0", 0xEE: b"Adobe"}
 # A byte of entropy-coded data that looks like a marker is followed by 0; the markers without a segment are left out.
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]", re.DOTALL)
+
+# Channels by the kind of colour; and the first column and row of each pass, and the steps to the next ones.
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+# Bytes that are unpacked at a time: they may become a thousand times as many.
+_PART = 4096
 
 _PNG_KEPT = (b"IHDR", b"PLTE", b"tRNS", b"eXIf")
 _WEBP_KEPT = (b"VP8X", b"ANIM", b"ANMF", b"ALPH", b"VP8 ", b"VP8L", b"EXIF")
@@ -127,6 +134,26 @@ def png(data: bytes) -> bytes:
     # Pillow, as most decoders, takes no notice of the pixels' checksum: their compression has one of its own.
     begin = struct.pack(">I4s", len(pixels), b"IDAT")
     return b"".join((view[:8], *chunks.values(), begin, pixels, bytes(4), b"\0\0\0\0IEND\xae\x42\x60\x82"))
+
+
+def png_has_all_rows(data: bytes) -> bool:
+    """Tell whether what `png` has returned holds all rows of pixels; Pillow leaves those at zero that are not there."""
+    chunks, position = {}, 8
+    while b"IDAT" not in chunks:
+        length, name = struct.unpack_from(">I4s", data, position)
+        chunks[name] = memoryview(data)[position + 8 : position + 8 + length]
+        position += 12 + length
+    width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", chunks[b"IHDR"])
+    missing = 0
+    for left, top, across, down in _ADAM7 if interlaced else ((0, 0, 1, 1),):
+        columns, rows = -(-(width - left) // across), -(-(height - top) // down)
+        missing += rows * (1 + (columns * depth * _PNG_CHANNELS[colour] + 7) // 8) if columns > 0 else 0
+    stream, pixels = zlib.decompressobj(), chunks[b"IDAT"]
+    for begin in range(0, len(pixels), _PART):
+        missing -= len(stream.decompress(pixels[begin : begin + _PART]))
+        if missing <= 0:
+            return True
+    return False
 
 
 def gif(data: bytes) -> bytes:

@@ -5,7 +5,7 @@ import re
 #: Pillow's names of the formats that are read. What may be trained on may be predicted on: one list for both.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "HEIF", "AVIF")
 
-NPY_MAGIC = b"\x93NUMPY"
+NPY_MAGIC, GZIP_MAGIC = b"\x93NUMPY", b"\x1f\x8b"
 
 #: First bytes (a pattern) -> a format that is read, or what the data is called. The first pattern that matches counts.
 _KINDS = tuple(

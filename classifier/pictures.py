@@ -123,7 +123,15 @@ def _decoded(source: bytes | Path, at_least: int | None, limit_bytes: int | None
         if limit_bytes is not None:
             _check_memory(footprint.peak(image, full, data, _orientation(image) in _TRANSPOSED), limit_bytes)
         image.load()
+        if form == "PNG" and _ends_in_zeros(image) and not containers.png_has_all_rows(data):
+            raise PictureError("the picture is damaged or incomplete (its last rows are missing)")
         return _as_rgb(image), _orientation(image)
+
+
+def _ends_in_zeros(image: Image.Image) -> bool:
+    """Tell whether one of the last two rows is zeros; the last odd row comes last where a picture is interlaced."""
+    rows = (image.crop((0, y, image.width, y + 1)) for y in range(max(0, image.height - 2), image.height))
+    return not all(row.tobytes().strip(b"\0") for row in rows)
 
 
 def _reduced(data: bytes) -> tuple[str, bytes]:

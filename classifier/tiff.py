@@ -24,7 +24,7 @@ _COMPRESSIONS = (1, 2, 3, 4, 5, 7, 8, 32946, 32773)
 
 
 def tiff(data: bytes) -> bytes:
-    """Return the TIFF with a directory of its own for the first picture alone, behind the data.
+    """Return the TIFF with a shorter directory, in place of its own, for the first picture alone.
 
     Raises `PictureError` for a camera's raw file, whose first picture is only its preview, and for a compression that
     hardly anybody uses; `PictureTooLargeError` for more strips or tiles than a picture has.
@@ -33,9 +33,11 @@ def tiff(data: bytes) -> bytes:
     big = data[2 if order == "<" else 3] == 43
     count_code, entry, offset_code, offset_at = ("Q", "HHQ8s", "Q", 8) if big else ("H", "HHI4s", "I", 4)
     size = struct.calcsize(order + entry)
-    (start,) = struct.unpack_from(order + offset_code, data, offset_at)
-    (count,) = struct.unpack_from(order + count_code, data, start)
-    start += struct.calcsize(order + count_code)
+    (place,) = struct.unpack_from(order + offset_code, data, offset_at)
+    (count,) = struct.unpack_from(order + count_code, data, place)
+    start = place + struct.calcsize(order + count_code)
+    if place < offset_at + struct.calcsize(offset_code):
+        raise PictureError("the picture is damaged or incomplete (its directory begins within its header)")
     if count > 65_536:
         raise PictureError("the picture is a TIFF with more entries than there are kinds; save it again")
     kept: dict[int, bytes] = {}
@@ -52,11 +54,10 @@ def tiff(data: bytes) -> bytes:
                 )
     _check(values)
     directory = struct.pack(order + count_code, len(kept)) + b"".join(kept[tag] for tag in sorted(kept))
-    end = len(data) + len(data) % 2
-    head = data[:offset_at] + struct.pack(order + offset_code, end)
-    return b"".join(
-        (head, memoryview(data)[len(head) :], bytes(end - len(data)), directory, bytes(struct.calcsize(offset_code)))
-    )
+    # Not behind the data: what is missing there would be taken from it.
+    directory += bytes(struct.calcsize(offset_code))
+    view = memoryview(data)
+    return b"".join((view[:place], directory, view[place + len(directory) :]))
 
 
 def _check(values: dict[int, int]) -> None:

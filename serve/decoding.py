@@ -77,6 +77,8 @@ def not_text(body: bytes, position: int) -> RequestError:
     """Return the error for a body that is to be text, and is none from byte `position` on."""
     if kinds.kind(body) in kinds.FORMATS:
         return RequestError(400, f"the body is not text; {_advice(body)}")
+    if body.startswith(kinds.GZIP_MAGIC):
+        return RequestError(400, "the body is compressed (gzip), which is not read; send it as it is")
     return RequestError(400, f"the body is not UTF-8 (byte {position})")
 
 

@@ -2,17 +2,20 @@
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from byoc_vision.contract.errors import described
+from byoc_vision.contract.errors import UserError, described
 from serve.answers import AnswerError
 from serve.errors import RequestError
 
 JSON, JSON_LINES, CSV, NPY = "application/json", "application/jsonlines", "text/csv", "application/x-npy"
+
+#: SageMaker's variable for the type of an answer to which the client names none.
+DEFAULT_VARIABLE = "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT"
 
 
 def negotiate(accept: str, offers: Sequence[str]) -> str:
@@ -38,6 +41,18 @@ def negotiate(accept: str, offers: Sequence[str]) -> str:
     if not qualities[best][0] > 0:
         raise RequestError(406, f"{accept[:100]!r} cannot be answered; accept {', '.join(offers[:-1])} or {offers[-1]}")
     return best
+
+
+def check_default(environ: Mapping[str, str]) -> None:
+    """Raise `UserError` where the variable names no type that there is: each client would be told that it was wrong."""
+    default = environ.get(DEFAULT_VARIABLE)
+    try:
+        negotiate(default or JSON, (JSON, JSON_LINES, CSV, NPY))
+    except RequestError:
+        raise UserError(
+            f"{DEFAULT_VARIABLE} is {str(default)[:100]!r}, which answers cannot be; set it to {JSON}, {JSON_LINES}, "
+            f"{CSV} or {NPY}, or add an output_fn"
+        ) from None
 
 
 def output_fn(prediction: Any, accept: str) -> tuple[str | bytes, str]:

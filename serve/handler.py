@@ -151,24 +151,16 @@ def _connect() -> None:
 def leave_forks_to_user(sockets: list[int]) -> None:
     """Make processes that are forked the user's own: without the worker's `sockets`, and such as SIGTERM ends.
 
-    multi-model-server's handler removes the worker's socket, and goes on: a pool of processes would wait for ever. So
-    SIGTERM waits until the new process has no such handler any more.
+    It ends the worker, too. multi-model-server's handler goes on, so that a pool of processes would wait for ever, and
+    removes the socket by which the next worker is asked for.
     """
-    masks = threading.local()  # threads may fork side by side
-
-    def hold() -> None:
-        masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-
-    def let_through() -> None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, masks.before)
 
     def leave() -> None:
         for fd in filter(_is_socket, sockets):
             os.close(fd)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        let_through()
 
-    os.register_at_fork(before=hold, after_in_parent=let_through, after_in_child=leave)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.register_at_fork(after_in_child=leave)
 
 
 def _is_socket(fd: int) -> bool:

@@ -61,6 +61,11 @@ class Metrics:
             self._predictions.labels(model, label).inc()
             self._top.labels(model).observe(probability)
 
+    def forget(self, model: str) -> None:
+        """Tell no more of a model that is unloaded: a container may have had thousands of them."""
+        for family in (self._decoding, self._network, self._batch, self._predictions, self._top):
+            family.remove_by_labels({"model": model})
+
     def text(self, workers: Workers, nginx_status: Path) -> str:
         """Return all figures, with those of the moment: workers, requests under way, memory."""
         now = CollectorRegistry()

@@ -6,14 +6,16 @@ load that does not fit into memory is answered 507: SageMaker then unloads anoth
 
 import json
 import re
+import shutil
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from byoc_vision.contract.cgroup import kernel_kills
 from byoc_vision.contract.errors import UserError
-from serve import packages, user_code
+from serve import packages, records, user_code
 from serve.control import Answer
 from serve.memory import MB, own_memory
 from serve.model_server import Client
@@ -39,15 +41,25 @@ class Models:
     """The models of this container, kept by multi-model-server.
 
     `runtime` is the folder of temporary files. In its folder `models` each of them has a file, by which nginx knows
-    which it may be asked for, and in `packages` an environment with what its code needs.
+    which it may be asked for, and in `packages` an environment with what its code needs. `forget(name)` is called when
+    a model is gone.
     """
 
-    def __init__(self, settings: Settings, client: Client, workers: Workers, runtime: Path) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        client: Client,
+        workers: Workers,
+        runtime: Path,
+        forget: Callable[[str], None],
+    ) -> None:
         self._settings = settings
         self._client = client
         self._workers = workers
         self._loaded = runtime / "models"
         self._packages = runtime / "packages"
+        self._forms = runtime / "forms"
+        self._forget = forget
         self._lock = threading.Lock()
         self._one_load = threading.Lock()
         self._folders: dict[str, str] = {}
@@ -124,7 +136,11 @@ class Models:
             name, url = request["model_name"], request["url"]
             # multi-model-server would fetch an address, and would load any folder of the container.
             folder = Path(url)
-            inside = folder.is_dir() and folder.resolve().is_relative_to(self._settings.model_dir.resolve())
+            inside = (
+                ".." not in folder.parts  # which multi-model-server does not take
+                and folder.is_dir()
+                and folder.resolve().is_relative_to(self._settings.model_dir.resolve())
+            )
         except (ValueError, RecursionError, KeyError, TypeError):
             return 400, {"error": 'the body is not of the form {"model_name": "...", "url": "..."}'}
         except OSError:  # no file can have such a name
@@ -145,8 +161,7 @@ class Models:
             failure = Failure(f"the model's folder, or multi-model-server, cannot be read ({error}); load it again")
         if failure is None:
             return 200, _shown(name, url)
-        with self._lock:
-            self._folders.pop(name, None)
+        self._clear(name)
         print(failure.trace + f"model {name}: {failure.sentence}", file=sys.stderr)
         return failure.status, {"error": failure.sentence}
 
@@ -198,14 +213,24 @@ class Models:
         processes = self._workers.processes(name)
         self._workers.leave(name)
         status, answer = self._client.unregister(name)
-        # Their memory is free when they are gone.
-        while time.monotonic() < deadline and any(Path(f"/proc/{process}").exists() for process in processes):
+        # Their memory is free when they are gone, and their last words are heard.
+        while time.monotonic() < deadline and (
+            self._workers.processes(name) or any(Path(f"/proc/{process}").exists() for process in processes)
+        ):
             time.sleep(_IDLE / 20)
-        with self._lock:
-            self._folders.pop(name, None)
+        self._clear(name)
         if status < 300:
             return status, answer
         return status, {"error": answer.get("message", "multi-model-server gave no reason")}
+
+    def _clear(self, name: str) -> None:
+        """Leave nothing of a model that is gone."""
+        shutil.rmtree(self._packages / name, ignore_errors=True)
+        self._forget(name)
+        with self._lock:
+            folder = self._folders.pop(name, None)
+        if folder:
+            records.forget(Path(folder), self._forms)
 
 
 def _shown(name: str, url: str) -> dict[str, str]:

@@ -14,7 +14,8 @@ from serve.encoding import CSV, JSON, NPY
 from serve.errors import RequestError
 
 #: The parameter of an accepted type that asks for a map.
-ASKED = "heat_map=true"
+PARAMETER = "heat_map"
+ASKED = f"{PARAMETER}=true"
 
 #: Types of answers that hold numbers alone.
 _WITHOUT = (CSV, NPY, "text/*")
@@ -32,10 +33,16 @@ _MOST = 255
 def asked(accept: str) -> bool:
     """Tell whether an Accept header asks for a map: `application/json;heat_map=true`.
 
-    Raises `RequestError` 406 where it asks for one in what holds none.
+    Raises `RequestError` 406 where it asks for one in what holds none, or in other words.
     """
-    parts = (list(map(str.strip, part.split(";"))) for part in accept.lower().split(","))
-    kinds = [kind for kind, *parameters in parts if ASKED in parameters]
+    kinds = []
+    for kind, *parameters in (list(map(str.strip, part.split(";"))) for part in accept.lower().split(",")):
+        values = [
+            value.strip('"') for name, _, value in (each.partition("=") for each in parameters) if name == PARAMETER
+        ]
+        if odd := [value for value in values if value not in ("true", "false")]:
+            raise RequestError(406, f"{PARAMETER} is {odd[0][:100]!r}; accept {JSON};{ASKED}, or leave it out")
+        kinds += [kind] if "true" in values else []
     if without := next((kind for kind in kinds if kind in _WITHOUT), None):
         raise RequestError(406, f"{without} holds no heat map; accept {JSON};{ASKED}")
     return bool(kinds)

@@ -6,6 +6,7 @@ How an answer is written, which takes no torch, is `serve.encoding.output_fn`.
 """
 
 import pickle
+import re
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -15,13 +16,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from byoc_vision.contract.errors import UserError, described
+from byoc_vision.contract.errors import UserError, described, one_line
 from byoc_vision.contract.job import CODE, SCRIPT
 from classifier import artifact
 from classifier.preprocessing import Preprocessing
 from serve import decoding
 from serve.errors import RequestError
 from serve.torch_backend import ending_with_the_gpu
+
+#: What the network's errors say that another array would not change.
+_OF_THE_MACHINE = re.compile("allocate|out of memory|cuda|cudnn|cublas|device", re.IGNORECASE)
 
 _SAVED = "save the network with torch.jit.script(network).save(…)"
 
@@ -67,7 +71,10 @@ def input_fn(body: bytes | str, content_type: str, context: Any) -> Tensor:
 
 
 def predict_fn(data: Any, model: Any, context: Any) -> Any:
-    """Return what the model makes of `data`, in evaluation mode, without gradients, on the device."""
+    """Return what the model makes of `data`, in evaluation mode, without gradients, on the device.
+
+    Raises `RequestError` 400 for an array that TorchScript, which has no code that could see to it, cannot take.
+    """
     device = _device(context)
     kind = None
     if isinstance(model, nn.Module):
@@ -78,7 +85,17 @@ def predict_fn(data: Any, model: Any, context: Any) -> Any:
     if isinstance(data, Tensor) and data.is_floating_point():
         data = data.to(kind)  # NumPy's arrays are float64 unless they are told otherwise
     with torch.no_grad(), ending_with_the_gpu():
-        return model(data.to(device) if hasattr(data, "to") else data)
+        try:
+            return model(data.to(device) if hasattr(data, "to") else data)
+        except RuntimeError as error:
+            scripted = isinstance(model, torch.jit.ScriptModule) and isinstance(data, Tensor)
+            if not scripted or _OF_THE_MACHINE.search(str(error)):
+                raise
+            array = f"{str(data.dtype).removeprefix('torch.')} {list(data.shape)}"
+            reason = one_line(str(error).strip().rpartition("\n")[2].removeprefix("RuntimeError: "), 200)
+            raise RequestError(
+                400, f"the network cannot take {array} ({reason}); send the type and shape that it was made for"
+            ) from error
 
 
 @cache

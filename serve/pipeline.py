@@ -69,6 +69,8 @@ def build(
     """
     if "transform_fn" in own:
         return Pipeline(Request.content, partial(_transform, own["transform_fn"], model), lambda _, result: result)
+    if "output_fn" not in own:
+        encoding.check_default(os.environ)
     if isinstance(model, backend.Model):
         functions = _defaults(inference, "input_fn", "predict_fn", "output_fn") | dict(own)
     else:

@@ -6,6 +6,7 @@ names still has to answer the model's probe pictures.
 """
 
 import fcntl
+import glob
 import json
 import logging
 import os
@@ -77,7 +78,17 @@ def once(shared: Path, decide: Callable[[], tuple[str, str]]) -> tuple[str, str]
 def shared(model: Path, folder: Path) -> Path:
     """Return the file in `folder` that the workers of the model in the folder `model` share."""
     # With its time, for a multi-model endpoint may put another model at the same place.
-    return folder / f"{str(model.resolve()).replace('/', '-')}-{model.stat().st_mtime_ns}"
+    return folder / f"{_name(model)}-{model.stat().st_mtime_ns}"
+
+
+def forget(model: Path, folder: Path) -> None:
+    """Remove the files in `folder` that workers of the model in the folder `model`, which may be gone, have shared."""
+    for file in folder.glob(f"{glob.escape(_name(model))}-[0-9]*"):
+        file.unlink(missing_ok=True)
+
+
+def _name(model: Path) -> str:
+    return str(model.resolve()).replace("/", "-")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sagemaker_inference.content_types import ANY, UTF8_TYPES
 
-from serve import decoding
+from serve import decoding, encoding
 from serve.config import CONTENT_TYPE_HEADER, RECEIVED_HEADER
 from serve.encoding import JSON
 
@@ -32,7 +32,7 @@ class Request:
         self.content_type = decoding.media_type(headers.get(CONTENT_TYPE_HEADER, ""))
         headers["Content-Type"] = self.content_type
         accept: str = headers.get("Accept") or headers.get("accept") or ANY
-        self.accept = accept if accept != ANY else os.environ.get("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT", JSON)
+        self.accept = accept if accept != ANY else os.environ.get(encoding.DEFAULT_VARIABLE) or JSON
         self._body = bytes(fields.get("body") or b"")
 
     def content(self) -> bytes | str:

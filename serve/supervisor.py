@@ -3,12 +3,10 @@
 import contextlib
 import os
 import queue
-import re
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from dataclasses import dataclass
@@ -17,7 +15,19 @@ from pathlib import Path
 
 from byoc_vision.contract.cgroup import kernel_kills
 from byoc_vision.contract.errors import UserError, one_line
-from serve import child, config, control, model_server, multi_model, packages, privileges, records, submitted, user_code
+from serve import (
+    child,
+    config,
+    control,
+    model_server,
+    multi_model,
+    packages,
+    privileges,
+    records,
+    scratch,
+    submitted,
+    user_code,
+)
 from serve.config import MODEL_NAME
 from serve.control import Answer
 from serve.memory import MB
@@ -28,15 +38,6 @@ from serve.workers import Failure, Workers
 #: SageMaker kills a container 30 s after SIGTERM; requests under way get most of that.
 DRAIN_SECONDS = 20
 STOP_SECONDS = 5
-
-#: How long no worker may be alive before the container gives up, besides the time that starting took; within a minute
-#: multi-model-server tries about eight times.
-LOST_SECONDS = 60
-
-#: What the temporary folder may be called: nginx and Java read its name in files that have rules of their own, and the
-#: kernel takes 107 bytes for a socket's, which is two folders below.
-_PLACE = re.compile(r"[\w./+-]{1,64}", re.ASCII)
-
 
 #: glibc's allocator: few pools, for each keeps what was freed in it; and pictures, but not a network's smaller arrays,
 #: go back to the kernel at once (left to itself it learns from their sizes to keep them, and clears each anew).
@@ -70,7 +71,7 @@ class Supervisor:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._runtime = _runtime()
+        self._runtime = scratch.folder()
         # nginx, started as root, works as nobody: it may reach its two sockets in here, and see nothing else.
         self._runtime.chmod(0o711)
         self._events: queue.SimpleQueue[Exited | Stop | Failure] = queue.SimpleQueue()
@@ -79,15 +80,12 @@ class Supervisor:
             self._runtime / "workers.sock", settings.invocation_timeout, self._metrics.observe_work, self._refuse
         )
         self._client = model_server.Client(self._runtime / "mms.sock")
-        self._models = multi_model.Models(settings, self._client, self._workers, self._runtime)
+        self._models = multi_model.Models(settings, self._client, self._workers, self._runtime, self._metrics.forget)
         self._running: dict[int, str] = {}
         self._starter = 0
         os.environ[submitted.FOLDER_VARIABLE] = str(self._runtime / "code")
         self._state = State.STARTING
         self._started = time.monotonic()
-        self._last_alive = time.monotonic()
-        self._patience = float(LOST_SECONDS)
-        self._kernel_kills = 0
 
     def run(self) -> int:
         """Serve until SIGTERM, then finish what is under way and return 0.
@@ -106,6 +104,9 @@ class Supervisor:
         (self._runtime / "control.sock").chmod(0o666)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._events.put(Stop()))
+        # What is set for a container of multi-model-server alone; one names another file than that with our settings.
+        for name in [name for name in os.environ if name.startswith("MMS_")]:
+            del os.environ[name]
         environment = self._environment()
         # First what takes longest. It is none of `_running`: what multi-model-server starts does without it.
         if self._imports_early():
@@ -147,6 +148,7 @@ class Supervisor:
             # Where libraries keep what they have fetched; root's own home is closed to the user that this has become.
             "HOME": _home(self._runtime / "home"),
             **_ALLOCATOR,
+            "PYTHONIOENCODING": "utf-8",  # which multi-model-server reads
             "OMP_NUM_THREADS": str(self._settings.threads),
             "SERVE_WORKERS_SOCKET": str(self._runtime / "workers.sock"),
             records.SHARED_VARIABLE: str(self._runtime / "forms"),
@@ -212,15 +214,11 @@ class Supervisor:
             self._models.lose(lost, "the process that starts its workers has died")
         elif lost:
             raise UserError(f"the process that starts the workers of model {lost} has died; restart the container")
-        now = time.monotonic()
-        if self._state is not State.READY or self._settings.multi_model or self._workers.alive(MODEL_NAME):
-            self._last_alive = now
-            return
-        kills, self._kernel_kills = self._kernel_kills, kernel_kills()
-        if self._kernel_kills > kills:  # memory is short now, which it would be after a restart, too
-            self._last_alive = now
-        elif now - self._last_alive > self._patience:
-            raise UserError(f"no worker has been alive for {self._patience:.0f} seconds; restart the container")
+        name, why = self._workers.lost_model() or (None, "")
+        if name and self._settings.multi_model:
+            self._models.lose(name, why)
+        elif name:
+            raise UserError(f"{why}; restart the container")
 
     def _wake(self) -> None:
         """Let programs and workers go on that somebody has stopped; to all others the signal is nothing.
@@ -263,7 +261,6 @@ class Supervisor:
                 return failure
         self._state = State.READY
         settings, seconds = self._settings, time.monotonic() - self._started
-        self._patience += seconds
         print(
             f"ready after {seconds:.1f} s: port {settings.port}, "
             f"{'multi-model, ' if settings.multi_model else ''}workers {settings.workers}, "
@@ -317,19 +314,6 @@ class Supervisor:
                 event = self._events.get(timeout=max(0.0, deadline - time.monotonic()))
                 if isinstance(event, Exited):
                     self._running.pop(event.pid, None)
-
-
-def _runtime() -> Path:
-    try:
-        if not _PLACE.fullmatch(tempfile.gettempdir()):
-            raise UserError(
-                "TMPDIR is too long, or has odd characters; set up to 64 letters, digits and /._+- as its path"
-            )
-        return Path(tempfile.mkdtemp(prefix="serve-"))
-    except OSError as error:
-        raise UserError(
-            f"there is no folder to write to ({error}); start the container with a writable /tmp, --tmpfs /tmp will do"
-        ) from error
 
 
 def _home(other: Path) -> str:

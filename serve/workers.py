@@ -19,6 +19,7 @@ import socket
 import struct
 import sys
 import threading
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,6 +33,10 @@ from serve.clock import Clock, shared_file
 
 #: multi-model-server says that a model has loaded, or has not, at about the time its workers say so themselves.
 _REPORT_SECONDS = 5
+
+#: How long a model may be without a worker before it is given up, besides the time that loading it took; within a
+#: minute multi-model-server tries about eight times.
+LOST_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,10 @@ class Workers:
         self._reports: dict[str, dict[str, Any]] = {}
         self._loading: set[str] = set()
         self._leaving: set[str] = set()
-        self._kernel_kills = kernel_kills()
+        self._kernel_kills = self._kills_before = kernel_kills()
+        self._begun: dict[str, float] = {}
+        self._last_alive: dict[str, float] = {}
+        self._patience: dict[str, float] = {}
         #: How many have died while their model was to stay.
         self.deaths = 0
         control.serve(path, self._handler())
@@ -83,7 +91,7 @@ class Workers:
         """Return how many workers are working on requests, of `model` or of all models."""
         with self._lock:
             models = [*self._clocks] if model is None else [model]
-            return sum(clock.seconds > 0 for name in models for clock in self._clocks[name])
+            return sum(clock.seconds > 0 for name in models for clock in self._clocks.get(name, ()))
 
     def models(self) -> dict[str, dict[str, str]]:
         """Return the names of the models that are loaded, with what is known of each: arch, form, device."""
@@ -93,8 +101,9 @@ class Workers:
     def processes(self, model: str | None = None) -> set[int]:
         """Return the ids of the workers, and of the processes that start them, of `model` or of all models."""
         with self._lock:
-            models = [model] if model else [*self._starters]
-            return {pid for name in models for pid in self._starters[name].union(self._clocks[name].values())}
+            models = [model] if model else {*self._starters, *self._clocks}
+            held = [(self._starters.get(name, set()), self._clocks.get(name, {}).values()) for name in models]
+            return {pid for starters, workers in held for pid in (*starters, *workers)}
 
     def lost_starter(self) -> str | None:
         """Return the name of a model whose process that starts workers is gone: it will never have another one."""
@@ -102,6 +111,21 @@ class Workers:
             for model, starters in self._starters.items():
                 if not all(Path(f"/proc/{pid}").exists() for pid in starters):
                     return model
+        return None
+
+    def lost_model(self) -> tuple[str, str] | None:
+        """Return the name of a model that is without a worker for too long, and the words for it; to be asked often.
+
+        Where the kernel ends workers for want of memory, which would be short after a restart, too, none is lost.
+        """
+        now = time.monotonic()
+        with self._lock:
+            kills, self._kills_before = self._kills_before, kernel_kills()
+            for model, since in self._last_alive.items():
+                if self._alive[model] or self._kills_before > kills:
+                    self._last_alive[model] = now
+                elif now - since > self._patience[model]:
+                    return model, f"no worker has been alive for {self._patience[model]:.0f} seconds"
         return None
 
     def end_overdue(self) -> None:
@@ -127,18 +151,23 @@ class Workers:
             for name in self._leaving:
                 self._starters.pop(name, None)
                 self._reports.pop(name, None)
+                self._last_alive.pop(name, None)
+                self._patience.pop(name, None)
 
     def expect(self, model: str) -> None:
         """Expect workers of `model` to come, and to stay; forget how loading it failed before."""
         with self._lock:
             self._loading.add(model)
+            self._begun[model] = time.monotonic()
             self._leaving.discard(model)
             self._failures.pop(model, None)
 
     def wait_for_description(self, model: str) -> str:
-        """Return what the workers of `model` say of it, once one of them is alive."""
+        """Return what the workers of `model`, which has been loaded, say of it, once one of them is alive."""
         with self._lock:
             self._loading.discard(model)
+            now = self._last_alive[model] = time.monotonic()
+            self._patience[model] = LOST_SECONDS + now - self._begun.pop(model, now)
             self._lock.wait_for(lambda: self._alive[model], timeout=_REPORT_SECONDS)
             return str(self._reports[model]["description"]) if model in self._reports else ""
 
@@ -212,6 +241,8 @@ class Workers:
                 self._overdue.discard(clock)
                 self._alive[model] -= 1
                 del self._clocks[model][clock]
+                if not self._clocks[model]:  # there may be a thousand models in a container's life
+                    del self._clocks[model], self._alive[model]
                 self.deaths += model not in self._leaving
 
     def _give_up(self, model: str, failure: Failure) -> None:

@@ -289,6 +289,7 @@ STARTS = {
     "no capabilities": ("--cap-drop", "ALL"),
     "no capabilities, a user": ("--cap-drop", "ALL", "--user", "1000:1000", "--security-opt", "no-new-privileges"),
     "300 MB": limited(300),
+    "variables of other programs": ("--env", "MMS_CONFIG_FILE=/nowhere", "--env", "PYTHONIOENCODING=utf-16"),
 }
 
 

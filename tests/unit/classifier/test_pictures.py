@@ -2,6 +2,8 @@
 
 import contextlib
 import random
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +101,37 @@ def test_jpeg_is_decoded_at_reduced_size_only_down_to_what_is_needed():
 def test_what_is_no_picture_is_a_picture_error(data):
     with pytest.raises(PictureError, match="picture"):
         decode(data)
+
+
+def png(size: tuple[int, int], depth: int, colour: int, pixels: bytes, interlaced: bool = False) -> bytes:
+    """Return a PNG by hand, so that its pixels may be too few."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", *size, depth, colour, 0, 0, interlaced))
+    palette = chunk(b"PLTE", bytes(768)) if colour == 3 else b""
+    return b"\x89PNG\r\n\x1a\n" + header + palette + chunk(b"IDAT", zlib.compress(pixels)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(("depth", "colour", "row"), [(8, 2, 39), (1, 0, 2), (16, 6, 104), (4, 3, 7), (8, 4, 26)])
+@pytest.mark.parametrize("value", [0, 255])
+def test_a_png_with_fewer_rows_than_it_says_is_refused(depth: int, colour: int, row: int, value: int):
+    rows = (b"\0" + bytes([value]) * row) * 20
+    assert decode(png((13, 20), depth, colour, rows)).size == (13, 20)
+    for there in (19, 10, 1):
+        with pytest.raises(PictureError, match="incomplete"):
+            decode(png((13, 20), depth, colour, rows[: there * (row + 1)]))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 2), (8, 8), (13, 21), (16, 1)])
+def test_an_interlaced_png_with_fewer_rows_than_it_says_is_refused(size: tuple[int, int]):
+    steps = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+    passes = [(len(range(x, size[0], dx)), len(range(y, size[1], dy))) for x, y, dx, dy in steps]
+    rows = [bytes(1 + width) for width, height in passes if width for _ in range(height)]
+    assert decode(png(size, 8, 0, b"".join(rows), interlaced=True)).size == size
+    with pytest.raises(PictureError, match="incomplete"):
+        decode(png(size, 8, 0, b"".join(rows[:-1]), interlaced=True))
 
 
 def test_truncated_jpeg(tmp_path: Path):

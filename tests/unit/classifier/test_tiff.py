@@ -50,6 +50,25 @@ def test_a_directory_that_leads_to_itself_is_read_once() -> None:
     assert decode(bytes(data)).size == (16, 16)
 
 
+def test_what_is_missing_at_the_end_is_not_taken_from_elsewhere() -> None:
+    data = tiff_of(red(t273=(LONG, 1, 2800)))[:3056]
+    assert decode(data).size == (16, 16)
+    for missing in (1, 10, 100, 256):
+        with pytest.raises(PictureError, match="damaged or incomplete"):
+            decode(data[:-missing])
+
+
+def test_a_directory_at_an_odd_place_is_read() -> None:
+    data = tiff_of(red())
+    moved = b"II*\0" + struct.pack("<I", 601) + bytes(593) + data[8:]
+    assert decode(moved).size == (16, 16)
+
+
+def test_a_directory_in_the_header_is_refused() -> None:
+    with pytest.raises(PictureError, match="damaged or incomplete"):
+        decode(b"II*\0" + struct.pack("<I", 6) + bytes(500))
+
+
 def test_bigtiff() -> None:
     data = encoded(Image.new("RGB", (20, 10), "red"), "TIFF", big_tiff=True)
     assert data[2] == 43

@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import gzip
 import io
 import json
 import random
@@ -97,6 +98,7 @@ def test_a_picture_under_a_wrong_type_is_named(content_type: str) -> None:
     sentences = [refusal(png(), content_type)[1], decoding.not_text(png(), 0).message]
     assert all("send it as Content-Type image/png" in sentence for sentence in sentences)
     assert "not UTF-8 (byte 3)" in decoding.not_text(b"abc\xff", 3).message
+    assert "compressed (gzip)" in decoding.not_text(gzip.compress(b"{}"), 1).message
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,17 @@ def test_the_type_of_the_answer_is_negotiated(accept: str, content_type: str | N
     assert caught.value.status_code == 406
 
 
+@pytest.mark.parametrize("default", ["", "text/csv", "application/jsonlines;q=0.1, text/html"])
+def test_a_default_type_that_there_is_is_taken(default: str) -> None:
+    encoding.check_default({"SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT": default})
+
+
+@pytest.mark.parametrize("default", ["text/html", " ", "json\n", "application/json;q=0"])
+def test_a_default_type_that_there_is_not_is_refused_at_start(default: str) -> None:
+    with pytest.raises(UserError, match=r"SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT is .*, which answers cannot be"):
+        encoding.check_default({"SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT": default})
+
+
 def test_json_lines_have_a_line_for_each_prediction() -> None:
     predictions = [{"label": "Hündin"}, {"label": "b\nc"}]
     answer = {"predictions": predictions, "model": "resnet18"}

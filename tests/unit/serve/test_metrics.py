@@ -72,3 +72,15 @@ def test_all_that_happened_is_counted(tmp_path: Path, nginx_status: Path) -> Non
     assert found[("byoc_worker_deaths_total",)] == 0
     assert sum(value for name, value in found.items() if name[0] == "byoc_resident_memory_bytes") > 1e6
     assert not [name for name in found if name[0].endswith("_created")]
+
+
+def test_of_a_model_that_is_unloaded_nothing_is_kept(tmp_path: Path, nginx_status: Path) -> None:
+    metrics = Metrics()
+    workers = Workers(tmp_path / "workers.sock", 60, metrics.observe_work, lambda *_: None)
+    measured = {"decoding": [0.1], "network": [0.1], "batches": [1], "predicted": [("a cat", 0.9), ("a dog", 0.9)]}
+    for model in ("gone", "here"):
+        metrics.observe_work(model, measured)
+    metrics.forget("gone")
+    metrics.forget("never seen")
+    told = {labels[1] for labels in read(metrics.text(workers, nginx_status)) if len(labels) > 1}
+    assert "here" in told and "gone" not in told

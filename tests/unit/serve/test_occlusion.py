@@ -45,10 +45,18 @@ def test_what_nothing_speaks_for_has_an_empty_map() -> None:
         ("application/json", False),
         ("application/json;heat_map=false", False),
         ("heat_map=true", False),
+        ('application/json; heat_map="true"', True),
     ],
 )
 def test_a_map_is_asked_for_with_the_accepted_type(accept: str, asked: bool) -> None:
     assert occlusion.asked(accept) is asked
+
+
+@pytest.mark.parametrize("value", ["1", "yes", '"7"', ""])
+def test_a_map_asked_for_in_other_words_is_refused(value: str) -> None:
+    with pytest.raises(RequestError, match="accept application/json;heat_map=true, or leave it out") as refused:
+        occlusion.asked(f"application/json;heat_map={value}")
+    assert refused.value.status_code == 406
 
 
 @pytest.mark.parametrize("kind", ["text/csv", "Application/x-npy", "text/*"])

@@ -3,6 +3,7 @@
 import io
 import json
 import multiprocessing
+import re
 import sys
 import zipfile
 from collections.abc import Callable
@@ -16,7 +17,7 @@ import torch
 from mms.context import Context
 from numpy.typing import NDArray
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 from torchvision import models
 
 from byoc_vision.contract.errors import UserError
@@ -236,6 +237,41 @@ def test_what_is_no_array_is_the_clients_fault(
     worker, context = make_worker(OWN)
     got, answer, _ = ask(worker, context, body, content_type)
     assert (got, words in json.loads(answer)["error"]) == (status, True), answer
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "words"),
+    [
+        (b"[[1, 2, 3]]", JSON, r"cannot take float32 \[1, 3\] \(mat1 and mat2 shapes cannot be multiplied"),
+        (b"5", JSON, r"cannot take float32 \[\] \("),
+        (b"hello", CSV, r"cannot take float32 \[\] \("),
+        (ENCODERS[NPY](np.ones((2, 6), np.int64)), NPY, r"cannot take int64 \[2, 6\] \(.*dtype"),
+    ],
+)
+def test_an_array_that_a_network_without_code_cannot_take_is_the_clients_fault(
+    make_worker: MakeWorker,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    body: bytes,
+    content_type: str,
+    words: str,
+) -> None:
+    MODELS["TorchScript"][0](tmp_path)
+    worker, context = make_worker()
+    got, answer, _ = ask(worker, context, body, content_type)
+    assert got == 400 and re.search(words, json.loads(answer)["error"]), answer
+    assert not caplog.records  # else clients would fill the log
+
+
+class Failing(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        raise RuntimeError("CUDA out of memory")
+
+
+def test_what_no_other_array_would_change_is_not_the_clients_fault(make_worker: MakeWorker, tmp_path: Path) -> None:
+    torch.jit.script(Failing()).save(tmp_path / "model.pt")
+    worker, context = make_worker()
+    assert ask(worker, context, b"[1]", JSON)[0] == INTERNAL_ERROR
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,17 @@ def test_another_model_in_the_same_folder_has_a_file_of_its_own(tmp_path: Path) 
     assert records.shared(model, tmp_path) != first
 
 
+def test_of_a_model_that_is_gone_no_file_is_left(tmp_path: Path) -> None:
+    files = []
+    for name in ("model", "model[1]"):
+        (tmp_path / name).mkdir()
+        files.append(records.shared(tmp_path / name, tmp_path))
+        files[-1].touch()
+    (tmp_path / "model[1]").rmdir()
+    records.forget(tmp_path / "model[1]", tmp_path)
+    assert [file.exists() for file in files] == [True, False]
+
+
 @pytest.fixture
 def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kept:
     monkeypatch.setenv("BYOC_FORMS", str(tmp_path / "kept"))

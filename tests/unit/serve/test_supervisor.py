@@ -4,13 +4,14 @@ import os
 import signal
 import subprocess
 import time
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
 import pytest
 
 from byoc_vision.contract.errors import UserError
-from serve import __main__, model_server, supervisor
+from serve import __main__, model_server, supervisor, workers
 from serve.settings import Settings
 from serve.supervisor import State, Supervisor
 
@@ -20,7 +21,10 @@ def running(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFa
     """A container that was ready, and whose workers have died."""
     monkeypatch.setattr("tempfile.tempdir", None)
     monkeypatch.setenv("TMPDIR", "/tmp")
+    monkeypatch.setattr(workers, "_REPORT_SECONDS", 0)
     running = Supervisor(Settings.from_environment({}))
+    running._workers.expect("model")
+    running._workers.wait_for_description("model")
     running._state = State.READY
     return running
 
@@ -34,25 +38,44 @@ def test_a_temporary_folder_that_programs_cannot_name_is_refused(monkeypatch: py
 
 def test_a_container_without_workers_ends_after_a_while(running: Supervisor) -> None:
     running._check_workers()
-    running._last_alive = time.monotonic() - supervisor.LOST_SECONDS - 1
-    running._patience += 100  # that was the start
+    running._workers._last_alive["model"] = time.monotonic() - workers.LOST_SECONDS - 1
+    running._workers._patience["model"] += 100  # that was the start
     running._check_workers()
-    running._last_alive -= 100
+    running._workers._last_alive["model"] -= 100
     with pytest.raises(UserError, match="no worker has been alive for 160 seconds"):
         running._check_workers()
+
+
+def test_one_of_many_models_without_workers_is_unloaded_after_a_while(
+    running: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running._settings = replace(running._settings, multi_model=True)
+    lost: list[tuple[str, str]] = []
+
+    def lose(name: str, why: str) -> None:
+        running._workers.leave(name)
+        lost.append((name, why))
+
+    monkeypatch.setattr(running._models, "lose", lose)
+    running._workers.expect("other")
+    running._workers.wait_for_description("other")
+    running._workers._last_alive["model"] -= workers.LOST_SECONDS + 1
+    for _ in range(3):
+        running._check_workers()
+    assert lost == [("model", "no worker has been alive for 60 seconds")]
 
 
 def test_where_the_kernel_ends_workers_the_container_waits(
     running: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kills = count(1)
-    monkeypatch.setattr(supervisor, "kernel_kills", lambda: next(kills))
+    monkeypatch.setattr(workers, "kernel_kills", lambda: next(kills))
     for _ in range(3):
-        running._last_alive = time.monotonic() - 1000
+        running._workers._last_alive["model"] = time.monotonic() - 1000
         running._check_workers()
-    monkeypatch.setattr(supervisor, "kernel_kills", lambda: 3)
+    monkeypatch.setattr(workers, "kernel_kills", lambda: 3)
     running._check_workers()
-    running._last_alive = time.monotonic() - 1000
+    running._workers._last_alive["model"] = time.monotonic() - 1000
     with pytest.raises(UserError, match="no worker has been alive"):
         running._check_workers()
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -247,3 +248,8 @@ assert not signal.pthread_sigmask(signal.SIG_BLOCK, [])  # here it arrives as be
 def test_a_forked_process_is_ended_by_a_signal_however_early() -> None:
     """A pool of processes that is left at once ends them so, and waits for them."""
     subprocess.run([sys.executable, "-c", FORKS], check=True, timeout=60)
+
+
+def test_a_worker_is_ended_by_a_signal_and_leaves_the_socket_for_the_next_one() -> None:
+    ended = subprocess.run([sys.executable, "-c", f"{FORKS}os.kill(os.getpid(), signal.SIGTERM)"], timeout=60)
+    assert ended.returncode == -signal.SIGTERM
