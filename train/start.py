@@ -5,10 +5,9 @@ A job is its hyperparameters.json and the folders of its channels; the rest foll
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
-
-from train.sagemaker import ROOT
 
 #: Programs for each core that make a machine busy. What only downloaded or built images before is less.
 _BUSY = 1.5
@@ -50,6 +49,11 @@ def share_cores() -> None:
 
 def main() -> None:
     """Run the job described under /opt/ml."""
+    # Importing takes most of a second, in which a first process that has no handler would not hear SIGTERM at all.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: os._exit(0))  # there is nothing yet that could be saved
+    from train.sagemaker import ROOT
+
     share_cores()
     try:
         complete(ROOT)

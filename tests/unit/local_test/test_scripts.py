@@ -53,6 +53,23 @@ def test_an_option_takes_its_value_in_either_spelling(spelling: str) -> None:
     assert done.stderr == "train_local.sh: nothing is not a folder; --data wants one with labelled pictures\n"
 
 
+def test_a_container_that_has_not_started_yet_hears_ctrl_c_too(tmp_path: Path) -> None:
+    """docker run's container is there after a while, and its program hears only the second SIGTERM."""
+    (tmp_path / "docker").write_text(
+        f"""#!/bin/sh
+cd {tmp_path}
+case $1 in
+run) sleep 0.2; echo 5ca1ab1e >"$4"; while [ "$(cat heard 2>/dev/null | wc -l)" -lt 2 ]; do sleep 0.1; done; exit 7 ;;
+kill) [ "$4" != 5ca1ab1e ] || echo "$3" >>heard ;;
+esac
+"""
+    )
+    (tmp_path / "docker").chmod(0o755)
+    code = "source local_test/container.sh; (sleep 0.1; kill $$) & run_container image; echo $? $stopped"
+    done = bash(code, PATH=f"{tmp_path}:{os.environ['PATH']}")
+    assert (done.stdout, (tmp_path / "heard").read_text()) == ("7 1\n", "TERM\nTERM\n"), done.stderr
+
+
 def test_a_job_takes_as_many_cores_as_the_caller_says(tmp_path: Path) -> None:
     (tmp_path / "docker").write_text(f'#!/bin/sh\n[ "$1" != run ] || echo "$@" >{tmp_path}/run\n')
     (tmp_path / "docker").chmod(0o755)

@@ -218,6 +218,24 @@ start.main()
     assert ran.returncode == 3 and ran.stdout.endswith("the last word")
 
 
+def test_a_job_that_is_stopped_while_the_toolkit_is_imported_ends():
+    code = """
+import os
+import signal
+import sys
+from train import start
+
+class Finder:
+    def find_spec(self, name, path, target=None):
+        if name.startswith("sagemaker_training"):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+sys.meta_path.insert(0, Finder())
+start.main()
+"""
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
 @pytest.mark.skipif(not os.access("/opt", os.W_OK), reason="needs the container's /opt")
 def test_the_images_train_command_writes_model_and_failure_file(opt_ml):
     """The image's command, on a job of hyperparameters and data, and the toolkit's own trainer, on a wrong one."""
