@@ -4,6 +4,8 @@ import os
 import re
 import shutil
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -117,6 +119,24 @@ def test_a_build_without_a_home_and_with_a_docker_client_in_a_folder_with_a_blan
     path = f"{client.parent}:{os.environ['PATH']}"
     done = bash("unset HOME; bash build.sh train", PATH=path, BASE_IMAGE="any", DOCKER_HOST="unix:///no/other")
     assert (done.returncode, done.stderr) == (0, "") and "building byoc-vision-train\n" in done.stdout
+
+
+@pytest.mark.parametrize("command", [["./build.sh"], [sys.executable, "-m", "local_test.main_job", "--out", "{}/out"]])
+def test_a_build_ends_with_what_has_begun_it(tmp_path: Path, command: list[str]) -> None:
+    """Else it would go on and tag images; the client stands for one that builds until it is ended."""
+    client, told = tmp_path / "docker", tmp_path / "told"
+    building = f"trap 'kill $!; echo ended >>{told}; exit 1' TERM; sleep 60 & echo begun >{told}; wait"
+    client.write_text(f'#!/bin/sh\n[ "$1" != build ] || {{ {building}; }}\necho 1\n', encoding="utf-8")
+    client.chmod(0o755)
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "BASE_IMAGE": "any"}
+    words = [word.format(tmp_path) for word in command]
+    with subprocess.Popen(words, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        while not told.exists():
+            time.sleep(0.05)
+        process.terminate()
+        _, said = process.communicate(timeout=20)
+    assert process.returncode in (130, 143) and "build.sh: interrupted\n" in said
+    assert told.read_text() == "begun\nended\n"
 
 
 def test_a_ca_of_which_pip_alone_is_told_counts_for_uv_and_for_builds(tmp_path: Path) -> None:
