@@ -72,6 +72,15 @@ esac
     assert (done.stdout, (tmp_path / "heard").read_text()) == ("7 1\n", "TERM\nTERM\n"), done.stderr
 
 
+def test_a_folder_is_no_missing_picture(tmp_path: Path) -> None:
+    done = bash(f"local_test/predict.sh {tmp_path} {tmp_path}/none.jpg")
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"predict.sh: {tmp_path} is a folder; name the pictures in it\n"
+        f"predict.sh: there is no picture {tmp_path}/none.jpg; name one\n"
+    )
+
+
 def test_a_job_takes_as_many_cores_as_the_caller_says(tmp_path: Path) -> None:
     (tmp_path / "docker").write_text(f'#!/bin/sh\n[ "$1" != run ] || echo "$@" >{tmp_path}/run\n')
     (tmp_path / "docker").chmod(0o755)
