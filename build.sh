@@ -49,6 +49,16 @@ done
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
+stop() { # a build whose script has ended would go on, and tag images
+    # shellcheck disable=SC2046 # numbers
+    kill $(jobs -p) 2>/dev/null || true
+    wait
+    echo "build.sh: interrupted" >&2
+    exit "$1"
+}
+trap 'stop 130' INT
+trap 'stop 143' TERM
+trap 'stop 129' HUP
 if [[ -n ${PIP_INDEX_URL:-}${PIP_EXTRA_INDEX_URL:-} ]]; then
     {
         echo "[global]"
@@ -74,15 +84,17 @@ for file in "${SSL_CERT_FILE:-}" "${PIP_CERT:-}" "${REQUESTS_CA_BUNDLE:-}" "${CU
 done
 
 build() { # on a terminal BuildKit draws its progress; elsewhere its long log is cut down to the steps that took time
+    # In the background, for a shell hears no signal while it has a command in the foreground.
     if [[ -t 1 ]]; then
-        DOCKER_BUILDKIT=1 "$docker" build "$@" .
+        DOCKER_BUILDKIT=1 "$docker" build "$@" . &
+        wait $!
         return
     fi
     # shellcheck disable=SC2016 # the dollars are awk's
     DOCKER_BUILDKIT=1 "$docker" build --progress plain "$@" . 2>&1 | tee "$scratch/log" | awk '
         /^#[0-9]+ \[/ { step = $1; sub(/^#[0-9]+ /, ""); name[step] = substr($0, 1, 70) }
-        /^#[0-9]+ DONE/ && name[$1] && $3 >= 1 { printf "%8s  %s\n", $3, name[$1]; fflush() }'
-    [[ ${PIPESTATUS[0]} == 0 ]] || { tail -n 30 "$scratch/log" && return 1; }
+        /^#[0-9]+ DONE/ && name[$1] && $3 >= 1 { printf "%8s  %s\n", $3, name[$1]; fflush() }' &
+    wait $! || { tail -n 30 "$scratch/log" && return 1; }
 }
 
 report=

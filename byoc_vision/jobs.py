@@ -143,6 +143,15 @@ class TrainingJob(Job):
         """The URI of the model.tar.gz that the job has left."""
         return str(self.describe()["ModelArtifacts"]["S3ModelArtifacts"])
 
+    def wait_or_stop(self, show: Show) -> None:
+        """Wait as `wait` does, for a job that only what comes after it needs: Ctrl-C stops it."""
+        try:
+            self.wait(show)
+        except KeyboardInterrupt:
+            _log.info("stopping %s, which nothing else needs; no search has begun", self.name)
+            self.stop()
+            raise
+
     def deploy(self, endpoint: str = "byoc-vision", **options: Any) -> Endpoint:
         """Serve the job's model; the `options` are those of `Session.deploy`."""
         return self._session.deploy(self.name, endpoint, **options)

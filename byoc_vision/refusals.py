@@ -91,6 +91,8 @@ def sentence(error: Exception) -> str | None:
         if os.environ.get("AWS_ENDPOINT_URL"):  # as in a shell that was led to a service which has ended since
             return f"AWS does not answer ({text}); byoc service start, or unset AWS_ENDPOINT_URL, which names it"
         return f"AWS does not answer ({text}); check the network and AWS_REGION"
+    if kind == "InvalidRegionError":
+        return f"the region cannot be one ({text}); set AWS_REGION to one such as us-east-1"
     if kind == "S3UploadFailedError":
         text = text.rpartition("An error occurred ")[2] or text
     code, message = code_of(error), getattr(error, "response", {}).get("Error", {}).get("Message") or text

@@ -1,6 +1,7 @@
 """A tuning job as a whole: its trials, and the page that shows them."""
 
 import json
+import shlex
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -35,6 +36,13 @@ def trials(engine: Engine, name: str) -> list[dict[str, Any]]:
     return [summary for page in pages for summary in page["TrainingJobSummaries"]]
 
 
+def script_options(described: dict[str, Any]) -> str:
+    """Return the options by which `byoc train` runs the script that a tuning job's trials run; nothing without one."""
+    static = described.get("TrainingJobDefinition", {}).get("StaticHyperParameters", {})
+    program = str(unquote(static.get("sagemaker_program", "")))
+    return f"--source … --program {shlex.quote(program)}" if program else ""
+
+
 def read(engine: Engine, name: str) -> "Search | None":
     """Return the tuning job of that name with its trials; None where there is none."""
     from byoc_vision.debugger.trials import Search, Trial  # imports NumPy, a tenth of a second
@@ -45,7 +53,8 @@ def read(engine: Engine, name: str) -> "Search | None":
     goal = described["HyperParameterTuningJobConfig"]["HyperParameterTuningJobObjective"]
     status, summaries = described["HyperParameterTuningJobStatus"], trials(engine, name)
     shown = tuple(Trial(**_trial(summary)) for summary in summaries)
-    search = Search(name, status, goal["MetricName"], goal["Type"] == "Maximize", shown, option=engine.option)
+    option = f"{script_options(described)} {engine.option}".strip()
+    search = Search(name, status, goal["MetricName"], goal["Type"] == "Maximize", shown, option=option)
     output = described.get("TrainingJobDefinition", {}).get("OutputDataConfig", {}).get("S3OutputPath", "")
     best = [trial.name for trial in search.judged[:_CURVES]] if output else []
     with ThreadPoolExecutor(_THREADS) as pool:

@@ -174,7 +174,7 @@ class Session:
         request = plan.finish(request | {"CreateHyperParameterTuningJob": job})
         if "CreateTrainingJob" in request and plan.send:
             plan.call("CreateTrainingJob", request["CreateTrainingJob"])
-            TrainingJob(self, request["CreateTrainingJob"]["TrainingJobName"]).wait(show)
+            TrainingJob(self, request["CreateTrainingJob"]["TrainingJobName"]).wait_or_stop(show)
         job = request["CreateHyperParameterTuningJob"]
         plan.call("CreateHyperParameterTuningJob", job)
         return TuningJob(self, job["HyperParameterTuningJobName"], request, plan.send)

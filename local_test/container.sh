@@ -21,22 +21,30 @@ need_image() {
 }
 
 run_container() { # docker run's arguments; Ctrl-C sets `stopped` and reaches the container as SIGTERM, as SageMaker does
-    local gpus=() client status=0
+    local gpus=() client status=0 cid
     # shellcheck disable=SC2034 # the caller reads it
     stopped=''
     if nvidia-smi >/dev/null 2>&1; then
         gpus=(--gpus all)
     fi
+    cid=$(mktemp -d)/id || return 1 # it has said why
     set -m # a process group of its own, so that the terminal's Ctrl-C stops here
-    docker run --rm ${gpus[@]+"${gpus[@]}"} "$@" </dev/null &
+    docker run --rm --cidfile "$cid" ${gpus[@]+"${gpus[@]}"} "$@" </dev/null &
     client=$!
     set +m
-    trap 'stopped=1; kill -TERM "$client" 2>/dev/null' INT TERM HUP
+    trap 'stopped=1' INT TERM HUP
     while kill -0 "$client" 2>/dev/null; do
         status=0
-        wait "$client" || status=$?
+        if [[ -z $stopped ]]; then
+            wait "$client" || status=$?
+        else # again and again: what has not started yet, or listens to no signal yet, does not hear it
+            docker kill --signal TERM "$(cat "$cid" 2>/dev/null)" >/dev/null 2>&1 || true
+            sleep 0.5
+        fi
     done
+    wait "$client" 2>/dev/null || status=$?
     trap - INT TERM HUP
+    rm -r "${cid%/id}"
     return "$status"
 }
 

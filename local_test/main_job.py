@@ -84,8 +84,7 @@ def trial(data: Path | None, weights: Path | None, out: Path) -> None:
     settings = hyperparameters(data, weights)
     hold(out)
     say("build")
-    if subprocess.run([ROOT / "build.sh"]).returncode != 0:
-        raise TrialError("the images were not built; the lines above say why")
+    build()
     make_room(out)
     if data is None:
         data = out / "pictures"
@@ -131,6 +130,19 @@ def trial(data: Path | None, weights: Path | None, out: Path) -> None:
     }
     (out / "summary.json").write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"\nright: {picture.label}. The figures are in {out / 'summary.json'}")
+
+
+def build() -> None:
+    """Build the images; raises `TrialError` where that fails."""
+    with subprocess.Popen([ROOT / "build.sh"]) as building:
+        try:
+            status = building.wait()
+        except KeyboardInterrupt:
+            building.terminate()  # which ends the build, too: killed, it would leave that alone
+            building.wait()
+            raise
+    if status != 0:
+        raise TrialError("the images were not built; the lines above say why")
 
 
 def image_bytes(image: str) -> int:

@@ -16,8 +16,12 @@ fi
 [[ $# -gt 0 ]] || set -- "$here"/out/train_local/pictures/test/*/*_00.jpg
 status=0
 for picture in "$@"; do
-    if [[ ! -f $picture ]]; then
-        echo "predict.sh: there is no picture $picture" >&2
+    if [[ -d $picture ]]; then
+        echo "predict.sh: $picture is a folder; name the pictures in it" >&2
+        status=1
+        continue
+    elif [[ ! -f $picture ]]; then
+        echo "predict.sh: there is no picture $picture; name one" >&2
         status=1
         continue
     fi

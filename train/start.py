@@ -5,10 +5,10 @@ A job is its hyperparameters.json and the folders of its channels; the rest foll
 
 import json
 import os
+import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
-
-from train.sagemaker import ROOT
 
 #: Programs for each core that make a machine busy. What only downloaded or built images before is less.
 _BUSY = 1.5
@@ -48,8 +48,25 @@ def share_cores() -> None:
         )
 
 
+def _unless_full(write: Callable[[str], None]) -> Callable[[str], None]:
+    """Return the toolkit's writer of the failure file as it must be: where it raises, the toolkit ends with 0."""
+
+    def written(reason: str) -> None:
+        try:
+            write(reason)
+        except OSError as error:
+            print(f"the reason of the failure cannot be kept ({error})", file=sys.stderr)
+
+    return written
+
+
 def main() -> None:
     """Run the job described under /opt/ml."""
+    # Importing takes most of a second, in which a first process that has no handler would not hear SIGTERM at all.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: os._exit(0))  # there is nothing yet that could be saved
+    from train.sagemaker import ROOT
+
     share_cores()
     try:
         complete(ROOT)
@@ -57,8 +74,10 @@ def main() -> None:
         sys.exit(
             f"train: {error.filename} cannot be written ({error.strerror}); give the container a folder that can be"
         )
+    from sagemaker_training import files
     from sagemaker_training.cli.train import main as toolkit
 
+    files.write_failure_file = _unless_full(files.write_failure_file)
     try:
         toolkit()
     except SystemExit as end:

@@ -26,6 +26,19 @@ _IMPATIENT = Config(retries={"total_max_attempts": 1}, connect_timeout=3, read_t
 
 _ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/\S+")
 
+#: What a role may be called.
+_ROLE_NAME = re.compile(r"[\w+=,.@-]{0,64}", re.ASCII)
+
+
+def _named_role() -> str:
+    """Return SAGEMAKER_ROLE: a role's name, its ARN, or nothing."""
+    named = os.environ.get("SAGEMAKER_ROLE", "")
+    if not _ROLE_NAME.fullmatch(named) and not _ROLE.fullmatch(named):
+        raise UserError(
+            f"SAGEMAKER_ROLE is {named!r}; give a role's name, or its ARN, arn:aws:iam::123456789012:role/NAME"
+        )
+    return named
+
 
 class Cloud:
     """AWS, as the environment's credentials and region describe it. Nothing is asked of it before it is needed."""
@@ -97,7 +110,7 @@ class Cloud:
 
     def role(self) -> str:
         """Return the ARN that SAGEMAKER_ROLE names, or, inside SageMaker, that of the role this runs under."""
-        named = os.environ.get("SAGEMAKER_ROLE", "")
+        named = _named_role()
         if _ROLE.fullmatch(named):
             return named
         if not named:
@@ -123,7 +136,9 @@ class Cloud:
         return images.uri(self.account, self.region, f"byoc-vision-{target}")
 
     def instance_type(self, wanted: str) -> str:
-        """Return `wanted`."""
+        """Return `wanted`; raises `UserError` where that is this machine."""
+        if wanted.startswith("local"):
+            raise UserError(f"{wanted} is no instance type of SageMaker's; add --local to stay on this machine")
         return wanted
 
     def output(self) -> str:
@@ -217,7 +232,7 @@ class Sketch(Cloud):
 
     def role(self) -> str:
         """Return SAGEMAKER_ROLE's ARN."""
-        named = os.environ.get("SAGEMAKER_ROLE") or ROLE
+        named = _named_role() or ROLE
         return named if _ROLE.fullmatch(named) else f"arn:aws:iam::{ACCOUNT}:role/{named}"
 
     def image(self, target: Target) -> str:

@@ -9,6 +9,7 @@ from byoc_vision.cli.launcher import command, still_running, waiting
 from byoc_vision.cli.screen import draw, draws
 from byoc_vision.contract.hyperparameters import unquote
 from byoc_vision.jobs import TuningJob
+from byoc_vision.searches import script_options
 
 
 def follow(job: TuningJob, local: bool, best: Path | None) -> None:
@@ -24,7 +25,8 @@ def follow(job: TuningJob, local: bool, best: Path | None) -> None:
         hyperparameter_sources.save(values, best)
     said = f"saved to {best}; train" if best else "train"
     option = "--local" if local else ""
-    print(f"{said} with them: {command(f'train --hyperparameters {best or job.name} --data … {option}')}")
+    program = " ".join(filter(None, (script_options(job.describe()), option)))
+    print(f"{said} with them: {command(f'train --hyperparameters {best or job.name} --data … {program}')}")
     print(f"all trials on one page: {command(f'open {job.name} {option}')}")
 
 

@@ -54,7 +54,7 @@ class Search:
 
     importance: each hyperparameter's share of what makes a trial good, the greatest first, as far as that is known.
     curves: the objective after each epoch of some trials, by their names.
-    option: what commands need to find it, --local or nothing.
+    option: what `byoc train` needs besides to train as it did, such as --local.
     """
 
     name: str
@@ -173,7 +173,7 @@ def _best(search: Search) -> str:
     best = search.judged[0]
     settings = escape(json.dumps(best.settings, indent=2, ensure_ascii=False))
     lead = "What was searched and found. The line below trains with it, and with what was the same in every trial."
-    line = f"byoc train --hyperparameters {escape(shlex.quote(search.name))} --data … {search.option}".rstrip()
+    line = f"byoc train --hyperparameters {escape(shlex.quote(search.name))} --data … {escape(search.option)}".rstrip()
     return section("The best trial", f"<p>{escape(best.name)}</p><pre>{settings}</pre><pre>{line}</pre>", lead=lead)
 
 

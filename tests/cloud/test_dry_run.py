@@ -75,3 +75,16 @@ def test_what_is_wrong_is_refused_all_the_same(run: Run) -> None:
     assert "nothing does not exist" in run("train", "--data", "nothing", "--dry-run", **NOBODY).sentence
     said = run("deploy", "--model", "my-job", "--endpoint", "my endpoint", "--dry-run", **NOBODY).sentence
     assert "EndpointName is 'my endpoint'" in said
+
+
+@pytest.mark.parametrize("launcher", [["train"], ["tune", "space.yaml"]])
+def test_this_machine_is_no_instance_type_of_sagemakers(run: Run, launcher: list[str]) -> None:
+    done = run(*launcher, "--data", "data", "--instance-type", "local", "--dry-run", **NOBODY)
+    assert done.code == 1 and done.err.endswith(
+        ": local is no instance type of SageMaker's; add --local to stay on this machine\n"
+    )
+
+
+def test_what_is_no_role_is_refused_without_an_account_too(run: Run) -> None:
+    done = run(*JOB, "--dry-run", **(NOBODY | {"SAGEMAKER_ROLE": "my role"}))
+    assert done.code == 1 and "SAGEMAKER_ROLE is 'my role'; give a role's name, or its ARN" in done.err

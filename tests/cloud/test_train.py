@@ -408,6 +408,8 @@ def test_the_role_may_be_given_by_name(run: Run, data: Path, client: Callable[[s
         ({"AWS_REGION": None}, "set AWS_REGION, for example to us-east-1, or add --local to stay on this machine"),
         ({"SAGEMAKER_ROLE": None}, "set SAGEMAKER_ROLE"),
         ({"SAGEMAKER_ROLE": "nobody"}, "there is no role 'nobody'"),
+        ({"SAGEMAKER_ROLE": "arn:aws:iam::123456789012:user/me"}, "user/me'; give a role's name, or its ARN, arn:aws"),
+        ({"AWS_REGION": "us_east_1"}, "set AWS_REGION to one such as us-east-1"),
         ({"AWS_REGION": "eu-west-1"}, "was not pushed to account 123456789012, region eu-west-1; run ./push.sh"),
         ({"AWS_PROFILE": "nobody"}, "the AWS profile cannot be used"),
         ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "byoc service start, or unset AWS_ENDPOINT_URL, which names it"),

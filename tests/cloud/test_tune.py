@@ -1,6 +1,11 @@
 """launch.tune: search spaces, the request, the trials, and the best of them."""
 
+import html
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +199,39 @@ def test_watch_follows_a_tuning_job(run: Run, aws: FakeAws, tmp_path: Path) -> N
     aws.script("ListTrainingJobsForHyperParameterTuningJob", {"TrainingJobSummaries": [best]})
     assert run("watch", "search", "--best", "best.json").code == 0
     assert json.loads((tmp_path / "best.json").read_text())["lr"] == "0.016"
+
+
+def test_the_best_of_a_script_is_trained_by_the_script(run: Run, aws: FakeAws, tmp_path: Path) -> None:
+    """Without its program the line that is shown would train this project's classifier."""
+    best = trial("t-1", "Completed", 0.91, lr="0.016")
+    objective = {"Type": "Maximize", "MetricName": "validation_accuracy"}
+    config = {"HyperParameterTuningJobObjective": objective}
+    searched = described("Completed", best, HyperParameterTuningJobConfig=config)
+    searched["TrainingJobDefinition"]["StaticHyperParameters"] = {"sagemaker_program": '"my train.py"'}
+    aws.script("DescribeHyperParameterTuningJob", searched)
+    aws.script("ListTrainingJobsForHyperParameterTuningJob", {"TrainingJobSummaries": [best]})
+    line = "train --hyperparameters search --data … --source … --program 'my train.py'"
+    assert line in run("watch", "search").out
+    assert run("report", "search").code == 0
+    assert line in html.unescape((tmp_path / "report" / "report.html").read_text(encoding="utf-8"))
+
+
+def test_ctrl_c_before_the_search_stops_the_job_that_computes_its_features(
+    checkout: Path, environment: dict[str, str], aws: FakeAws, data: Path, tmp_path: Path
+) -> None:
+    aws.script("DescribeTrainingJob", {"TrainingJobStatus": "InProgress", "SecondaryStatus": "Training"})
+    aws.script("StopTrainingJob", {})
+    command = [sys.executable, "-m", "launch.tune", str(EXAMPLES / "tune.yaml"), "--data", str(data)]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+        while not aws.sent("DescribeTrainingJob"):
+            time.sleep(0.05)
+        time.sleep(0.2)
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+    (job,) = aws.sent("CreateTrainingJob")
+    assert (process.returncode, aws.sent("StopTrainingJob")) == (130, [{"TrainingJobName": job["TrainingJobName"]}])
+    assert f"stopping {job['TrainingJobName']}" in err and "Traceback" not in err
+    assert not aws.sent("CreateHyperParameterTuningJob")
 
 
 def test_a_failed_search_gives_its_reason(run: Run, aws: FakeAws, data: Path) -> None:

@@ -4,6 +4,8 @@ import os
 import re
 import shutil
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,32 @@ def test_an_option_takes_its_value_in_either_spelling(spelling: str) -> None:
     assert done.stderr == "train_local.sh: nothing is not a folder; --data wants one with labelled pictures\n"
 
 
+def test_a_container_that_has_not_started_yet_hears_ctrl_c_too(tmp_path: Path) -> None:
+    """docker run's container is there after a while, and its program hears only the second SIGTERM."""
+    (tmp_path / "docker").write_text(
+        f"""#!/bin/sh
+cd {tmp_path}
+case $1 in
+run) sleep 0.2; echo 5ca1ab1e >"$4"; while [ "$(cat heard 2>/dev/null | wc -l)" -lt 2 ]; do sleep 0.1; done; exit 7 ;;
+kill) [ "$4" != 5ca1ab1e ] || echo "$3" >>heard ;;
+esac
+"""
+    )
+    (tmp_path / "docker").chmod(0o755)
+    code = "source local_test/container.sh; (sleep 0.1; kill $$) & run_container image; echo $? $stopped"
+    done = bash(code, PATH=f"{tmp_path}:{os.environ['PATH']}")
+    assert (done.stdout, (tmp_path / "heard").read_text()) == ("7 1\n", "TERM\nTERM\n"), done.stderr
+
+
+def test_a_folder_is_no_missing_picture(tmp_path: Path) -> None:
+    done = bash(f"local_test/predict.sh {tmp_path} {tmp_path}/none.jpg")
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"predict.sh: {tmp_path} is a folder; name the pictures in it\n"
+        f"predict.sh: there is no picture {tmp_path}/none.jpg; name one\n"
+    )
+
+
 def test_a_job_takes_as_many_cores_as_the_caller_says(tmp_path: Path) -> None:
     (tmp_path / "docker").write_text(f'#!/bin/sh\n[ "$1" != run ] || echo "$@" >{tmp_path}/run\n')
     (tmp_path / "docker").chmod(0o755)
@@ -100,6 +128,24 @@ def test_a_build_without_a_home_and_with_a_docker_client_in_a_folder_with_a_blan
     path = f"{client.parent}:{os.environ['PATH']}"
     done = bash("unset HOME; bash build.sh train", PATH=path, BASE_IMAGE="any", DOCKER_HOST="unix:///no/other")
     assert (done.returncode, done.stderr) == (0, "") and "building byoc-vision-train\n" in done.stdout
+
+
+@pytest.mark.parametrize("command", [["./build.sh"], [sys.executable, "-m", "local_test.main_job", "--out", "{}/out"]])
+def test_a_build_ends_with_what_has_begun_it(tmp_path: Path, command: list[str]) -> None:
+    """Else it would go on and tag images; the client stands for one that builds until it is ended."""
+    client, told = tmp_path / "docker", tmp_path / "told"
+    building = f"trap 'kill $!; echo ended >>{told}; exit 1' TERM; sleep 60 & echo begun >{told}; wait"
+    client.write_text(f'#!/bin/sh\n[ "$1" != build ] || {{ {building}; }}\necho 1\n', encoding="utf-8")
+    client.chmod(0o755)
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "BASE_IMAGE": "any"}
+    words = [word.format(tmp_path) for word in command]
+    with subprocess.Popen(words, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        while not told.exists():
+            time.sleep(0.05)
+        process.terminate()
+        _, said = process.communicate(timeout=20)
+    assert process.returncode in (130, 143) and "build.sh: interrupted\n" in said
+    assert told.read_text() == "begun\nended\n"
 
 
 def test_a_ca_of_which_pip_alone_is_told_counts_for_uv_and_for_builds(tmp_path: Path) -> None:

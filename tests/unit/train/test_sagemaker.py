@@ -218,6 +218,44 @@ start.main()
     assert ran.returncode == 3 and ran.stdout.endswith("the last word")
 
 
+def test_a_job_that_is_stopped_while_the_toolkit_is_imported_ends():
+    code = """
+import os
+import signal
+import sys
+from train import start
+
+class Finder:
+    def find_spec(self, name, path, target=None):
+        if name.startswith("sagemaker_training"):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+sys.meta_path.insert(0, Finder())
+start.main()
+"""
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_a_job_that_fails_on_a_full_disk_has_failed(opt_ml):
+    """The toolkit cannot write its failure file there, and ended with 0."""
+    code = """
+import errno
+from sagemaker_training import files
+from train import start
+
+def full(*_):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+files.write_file = full
+start.complete = lambda root: None
+start.main()
+"""
+    write(opt_ml, "resourceconfig", {"current_host": "a", "hosts": ["a"], "network_interface_name": "eth0"})
+    own = {"SAGEMAKER_TRAINING_MODULE": "train.sagemaker:nothing", "SAGEMAKER_BASE_DIR": str(opt_ml)}
+    ran = subprocess.run([sys.executable, "-c", code], env=os.environ | own, capture_output=True, text=True)
+    assert ran.returncode == 1 and "cannot be kept ([Errno 28] No space left on device)" in ran.stderr
+
+
 @pytest.mark.skipif(not os.access("/opt", os.W_OK), reason="needs the container's /opt")
 def test_the_images_train_command_writes_model_and_failure_file(opt_ml):
     """The image's command, on a job of hyperparameters and data, and the toolkit's own trainer, on a wrong one."""
