@@ -162,9 +162,14 @@ def test_without_a_program_the_classifier_is_trained(opt_ml, monkeypatch, caplog
             "train_model.py ended with exit code 1: SyntaxError: '(' was never closed (train_model.py, line 2)",
         ),
         (
+            "import pytorch_lightning",
+            "train_model.py ended with exit code 1: ModuleNotFoundError: No module named 'pytorch_lightning' "
+            "(train_model.py, line 1); name its package in requirements.txt, or put the module beside the program",
+        ),
+        (
             "import sklearn",
             "train_model.py ended with exit code 1: ModuleNotFoundError: No module named 'sklearn' "
-            "(train_model.py, line 1); name its package in requirements.txt, or put the module beside the program",
+            "(train_model.py, line 1); name its package, scikit-learn, in requirements.txt",
         ),
         (
             "import smdistributed.dataparallel.torch.torch_smddp",
@@ -224,6 +229,60 @@ def test_without_a_program_the_classifier_is_trained(opt_ml, monkeypatch, caplog
             "action='store_true'",
         ),
         (
+            "import argparse\nparser = argparse.ArgumentParser()\nparser.add_argument('--pretrained', type=int)\n"
+            "parser.parse_args(['--pretrained', 'True'])",
+            "train_model.py ended with exit code 2: train_model.py: error: argument --pretrained: invalid int value: "
+            "'True'; true and false are passed on as True and False: let the option read these, or give 1 or 0",
+        ),
+        (
+            "import argparse\nparser = argparse.ArgumentParser()\n"
+            "parser.add_argument('--sizes', type=int, nargs='+')\nparser.parse_args(['--sizes', '[224, 256]'])",
+            "train_model.py ended with exit code 2: train_model.py: error: argument --sizes: invalid int value: "
+            "'[224, 256]'; a list is passed on as one argument: let the option read it, type=json.loads, or give the "
+            "values apart by commas and let it split them",
+        ),
+        (
+            "import argparse\nparser = argparse.ArgumentParser()\nparser.add_argument('data')\nparser.parse_args([])",
+            "train_model.py ended with exit code 2: train_model.py: error: the following arguments are required: data; "
+            "hyperparameters are passed on as --name value: give those, and let the program take an argument without "
+            "-- as an option",
+        ),
+        (
+            "input('continue? ')",
+            "train_model.py ended with exit code 1: EOFError: EOF when reading a line (train_model.py, line 1); a job "
+            "has no keyboard: let the program take what it asks for as an argument",
+        ),
+        (
+            "import multiprocessing\np = multiprocessing.get_context('spawn').Process(target=print)\np.start()\n"
+            "p.join()\nraise SystemExit(p.exitcode)",
+            "train_model.py ended with exit code 1: RuntimeError: An attempt has been made to start a new process "
+            "before the current process has finished its bootstrapping phase. (train_model.py, line 3); its processes "
+            "import the program: put what only the first is to do under if __name__ == '__main__'",
+        ),
+        (
+            "import sagemaker_containers",
+            "train_model.py ended with exit code 1: ModuleNotFoundError: No module named 'sagemaker_containers' "
+            "(train_model.py, line 1); its name is sagemaker_training today; what it knows of the job is in the "
+            "variables SM_…, too",
+        ),
+        (  # as torch.hub, torchvision's data sets and the Hugging Face hub say it
+            "raise RuntimeError('It looks like there is no internet connection and the repo could not be found')",
+            "train_model.py ended with exit code 1: RuntimeError: It looks like there is no internet connection and "
+            "the repo could not be found (train_model.py, line 1); in an isolated network what the program fetches is "
+            "given as a channel",
+        ),
+        (
+            "import torch\ntorch.nn.CrossEntropyLoss()(torch.rand(1, 2), torch.tensor([2]))",
+            "train_model.py ended with exit code 1: IndexError: Target 2 is out of bounds. (train_model.py, line 2); "
+            "the network has fewer outputs than the data has classes: let its last layer have one for each",
+        ),
+        (
+            "raise OSError('image file is truncated (150 bytes not processed)')",
+            "train_model.py ended with exit code 1: OSError: image file is truncated (150 bytes not processed) "
+            "(train_model.py, line 1); remove the picture that ends early, or set PIL.ImageFile.LOAD_TRUNCATED_IMAGES "
+            "= True",
+        ),
+        (
             "import os\nos.kill(os.getpid(), 9)",
             "train_model.py ended with signal 9 (Killed): most likely the kernel killed it for memory; "
             "take smaller batches, fewer loader workers or a larger instance",
@@ -255,6 +314,13 @@ def test_what_there_is_in_place_of_a_missing_folder_is_told(opt_ml, missing, sai
         (opt_ml / "input/data/training" / folder).mkdir()
     told = run(opt_ml, f"import os\nos.scandir({str(opt_ml / 'input/data' / missing)!r})")
     assert f"{missing}' (train_model.py, line 2)" in told and said in told
+
+
+def test_what_there_is_in_place_of_class_folders_is_told(opt_ml):
+    data = opt_ml / "input/data/training"
+    (data / "a.jpg").touch()
+    told = run(opt_ml, f"from torchvision.datasets import ImageFolder\nImageFolder({str(data)!r})")
+    assert f"; {data} holds a.jpg: let the program read that, or give another folder as the channel" in told
 
 
 @pytest.mark.parametrize("line", ["%%writefile train_model.py", "!pip install timm", "%matplotlib inline"])
