@@ -354,7 +354,16 @@ def test_a_lack_of_shared_memory_is_known(said, lacks):
     [
         (  # as torch says what a state dict lacks
             r"raise RuntimeError('Error(s) in loading state_dict for ResNet:\n\tMissing key(s): \"fc.weight\". ')",
-            'RuntimeError: Error(s) in loading state_dict for ResNet: Missing key(s): "fc.weight". (t.py, line 1)',
+            'RuntimeError: Error(s) in loading state_dict for ResNet: Missing key(s): "fc.weight". (t.py, line 1); '
+            "build the network as it was trained: its layers have other names",
+        ),
+        (  # weights of DataParallel, of which torch lists all names
+            "import torch\nlayers = torch.nn.Sequential(*(torch.nn.Linear(1, 1) for _ in range(99)))\n"
+            "layers.load_state_dict(torch.nn.DataParallel(layers).state_dict())",
+            'RuntimeError: Error(s) in loading state_dict for Sequential: Missing key(s) in state_dict: "0.weight", '
+            '"0.bias" and 196 more. Unexpected key(s) in state_dict: "module.0.weight", "module.0.bias" and 196 more. '
+            "(t.py, line 3); DataParallel has put module. before the names: load {name.removeprefix('module.'): value "
+            "for name, value in weights.items()}",
         ),
         (  # as a text in three quotes
             "raise ValueError('''\n\nthe labels do not fit\nthe pictures''')",
@@ -391,6 +400,7 @@ def test_a_lack_of_shared_memory_is_known(said, lacks):
     ],
     ids=[
         "more lines",
+        "more names than are told",
         "an empty line first",
         "colours",
         "a bar before it",
