@@ -468,6 +468,17 @@ def test_a_trace_that_a_program_survives_is_not_why_it_ends(opt_ml, text, said):
     assert said in run(opt_ml, text)
 
 
+def test_a_trace_is_written_at_once(tmp_path):
+    """Else those of several processes, which torchrun starts and which fail alike, are written into one another."""
+    (tmp_path / "sitecustomize.py").symlink_to(Path(__file__).parents[3] / "docker/byoc_container.py")
+    environment = {"PYTHONPATH": str(tmp_path), "PYTHONUNBUFFERED": "1", "BYOC_UNCAUGHT": str(tmp_path / "uncaught")}
+    read, write = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)  # what is written at once is read at once
+    with read, write:
+        subprocess.run([sys.executable, "-c", "[].no"], env=os.environ | environment, stderr=write, check=False)
+        trace = read.recv(4096).decode()
+    assert trace.startswith("Traceback") and trace.endswith("AttributeError: 'list' object has no attribute 'no'\n")
+
+
 def test_a_report_of_the_scripts_own_is_not_overwritten(opt_ml, caplog):
     output = opt_ml / "output/data"
     assert run(opt_ml, "print('accuracy=0.5\\naccuracy=0.6')") is None
