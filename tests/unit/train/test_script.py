@@ -890,6 +890,38 @@ def test_figures_are_found_in_what_scripts_print(tmp_path, line, name, value):
         ("epoch,train_loss\n1,0.5\n2,2e-1", ["train_loss,1,0.5", "train_loss,2,0.2"]),
         ("epoch loss\n1 0.5\nsaved the best loss\n2 0.25", ["loss,1,0.5", "loss,2,0.25"]),
         ("Epoch   Train Loss\n1/2   0.5\n2/2   0.25", ["train_loss,1,0.5", "train_loss,2,0.25"]),
+        (  # as pandas, with its index
+            "   epoch  train_loss  val_acc\n0      1        0.90     0.50\n1      2        0.70      NaN",
+            ["train_loss,1,0.9", "train_loss,2,0.7"],
+        ),
+        (
+            "       train_loss\tlr\nepoch\n1            0.90\t0.1\n2            0.70\t0.1",
+            ["train_loss,1,0.9", "train_loss,2,0.7", "lr,1,0.1", "lr,2,0.1"],
+        ),
+        (  # as skorch with checkpoints, which are marked in some rows
+            "  epoch    train_loss    cp     dur\n-------  ------------  ----  ------\n"
+            "      1        0.6905     +  0.0455\n      2        0.6648        0.0284",
+            ["train_loss,1,0.6905", "train_loss,2,0.6648"],
+        ),
+        (  # as rich
+            "\u250f\u2501\u2501\u2513\n\u2503 epoch \u2503 loss \u2503\n\u2521\u2501\u2501\u2529\n"
+            "\u2502 1 \u2502 0.5 \u2502\n\u2502 2 \u2502 0.4 \u2502",
+            ["loss,1,0.5", "loss,2,0.4"],
+        ),
+        (  # of each split, one after the other
+            '{"train": {"loss": 0.5, "acc": 0.25}, "val": {"loss": 0.75, "acc": 0.5, "lr": 0.1}}\n' * 2,
+            [
+                f"{row},{value}"
+                for name, value in (
+                    ("train_loss", 0.5),
+                    ("train_acc", 0.25),
+                    ("val_loss", 0.75),
+                    ("val_acc", 0.5),
+                    ("lr", 0.1),
+                )
+                for row in (f"{name},1", f"{name},2")
+            ],
+        ),
         (  # as Ultralytics
             "  Epoch  GPU_mem   loss  Size\n  1/1  0G  2.5  224:  50%|##  | 1/2 [00:01]\n  1/1  0G  2.0  224: 100%|##|",
             ["loss,1,2.5", "loss,2,2.0"],
@@ -902,6 +934,14 @@ def test_figures_are_found_in_tables(tmp_path, table, rows):
         curves.read(line)
     curves.write(tmp_path / "curves.csv")
     assert sorted((tmp_path / "curves.csv").read_text().splitlines()[1:]) == sorted(rows)
+
+
+def test_a_table_of_classes_is_no_curve(tmp_path):
+    curves = Curves()
+    for line in ["       precision    recall", "", "    0       0.50      0.60", "    1       0.70      0.80"]:
+        curves.read(line)
+    curves.write(tmp_path / "curves.csv")
+    assert not (tmp_path / "curves.csv").exists()
 
 
 def test_lines_without_figures_leave_no_file(tmp_path):
