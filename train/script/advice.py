@@ -50,6 +50,8 @@ _ADVICE = {
     "layer have one for each",
     r"OSError: (image file is truncated|Truncated File Read|broken data stream)": "remove the picture that ends early, "
     "or set PIL.ImageFile.LOAD_TRUNCATED_IMAGES = True",
+    r"OSError: \[Errno 30\] Read-only file system": "let the program write to /opt/ml/output/data, "
+    "/opt/ml/checkpoints or /tmp, and copy there first what it is to change",
     r"smdebug\.exceptions\.SMDebugRuntimeError: The path:.* already exists": "a hook has recorded there and ended: "
     "make one hook in a job, or give the second an out_dir of its own",
     r"(urllib\.error\.URLError|requests\.exceptions\.ConnectionError|socket\.gaierror|httpx?\.ConnectError)|"

@@ -253,6 +253,12 @@ def test_without_a_program_the_classifier_is_trained(opt_ml, monkeypatch, caplog
             "has no keyboard: let the program take what it asks for as an argument",
         ),
         (
+            "raise OSError(30, 'Read-only file system', '/opt/ml/input/data/training/cache')",
+            "train_model.py ended with exit code 1: OSError: [Errno 30] Read-only file system: "
+            "'/opt/ml/input/data/training/cache' (train_model.py, line 1); let the program write to "
+            "/opt/ml/output/data, /opt/ml/checkpoints or /tmp, and copy there first what it is to change",
+        ),
+        (
             "import multiprocessing\np = multiprocessing.get_context('spawn').Process(target=print)\np.start()\n"
             "p.join()\nraise SystemExit(p.exitcode)",
             "train_model.py ended with exit code 1: RuntimeError: An attempt has been made to start a new process "
@@ -703,6 +709,11 @@ def test_a_requirement_that_cannot_be_had_is_named(opt_ml, monkeypatch):
     (opt_ml / "code/requirements.txt").write_text("no-such-package-as-this==1.0\n")
     said = run(opt_ml, "")
     assert "could not be installed: No matching distribution found for no-such-package-as-this==1.0; check" in said
+
+
+def test_a_requirement_of_a_git_repository_is_told_what_to_name(opt_ml):
+    (opt_ml / "code/requirements.txt").write_text("git+https://127.0.0.1/owner/name.git\n")
+    assert "; the image has no git: name a release of the package, or an archive" in run(opt_ml, "")
 
 
 @pytest.mark.parametrize("line", ["-e .", ".", "--editable=./", "-e .[all]  # itself", "file:."])
