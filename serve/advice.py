@@ -18,6 +18,9 @@ from serve import user_code
 #: Names in a folder that a sentence tells.
 _NAMED = 6
 
+#: What torch says where there is no GPU: of code that takes one, and of what was saved on one.
+_NO_GPU = re.compile("Found no NVIDIA driver|No CUDA GPUs are available|not compiled with CUDA|on a CUDA device but")
+
 
 def advice(error: BaseException, model_dir: Path) -> str | None:
     """Return a sentence on an error that came while the model in the folder was loaded; None where nothing is known."""
@@ -35,6 +38,11 @@ def advice(error: BaseException, model_dir: Path) -> str | None:
         return (
             "the model's own code runs pip, which this image does not have; name the packages in "
             f"{CODE}/requirements.txt"
+        )
+    if isinstance(error, RuntimeError | AssertionError) and _NO_GPU.search(str(error)):
+        return (
+            f"the model's own code takes a GPU, and the container has none ({described(error, 100)}); let it take "
+            '"cuda" only where torch.cuda.is_available(), and give torch.load that device as map_location'
         )
     return _of_training(error) or _of_files(error, model_dir)
 

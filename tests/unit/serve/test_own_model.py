@@ -459,6 +459,11 @@ def output_fn(prediction, accept, context):
     ("source", "words"),
     [
         ("import no_such_package", r"No module named 'no_such_package'\); name its package in code/requirements.txt"),
+        (
+            "import torch\nif not torch.cuda.is_available():\n    torch.zeros(1).cuda()\n"
+            "raise RuntimeError('Attempting to deserialize object on a CUDA device but there is none')",
+            r'takes a GPU, and the container has none .*; let it take "cuda" only where .* as map_location',
+        ),
         ("from sagemaker_containers.beta.framework import worker", "import what it needs .* from sagemaker_inference"),
         ("import smdebug.pytorch as smd", "imports smdebug, which is for training; leave that import out of inference"),
         (
