@@ -2,9 +2,11 @@
 
 Scripts of users' own find smdebug configured where the service gives no configuration. And where SDK v3's driver has
 replaced the image's entry point, the job is recorded from beside it. An exception that ends a script is noted, for a
-trace in its log may be of one that it has survived. It costs them microseconds.
+trace in its log may be of one that it has survived. Its trace is written at once: several processes, as torchrun starts
+them, would write theirs into one another. It costs them microseconds.
 """
 
+import io
 import os
 import sys
 
@@ -38,7 +40,13 @@ def note(file: str) -> None:
     shown = sys.excepthook
 
     def hook(*exception: object) -> None:
-        shown(*exception)  # type: ignore[arg-type]
+        stream, sys.stderr = sys.stderr, io.StringIO()
+        try:
+            shown(*exception)  # type: ignore[arg-type]
+        finally:
+            trace, sys.stderr = sys.stderr.getvalue(), stream
+        if stream:
+            stream.write(trace)
         with open(file, "a", encoding="utf-8") as uncaught:
             uncaught.write("uncaught\n")
 

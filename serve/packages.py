@@ -13,6 +13,7 @@ import venv
 from pathlib import Path
 
 from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.source import NO_GIT
 from serve import child
 
 REQUIREMENTS = "requirements.txt"
@@ -76,7 +77,6 @@ def install(requirements: Path, environment: Path, seconds: float) -> str:
 
 def _failed(requirements: Path, reason: str) -> UserError:
     code = requirements.parent.name
-    return UserError(
-        f"{code}/{REQUIREMENTS} cannot be installed: {reason[:300]}; correct it, put the package into {code}/lib, or "
-        "build an image that has it"
-    )
+    remedy = f"correct it, put the package into {code}/lib, or build an image that has it"
+    remedy = NO_GIT if "'git'" in reason else remedy
+    return UserError(f"{code}/{REQUIREMENTS} cannot be installed: {reason[:300]}; {remedy}")

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.folders import text
 from byoc_vision.contract.job import CODE, SCRIPT
 from serve import shadowed, submitted
 
@@ -61,6 +62,20 @@ def has(file: Path) -> bool:
     return False
 
 
+def misplaced(model_dir: Path) -> str:
+    """Return where code lies that was perhaps meant as the model's, and what to do; nothing where it is, or is not."""
+    if program() != SCRIPT or (folder(model_dir) / SCRIPT).exists():
+        return ""
+    if (model_dir / SCRIPT).is_file():
+        return f"{SCRIPT} lies beside the model's files, where it is not read: put it into {CODE}/"
+    if below := [*model_dir.glob(f"*/{CODE}/{SCRIPT}"), *model_dir.glob(f"*/{SCRIPT}")]:
+        name = below[0].relative_to(model_dir).parts[0]
+        return f"the archive has all in a folder {text(name)}, with {SCRIPT}: pack what is in the folder, without it"
+    if others := sorted((model_dir / CODE).glob("*.py")):
+        return f"{CODE}/ has {text(others[0].name)}: call it {SCRIPT}, or name it as SAGEMAKER_PROGRAM"
+    return ""
+
+
 def load(model_dir: Path) -> dict[str, Function]:
     """Import the user's module and return those of its functions that are the handler's, by name; none without it.
 
@@ -76,6 +91,8 @@ def load(model_dir: Path) -> dict[str, Function]:
             raise UserError(f"the code at {archive[:200]} has no {file}; add it, or name its file as SAGEMAKER_PROGRAM")
         if file != SCRIPT:
             raise UserError(f"SAGEMAKER_PROGRAM names {file}, but the model has no {CODE}/{file}; add it")
+        if said := misplaced(model_dir):
+            logger.warning("%s", said)
         return {}
     name = Path(file).stem
     known = importlib.util.find_spec(name)

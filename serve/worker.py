@@ -3,11 +3,9 @@
 import ctypes
 import gc
 import importlib
-import importlib.metadata
 import importlib.util
 import logging
 import os
-import pickle
 import traceback
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,14 +14,12 @@ from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 
 from sagemaker_inference.errors import BaseInferenceToolkitError
 
 from byoc_vision.contract.errors import UserError, described
-from byoc_vision.contract.job import CODE
-from byoc_vision.contract.program import magic
 from serve import answers, backend, decoding, measuring, pipeline, user_code
+from serve.advice import advice
 from serve.answers import AnswerError, Body
 from serve.config import ERROR_HEADER, INTERNAL_ERROR
 from serve.encoding import JSON
@@ -76,20 +72,8 @@ class Worker:
             self._own = user_code.load(model_dir)
             self._model = pipeline.load_model(model_dir, self._own, context)
             self._pipeline = pipeline.build(model_dir, self._model, self._own, self._measured.count)
-        except ModuleNotFoundError as error:
-            raise UserError(_needs(error)) from error
         except BaseException as error:
-            if isinstance(error, pickle.UnpicklingError) and "weights_only" in str(error):
-                raise UserError(
-                    "the model's own code loads more than weights, as a pickled network is; give its torch.load "
-                    "weights_only=False, if you trust the file"
-                ) from error
-            if _runs_pip(error):
-                raise UserError(
-                    "the model's own code runs pip, which this image does not have; name the packages in "
-                    f"{CODE}/requirements.txt"
-                ) from error
-            if said := _of_training(error):
+            if said := advice(error, model_dir):
                 raise UserError(said) from error
             if isinstance(error, Exception):
                 raise
@@ -255,57 +239,3 @@ def _let_go(error: BaseException | None) -> None:
 def _ended(error: BaseException) -> str:
     advice = "let it raise an Exception that says what is wrong"
     return f"the model's own code ends its process ({described(error)}); {advice}"
-
-
-def _runs_pip(error: BaseException) -> bool:
-    """Tell whether an error is that of a command which installs packages."""
-    command = getattr(error, "cmd", None) or getattr(error, "filename", None) or ""  # it failed; it was not found
-    words = command.split() if isinstance(command, str) else map(str, command) if isinstance(command, list) else ()
-    return not {"pip", "pip3"}.isdisjoint(words)
-
-
-def _of_training(error: BaseException) -> str | None:
-    """Return what to do where code fails at its import that was written for a training job, or a notebook, alone."""
-    remedy = "put what training alone needs under if __name__ == '__main__'"
-    if isinstance(error, KeyError) and str(error).startswith("'SM_"):
-        return f"the model's own code asks for {error.args[0]}, which only a training job has; {remedy}"
-    modules = [frame.f_globals.get("__name__") for frame, _ in traceback.walk_tb(error.__traceback__)]
-    if isinstance(error, SystemExit) and "argparse" in modules:
-        return f"the model's own code reads arguments of a command, which an endpoint has not; {remedy}"
-    if isinstance(error, URLError):
-        return (
-            f"the model's own code fetches what cannot be had here ({described(error)}); put it into the model, and "
-            "build the network without pretrained weights (weights=None), for the model's own replace them"
-        )
-    if isinstance(error, SyntaxError) and (line := magic(error)):
-        file = Path(error.filename or "").name
-        return f"line {error.lineno} of {file} is a notebook's magic command ({line[:80]}); remove it"
-    return None
-
-
-def _version(package: str) -> str | None:
-    """Return the version of a package that is installed."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _needs(error: ModuleNotFoundError) -> str:
-    package = str(error.name).partition(".")[0]
-    if package in ("torch", "torchvision") and importlib.util.find_spec(package) is None:
-        return f"the model needs {package}, which this image does not have; deploy it with --image serve"
-    if package == "smdebug":
-        return (
-            "the model's own code imports smdebug, which is for training; leave that import out of "
-            f"{user_code.program()}, or deploy a script without it"
-        )
-    if package != error.name and (there := _version(package)):  # as a pickle of another version does
-        return (
-            f"the model's own code, or what it loads, needs {error.name}, which is not in this image's {package} "
-            f"{there}; name the version that it was saved with in {CODE}/requirements.txt, or save it with this one"
-        )
-    return (
-        f"the model's own code needs a module that is not there ({error}); name its package in "
-        f"{CODE}/requirements.txt, or put it beside {user_code.program()}"
-    )

@@ -18,7 +18,7 @@ _ENDINGS = {
     _UNPACK: words("zip tar gz tgz bz2 tbz2 xz txz 7z rar zst lz4 iso dmg pkg"),
     _WRITE: words(
         "npy npz mat h5 hdf5 pkl pickle parquet feather arrow tfrecord tfrecords tfrec record rec idx lmdb mdb db "
-        "sqlite"
+        "sqlite bin"
     ),
     "save frames of it as pictures": words("mov mp4 m4v avi mkv webm mpg mpeg wmv flv 3gp mts"),
     "run dvc pull": words("dvc"),

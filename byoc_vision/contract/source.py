@@ -12,6 +12,12 @@ from pathlib import Path, PurePosixPath
 
 from byoc_vision.contract.errors import UserError, one_line
 
+#: What to do where requirements name a repository of git, which the images do not have.
+NO_GIT = (
+    "the image has no git: name a release of the package, or an archive of the repository "
+    "(https://github.com/OWNER/NAME/archive/COMMIT.zip)"
+)
+
 
 def unpack(archive: Path, place: str, code: Path) -> None:
     """Unpack the file `archive`, which came from `place`, into the folder `code`, or copy it where it is no archive.

@@ -48,10 +48,14 @@ class Curves:
             for name, value in self._table.read(text).items():
                 self._add(_plain_name(name), value)
             return
-        phase = _phase(text, figures[0].end("name"))
-        for match in figures:
-            name = _plain_name(match["name"])
-            if phase and not name.endswith(("lr", "rate")) and not _PHASE.search(name.replace("_", " ")):
+        phases = _phases(text, [match.end("name") for match in figures])
+        names = [_plain_name(match["name"]) for match in figures]
+        bare = [not (name.endswith(("lr", "rate")) or _PHASE.search(name.replace("_", " "))) for name in names]
+        # Where a line is of several, only figures that it has of each are told apart: `train: loss 0.9, val: loss 0.8`.
+        told = [name for name, is_bare in zip(names, bare, strict=True) if is_bare]
+        several = len(set(phases)) > 1
+        for match, name, phase, is_bare in zip(figures, names, phases, bare, strict=True):
+            if phase and is_bare and (not several or told.count(name) > 1):
                 name = f"{phase}_{name}"
             value = float(match["value"]) / (int(match["of"] or 1) or 1) / (100 if match["percent"] else 1)
             self._add(name, value)
@@ -80,8 +84,14 @@ def _plain_name(name: str) -> str:
     return re.sub(r"[^a-z0-9@]+", "_", name.lower()).strip("_").removeprefix("info_")
 
 
-def _phase(text: str, first: int) -> str:
-    """Return the phase that a line is of, which it names before its first figure's name ends, and no other anywhere."""
+def _phases(text: str, ends: list[int]) -> list[str]:
+    """Return the phases that a line's figures, whose names have these `ends`, are of; "" where it does not say so.
+
+    They are of the last that it has named before; it must name the first before its first figure's name ends.
+    """
     words = text.replace("_", " ")
-    phases = {match.lastgroup: match[0].lower() for match in _PHASE.finditer(words)}
-    return next(iter(phases.values())) if len(phases) == 1 and _PHASE.search(words, 0, first) else ""
+    named = [(match.start(), match.lastgroup, match[0].lower()) for match in _PHASE.finditer(words)]
+    if not named or named[0][0] >= ends[0]:
+        return [""] * len(ends)
+    spelled = {phase: word for _, phase, word in reversed(named)}
+    return [spelled[[phase for start, phase, _ in named if start < end][-1]] for end in ends]

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 import shlex
 import shutil
 import signal
@@ -19,52 +18,17 @@ from sagemaker_training.environment import Environment
 
 from byoc_vision.contract import job as contract
 from byoc_vision.contract.errors import UserError
-from byoc_vision.contract.folders import text
 from byoc_vision.contract.program import check
 from train.record.utilisation import Profiler, gpu_names
 from train.script import command, process, report, request, requirements, source
+from train.script.advice import advice
 from train.script.curves import Curves
 from train.script.process import Ended
 from train.script.reason import lacks_shared_memory, reason
 from train.stopping import Stopped, StopSignal
 
-#: Names in a folder that a message tells.
-_NAMED = 6
-
 #: Seconds that the other hosts have until their names are known.
 _PATIENCE = 300
-
-#: What to do about what comes of how a program is run, by a pattern of what is said.
-_ADVICE = {
-    r"ModuleNotFoundError: No module named '(smdistributed|torch_xla)\b": "it is only in AWS's own images: use "
-    "torch.distributed, with the estimator's "
-    'distribution={"torch_distributed": {"enabled": True}}',
-    r"ModuleNotFoundError: No module named '\w+\.|AttributeError: module '[\w.]+' has no attribute": "what it is part "
-    "of is there, perhaps in another version: requirements.txt can name the one that the program was written for",
-    r"ModuleNotFoundError|.*No module named": "name its package in requirements.txt, or put the module beside the "
-    "program",
-    r"KeyError: 'SM_CHANNEL_": "the job has no channel of that name: give its data one, --data NAME=FOLDER",
-    r"TypeError: expected str, bytes or os\.PathLike object, not NoneType": "a path is None, as a channel's is "
-    "that the job does not have: give its data that name, --data NAME=FOLDER",
-    r"NameError: name 'get_ipython'": "the program was a notebook: remove its magic commands (%…, !…)",
-    r"ImportError: attempted relative import": "the program is run as a file: import by full names, or name the "
-    "package's folder with __main__.py",
-    r"terminate called without an active exception": "a thread still ran at its end, as gloo's may: let the program "
-    "call torch.distributed.destroy_process_group() last",
-    r".*(Found no NVIDIA driver|No CUDA GPUs are available|no GPUs found!)": "the machine has no GPU: take an instance "
-    'type that has one, or let the program take "cuda" only where torch.cuda.is_available()',
-    r"_pickle\.UnpicklingError: Weights only load failed": "give torch.load weights_only=False, if you trust the file",
-    r"smdebug\.exceptions\.SMDebugRuntimeError: The path:.* already exists": "a hook has recorded there and ended: "
-    "make one hook in a job, or give the second an out_dir of its own",
-    r"(urllib\.error\.URLError|requests\.exceptions\.ConnectionError)": "in an isolated network what the program "
-    "fetches is given as a channel",
-    r"\S+: (line )?\d+: .+: (command )?not found$": "the image has no such command: name its package in "
-    "requirements.txt, or do it in Python",
-    r".*error: unrecognized arguments:( ([Tt]rue|[Ff]alse)?)+$": "hyperparameters are passed on as --name value, so "
-    "let the option take a value, in place of action='store_true'",
-    r".*error: unrecognized arguments: --": "hyperparameters are passed on by their names: name them as the program's "
-    "options are spelled (--batch-size is not --batch_size)",
-}
 
 log = logging.getLogger(__name__)
 
@@ -140,8 +104,7 @@ class Script:
         said = reason(ended.errors, str(code), uncaught)
         if not said and ended.code > 0:  # much is logged to stdout
             said = reason(ended.output, str(code), uncaught)
-        said += _missing(said, self.root / "input" / "data")
-        said += next((f"; {advice}" for pattern, advice in _ADVICE.items() if re.match(pattern, said)), "")
+        said += advice(said, self.root / "input" / "data")
         if ended.out_of_memory or ended.code == -signal.SIGKILL:
             said = "the kernel killed it for memory; take smaller batches, fewer loader workers or a larger instance"
             said = said if ended.out_of_memory else f"most likely {said}"
@@ -153,21 +116,6 @@ class Script:
                 "smaller batches, or give docker run --shm-size=8g"
             )
         raise ScriptError(f"{self.program} ended with {_code(ended.code)}{f': {said}' if said else ''}")
-
-
-def _missing(said: str, data: Path) -> str:
-    """Return what there is in place of the file or folder below the channels that an exception did not find, if any."""
-    named = re.match(rf"(?:FileNotFoundError|NotADirectoryError): .*'{re.escape(str(data))}/+([^']+)'", said)
-    if named is None:
-        return ""
-    place = data / named[1]
-    there = next(folder for folder in place.parents if folder.is_dir() or folder == data)
-    names = [name for name in sorted(os.listdir(there)) if not name.startswith(".")] if there.is_dir() else []
-    held = ", ".join(map(text, names[:_NAMED])) + (", …" if len(names) > _NAMED else "") or "nothing"
-    if there == data:
-        channel = place.relative_to(data).parts[0]
-        return f"; the job has no channel {channel}, but {held}: give its data that name, --data {channel}=FOLDER"
-    return f"; {text(there)} holds {held}: let the program read that, or give another folder as the channel"
 
 
 def _await_names(names: list[str], stop: StopSignal, patience: float = _PATIENCE) -> None:

@@ -4,6 +4,7 @@ import re
 from itertools import takewhile
 from textwrap import dedent
 
+from byoc_vision.contract import state_dicts
 from byoc_vision.contract.errors import plain
 
 #: What stands before a line: of a process that torchrun started, and of an exception group.
@@ -123,9 +124,10 @@ def _words(lines: list[str]) -> list[str]:
 
 
 def _told(line: str, before: list[str], folder: str) -> str:
-    """Return the line with the last place in `folder` that the lines before it name."""
+    """Return the line with the last place in `folder` that the lines before it name, and what to do about weights."""
     places = [match for other in before if (match := _PLACE.match(other))]
     own = [match for match in places if folder and match["file"].startswith(f"{folder}/")]
     where = f" ({own[-1]['file'].removeprefix(f'{folder}/')}, line {own[-1]['line']})" if own else ""
     shown = "".join(letter if letter.isprintable() else " " for letter in line.strip())
-    return shown[:_LENGTH] + where
+    remedy = state_dicts.advice(shown)
+    return state_dicts.short(shown)[:_LENGTH] + where + (remedy and f"; {remedy}")

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from byoc_vision.contract.errors import UserError
+from byoc_vision.contract.source import NO_GIT
 from train.script import command, process
 from train.script.reason import pip_reason
 from train.stopping import Stopped, StopSignal
@@ -46,10 +47,9 @@ def install(code: Path, stop: StopSignal) -> None:
     wanted += _code_artifact()
     ended = _installed(wanted, code, stop)
     if ended.code:
-        raise UserError(
-            f"the code's requirements could not be installed: {pip_reason(ended.errors)}; check {FILE}, "
-            "and that the job has a network or a package index in it"
-        )
+        said = pip_reason(ended.errors)
+        remedy = NO_GIT if "'git'" in said else f"check {FILE}, and that the job has a network or a package index in it"
+        raise UserError(f"the code's requirements could not be installed: {said}; {remedy}")
 
 
 def _installed(wanted: list[str], code: Path, stop: StopSignal) -> process.Ended:

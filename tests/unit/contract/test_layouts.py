@@ -445,6 +445,7 @@ REFUSED = [
     ("arrays", "{x,y}.npy", r"no picture, but 2 other files \(x.npy; write each picture in it to a file of its own\)"),
     ("a table of Hugging Face", "data/train-00000-of-00001.parquet\nREADME.md", r"parquet; write each picture in it"),
     ("records in parts", "flowers.tfrecord-0000{0,1}-of-00002", r"flowers.tfrecord-00000-of-00002; write each picture"),
+    ("CIFAR's binary version", "cifar-10-batches-bin/{data_batch_1,test_batch}.bin", r"data_batch_1.bin; write each"),
     ("films of each class", "{run,walk}/{a.mp4,b.avi}", r"4 other files \(a.mp4; save frames of it as pictures\)"),
     ("pointers of DVC", "{cat,dog}.dvc", r"2 other files \(cat.dvc; run dvc pull\)"),
     ("texts of each class", "{pos,neg}/{0,1}.txt", r"4 other files \(0.txt\); put the pictures"),

@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import re
 import sys
+import types
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -389,6 +390,72 @@ def test_a_file_that_is_no_network_is_told_with_what_to_add(make_worker: MakeWor
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ("inference.py", "inference.py lies beside the model's files, .* put it into code/"),
+        ("code/predict.py", "code/ has predict.py: call it inference.py, or name it as SAGEMAKER_PROGRAM"),
+        ("mine/code/inference.py", "in a folder mine, with inference.py: pack what is in the folder"),
+    ],
+)
+def test_code_that_lies_elsewhere_is_named(make_worker: MakeWorker, tmp_path: Path, place: str, words: str) -> None:
+    torch.save(network().state_dict(), tmp_path / "model.pth")
+    (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / place).write_text("def model_fn(model_dir): pass")
+    with pytest.raises(UserError, match=f"model.pth is a state dict, .*; .*{words}"):
+        make_worker()
+
+
+#: How a script has saved its network's weights, and what the endpoint that loads them says.
+WEIGHTS_SAVED = {
+    "module.": (lambda weights: {f"module.{name}": value for name, value in weights.items()}, "DataParallel has put"),
+    "_orig_mod.": (
+        lambda weights: {f"_orig_mod.{name}": value for name, value in weights.items()},
+        "torch.compile has",
+    ),
+    "checkpoint": (lambda weights: {"epoch": 3, "model_state_dict": weights}, "weights under 'model_state_dict'"),
+    "classes": (
+        lambda weights: {"0.weight": torch.zeros(5, 6)},
+        r"0.weight: \[5, 6\] in the file, \[3, 6\] in the network.*; build the network as .* as many classes",
+    ),
+    "names": (lambda weights: {"fc.weight": torch.zeros(3, 6)}, "its layers have other names"),
+}
+
+
+@pytest.mark.parametrize("case", WEIGHTS_SAVED)
+def test_weights_that_do_not_fit_are_told_with_what_to_do(make_worker: MakeWorker, tmp_path: Path, case: str) -> None:
+    make, words = WEIGHTS_SAVED[case]
+    torch.save(make(network().state_dict()), tmp_path / "model.pth")
+    with pytest.raises(UserError, match=f"the model's weights cannot be loaded .*{words}") as caught:
+        make_worker(
+            "import os, torch\n"
+            "def model_fn(model_dir):\n"
+            "    network = torch.nn.Sequential(torch.nn.Linear(6, 3, bias=False))\n"
+            "    network.load_state_dict(torch.load(os.path.join(model_dir, 'model.pth')))\n"
+        )
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_the_model_does_not_have_is_told_with_what_it_has(make_worker: MakeWorker, tmp_path: Path) -> None:
+    (tmp_path / "best.pth").touch()
+    with pytest.raises(UserError, match=r"looks for \S+/model.pth, and the model holds best.pth, code/inference.py; "):
+        make_worker("def model_fn(model_dir):\n    open(model_dir + '/model.pth')")
+
+
+def test_a_pickled_network_whose_class_is_lost_is_told(make_worker: MakeWorker, tmp_path: Path) -> None:
+    module = types.ModuleType("inference")
+    exec("import torch\nclass Net(torch.nn.ReLU): pass", vars(module))
+    sys.modules["inference"] = module
+    torch.save(module.Net(), tmp_path / "model.pth")
+    del sys.modules["inference"]
+    with pytest.raises(UserError, match=r"is of the class Net, .*; define it in inference.py, or import it"):
+        make_worker(
+            "import torch\n"
+            "def model_fn(model_dir):\n"
+            "    return torch.load(model_dir + '/model.pth', weights_only=False)"
+        )
+
+
 def test_an_error_that_says_nothing_is_told_as_it_is(make_worker: MakeWorker) -> None:
     with pytest.raises(KeyError):
         make_worker("raise KeyError")
@@ -428,6 +495,12 @@ def output_fn(prediction, accept, context):
     ("source", "words"),
     [
         ("import no_such_package", r"No module named 'no_such_package'\); name its package in code/requirements.txt"),
+        (
+            "import torch\nif not torch.cuda.is_available():\n    torch.zeros(1).cuda()\n"
+            "raise RuntimeError('Attempting to deserialize object on a CUDA device but there is none')",
+            r'takes a GPU, and the container has none .*; let it take "cuda" only where .* as map_location',
+        ),
+        ("from sagemaker_containers.beta.framework import worker", "import what it needs .* from sagemaker_inference"),
         ("import smdebug.pytorch as smd", "imports smdebug, which is for training; leave that import out of inference"),
         (
             "import subprocess, sys\nsubprocess.check_call([sys.executable, '-m', 'pip', 'install', 'x'])",

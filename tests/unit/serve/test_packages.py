@@ -58,6 +58,12 @@ def test_a_line_at_which_pip_itself_fails_is_named(code: Path, tmp_path: Path) -
         packages.install(requirements(code, "numpy; sys_platform =="), tmp_path / "environment", 60)
 
 
+def test_a_repository_of_git_is_told_what_to_name(code: Path, tmp_path: Path) -> None:
+    (code / "requirements.txt").write_text("git+https://127.0.0.1/owner/name.git")
+    with pytest.raises(UserError, match=r"'git'.*; the image has no git: name a release of the package, or"):
+        packages.install(code / "requirements.txt", tmp_path / "environment", 60)
+
+
 def test_an_installation_may_not_take_for_ever(code: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="it took over"):
         packages.install(requirements(code, "own-tools"), tmp_path / "environment", 0.01)

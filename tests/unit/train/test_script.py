@@ -162,9 +162,14 @@ def test_without_a_program_the_classifier_is_trained(opt_ml, monkeypatch, caplog
             "train_model.py ended with exit code 1: SyntaxError: '(' was never closed (train_model.py, line 2)",
         ),
         (
+            "import pytorch_lightning",
+            "train_model.py ended with exit code 1: ModuleNotFoundError: No module named 'pytorch_lightning' "
+            "(train_model.py, line 1); name its package in requirements.txt, or put the module beside the program",
+        ),
+        (
             "import sklearn",
             "train_model.py ended with exit code 1: ModuleNotFoundError: No module named 'sklearn' "
-            "(train_model.py, line 1); name its package in requirements.txt, or put the module beside the program",
+            "(train_model.py, line 1); name its package, scikit-learn, in requirements.txt",
         ),
         (
             "import smdistributed.dataparallel.torch.torch_smddp",
@@ -224,6 +229,66 @@ def test_without_a_program_the_classifier_is_trained(opt_ml, monkeypatch, caplog
             "action='store_true'",
         ),
         (
+            "import argparse\nparser = argparse.ArgumentParser()\nparser.add_argument('--pretrained', type=int)\n"
+            "parser.parse_args(['--pretrained', 'True'])",
+            "train_model.py ended with exit code 2: train_model.py: error: argument --pretrained: invalid int value: "
+            "'True'; true and false are passed on as True and False: let the option read these, or give 1 or 0",
+        ),
+        (
+            "import argparse\nparser = argparse.ArgumentParser()\n"
+            "parser.add_argument('--sizes', type=int, nargs='+')\nparser.parse_args(['--sizes', '[224, 256]'])",
+            "train_model.py ended with exit code 2: train_model.py: error: argument --sizes: invalid int value: "
+            "'[224, 256]'; a list is passed on as one argument: let the option read it, type=json.loads, or give the "
+            "values apart by commas and let it split them",
+        ),
+        (
+            "import argparse\nparser = argparse.ArgumentParser()\nparser.add_argument('data')\nparser.parse_args([])",
+            "train_model.py ended with exit code 2: train_model.py: error: the following arguments are required: data; "
+            "hyperparameters are passed on as --name value: give those, and let the program take an argument without "
+            "-- as an option",
+        ),
+        (
+            "input('continue? ')",
+            "train_model.py ended with exit code 1: EOFError: EOF when reading a line (train_model.py, line 1); a job "
+            "has no keyboard: let the program take what it asks for as an argument",
+        ),
+        (
+            "raise OSError(30, 'Read-only file system', '/opt/ml/input/data/training/cache')",
+            "train_model.py ended with exit code 1: OSError: [Errno 30] Read-only file system: "
+            "'/opt/ml/input/data/training/cache' (train_model.py, line 1); let the program write to "
+            "/opt/ml/output/data, /opt/ml/checkpoints or /tmp, and copy there first what it is to change",
+        ),
+        (
+            "import multiprocessing\np = multiprocessing.get_context('spawn').Process(target=print)\np.start()\n"
+            "p.join()\nraise SystemExit(p.exitcode)",
+            "train_model.py ended with exit code 1: RuntimeError: An attempt has been made to start a new process "
+            "before the current process has finished its bootstrapping phase. (train_model.py, line 3); its processes "
+            "import the program: put what only the first is to do under if __name__ == '__main__'",
+        ),
+        (
+            "import sagemaker_containers",
+            "train_model.py ended with exit code 1: ModuleNotFoundError: No module named 'sagemaker_containers' "
+            "(train_model.py, line 1); its name is sagemaker_training today; what it knows of the job is in the "
+            "variables SM_…, too",
+        ),
+        (  # as torch.hub, torchvision's data sets and the Hugging Face hub say it
+            "raise RuntimeError('It looks like there is no internet connection and the repo could not be found')",
+            "train_model.py ended with exit code 1: RuntimeError: It looks like there is no internet connection and "
+            "the repo could not be found (train_model.py, line 1); in an isolated network what the program fetches is "
+            "given as a channel",
+        ),
+        (
+            "import torch\ntorch.nn.CrossEntropyLoss()(torch.rand(1, 2), torch.tensor([2]))",
+            "train_model.py ended with exit code 1: IndexError: Target 2 is out of bounds. (train_model.py, line 2); "
+            "the network has fewer outputs than the data has classes: let its last layer have one for each",
+        ),
+        (
+            "raise OSError('image file is truncated (150 bytes not processed)')",
+            "train_model.py ended with exit code 1: OSError: image file is truncated (150 bytes not processed) "
+            "(train_model.py, line 1); remove the picture that ends early, or set PIL.ImageFile.LOAD_TRUNCATED_IMAGES "
+            "= True",
+        ),
+        (
             "import os\nos.kill(os.getpid(), 9)",
             "train_model.py ended with signal 9 (Killed): most likely the kernel killed it for memory; "
             "take smaller batches, fewer loader workers or a larger instance",
@@ -257,6 +322,13 @@ def test_what_there_is_in_place_of_a_missing_folder_is_told(opt_ml, missing, sai
     assert f"{missing}' (train_model.py, line 2)" in told and said in told
 
 
+def test_what_there_is_in_place_of_class_folders_is_told(opt_ml):
+    data = opt_ml / "input/data/training"
+    (data / "a.jpg").touch()
+    told = run(opt_ml, f"from torchvision.datasets import ImageFolder\nImageFolder({str(data)!r})")
+    assert f"; {data} holds a.jpg: let the program read that, or give another folder as the channel" in told
+
+
 @pytest.mark.parametrize("line", ["%%writefile train_model.py", "!pip install timm", "%matplotlib inline"])
 def test_a_notebooks_command_in_a_program_is_told(opt_ml, line):
     assert run(opt_ml, f'"""\n%s\n"""\n{line}\nimport os') == (
@@ -288,7 +360,16 @@ def test_a_lack_of_shared_memory_is_known(said, lacks):
     [
         (  # as torch says what a state dict lacks
             r"raise RuntimeError('Error(s) in loading state_dict for ResNet:\n\tMissing key(s): \"fc.weight\". ')",
-            'RuntimeError: Error(s) in loading state_dict for ResNet: Missing key(s): "fc.weight". (t.py, line 1)',
+            'RuntimeError: Error(s) in loading state_dict for ResNet: Missing key(s): "fc.weight". (t.py, line 1); '
+            "build the network as it was trained: its layers have other names",
+        ),
+        (  # weights of DataParallel, of which torch lists all names
+            "import torch\nlayers = torch.nn.Sequential(*(torch.nn.Linear(1, 1) for _ in range(99)))\n"
+            "layers.load_state_dict(torch.nn.DataParallel(layers).state_dict())",
+            'RuntimeError: Error(s) in loading state_dict for Sequential: Missing key(s) in state_dict: "0.weight", '
+            '"0.bias" and 196 more. Unexpected key(s) in state_dict: "module.0.weight", "module.0.bias" and 196 more. '
+            "(t.py, line 3); DataParallel has put module. before the names: load {name.removeprefix('module.'): value "
+            "for name, value in weights.items()}",
         ),
         (  # as a text in three quotes
             "raise ValueError('''\n\nthe labels do not fit\nthe pictures''')",
@@ -325,6 +406,7 @@ def test_a_lack_of_shared_memory_is_known(said, lacks):
     ],
     ids=[
         "more lines",
+        "more names than are told",
         "an empty line first",
         "colours",
         "a bar before it",
@@ -390,6 +472,17 @@ def test_a_trace_that_a_program_survives_is_not_why_it_ends(opt_ml, text, said):
     # As the image's Python does, at the start of every process.
     (opt_ml / "code/sitecustomize.py").symlink_to(Path(__file__).parents[3] / "docker/byoc_container.py")
     assert said in run(opt_ml, text)
+
+
+def test_a_trace_is_written_at_once(tmp_path):
+    """Else those of several processes, which torchrun starts and which fail alike, are written into one another."""
+    (tmp_path / "sitecustomize.py").symlink_to(Path(__file__).parents[3] / "docker/byoc_container.py")
+    environment = {"PYTHONPATH": str(tmp_path), "PYTHONUNBUFFERED": "1", "BYOC_UNCAUGHT": str(tmp_path / "uncaught")}
+    read, write = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)  # what is written at once is read at once
+    with read, write:
+        subprocess.run([sys.executable, "-c", "[].no"], env=os.environ | environment, stderr=write, check=False)
+        trace = read.recv(4096).decode()
+    assert trace.startswith("Traceback") and trace.endswith("AttributeError: 'list' object has no attribute 'no'\n")
 
 
 def test_a_report_of_the_scripts_own_is_not_overwritten(opt_ml, caplog):
@@ -618,6 +711,11 @@ def test_a_requirement_that_cannot_be_had_is_named(opt_ml, monkeypatch):
     assert "could not be installed: No matching distribution found for no-such-package-as-this==1.0; check" in said
 
 
+def test_a_requirement_of_a_git_repository_is_told_what_to_name(opt_ml):
+    (opt_ml / "code/requirements.txt").write_text("git+https://127.0.0.1/owner/name.git\n")
+    assert "; the image has no git: name a release of the package, or an archive" in run(opt_ml, "")
+
+
 @pytest.mark.parametrize("line", ["-e .", ".", "--editable=./", "-e .[all]  # itself", "file:."])
 def test_a_package_that_its_requirements_name_is_installed_once(opt_ml, monkeypatch, line):
     monkeypatch.setenv("PIP_DRY_RUN", "1")
@@ -803,6 +901,38 @@ def test_figures_are_found_in_what_scripts_print(tmp_path, line, name, value):
         ("epoch,train_loss\n1,0.5\n2,2e-1", ["train_loss,1,0.5", "train_loss,2,0.2"]),
         ("epoch loss\n1 0.5\nsaved the best loss\n2 0.25", ["loss,1,0.5", "loss,2,0.25"]),
         ("Epoch   Train Loss\n1/2   0.5\n2/2   0.25", ["train_loss,1,0.5", "train_loss,2,0.25"]),
+        (  # as pandas, with its index
+            "   epoch  train_loss  val_acc\n0      1        0.90     0.50\n1      2        0.70      NaN",
+            ["train_loss,1,0.9", "train_loss,2,0.7"],
+        ),
+        (
+            "       train_loss\tlr\nepoch\n1            0.90\t0.1\n2            0.70\t0.1",
+            ["train_loss,1,0.9", "train_loss,2,0.7", "lr,1,0.1", "lr,2,0.1"],
+        ),
+        (  # as skorch with checkpoints, which are marked in some rows
+            "  epoch    train_loss    cp     dur\n-------  ------------  ----  ------\n"
+            "      1        0.6905     +  0.0455\n      2        0.6648        0.0284",
+            ["train_loss,1,0.6905", "train_loss,2,0.6648"],
+        ),
+        (  # as rich
+            "\u250f\u2501\u2501\u2513\n\u2503 epoch \u2503 loss \u2503\n\u2521\u2501\u2501\u2529\n"
+            "\u2502 1 \u2502 0.5 \u2502\n\u2502 2 \u2502 0.4 \u2502",
+            ["loss,1,0.5", "loss,2,0.4"],
+        ),
+        (  # of each split, one after the other
+            '{"train": {"loss": 0.5, "acc": 0.25}, "val": {"loss": 0.75, "acc": 0.5, "lr": 0.1}}\n' * 2,
+            [
+                f"{row},{value}"
+                for name, value in (
+                    ("train_loss", 0.5),
+                    ("train_acc", 0.25),
+                    ("val_loss", 0.75),
+                    ("val_acc", 0.5),
+                    ("lr", 0.1),
+                )
+                for row in (f"{name},1", f"{name},2")
+            ],
+        ),
         (  # as Ultralytics
             "  Epoch  GPU_mem   loss  Size\n  1/1  0G  2.5  224:  50%|##  | 1/2 [00:01]\n  1/1  0G  2.0  224: 100%|##|",
             ["loss,1,2.5", "loss,2,2.0"],
@@ -815,6 +945,14 @@ def test_figures_are_found_in_tables(tmp_path, table, rows):
         curves.read(line)
     curves.write(tmp_path / "curves.csv")
     assert sorted((tmp_path / "curves.csv").read_text().splitlines()[1:]) == sorted(rows)
+
+
+def test_a_table_of_classes_is_no_curve(tmp_path):
+    curves = Curves()
+    for line in ["       precision    recall", "", "    0       0.50      0.60", "    1       0.70      0.80"]:
+        curves.read(line)
+    curves.write(tmp_path / "curves.csv")
+    assert not (tmp_path / "curves.csv").exists()
 
 
 def test_lines_without_figures_leave_no_file(tmp_path):
