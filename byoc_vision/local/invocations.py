@@ -156,6 +156,8 @@ def named(path: str) -> str:
     if len(parts) == 4 and parts[1] == "endpoints" and parts[3] == "invocations":
         return unquote(parts[2])
     said = _OTHERS.get(parts[-1], "such operation at its endpoints; take InvokeEndpoint")
+    if parts[1:2] != ["endpoints"]:
+        said = f"{path[:100]}: of SageMaker's runtimes it has InvokeEndpoint, but no feature store and no metrics"
     raise InvocationError("UnknownOperationException", f"The local engine has no {said}.", 404)
 
 

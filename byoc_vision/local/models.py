@@ -50,6 +50,8 @@ def create_config(store: Store, request: Request) -> Request:
         raise InvalidError("Two production variants have one VariantName.")
     for variant in variants:
         _check_variant(store, variant)
+    if any("ServerlessConfig" in variant for variant in variants):
+        _check_serverless(request, variants)
     _check_async(store, request.get("AsyncInferenceConfig"), variants)
     if (capture := request.get("DataCaptureConfig", {})).get("EnableCapture"):
         refuse(request, "AsyncInferenceConfig")
@@ -89,6 +91,20 @@ def _check_variant(store: Store, variant: Request) -> None:
             raise InvalidError(f"MemorySizeInMB of {name} must be a multiple of 1024.")
     elif "InstanceType" not in variant or "InitialInstanceCount" not in variant:
         raise InvalidError(f"The variant {name} needs InstanceType and InitialInstanceCount, or a ServerlessConfig.")
+
+
+def _check_serverless(request: Request, variants: list[Request]) -> None:
+    """Raise `ServiceError` for what the service does not do at serverless endpoints."""
+    if len(variants) > 1:
+        raise InvalidError("A serverless endpoint has one variant.")
+    for field in ("VpcConfig", "EnableNetworkIsolation"):
+        if request.get(field):
+            raise InvalidError(f"A serverless endpoint cannot have {field}; leave it out.")
+    if request.get("DataCaptureConfig", {}).get("EnableCapture"):
+        raise InvalidError("A serverless endpoint captures no data; leave DataCaptureConfig out.")
+    serverless = variants[0]["ServerlessConfig"]
+    if serverless.get("ProvisionedConcurrency", 0) > serverless["MaxConcurrency"]:
+        raise InvalidError("ProvisionedConcurrency must not be above MaxConcurrency.")
 
 
 def _check_shadows(store: Store, request: Request, variants: list[Request]) -> None:

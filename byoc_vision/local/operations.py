@@ -23,5 +23,9 @@ NAMES = frozenset(_ALL)
 def answer(store: Store, operation: str, request: Request) -> Request:
     """Return the answer of the operation; raise `ServiceError` where the service would."""
     if operation not in _ALL:
-        raise ServiceError("UnknownOperationException", f"The local engine has no {operation}.")
+        raise ServiceError(
+            "UnknownOperationException", f"The local engine has no {operation}; docs/service.md lists what it has."
+        )
+    if operation.startswith("Create"):
+        tags.check(request.get("Tags", []))
     return _ALL[operation](store, request)

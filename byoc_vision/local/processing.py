@@ -17,6 +17,9 @@ from byoc_vision.local.store import InvalidError, Record, Request, Store, now, r
 _KIND = "processing-job"
 _HOST = "algo-1"
 
+#: How a LocalPath begins: elsewhere an input would hide what the image has there.
+_ROOTS = {"S3Input": "/opt/ml/processing/", "S3Output": "/"}
+
 #: The folders of the inputs' copies, and of what the container has in /opt/ml/output, in the record's.
 _INPUTS, _OUTPUT = "inputs", "output"
 
@@ -25,14 +28,18 @@ def create(store: Store, request: Request) -> Request:
     """CreateProcessingJob: begin the job and return at once."""
     if request["ProcessingResources"]["ClusterConfig"]["InstanceCount"] != 1:
         raise InvalidError("The local engine runs a processing job on one instance.")
-    for item in request.get("ProcessingInputs", []):
+    inputs, outputs = request.get("ProcessingInputs", []), request.get("ProcessingOutputConfig", {}).get("Outputs", [])
+    for field, items in (("InputName", inputs), ("OutputName", outputs)):
+        if len({item[field] for item in items}) < len(items):
+            raise InvalidError(f"Two inputs or outputs have one {field}.")
+    for item in inputs:
         refuse(item, "DatasetDefinition", "AppManaged")
         source = _place(item, "S3Input")
         refuse(source, "S3CompressionType")
         if source.get("S3InputMode", "File") != "File":
             raise InvalidError("The local engine has inputs in File mode only.")
         channels.check_source(store, source, f"input {item['InputName']}")
-    for output in request.get("ProcessingOutputConfig", {}).get("Outputs", []):
+    for output in outputs:
         refuse(output, "FeatureStoreOutput", "AppManaged")
         locate(store, _place(output, "S3Output")["S3Uri"])
     containers.require(request["AppSpecification"]["ImageUri"])
@@ -107,6 +114,9 @@ def _place(item: Request, field: str) -> Request:
     place = item.get(field, {})
     if "LocalPath" not in place:
         raise InvalidError(f"Each input or output needs an {field} with a LocalPath.")
+    path, root = place["LocalPath"], _ROOTS[field]
+    if not path.startswith(root) or ".." in path.split("/"):
+        raise InvalidError(f"The LocalPath {path!r} of an {field} must begin with {root} and have no '..'.")
     return dict(place)
 
 

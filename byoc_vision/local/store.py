@@ -226,10 +226,10 @@ def page(summaries: list[Request], request: Request, key: str, status: str, name
     return cut(chosen, request, key)
 
 
-def cut(chosen: list[Request], request: Request, key: str) -> Request:
-    """Return the page of `chosen` that `request` asks for with MaxResults and NextToken."""
+def cut(chosen: list[Request], request: Request, key: str, usual: int = 10) -> Request:
+    """Return the page of `chosen` that `request` asks for with MaxResults, if not the `usual` one, and NextToken."""
     begin = offset(request.get("NextToken") or "0")
-    end = begin + request.get("MaxResults", 100)
+    end = begin + request.get("MaxResults", usual)
     return {key: chosen[begin:end]} | ({"NextToken": str(end)} if end < len(chosen) else {})
 
 

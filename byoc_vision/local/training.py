@@ -26,9 +26,21 @@ _DAY = 24 * 60 * 60
 
 def create(store: Store, request: Request, **status: Any) -> Request:
     """CreateTrainingJob: begin the job and return at once."""
-    refuse(request["ResourceConfig"], "InstanceGroups")
+    check(store, request)
+    record, lock = store.create(KIND, request["TrainingJobName"], request, TrainingJobStatus="InProgress", **status)
+    enter(record, "Starting", "Starting the training job")
+    process.start(record, lock)
+    return {"TrainingJobArn": record.arn}
+
+
+def check(store: Store, request: Request) -> None:
+    """Raise `ServiceError` where there cannot be such a job."""
+    resources, algorithm = request["ResourceConfig"], request["AlgorithmSpecification"]
+    refuse(resources, "InstanceGroups")
     refuse(request, "RemoteDebugConfig", "MlflowConfig", "ModelPackageConfig", "ServerlessJobConfig")
-    algorithm = request["AlgorithmSpecification"]
+    refuse(algorithm, "AlgorithmName")
+    if "InstanceType" not in resources or resources.get("InstanceCount", 0) < 1:
+        raise InvalidError("ResourceConfig needs an InstanceType, and an InstanceCount of 1 or more.")
     if not algorithm.get("TrainingImage"):
         raise InvalidError("AlgorithmSpecification needs a TrainingImage.")
     limits = request.get("StoppingCondition", {})
@@ -36,19 +48,34 @@ def create(store: Store, request: Request, **status: Any) -> Request:
     if request.get("EnableManagedSpotTraining") and limits.get("MaxWaitTimeInSeconds", 0) < longest:
         reason = "Invalid MaxWaitTimeInSeconds. It must be present and be greater than or equal to MaxRuntimeInSeconds"
         raise InvalidError(f"{reason}, {longest}.")
+    if "MaxWaitTimeInSeconds" in limits and not request.get("EnableManagedSpotTraining"):
+        reason = "It is only supported when EnableManagedSpotTraining is set to true"
+        raise InvalidError(f"Invalid MaxWaitTimeInSeconds. {reason}.")
     check_metrics(algorithm)
     names = [channel["ChannelName"] for channel in request.get("InputDataConfig", [])]
     if len(set(names)) < len(names):
         raise InvalidError("Two channels of InputDataConfig have one ChannelName.")
     for channel in request.get("InputDataConfig", []):
         channels.check(store, channel, algorithm.get("TrainingInputMode", "File"))
-    locate(store, request["OutputDataConfig"]["S3OutputPath"])
-    locate(store, request.get("CheckpointConfig", {"S3Uri": "file:///"})["S3Uri"])
+    if not (place := request.get("CheckpointConfig", {}).get("LocalPath", "/")).startswith("/"):
+        raise InvalidError(f"The LocalPath of CheckpointConfig, {place!r}, must begin with a slash.")
+    for uri in _outputs(request):
+        locate(store, uri)
     containers.require(algorithm["TrainingImage"])
-    record, lock = store.create(KIND, request["TrainingJobName"], request, TrainingJobStatus="InProgress", **status)
-    enter(record, "Starting", "Starting the training job")
-    process.start(record, lock)
-    return {"TrainingJobArn": record.arn}
+
+
+def _outputs(request: Request) -> Iterator[str]:
+    """Yield the URIs below which a job writes."""
+    yield request["OutputDataConfig"]["S3OutputPath"]
+    if "CheckpointConfig" in request:
+        yield request["CheckpointConfig"]["S3Uri"]
+    configs = [request.get(f"{kind}Config", {}) for kind in ("DebugHook", "Profiler", "TensorBoardOutput")]
+    for kind in ("DebugRule", "ProfilerRule"):
+        rules = request.get(f"{kind}Configurations", [])
+        if len({rule["RuleConfigurationName"] for rule in rules}) < len(rules):
+            raise InvalidError(f"Two of the {kind}Configurations have one RuleConfigurationName.")
+        configs += rules
+    yield from (config["S3OutputPath"] for config in configs if "S3OutputPath" in config)
 
 
 def enter(record: Record, state: str, message: str, **fields: Any) -> None:

@@ -17,6 +17,9 @@ from byoc_vision.local.store import InvalidError, Record, Request, Store, now, r
 _KIND = "transform-job"
 _START_SECONDS = 480
 
+#: The most megabytes that the service sends at a time.
+_PAYLOADS = 100
+
 #: The folder of the files that a manifest lists, in the record's.
 _LISTED = "listed"
 
@@ -28,6 +31,9 @@ def create(store: Store, request: Request) -> Request:
     for fields, field in ((source, "CompressionType"), (source, "SplitType"), (target, "AssembleWith")):
         if fields.get(field, "None") != "None":
             refuse(fields, field)
+    payload = request.get("MaxPayloadInMB", 0)
+    if max(payload, payload * request.get("MaxConcurrentTransforms", 0)) > _PAYLOADS:
+        raise InvalidError(f"MaxPayloadInMB, and MaxConcurrentTransforms times it, may be {_PAYLOADS} at most.")
     data = source["DataSource"]["S3DataSource"]
     channels.check_source(store, data, "input")
     locate(store, target["S3OutputPath"])

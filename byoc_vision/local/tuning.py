@@ -4,18 +4,21 @@ What is known of a trial is known of its training job; a tuning job's descriptio
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
-from byoc_vision.local import containers, jobs, process, training
-from byoc_vision.local.files import locate
-from byoc_vision.local.store import InvalidError, Record, Request, Store, cut, page, refuse
+from byoc_vision.local import jobs, process, training
+from byoc_vision.local.store import InvalidError, Record, Request, ServiceError, Store, cut, page, refuse
 from byoc_vision.requests import search_space
 
 KIND = "hyper-parameter-tuning-job"
 
 #: The names of the trials' hyperparameters that are searched, by kind of range.
 _RANGES = ("IntegerParameterRanges", "ContinuousParameterRanges", "CategoricalParameterRanges")
+
+#: The hyperparameter that tells a trial what is searched for.
+_OBJECTIVE = "_tuning_objective_metric"
 
 #: What a definition has of its own where there are several, and the job's configuration where there is one.
 _OWN = ("TuningObjective", "HyperParameterRanges")
@@ -25,6 +28,10 @@ def create(store: Store, request: Request) -> Request:
     """CreateHyperParameterTuningJob: begin the job and return at once."""
     refuse(request, "Autotune")
     config = request["HyperParameterTuningJobConfig"]
+    if config["Strategy"] != "Hyperband" and "StrategyConfig" in config:
+        raise InvalidError("Only the Hyperband strategy has a StrategyConfig; leave it out.")
+    if config["Strategy"] == "Hyperband" and config.get("TrainingJobEarlyStoppingType") == "Auto":
+        raise InvalidError("Hyperband stops trials itself; its TrainingJobEarlyStoppingType must be Off.")
     criteria = config.get("TuningJobCompletionCriteria", {})
     if criteria.get("ConvergenceDetected", {}).get("CompleteOnConvergence") == "Enabled":
         refuse(criteria, "ConvergenceDetected")
@@ -41,6 +48,9 @@ def create(store: Store, request: Request) -> Request:
     for parent in parents(store, request):
         if describe(parent)["HyperParameterTuningJobStatus"] in ("InProgress", "Stopping"):
             raise InvalidError(f"The parent tuning job {parent.name} has not ended.")
+        if _names(definitions(parent.request)) != _names(checked):
+            reason = "The set of tunable plus static HyperParameter names is not the same across current and parent"
+            raise InvalidError(f"{reason} tuning jobs: {', '.join(sorted(_names(definitions(parent.request))))}.")
     record, lock = store.create(KIND, request["HyperParameterTuningJobName"], _with_objective(request), **status)
     process.start(record, lock)
     return {"HyperParameterTuningJobArn": record.arn}
@@ -89,19 +99,19 @@ def _check(store: Store, definition: Request, strategy: str) -> None:
     refuse(definition["HyperParameterRanges"], "AutoParameters")
     if "ResourceConfig" not in trial(definition):
         raise InvalidError("The TrainingJobDefinition needs a ResourceConfig.")
+    training.check(store, trial(definition))
     metric = definition["TuningObjective"]["MetricName"]
     if metric not in [
         metric_definition["Name"]
         for metric_definition in definition["AlgorithmSpecification"].get("MetricDefinitions", [])
     ]:
-        raise InvalidError(f"The objective {metric} has no MetricDefinition.")
-    training.check_metrics(definition["AlgorithmSpecification"])
+        raise InvalidError(f"The objective {metric} has no MetricDefinition. Provide it in the metric definitions.")
     _check_ranges(definition["HyperParameterRanges"], strategy)
     searched = _searched(definition)
     if len(set(searched)) < len(searched):
         raise InvalidError("Two ranges of ParameterRanges are of one hyperparameter; give one of them.")
-    locate(store, definition["OutputDataConfig"]["S3OutputPath"])
-    containers.require(definition["AlgorithmSpecification"]["TrainingImage"])
+    if both := next((name for name in searched if name in definition.get("StaticHyperParameters", {})), None):
+        raise InvalidError(f"The hyperparameter {both} has a range, and a static value; give one of them.")
 
 
 def _with_objective(request: Request) -> Request:
@@ -113,7 +123,7 @@ def _with_objective(request: Request) -> Request:
 
     def told(definition: Request) -> Request:
         objective = definition.get("TuningObjective") or config["HyperParameterTuningJobObjective"]
-        static = definition.get("StaticHyperParameters", {}) | {"_tuning_objective_metric": objective["MetricName"]}
+        static = definition.get("StaticHyperParameters", {}) | {_OBJECTIVE: objective["MetricName"]}
         return definition | {"StaticHyperParameters": static}
 
     return _mapped(request, told)
@@ -159,6 +169,10 @@ def describe(record: Record) -> Request:
     }
     if (chosen := best(record, trials)) is not None:
         answer["BestTrainingJob"] = chosen
+    if record.request.get("WarmStartConfig", {}).get("WarmStartType") == "IdenticalDataAndAlgorithm":
+        others = [summary | {"TuningJobName": other.name} for other in _left(record) for summary in summaries(other)]
+        if (overall := best(record, trials + others)) is not None:
+            answer["OverallBestTrainingJob"] = overall
     return answer
 
 
@@ -166,6 +180,13 @@ def parents(store: Store, request: Request) -> list[Record]:
     """Return the tuning jobs whose trials the request's job begins with."""
     named = request.get("WarmStartConfig", {}).get("ParentHyperParameterTuningJobs", [])
     return [store.find(KIND, parent["HyperParameterTuningJobName"]) for parent in named]
+
+
+def _left(record: Record) -> Iterator[Record]:
+    """Yield the job's parents that were not deleted since."""
+    for named in record.request["WarmStartConfig"]["ParentHyperParameterTuningJobs"]:
+        with suppress(ServiceError):
+            yield record.store.find(KIND, named["HyperParameterTuningJobName"])
 
 
 def trial(definition: Request) -> Request:
@@ -239,6 +260,12 @@ def _searched(definition: Request) -> list[str]:
     return [parameter["Name"] for kind in _RANGES for parameter in ranges.get(kind, [])]
 
 
+def _names(several: list[Request]) -> set[str]:
+    """Return the names of all hyperparameters that the trials of the definitions are given by their user."""
+    static = {name for definition in several for name in definition.get("StaticHyperParameters", {})}
+    return static.union(*map(_searched, several)) - {_OBJECTIVE}
+
+
 def _usable(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
 
@@ -250,6 +277,9 @@ def _value(summary: Request) -> Any:
 def _check_ranges(ranges: Request, strategy: str) -> None:
     if strategy == "Grid" and (ranges.get("IntegerParameterRanges") or ranges.get("ContinuousParameterRanges")):
         raise InvalidError("The Grid strategy takes CategoricalParameterRanges only.")
+    for choice in ranges.get("CategoricalParameterRanges", []):
+        if len(set(choice["Values"])) < len(choice["Values"]):
+            raise InvalidError(f"{choice['Name']} has one of its Values twice.")
     if not any(ranges.get(kind) for kind in _RANGES):
         raise InvalidError("ParameterRanges holds nothing to search.")
     whole = ranges.get("IntegerParameterRanges", [])

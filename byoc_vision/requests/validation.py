@@ -14,6 +14,12 @@ from byoc_vision.requests.operations import Request
 #: How the patterns of names begin.
 _NAME = "[a-zA-Z0-9]("
 
+#: What a pattern's classes of characters are within ASCII: Python has no \\p{…}. Beyond ASCII all are letters.
+_CLASSES = {
+    **{"L": r"a-zA-Z\x80-\U0010ffff", "M": "", "N": "0-9", "Z": " ", "Alnum": "a-zA-Z0-9"},
+    **{"P": r"!-#%-*,-/:;?@\[-\]_{}", "S": "$+<=>^`|~"},
+}
+
 #: Values that one sentence lists.
 _LISTED = 20
 
@@ -53,6 +59,7 @@ def _problems(value: Any, shape: Any, where: str) -> Iterator[str]:
             yield from _problems(member, shape.member, f"{where}[{number}]")
     elif shape.type_name == "map":
         for name, member in value.items():
+            yield from _problems(name, shape.key, f"a key of {where}")
             yield from _problems(member, shape.value, f"{where}.{name}")
     if "max" in shape.metadata:
         size = value if shape.type_name in ("integer", "long", "float", "double") else len(value)
@@ -78,6 +85,7 @@ def _has_placeholder(value: str) -> bool:
 
 
 def _matches(pattern: str, value: str) -> bool:
+    pattern = re.sub(r"\\p\{(\w+)\}", lambda named: _CLASSES.get(named[1], named[0]), pattern)
     try:
         return re.fullmatch(pattern, value, re.DOTALL) is not None
     except re.error:  # written in another dialect of expressions; the service will say

@@ -71,6 +71,9 @@ class Logs:
     def _describe_streams(self, request: Request) -> Request:
         group = _group(request)
         prefix = request.get("logStreamNamePrefix", "")
+        if prefix and request.get("orderBy") == "LastEventTime":
+            reason = "Cannot order by LastEventTime with a logStreamNamePrefix; leave one of them out."
+            raise ServiceError("InvalidParameterException", reason)
 
         def tell(record: Record) -> list[Request]:
             return [_told_stream(group, stream, _begun(record)) for stream in _streams(record)]
@@ -107,6 +110,9 @@ class Logs:
         group = _group(request)
         pattern = Pattern(request.get("filterPattern", ""))
         prefix, wanted = request.get("logStreamNamePrefix", ""), request.get("logStreamNames")
+        if prefix and wanted:
+            reason = "logStreamNames and logStreamNamePrefix cannot be given together; leave one of them out."
+            raise ServiceError("InvalidParameterException", reason)
         token = re.fullmatch(r"([0-9]{1,15})/([0-9]{1,20})/(.+)", request.get("nextToken", "0/0/-"))
         if token is None:
             raise no_token()

@@ -134,7 +134,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             raise ServiceError("NotImplemented", "This machine takes no uploads by forms; presign a PUT instead.")
         signed = signature.read(call.headers, call.query)
         if signed.service not in self.server.services:
-            reason = f"This machine does not answer the service {signed.service}."
+            reason = f"This machine does not answer the service {signed.service}; docs/service.md lists those it does."
             raise ServiceError("UnknownOperationException", reason)
         if token is not None and not hmac.compare_digest(signed.key.encode(), token.encode()):
             raise ServiceError("InvalidClientTokenId", "The access key's id is not this service's token.")

@@ -47,6 +47,10 @@ def test_logs_of_a_job(sagemaker: Any, service: Service) -> None:
         logs.filter_log_events(logGroupName=group, filterPattern="{ $.a = 1 }")
     with refused("InvalidParameterException", "no token"):
         logs.filter_log_events(logGroupName=group, nextToken="nonsense")
+    with refused("InvalidParameterException", "cannot be given together"):
+        logs.filter_log_events(logGroupName=group, logStreamNamePrefix="job/", logStreamNames=["job/algo-1-1"])
+    with refused("InvalidParameterException", "Cannot order by LastEventTime"):
+        logs.describe_log_streams(logGroupName=group, logStreamNamePrefix="job/", orderBy="LastEventTime")
     with refused("ResourceNotFoundException"):
         logs.describe_log_streams(logGroupName="/aws/sagemaker/Endpoints/none")
     wrong_type = b'{"logGroupName": ["/aws/sagemaker/TrainingJobs"], "limit": "a"}'

@@ -16,6 +16,9 @@ from byoc_vision.local.store import ACCOUNT, now
 from byoc_vision.service.resumption import resume
 from tests.cloud.service.conftest import BUCKET, ROLE, Service, refused, training_request
 
+IMAGE = {"TrainingImage": "image", "TrainingInputMode": "File"}
+RULE = {"RuleConfigurationName": "rule", "RuleEvaluatorImage": "image"}
+
 #: An S3DataSource at which there is nothing.
 ANYWHERE = {"S3DataType": "S3Prefix", "S3Uri": f"s3://{BUCKET}/none/"}
 
@@ -81,6 +84,24 @@ def test_a_training_job_is_told_as_the_service_tells_it(sagemaker: Any, service:
         ({"ModelPackageConfig": {"ModelPackageGroupArn": f"{ROLE.replace('iam', 'sagemaker')}"}}, "ModelPackage"),
         ({"ResourceConfig": {"InstanceType": "m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1}}, "InstanceType"),
         ({"AlgorithmSpecification": {"TrainingImage": "image", "TrainingInputMode": "Stream"}}, "TrainingInputMode"),
+        ({"AlgorithmSpecification": {**IMAGE, "AlgorithmName": "a"}}, "no AlgorithmName"),
+        ({"ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 0, "VolumeSizeInGB": 1}}, "of 1 or more"),
+        ({"ResourceConfig": {"InstanceCount": 1, "VolumeSizeInGB": 1}}, "needs an InstanceType"),
+        (
+            {"StoppingCondition": {"MaxRuntimeInSeconds": 60, "MaxWaitTimeInSeconds": 60}},
+            "only supported when EnableManagedSpotTraining is set to true",
+        ),
+        ({"CheckpointConfig": {"S3Uri": f"s3://{BUCKET}/a", "LocalPath": "a"}}, "must begin with a slash"),
+        ({"DebugHookConfig": {"S3OutputPath": "s3://none/a"}}, "no bucket 'none'"),
+        ({"ProfilerConfig": {"S3OutputPath": "s3://none/a"}}, "no bucket 'none'"),
+        ({"TensorBoardOutputConfig": {"S3OutputPath": "s3://none/a"}}, "no bucket 'none'"),
+        ({"ProfilerRuleConfigurations": [RULE, RULE]}, "Two of the ProfilerRuleConfigurations"),
+        ({"DebugRuleConfigurations": [RULE | {"S3OutputPath": "s3://none/a"}]}, "no bucket 'none'"),
+        ({"Environment": {"a b": "c"}}, "a key of Environment is 'a b'"),
+        ({"HyperParameters": {"a" * 257: "1"}}, "a key of HyperParameters is 257"),
+        ({"Tags": [{"Key": "a!", "Value": "b"}]}, "does not have the form"),
+        ({"Tags": [{"Key": "a", "Value": "b"}, {"Key": "a", "Value": "c"}]}, "Two tags have the key 'a'"),
+        ({"Tags": [{"Key": "AWS:a", "Value": "b"}]}, "take another key"),
         (
             {"InputDataConfig": [{"ChannelName": "training", "DataSource": {"S3DataSource": ANYWHERE}}]},
             "nothing at s3://pictures/none/",
@@ -91,6 +112,24 @@ def test_a_request_is_checked_as_the_service_does_it(sagemaker: Any, fields: dic
     with refused("ValidationException", said):
         sagemaker.create_training_job(**training_request(**fields))
     assert sagemaker.list_training_jobs()["TrainingJobSummaries"] == []
+
+
+def test_a_resource_has_fifty_tags_at_most(sagemaker: Any) -> None:
+    fifty = [{"Key": f"ä {number}", "Value": "漢字"} for number in range(50)]
+    arn = sagemaker.create_training_job(**training_request(Tags=fifty))["TrainingJobArn"]
+    sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": "ä 0", "Value": "another"}])
+    with refused("ValidationException", "These would be 51 tags"):
+        sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": "more", "Value": ""}])
+    assert len(sagemaker.list_tags(ResourceArn=arn)["Tags"]) == 50
+
+
+def test_a_list_tells_ten_where_it_is_not_asked_for_more(sagemaker: Any) -> None:
+    for number in range(11):
+        sagemaker.create_training_job(**training_request(f"job-{number}"))
+    page = sagemaker.list_training_jobs()
+    assert len(page["TrainingJobSummaries"]) == 10
+    assert len(sagemaker.list_training_jobs(NextToken=page["NextToken"])["TrainingJobSummaries"]) == 1
+    assert len(sagemaker.list_training_jobs(MaxResults=100)["TrainingJobSummaries"]) == 11
 
 
 def test_what_channels_have_not_is_refused_and_none_is_nothing(sagemaker: Any, service: Service) -> None:
@@ -251,6 +290,7 @@ def test_lists_of_the_registry_are_filtered(sagemaker: Any) -> None:
 
 def test_a_processing_job_is_checked(sagemaker: Any, service: Service) -> None:
     place = {"S3Uri": f"s3://{BUCKET}/none/", "LocalPath": "/opt/ml/processing/a"}
+    put = {"S3Uri": f"s3://{BUCKET}/out", "S3UploadMode": "EndOfJob"}
     given = {"InputName": "a", "S3Input": place | {"S3DataType": "S3Prefix", "S3InputMode": "File"}}
     cluster = {"InstanceCount": 1, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 1}
     request = {
@@ -265,6 +305,12 @@ def test_a_processing_job_is_checked(sagemaker: Any, service: Service) -> None:
         ({"ProcessingResources": {"ClusterConfig": cluster | {"InstanceCount": 2}}}, "one instance"),
         ({"ProcessingInputs": [given | {"AppManaged": True}]}, "AppManaged"),
         ({"ProcessingInputs": [{"InputName": "a"}]}, "S3Input with a LocalPath"),
+        ({"ProcessingInputs": [given, given]}, "one InputName"),
+        ({"ProcessingInputs": [given | {"S3Input": given["S3Input"] | {"LocalPath": "/usr"}}]}, "must begin with /opt"),
+        (
+            {"ProcessingOutputConfig": {"Outputs": [{"OutputName": "a", "S3Output": put | {"LocalPath": "a"}}]}},
+            "'a' of",
+        ),
         ({"ProcessingOutputConfig": {"Outputs": [{"OutputName": "a"}]}}, "S3Output with a LocalPath"),
     ):
         with refused("ValidationException", said):
@@ -292,12 +338,31 @@ def test_ranges_that_cannot_be_searched_are_refused(sagemaker: Any) -> None:
         ({any_number: [{"Name": "a", "MinValue": "nan", "MaxValue": "2"}]}, "not a number"),
         ({any_number: [{"Name": "a", "MinValue": "0", "MaxValue": "inf"}]}, "not a number"),
         ({choice: [{"Name": "a", "Values": ["1"]}, {"Name": "a", "Values": ["2"]}]}, "of one hyperparameter"),
+        ({choice: [{"Name": "a", "Values": ["1", "1"]}]}, "one of its Values twice"),
     ):
         with refused("ValidationException", said):
             sagemaker.create_hyper_parameter_tuning_job(
                 HyperParameterTuningJobName="job",
                 HyperParameterTuningJobConfig=config | {"ParameterRanges": ranges},
                 TrainingJobDefinition=trial,
+            )
+    config["ParameterRanges"] = {any_number: [{"Name": "a", "MinValue": "0", "MaxValue": "1"}]}
+    hyperband = {"StrategyConfig": {"HyperbandStrategyConfig": {"MinResource": 1, "MaxResource": 9}}}
+    channel = {"ChannelName": "training", "DataSource": {"S3DataSource": ANYWHERE}}
+    for changed, fields, said in (
+        ({}, {"StaticHyperParameters": {"a": "1"}}, "a has a range, and a static value"),
+        ({}, {"InputDataConfig": [channel]}, "nothing at s3://pictures/none/"),
+        ({}, {"EnableManagedSpotTraining": True}, "MaxWaitTimeInSeconds"),
+        ({}, {"CheckpointConfig": {"S3Uri": "s3://none/a"}}, "no bucket 'none'"),
+        ({}, {"AlgorithmSpecification": {"TrainingInputMode": "File"}}, "needs a TrainingImage"),
+        (hyperband, {}, "Only the Hyperband strategy"),
+        (hyperband | {"Strategy": "Hyperband", "TrainingJobEarlyStoppingType": "Auto"}, {}, "must be Off"),
+    ):
+        with refused("ValidationException", said):
+            sagemaker.create_hyper_parameter_tuning_job(
+                HyperParameterTuningJobName="job",
+                HyperParameterTuningJobConfig=config | changed,
+                TrainingJobDefinition=trial | fields,
             )
 
 
@@ -319,6 +384,27 @@ def test_what_would_end_a_job_later_is_refused_at_once(sagemaker: Any, service: 
     variant["ServerlessConfig"] = {"MemorySizeInMB": 2048, "MaxConcurrency": 1}
     with refused("ValidationException", "serverless or on instances"):
         sagemaker.create_endpoint_config(EndpointConfigName="config", ProductionVariants=[variant])
+    serverless = {"VariantName": "a", "ModelName": "model", "ServerlessConfig": variant.pop("ServerlessConfig")}
+    capture = {"EnableCapture": True, "InitialSamplingPercentage": 1, "DestinationS3Uri": f"s3://{BUCKET}/a"}
+    for fields, said in (
+        ({"ProductionVariants": [serverless, variant | {"VariantName": "b"}]}, "has one variant"),
+        ({"EnableNetworkIsolation": True}, "cannot have EnableNetworkIsolation"),
+        ({"DataCaptureConfig": capture | {"CaptureOptions": [{"CaptureMode": "Input"}]}}, "captures no data"),
+    ):
+        with refused("ValidationException", said):
+            sagemaker.create_endpoint_config(
+                **{"EndpointConfigName": "config", "ProductionVariants": [serverless]} | fields
+            )
+    transform = {
+        "TransformJobName": "job",
+        "ModelName": "model",
+        "TransformInput": {"DataSource": source},
+        "TransformOutput": {"S3OutputPath": f"s3://{BUCKET}/out"},
+        "TransformResources": {"InstanceType": "ml.m5.large", "InstanceCount": 1},
+    }
+    for limits in ({"MaxPayloadInMB": 101}, {"MaxPayloadInMB": 51, "MaxConcurrentTransforms": 2}):
+        with refused("ValidationException", "100 at most"):
+            sagemaker.create_transform_job(**transform, **limits)
 
 
 def test_what_a_killed_process_was_making_is_swept(service: Service) -> None:

@@ -139,7 +139,7 @@ def test_bayesian_search_finds_the_better_region(play: NewSearch) -> None:
 def test_a_warm_start_begins_with_the_trials_of_its_parent(play: NewSearch) -> None:
     limits = {"MaxNumberOfTrainingJobs": 20, "MaxParallelTrainingJobs": 1}
     ranges = RATES | {
-        "IntegerParameterRanges": [{"Name": "epochs", "MinValue": "1", "MaxValue": "9"}],
+        "IntegerParameterRanges": [{"Name": "workers", "MinValue": "1", "MaxValue": "9"}],
         "CategoricalParameterRanges": LISTS["CategoricalParameterRanges"],
     }
     parent = play(ParameterRanges=ranges, ResourceLimits=limits, RandomSeed=7)
@@ -155,6 +155,26 @@ def test_a_warm_start_begins_with_the_trials_of_its_parent(play: NewSearch) -> N
     warm.run(lambda settings: -abs(math.log10(float(settings["lr"])) + 3))
     assert len(warm.trials) == 4  # of its own
     assert len(warm.search.studies[0]._study.get_trials()) == 24
+    with pytest.raises(ServiceError, match="tunable plus static HyperParameter names is not the same"):
+        play("tuning", ParameterRanges=RATES)
+
+
+def test_of_the_same_data_and_algorithm_the_best_of_all_trials_is_told(play: NewSearch) -> None:
+    parent = play()
+    parent.run(lambda _: 0.9)
+    parent.record.update(HyperParameterTuningJobStatus="Completed")
+    warm = play("tuning")
+    warm.run(lambda _: 0.8)
+    assert "OverallBestTrainingJob" not in tuning.describe(warm.record)
+    request = warm.record.request
+    request["WarmStartConfig"]["WarmStartType"] = "IdenticalDataAndAlgorithm"
+    (warm.record.folder / "request.json").write_text(json.dumps(request))
+    told = tuning.describe(warm.record)
+    assert told["BestTrainingJob"]["TrainingJobName"].startswith("warm-")
+    assert told["OverallBestTrainingJob"]["TrainingJobName"].startswith("tuning-")
+    assert told["OverallBestTrainingJob"]["TuningJobName"] == "tuning"
+    parent.record.remove()
+    assert tuning.describe(warm.record)["OverallBestTrainingJob"]["TrainingJobName"].startswith("warm-")
 
 
 def test_grid_tries_each_combination_once_whatever_happens(play: NewSearch) -> None:
