@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 from dataclasses import replace
 from itertools import count
@@ -107,6 +108,24 @@ def test_why_java_cannot_start_is_in_the_log(tmp_path: Path) -> None:
         model_server.command(settings, tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
     assert "Too small maximum heap" in ended.stderr
+
+
+def test_a_container_that_is_stopped_while_it_imports_ends() -> None:
+    code = """
+import os
+import runpy
+import signal
+import sys
+
+class Finder:
+    def find_spec(self, name, path, target=None):
+        if name == "serve.supervisor":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+sys.meta_path.insert(0, Finder())
+runpy.run_module("serve", run_name="__main__")
+"""
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def test_the_reason_is_one_line_whatever_it_names(
