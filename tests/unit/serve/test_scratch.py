@@ -13,10 +13,11 @@ HOLD = "from serve import scratch; print(scratch.folder(), flush=True); input()"
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    return tmp_path
+def place(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    place = tmp_path_factory.mktemp("place")  # tmp_path is longer than such a folder's name may be
+    monkeypatch.setattr("tempfile.tempdir", str(place))
+    monkeypatch.setenv("TMPDIR", str(place))
+    return place
 
 
 def test_what_a_killed_process_has_left_is_removed_and_nothing_else(place: Path) -> None:
