@@ -60,12 +60,15 @@ def test_the_report_finds_pictures_beside_channels_that_are_not_used(opt_ml, mon
     assert command[command.index("--pictures") + 1] == str(opt_ml / "input" / "data" / "training")
 
 
+# A replica that waits for ever says where: one in a hundred has done so beside other load.
 TWO_GPUS = """
+import faulthandler
 import sys
 from pathlib import Path
 import torch
 from train import job
 from train.stopping import StopSignal
+faulthandler.dump_traceback_later(240, exit=True)
 if __name__ == "__main__":
     torch.cuda.device_count = lambda: 2
     job.run(Path(sys.argv[1]), StopSignal())
