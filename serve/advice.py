@@ -8,11 +8,11 @@ import traceback
 from pathlib import Path
 from urllib.error import URLError
 
-from byoc_vision.contract import state_dicts
 from byoc_vision.contract.errors import UserError, described, one_line
 from byoc_vision.contract.folders import text
 from byoc_vision.contract.job import CODE
 from byoc_vision.contract.program import magic
+from classifier import state_dicts
 from serve import user_code
 
 #: Names in a folder that a sentence tells.

@@ -151,6 +151,7 @@ class Workers:
             for name in self._leaving:
                 self._starters.pop(name, None)
                 self._reports.pop(name, None)
+                self._begun.pop(name, None)  # of one that could not be loaded
                 self._last_alive.pop(name, None)
                 self._patience.pop(name, None)
 

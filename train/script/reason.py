@@ -4,8 +4,8 @@ import re
 from itertools import takewhile
 from textwrap import dedent
 
-from byoc_vision.contract import state_dicts
 from byoc_vision.contract.errors import plain
+from classifier import state_dicts
 
 #: What stands before a line: of a process that torchrun started, and of an exception group.
 _BEFORE = re.compile(r"^(?:\[rank\d+\]:\s?)?(?: +[|+] ?)?")
